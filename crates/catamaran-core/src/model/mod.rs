@@ -1,0 +1,143 @@
+//! The validated configuration: what every other crate reads and none checks again.
+//!
+//! A value of these types is valid by the time it exists: `catamaran-config` has resolved names to
+//! ids, checked ranges and filled in defaults. Ids index the vectors of [`Config`].
+
+mod backend;
+mod frontend;
+mod health;
+mod net;
+mod route;
+
+pub use backend::{
+    Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
+    StickKey, Weight,
+};
+pub use frontend::{
+    AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
+    LogFormat, LogTarget, Protocol, RateKey, RateLimit,
+};
+pub use health::{Check, Health, HttpCheck, Outlier, StatusRange};
+pub use net::{IpNet, IpNetError};
+pub use route::{
+    Action, FixedResponse, HeaderModifier, HostPattern, Mirror, PathMatch, PathModifier, Redirect,
+    Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
+};
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Config {
+    /// Settings of the process itself.
+    pub process: Process,
+    /// Indexed by [`FrontendId`].
+    pub frontends: Vec<Frontend>,
+    /// Indexed by [`BackendId`].
+    pub backends: Vec<Backend>,
+}
+
+/// Settings of the process as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// Worker threads; `None` is one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// Connections from clients over all frontends; `None` is what the descriptor limit allows.
+    pub max_connections: Option<usize>,
+    /// How long a stop waits for exchanges in flight. Default 30 s.
+    pub drain: Duration,
+    /// Where the metrics are served in Prometheus' text format; off unless written.
+    pub metrics: Option<SocketAddr>,
+    /// Name servers to ask instead of those of `/etc/resolv.conf`.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            max_connections: None,
+            drain: Duration::from_secs(30),
+            metrics: None,
+            resolvers: Vec::new(),
+        }
+    }
+}
+
+/// A name from the configuration: of a frontend, backend, server or route.
+///
+/// Cheap to clone; label of metrics and log lines.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Makes a name of `text`.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// Index of a frontend in [`Config::frontends`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontendId(pub u32);
+
+/// Index of a backend in [`Config::backends`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u32);
+
+/// Index of a server in [`Backend::servers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub u32);
+
+impl FrontendId {
+    /// The id as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl BackendId {
+    /// The id as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl ServerId {
+    /// The id as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}

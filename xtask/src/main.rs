@@ -1,0 +1,3 @@
+//! Developer commands: `cargo xtask ci`, `tidy`, `bench`.
+
+fn main() {}
