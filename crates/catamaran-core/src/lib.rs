@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
+pub mod route;
 mod time;
 
 pub use time::Timestamp;
