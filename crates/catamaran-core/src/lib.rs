@@ -15,7 +15,9 @@
 //!   and never allocate without bound.
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod model;
+pub mod server;
 mod time;
 
 pub use time::Timestamp;
