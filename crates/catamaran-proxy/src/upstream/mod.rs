@@ -2,6 +2,8 @@
 
 mod connect;
 mod idle;
+mod select;
 
 pub(crate) use connect::{ConnectError, Connection, connect};
 pub(crate) use idle::{Freshness, IdlePool};
+pub(crate) use select::{Ask, Binding, Chosen, NoServer, select};
