@@ -95,11 +95,7 @@ impl<'a> HeadWriter<'a> {
     /// Writes one field. `name` must be a token and `value` free of control characters
     /// ([`is_valid_field`]).
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        debug_assert!(is_valid_field(name, value));
-        self.out.0.extend_from_slice(name);
-        self.out.0.extend_from_slice(b": ");
-        self.out.0.extend_from_slice(value);
-        self.out.0.extend_from_slice(b"\r\n");
+        write_field(self.out.0, name, value);
     }
 
     /// Writes the fields that frame the body of a request.
@@ -182,6 +178,15 @@ impl<'a> HeadWriter<'a> {
         }
         self.out.0.extend_from_slice(&buf[run]);
     }
+}
+
+/// Appends one field line.
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    debug_assert!(is_valid_field(name, value));
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether a field may be written: the name a token, the value without control characters and

@@ -15,7 +15,9 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod body;
 mod byte_class;
+mod chunked;
 mod encode;
 mod error;
 mod field;
@@ -28,6 +30,8 @@ mod span;
 mod target;
 mod version;
 
+pub use body::{BodyReader, Truncated};
+pub use chunked::{ChunkError, Decoder, Step, Trailers, encode_chunk_head, write_last_chunk};
 pub use encode::{HeadWriter, is_valid_field, write_u64};
 pub use error::{FieldError, FramingError, RequestError, ResponseError};
 pub use field::{Field, FieldId};
