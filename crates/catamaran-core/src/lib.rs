@@ -15,7 +15,17 @@
 //!   and never allocate without bound.
 #![forbid(unsafe_code)]
 
+mod chain;
+pub mod health;
+pub mod idle;
+mod key;
+pub mod limit;
 pub mod model;
+pub mod queue;
+mod recency;
+pub mod retry;
+pub mod stick;
 mod time;
 
+pub use key::Key;
 pub use time::Timestamp;
