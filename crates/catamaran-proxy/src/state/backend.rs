@@ -4,7 +4,7 @@ use super::{Metered, Server, Shared, Waiting};
 use arc_swap::{ArcSwap, Guard};
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Cursor, Rotation};
-use catamaran_core::key::Key;
+use catamaran_core::Key;
 use catamaran_core::model::{self, BackendId, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::stick::{ServerKey, Table};

@@ -4,7 +4,7 @@ use crate::state::{Backend, InFlight, Place, Server, ServerSet};
 use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Pick, Request};
-use catamaran_core::key::Key;
+use catamaran_core::Key;
 use catamaran_core::model::ServerId;
 use catamaran_core::stick::{ServerKey, Why};
 use std::future::poll_fn;
@@ -93,7 +93,7 @@ pub(crate) async fn select(
                 && let Some(mut shard) = backend.stick_shard(key)
             {
                 let served_by = room.server().stick_key;
-                shard.lookup_or_choose(Worker::now(), key, |_| false, || Some(served_by));
+                shard.lookup_or_choose(Worker::now(), key, |_| true, || Some(served_by));
             }
             Ok(Chosen { room, why })
         }
