@@ -85,7 +85,7 @@ pub(crate) async fn select(
             return Err(NoServer::Unusable);
         }
     };
-    let waited = Box::pin(wait(backend, bound.as_deref(), deadline, client_left)).await;
+    let waited = Box::pin(wait(backend, bound.as_ref(), deadline, client_left)).await;
     match waited {
         Ok(room) => {
             if let Binding::Key(key) = ask.binding
@@ -106,15 +106,18 @@ pub(crate) async fn select(
 
 async fn wait(
     backend: &Arc<Backend>,
-    bound: Option<&Server>,
+    bound: Option<&Arc<Server>>,
     deadline: &Deadline,
     mut client_left: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Result<InFlight, NoServer> {
     let now = Worker::now();
-    let place = Place::enter(backend, bound, now).map_err(|_| NoServer::QueueFull)?;
+    let place = Place::enter(backend, bound.map(Arc::as_ref), now).map_err(|_| NoServer::QueueFull)?;
     backend.metrics.queued.add(1);
     // A server may have come up, or got room, just before we entered.
-    backend.waiting.serve_all(backend);
+    match bound {
+        Some(server) => drop(InFlight::begin(backend, server)),
+        None => backend.waiting.serve_all(backend),
+    }
     deadline.set(now + backend.model.queue.timeout);
     poll_fn(|cx| {
         if let Poll::Ready(room) = place.poll(cx) {
