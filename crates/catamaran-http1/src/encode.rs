@@ -140,6 +140,11 @@ impl<'a> HeadWriter<'a> {
         self.field(b"Upgrade", protocols);
     }
 
+    /// Writes that trailers are taken (`TE: trailers`), which gRPC servers ask of their clients.
+    pub fn te_trailers(&mut self) {
+        self.out.0.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+    }
+
     /// Writes the empty line.
     pub fn end(self) {
         self.out.0.extend_from_slice(b"\r\n");

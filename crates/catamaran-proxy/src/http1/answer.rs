@@ -61,6 +61,18 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// The same, but the connection closes after the answer.
+    pub(super) const fn closing(self) -> Self {
+        Self { keep_alive: false, ..self }
+    }
+
+    /// Whether the connection may go on after the answer.
+    pub(super) const fn keep_alive(self) -> bool {
+        self.keep_alive
+    }
+}
+
 impl<'a> Answer<'a> {
     /// The answer to an exchange that failed with `outcome`; `scratch` takes its body.
     pub(super) fn error(

@@ -7,7 +7,7 @@ use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
 use catamaran_core::model::{self, Action, IpNet};
-use catamaran_core::route::{Found, RequestView, draw};
+use catamaran_core::route::{Found, RequestView, cookie, draw};
 use catamaran_http1::{FieldId, Method, RequestHead};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -69,6 +69,11 @@ impl RequestView for View<'_> {
 
     fn source(&self) -> IpAddr {
         self.source
+    }
+
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let fields = self.head.fields().iter().filter(|field| field.id == FieldId::Cookie);
+        fields.map(|field| field.value.of(self.buf)).find_map(|value| cookie::find(value, name))
     }
 }
 
