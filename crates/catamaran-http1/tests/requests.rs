@@ -23,7 +23,7 @@ fn get(fields: &str) -> Result<RequestHead, RequestError> {
 }
 
 fn sent_on(text: &str) -> String {
-    let head = parse(text).unwrap();
+    let head = parse(text).expect("the request is valid");
     let buf = text.as_bytes();
     let mut out = Vec::new();
     let mut writer = HeadWriter::request(&mut out, &head, buf, None, None);
@@ -33,7 +33,7 @@ fn sent_on(text: &str) -> String {
     }
     writer.request_framing(head.body);
     writer.end();
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("all of it is ASCII")
 }
 
 #[test]
