@@ -261,6 +261,18 @@ impl ConnectionOptions {
     }
 
     fn record(&mut self, view: &[u8], value: Span) -> Result<(), FieldError> {
+        // What nearly all clients and servers send needs no list.
+        match value.of(view) {
+            b"keep-alive" | b"Keep-Alive" => {
+                self.keep_alive = true;
+                return Ok(());
+            }
+            b"close" => {
+                self.close = true;
+                return Ok(());
+            }
+            _ => {}
+        }
         let mut start = value.start();
         for member in value.of(view).split(|&byte| byte == b',') {
             let option = member.trim_ascii();

@@ -31,14 +31,14 @@ pub(crate) fn is_value(byte: u8) -> bool {
 
 /// Returns the offset of the first byte of `text` that may not stand in a field value.
 ///
-/// Eight bytes are tested at once: values are most of a head, and byte by byte they would be most
+/// Sixteen bytes are tested at once: values are most of a head, and byte by byte they would be most
 /// of its cost.
 pub(crate) fn value_len(text: &[u8]) -> Option<usize> {
     let mut offset = 0;
-    while let Some(word) = text.get(offset..).and_then(<[u8]>::first_chunk::<8>) {
-        let controls = control_bytes(u64::from_le_bytes(*word));
+    while let Some(run) = text.get(offset..).and_then(<[u8]>::first_chunk) {
+        let controls = control_bytes(u128::from_le_bytes(*run));
         if controls == 0 {
-            offset += 8;
+            offset += size_of::<u128>();
             continue;
         }
         offset += (controls.trailing_zeros() / 8) as usize;
@@ -48,21 +48,20 @@ pub(crate) fn value_len(text: &[u8]) -> Option<usize> {
         offset += 1;
     }
     let rest = text.get(offset..).unwrap_or_default();
-    rest.iter()
-        .position(|&byte| !is_value(byte))
-        .map(|at| offset + at)
+    let at = rest.iter().position(|&byte| !is_value(byte));
+    at.map(|at| offset + at)
 }
 
-/// Sets the high bit of the lowest byte of `word` that is below 0x20 or equal to 0x7f; higher bytes
+/// Sets the high bit of the lowest byte of `run` that is below 0x20 or equal to 0x7f; higher bytes
 /// may be marked wrongly (a borrow runs upwards), so only the lowest mark counts.
-fn control_bytes(word: u64) -> u64 {
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = word ^ (ONES * 0x7f);
+fn control_bytes(run: u128) -> u128 {
+    let below_space = run.wrapping_sub(ONES * 0x20) & !run;
+    let delete = run ^ (ONES * 0x7f);
     let delete = delete.wrapping_sub(ONES) & !delete;
     (below_space | delete) & (ONES * 0x80)
 }
 
-const ONES: u64 = u64::from_le_bytes([1; 8]);
+const ONES: u128 = u128::from_le_bytes([1; 16]);
 
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_of_eight_finds_the_same_byte_as_one_by_one() {
+    fn a_run_finds_the_same_byte_as_one_by_one() {
         for at in 0..40 {
             for byte in 0..=255 {
                 let mut text = [b'a'; 40];

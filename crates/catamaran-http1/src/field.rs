@@ -49,51 +49,36 @@ impl FieldId {
     /// Names the field called `name`, in any case.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Self {
-        // The length leaves one or two candidates, so that most names cost no comparison.
-        match name.len() {
-            2 => pick(name, &[(b"te", Self::Te)]),
-            3 => pick(name, &[(b"via", Self::Via)]),
-            4 => pick(name, &[(b"host", Self::Host), (b"date", Self::Date)]),
-            6 => pick(
-                name,
-                &[
-                    (b"cookie", Self::Cookie),
-                    (b"expect", Self::Expect),
-                    (b"server", Self::Server),
-                ],
-            ),
-            7 => pick(
-                name,
-                &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
-            ),
-            9 => pick(name, &[(b"forwarded", Self::Forwarded)]),
-            10 => pick(
-                name,
-                &[
-                    (b"connection", Self::Connection),
-                    (b"user-agent", Self::UserAgent),
-                    (b"set-cookie", Self::SetCookie),
-                    (b"keep-alive", Self::KeepAlive),
-                ],
-            ),
-            12 => pick(name, &[(b"content-type", Self::ContentType)]),
-            14 => pick(name, &[(b"content-length", Self::ContentLength)]),
-            15 => pick(name, &[(b"x-forwarded-for", Self::XForwardedFor)]),
-            16 => pick(
-                name,
-                &[
-                    (b"x-forwarded-host", Self::XForwardedHost),
-                    (b"proxy-connection", Self::ProxyConnection),
-                ],
-            ),
-            17 => pick(
-                name,
-                &[
-                    (b"transfer-encoding", Self::TransferEncoding),
-                    (b"x-forwarded-proto", Self::XForwardedProto),
-                ],
-            ),
-            _ => Self::Other,
+        // Length and first letter leave one candidate, so that most names cost no comparison.
+        let (candidate, id): (&[u8], Self) =
+            match (name.len(), name.first().map_or(0, |b| b | 0x20)) {
+                (2, b't') => (b"te", Self::Te),
+                (3, b'v') => (b"via", Self::Via),
+                (4, b'd') => (b"date", Self::Date),
+                (4, b'h') => (b"host", Self::Host),
+                (6, b'c') => (b"cookie", Self::Cookie),
+                (6, b'e') => (b"expect", Self::Expect),
+                (6, b's') => (b"server", Self::Server),
+                (7, b't') => (b"trailer", Self::Trailer),
+                (7, b'u') => (b"upgrade", Self::Upgrade),
+                (9, b'f') => (b"forwarded", Self::Forwarded),
+                (10, b'c') => (b"connection", Self::Connection),
+                (10, b'k') => (b"keep-alive", Self::KeepAlive),
+                (10, b's') => (b"set-cookie", Self::SetCookie),
+                (10, b'u') => (b"user-agent", Self::UserAgent),
+                (12, b'c') => (b"content-type", Self::ContentType),
+                (14, b'c') => (b"content-length", Self::ContentLength),
+                (15, b'x') => (b"x-forwarded-for", Self::XForwardedFor),
+                (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
+                (16, b'x') => (b"x-forwarded-host", Self::XForwardedHost),
+                (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
+                (17, b'x') => (b"x-forwarded-proto", Self::XForwardedProto),
+                _ => return Self::Other,
+            };
+        if name.eq_ignore_ascii_case(candidate) {
+            id
+        } else {
+            Self::Other
         }
     }
 
@@ -125,9 +110,51 @@ impl FieldId {
     }
 }
 
-fn pick(name: &[u8], candidates: &[(&[u8], FieldId)]) -> FieldId {
-    candidates
-        .iter()
-        .find(|(candidate, _)| name.eq_ignore_ascii_case(candidate))
-        .map_or(FieldId::Other, |&(_, id)| id)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_in_any_case() {
+        for (name, id) in [
+            ("TE", FieldId::Te),
+            ("via", FieldId::Via),
+            ("DATE", FieldId::Date),
+            ("Host", FieldId::Host),
+            ("cOOKIE", FieldId::Cookie),
+            ("Expect", FieldId::Expect),
+            ("Server", FieldId::Server),
+            ("Trailer", FieldId::Trailer),
+            ("upgrade", FieldId::Upgrade),
+            ("Forwarded", FieldId::Forwarded),
+            ("Connection", FieldId::Connection),
+            ("Keep-Alive", FieldId::KeepAlive),
+            ("Set-Cookie", FieldId::SetCookie),
+            ("User-Agent", FieldId::UserAgent),
+            ("Content-Type", FieldId::ContentType),
+            ("CONTENT-LENGTH", FieldId::ContentLength),
+            ("X-Forwarded-For", FieldId::XForwardedFor),
+            ("Proxy-Connection", FieldId::ProxyConnection),
+            ("X-Forwarded-Host", FieldId::XForwardedHost),
+            ("transfer-encoding", FieldId::TransferEncoding),
+            ("X-Forwarded-Proto", FieldId::XForwardedProto),
+        ] {
+            assert_eq!(FieldId::from_name(name.as_bytes()), id, "{name}");
+        }
+        for name in [
+            "",
+            "x",
+            "hosts",
+            "hast",
+            "content_length",
+            "connectiom",
+            "\u{14}e",
+        ] {
+            assert_eq!(
+                FieldId::from_name(name.as_bytes()),
+                FieldId::Other,
+                "{name}"
+            );
+        }
+    }
 }

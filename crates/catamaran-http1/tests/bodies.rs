@@ -23,11 +23,11 @@ fn decode(decoder: &mut Decoder, input: &[u8]) -> Result<(Vec<u8>, Option<usize>
 }
 
 fn refuse(input: &str) -> ChunkError {
-    decode(&mut Decoder::default(), input.as_bytes()).unwrap_err()
+    decode(&mut Decoder::default(), input.as_bytes()).expect_err("the body is malformed")
 }
 
 fn accept(input: &str) -> (Vec<u8>, Option<usize>) {
-    decode(&mut Decoder::default(), input.as_bytes()).unwrap()
+    decode(&mut Decoder::default(), input.as_bytes()).expect("the body is well formed")
 }
 
 #[test]
