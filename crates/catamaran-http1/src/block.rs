@@ -5,7 +5,7 @@
 //! CRLF
 //! ```
 
-use crate::byte_class::{is_all_token, is_token, value_len};
+use crate::byte_class::{is_all_token, token_len, value_len};
 use crate::error::FieldError;
 use crate::field::{Field, FieldId};
 use crate::{Limits, Span, Version};
@@ -127,7 +127,7 @@ impl Block {
 
     fn read_line(&mut self, view: &[u8]) -> Result<Line, FieldError> {
         let start = self.at;
-        let Some(name_len) = view[start..].iter().position(|&byte| !is_token(byte)) else {
+        let Some(name_len) = token_len(&view[start..]) else {
             return Ok(Line::Partial);
         };
         let colon = start + name_len;

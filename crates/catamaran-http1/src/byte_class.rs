@@ -5,17 +5,19 @@ pub(crate) fn is_token(byte: u8) -> bool {
     CLASSES[byte as usize] & TOKEN != 0
 }
 
-/// Whether `byte` may stand in a request target: a visible US-ASCII character other than `#`.
-///
-/// Wider than RFC 3986 (`|`, `"`, `{` and their like are sent by browsers and mean nothing to
-/// framing or routing), but neither a space nor a fragment.
-pub(crate) fn is_target(byte: u8) -> bool {
-    CLASSES[byte as usize] & TARGET != 0
-}
-
 /// Whether `byte` may stand in a registered name (RFC 3986 §3.2.2), `%` aside.
 pub(crate) fn is_reg_name(byte: u8) -> bool {
     CLASSES[byte as usize] & REG_NAME != 0
+}
+
+/// Returns the offset of the first byte of `text` that may not stand in a token.
+pub(crate) fn token_len(text: &[u8]) -> Option<usize> {
+    class_len::<TOKEN>(text)
+}
+
+/// Returns the offset of the first byte of `text` that may not stand in a request target.
+pub(crate) fn target_len(text: &[u8]) -> Option<usize> {
+    class_len::<TARGET>(text)
 }
 
 /// Whether all of `text` is one token.
@@ -63,8 +65,30 @@ fn control_bytes(run: u128) -> u128 {
 
 const ONES: u128 = u128::from_le_bytes([1; 16]);
 
+fn class_len<const CLASS: u8>(text: &[u8]) -> Option<usize> {
+    let mut offset = 0;
+    // Four at once: one branch in place of four.
+    while let Some(&[a, b, c, d]) = text.get(offset..).and_then(<[u8]>::first_chunk) {
+        let [a, b, c, d] = [a, b, c, d].map(|byte| CLASSES[byte as usize]);
+        if a & b & c & d & CLASS == 0 {
+            break;
+        }
+        offset += 4;
+    }
+    let rest = text.get(offset..).unwrap_or_default();
+    let at = rest
+        .iter()
+        .position(|&byte| CLASSES[byte as usize] & CLASS == 0);
+    at.map(|at| offset + at)
+}
+
 const TOKEN: u8 = 1;
+
+/// A visible US-ASCII character other than `#`. Wider than RFC 3986 (`|`, `"`, `{` and their like
+/// are sent by browsers and mean nothing to framing or routing), but neither a space nor a
+/// fragment.
 const TARGET: u8 = 2;
+
 const REG_NAME: u8 = 4;
 
 static CLASSES: [u8; 256] = classes();

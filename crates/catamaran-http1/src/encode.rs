@@ -42,10 +42,10 @@ impl<'a> HeadWriter<'a> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
-        //# When a proxy receives a request with an absolute-form of request-
-        //# target, the proxy MUST ignore the received Host header field (if any)
-        //# and instead replace it with the host information of the request-
-        //# target.
+        //# When a proxy receives a request with an absolute-form of
+        //# request-target, the proxy MUST ignore the received Host header
+        //# field (if any) and instead replace it with the host information of
+        //# the request-target.
         let received = head.host.map(|host| host.of(buf));
         out.extend_from_slice(host.or(received).unwrap_or_default());
         out.extend_from_slice(b"\r\n");

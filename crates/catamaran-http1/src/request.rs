@@ -1,7 +1,7 @@
 //! Request heads (RFC 9112 §3, §5, §6).
 
 use crate::block::{Block, Stage};
-use crate::byte_class::{is_all_token, is_target, is_token};
+use crate::byte_class::{is_all_token, target_len, token_len};
 use crate::error::FieldError;
 use crate::target::{authority, is_same_authority};
 use crate::version::VersionText;
@@ -122,7 +122,7 @@ impl RequestHead {
             [] | [b'\r'] => return Ok(None),
             _ => 0,
         };
-        let Some(method_len) = view[start..].iter().position(|&byte| !is_token(byte)) else {
+        let Some(method_len) = token_len(&view[start..]) else {
             return Ok(None);
         };
         let method_end = start + method_len;
@@ -130,10 +130,7 @@ impl RequestHead {
             return Err(RequestError::MethodInvalid);
         }
         let target_start = method_end + 1;
-        let target_len = view[target_start..]
-            .iter()
-            .position(|&byte| !is_target(byte));
-        let Some(target_len) = target_len else {
+        let Some(target_len) = target_len(&view[target_start..]) else {
             return Ok(None);
         };
         let target_end = target_start + target_len;

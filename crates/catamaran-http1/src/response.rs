@@ -192,9 +192,9 @@ impl ResponseHead {
             self.settle_switch(request)?;
         }
         //= https://www.rfc-editor.org/rfc/rfc9112#section-6.3
-        //# A client MUST ignore any Content-
-        //# Length or Transfer-Encoding header fields received in such a
-        //# message.
+        //# A client MUST ignore any
+        //# Content-Length or Transfer-Encoding header fields received in
+        //# such a message.
         let announced = if self.tunnel && self.status != 101 {
             None
         } else {
