@@ -37,10 +37,20 @@ pub(crate) fn is_value(byte: u8) -> bool {
 /// of its cost.
 pub(crate) fn value_len(text: &[u8]) -> Option<usize> {
     let mut offset = 0;
+    while let Some(run) = text.get(offset..).and_then(<[u8]>::first_chunk::<16>) {
+        // Without an early exit the compiler tests all sixteen in a few vector instructions.
+        if run
+            .iter()
+            .fold(false, |found, &byte| found | is_control(byte))
+        {
+            break;
+        }
+        offset += run.len();
+    }
     while let Some(run) = text.get(offset..).and_then(<[u8]>::first_chunk) {
-        let controls = control_bytes(u128::from_le_bytes(*run));
+        let controls = control_bytes(u64::from_le_bytes(*run));
         if controls == 0 {
-            offset += size_of::<u128>();
+            offset += size_of::<u64>();
             continue;
         }
         offset += (controls.trailing_zeros() / 8) as usize;
@@ -54,16 +64,20 @@ pub(crate) fn value_len(text: &[u8]) -> Option<usize> {
     at.map(|at| offset + at)
 }
 
+fn is_control(byte: u8) -> bool {
+    byte < b' ' || byte == 0x7f
+}
+
 /// Sets the high bit of the lowest byte of `run` that is below 0x20 or equal to 0x7f; higher bytes
 /// may be marked wrongly (a borrow runs upwards), so only the lowest mark counts.
-fn control_bytes(run: u128) -> u128 {
+fn control_bytes(run: u64) -> u64 {
     let below_space = run.wrapping_sub(ONES * 0x20) & !run;
     let delete = run ^ (ONES * 0x7f);
     let delete = delete.wrapping_sub(ONES) & !delete;
     (below_space | delete) & (ONES * 0x80)
 }
 
-const ONES: u128 = u128::from_le_bytes([1; 16]);
+const ONES: u64 = u64::from_le_bytes([1; 8]);
 
 fn class_len<const CLASS: u8>(text: &[u8]) -> Option<usize> {
     let mut offset = 0;
