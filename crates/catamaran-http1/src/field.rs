@@ -50,35 +50,29 @@ impl FieldId {
     #[must_use]
     pub fn from_name(name: &[u8]) -> Self {
         // Length and first letter leave one candidate, so that most names cost no comparison.
-        let (candidate, id): (&[u8], Self) =
-            match (name.len(), name.first().map_or(0, |b| b | 0x20)) {
-                (2, b't') => (b"te", Self::Te),
-                (3, b'v') => (b"via", Self::Via),
-                (4, b'd') => (b"date", Self::Date),
-                (4, b'h') => (b"host", Self::Host),
-                (6, b'c') => (b"cookie", Self::Cookie),
-                (6, b'e') => (b"expect", Self::Expect),
-                (6, b's') => (b"server", Self::Server),
-                (7, b't') => (b"trailer", Self::Trailer),
-                (7, b'u') => (b"upgrade", Self::Upgrade),
-                (9, b'f') => (b"forwarded", Self::Forwarded),
-                (10, b'c') => (b"connection", Self::Connection),
-                (10, b'k') => (b"keep-alive", Self::KeepAlive),
-                (10, b's') => (b"set-cookie", Self::SetCookie),
-                (10, b'u') => (b"user-agent", Self::UserAgent),
-                (12, b'c') => (b"content-type", Self::ContentType),
-                (14, b'c') => (b"content-length", Self::ContentLength),
-                (15, b'x') => (b"x-forwarded-for", Self::XForwardedFor),
-                (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
-                (16, b'x') => (b"x-forwarded-host", Self::XForwardedHost),
-                (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
-                (17, b'x') => (b"x-forwarded-proto", Self::XForwardedProto),
-                _ => return Self::Other,
-            };
-        if name.eq_ignore_ascii_case(candidate) {
-            id
-        } else {
-            Self::Other
+        match (name.len(), name.first().map_or(0, |byte| byte | 0x20)) {
+            (2, b't') => Self::Te.if_called(b"te", name),
+            (3, b'v') => Self::Via.if_called(b"via", name),
+            (4, b'd') => Self::Date.if_called(b"date", name),
+            (4, b'h') => Self::Host.if_called(b"host", name),
+            (6, b'c') => Self::Cookie.if_called(b"cookie", name),
+            (6, b'e') => Self::Expect.if_called(b"expect", name),
+            (6, b's') => Self::Server.if_called(b"server", name),
+            (7, b't') => Self::Trailer.if_called(b"trailer", name),
+            (7, b'u') => Self::Upgrade.if_called(b"upgrade", name),
+            (9, b'f') => Self::Forwarded.if_called(b"forwarded", name),
+            (10, b'c') => Self::Connection.if_called(b"connection", name),
+            (10, b'k') => Self::KeepAlive.if_called(b"keep-alive", name),
+            (10, b's') => Self::SetCookie.if_called(b"set-cookie", name),
+            (10, b'u') => Self::UserAgent.if_called(b"user-agent", name),
+            (12, b'c') => Self::ContentType.if_called(b"content-type", name),
+            (14, b'c') => Self::ContentLength.if_called(b"content-length", name),
+            (15, b'x') => Self::XForwardedFor.if_called(b"x-forwarded-for", name),
+            (16, b'p') => Self::ProxyConnection.if_called(b"proxy-connection", name),
+            (16, b'x') => Self::XForwardedHost.if_called(b"x-forwarded-host", name),
+            (17, b't') => Self::TransferEncoding.if_called(b"transfer-encoding", name),
+            (17, b'x') => Self::XForwardedProto.if_called(b"x-forwarded-proto", name),
+            _ => Self::Other,
         }
     }
 
@@ -98,6 +92,20 @@ impl FieldId {
                 | Self::TransferEncoding
                 | Self::Upgrade
         )
+    }
+
+    /// Returns `self` if `name` is `known`. The fixed length and the missing early exit let the
+    /// compiler compare all bytes at once.
+    fn if_called<const LEN: usize>(self, known: &[u8; LEN], name: &[u8]) -> Self {
+        let Ok(name) = <&[u8; LEN]>::try_from(name) else {
+            return Self::Other;
+        };
+        let pairs = name.iter().zip(known);
+        if pairs.fold(true, |same, (a, b)| same & a.eq_ignore_ascii_case(b)) {
+            self
+        } else {
+            Self::Other
+        }
     }
 
     /// Whether a message without the field would be another message, so that `Connection` must not
