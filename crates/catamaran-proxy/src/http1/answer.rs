@@ -8,7 +8,7 @@ use crate::state::Frontend;
 use crate::worker::{Deadline, Worker};
 use catamaran_core::limit::RetryAfter;
 use catamaran_core::model::{self, ErrorPage};
-use catamaran_core::route::{RequestUri, redirect_location};
+use catamaran_core::route::rewrite::{RequestUri, redirect_location};
 use catamaran_http1::{BodyFraming, HeadWriter, Method, RequestHead, ResponseFraming, Version};
 use std::future::poll_fn;
 use std::task::Poll;

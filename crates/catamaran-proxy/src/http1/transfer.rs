@@ -212,7 +212,7 @@ impl Transfer {
             if let Some((pipe, bytes)) = &mut self.pipe
                 && *bytes > 0
             {
-                let more = if self.reader.is_finished() { More::No } else { More::Yes };
+                let more = if self.reader.is_finished() { More::No } else { More::Expected };
                 let sent = ready!(ends.to.poll_splice_out(cx, pipe, *bytes, more))?;
                 if sent == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
