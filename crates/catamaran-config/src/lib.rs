@@ -86,7 +86,7 @@ pub fn parse(
     } else {
         for mistake in &mistakes {
             let at = mistake.span().map_or(0, |span| span.start);
-            reader.error(at, format!("TOML syntax: {}", mistake.message()));
+            reader.error(at, syntax_mistake(text, mistake));
         }
         None
     };
@@ -112,6 +112,15 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         frontends,
         backends: backends.into_models(),
     })
+}
+
+/// A mistake of the parser, in our words where it gives none of its own.
+fn syntax_mistake(text: &str, mistake: &toml::de::Error) -> String {
+    let written = mistake.span().and_then(|span| text.get(span));
+    match (mistake.message(), written) {
+        ("duplicate key", Some(key)) => format!("`{key}` is written twice; remove one"),
+        (message, _) => format!("TOML syntax: {message}"),
+    }
 }
 
 fn unreadable(source: &io::Error) -> String {

@@ -3,7 +3,7 @@
 /// The name nearest to `found`, if one is near enough to be what was meant.
 ///
 /// Near is one edit for up to five characters and one more for each three beyond; a swap of two
-/// neighbours is one edit.
+/// neighbours is one edit. A name of which only the beginning was written is near too.
 pub(crate) fn nearest<'a>(
     found: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -14,10 +14,14 @@ pub(crate) fn nearest<'a>(
         return None;
     }
     let bound = (length / 3).max(1);
+    let far = |name: &str| {
+        let distance = distance(found, name);
+        let begins = length >= 3 && name.starts_with(found);
+        (begins || distance <= bound).then_some(distance)
+    };
     names
         .into_iter()
-        .map(|name| (distance(found, name), name))
-        .filter(|&(distance, _)| distance <= bound)
+        .filter_map(|name| Some((far(name)?, name)))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
 }
@@ -76,6 +80,7 @@ mod tests {
     #[test]
     fn only_a_near_name_is_proposed() {
         assert_eq!(nearest("helath", ["health", "hash"]), Some("health"));
+        assert_eq!(nearest("hea", ["health", "hash"]), Some("health"));
         assert_eq!(nearest("zebra", ["health", "hash"]), None);
         assert_eq!(remedy("x9", &["tcp", "udp"]), "allowed are `tcp`, `udp`");
     }

@@ -16,7 +16,13 @@ use std::collections::HashMap;
 
 /// Reads the routes of the frontend, in the order of the file.
 pub(crate) fn read_all<'a>(frontend: Fields<'a>, backends: &Backends<'a>) -> Vec<Route> {
-    let items = frontend.node("route").and_then(|node| node.list());
+    let items = frontend.node("route").and_then(|node| {
+        if node.is_table() {
+            node.mismatch("a list, written as `[[frontend.NAME.route]]`");
+            return None;
+        }
+        node.list()
+    });
     let mut names = HashMap::new();
     let mut routes = Vec::new();
     for (index, node) in items.unwrap_or_default().into_iter().enumerate() {

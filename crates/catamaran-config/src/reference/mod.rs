@@ -8,6 +8,8 @@ mod frontend_keys;
 mod markdown;
 mod route_keys;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use backend_keys::{
     BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,
@@ -155,6 +157,53 @@ impl Key {
             doc: "",
         }
     }
+}
+
+/// Every section below the root, each once, parents before children.
+fn sections() -> Vec<&'static Section> {
+    let mut all = Vec::new();
+    for key in ROOT.keys {
+        collect(&key.kind, &mut all);
+    }
+    all
+}
+
+fn collect(kind: &'static Kind, all: &mut Vec<&'static Section>) {
+    match kind {
+        Kind::Table(section) => {
+            if !all.iter().any(|known| std::ptr::eq(*known, *section)) {
+                all.push(section);
+                for key in section.keys {
+                    collect(&key.kind, all);
+                }
+            }
+        }
+        Kind::List(inner) | Kind::OneOrMany(inner) | Kind::Map(_, inner) => collect(inner, all),
+        Kind::Either(kinds) => kinds.iter().for_each(|kind| collect(kind, all)),
+        Kind::Text(_)
+        | Kind::Bool
+        | Kind::Off
+        | Kind::Integer(..)
+        | Kind::Duration(..)
+        | Kind::Size(..)
+        | Kind::Percent(..)
+        | Kind::Choice(_) => {}
+    }
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn slug(title: &str) -> String {
+    title
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ' '))
+        .map(|c| {
+            if c == ' ' {
+                '-'
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect()
 }
 
 /// A span of time from 1 ms to a day: what a timeout may be.

@@ -1,5 +1,6 @@
 //! Tests of the crate through its public functions.
 
+mod errors;
 mod valid;
 
 use catamaran_config::{Errors, Loaded};
