@@ -91,6 +91,9 @@ impl<'a> Backends<'a> {
                 ),
             );
         }
+        if protocol == Protocol::Udp {
+            self.warn_check(backend, at);
+        }
         let unix = |server: &&Server| matches!(server.address, ServerAddr::Unix(_));
         if let Some(server) = backend.servers.iter().find(unix)
             && protocol == Protocol::Udp
@@ -103,6 +106,22 @@ impl<'a> Backends<'a> {
                     server.address
                 ),
             );
+        }
+    }
+
+    /// Warns at `at` about checks that cannot judge what UDP is spoken with.
+    fn warn_check(&self, backend: &Backend, at: usize) {
+        let checks = backend
+            .health
+            .as_ref()
+            .is_some_and(|health| health.port.is_none());
+        if checks {
+            let name = &backend.name;
+            let message = format!(
+                "backend `{name}` takes UDP but is checked over TCP on the same port; give \
+                 `health` a `port` that answers, or remove it"
+            );
+            self.reader.warn(at, message);
         }
     }
 

@@ -100,7 +100,7 @@ impl<'a> Lines<'a> {
             .copied()
             .unwrap_or(0);
         let before = self.text.as_bytes().get(start..offset);
-        let before = before.unwrap_or(&self.text.as_bytes()[start..]);
+        let before = before.unwrap_or_else(|| &self.text.as_bytes()[start..]);
         // Bytes that continue a character do not count as columns.
         let column = before.iter().filter(|&&byte| byte & 0xC0 != 0x80).count();
         Place {

@@ -59,7 +59,7 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
             "the file is not UTF-8; save it as UTF-8 text".to_owned(),
         ));
     };
-    let directory = path.parent().unwrap_or(Path::new(""));
+    let directory = path.parent().unwrap_or_else(|| Path::new(""));
     let read_file = |file: &Path| std::fs::read(directory.join(file));
     parse(&text, &name, &|name| std::env::var(name).ok(), &read_file)
 }

@@ -27,7 +27,7 @@ pub(crate) fn nearest<'a>(
 }
 
 /// Says what to write instead of `found`: the nearest name, or all that are allowed.
-pub(crate) fn remedy<'a>(found: &str, names: &[&'a str]) -> String {
+pub(crate) fn remedy(found: &str, names: &[&str]) -> String {
     match (nearest(found, names.iter().copied()), names) {
         (Some(name), _) => format!("did you mean `{name}`?"),
         (None, [only]) => format!("only `{only}` is allowed"),

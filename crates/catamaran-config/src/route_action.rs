@@ -57,9 +57,9 @@ pub(crate) fn action<'a>(
     let respond = fields.node("respond").and_then(respond);
     backend
         .map(Action::Backend)
-        .or(weighted.map(Action::Weighted))
-        .or(redirect.map(Action::Redirect))
-        .or(respond.map(Action::Respond))
+        .or_else(|| weighted.map(Action::Weighted))
+        .or_else(|| redirect.map(Action::Redirect))
+        .or_else(|| respond.map(Action::Respond))
 }
 
 fn weighted<'a>(node: Node<'a>, backends: &Backends<'a>) -> Option<Vec<WeightedBackend>> {
@@ -103,11 +103,8 @@ fn redirect(node: Node<'_>, prefixes: PrefixUse) -> Option<Redirect> {
             None => {}
         }
     }
-    let default = Redirect {
-        status: redirect.status,
-        ..Redirect::new()
-    };
-    if redirect == default && fields.key_at("path").or(fields.key_at("prefix")).is_none() {
+    let targets = ["scheme", "host", "port", "path", "prefix"];
+    if targets.iter().all(|key| fields.node(key).is_none()) {
         node.error(
             "the redirect leads where it came from; add `scheme`, `host`, `port`, `path` or \
              `prefix`",

@@ -48,6 +48,9 @@ pub(crate) fn percent(text: &str) -> Option<u64> {
 /// Writes a duration in the largest unit that keeps it whole.
 pub(crate) fn duration_text(duration: Duration) -> String {
     let micros = duration.as_micros();
+    if micros == 0 {
+        return "0s".to_owned();
+    }
     for (unit, factor) in [
         ("d", 86_400_000_000),
         ("h", 3_600_000_000),

@@ -45,7 +45,7 @@ pub(crate) static BACKEND: Section = Section {
         ),
         Key::new(
             "outlier",
-            Kind::Either(&[Kind::Table(&OUTLIER), Kind::Off]),
+            Kind::Either(&[Kind::Table(&OUTLIER), Kind::Only(false)]),
             Means("the defaults of [`backend.outlier`](#backendnameoutlier)"),
             "Passive detection of failing servers; `false` turns it off.",
         ),

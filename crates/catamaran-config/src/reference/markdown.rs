@@ -69,7 +69,7 @@ fn value(kind: &Kind) -> String {
     match kind {
         Kind::Text(words) => format!("*{words}*"),
         Kind::Bool => "`true` or `false`".to_owned(),
-        Kind::Off => "`false`".to_owned(),
+        Kind::Only(value) => format!("`{value}`"),
         Kind::Integer(min, max) => format!("number, {min} to {max}"),
         Kind::Duration(min, max) => {
             format!(

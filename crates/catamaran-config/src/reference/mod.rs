@@ -62,8 +62,8 @@ pub(crate) enum Kind {
     Text(&'static str),
     /// `true` or `false`.
     Bool,
-    /// `false` only.
-    Off,
+    /// Only this of `true` and `false`.
+    Only(bool),
     /// A whole number in an inclusive range.
     Integer(u64, u64),
     /// A string such as `2s`, in an inclusive range.
@@ -182,7 +182,7 @@ fn collect(kind: &'static Kind, all: &mut Vec<&'static Section>) {
         Kind::Either(kinds) => kinds.iter().for_each(|kind| collect(kind, all)),
         Kind::Text(_)
         | Kind::Bool
-        | Kind::Off
+        | Kind::Only(_)
         | Kind::Integer(..)
         | Kind::Duration(..)
         | Kind::Size(..)

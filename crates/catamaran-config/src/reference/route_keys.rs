@@ -355,7 +355,10 @@ const fn cookies_key() -> Key {
 const fn conditions(name: &'static str, keys: &'static str, doc: &'static str) -> Key {
     Key::new(
         name,
-        Kind::Map(keys, &Kind::Either(&[Kind::Text("value"), Kind::Bool])),
+        Kind::Map(
+            keys,
+            &Kind::Either(&[Kind::Text("value"), Kind::Only(true)]),
+        ),
         Means("no condition"),
         doc,
     )

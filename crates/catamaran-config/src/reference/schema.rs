@@ -60,7 +60,7 @@ fn value(kind: &Kind) -> Value {
     match kind {
         Kind::Text(_) => json!({ "type": "string" }),
         Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Off => json!({ "const": false }),
+        Kind::Only(value) => json!({ "const": value }),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Duration(..) => quantity("us|ms|s|m|h|d"),
         Kind::Size(..) => quantity("B|[kK]B|MB|GB|KiB|MiB|GiB"),

@@ -1,6 +1,8 @@
 //! Tests of the crate through its public functions.
 
+mod arbitrary;
 mod errors;
+mod examples;
 mod valid;
 
 use catamaran_config::{Errors, Loaded};
