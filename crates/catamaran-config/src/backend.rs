@@ -235,9 +235,11 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
 
 fn read_servers(fields: Fields<'_>, backend: &str) -> Option<Vec<Server>> {
     let Some(node) = fields.node("servers") else {
-        fields.error(format!(
-            "backend `{backend}` has no servers; add `servers = [\"10.0.0.1:8080\"]`"
-        ));
+        if !fields.is_misspelt("servers") {
+            fields.error(format!(
+                "backend `{backend}` has no servers; add `servers = [\"10.0.0.1:8080\"]`"
+            ));
+        }
         return None;
     };
     let items = node.list()?;

@@ -2,7 +2,7 @@
 
 use crate::address;
 use crate::backend::{Backends, check_name, first};
-use crate::nearest::remedy;
+use crate::nearest::nearest;
 use crate::policy;
 use crate::read::{Entry, Fields, Node, set};
 use crate::reference::{self, Scope, Section};
@@ -102,9 +102,9 @@ fn read_limits(fields: Fields<'_>, frontend: &mut Frontend) {
 
 /// Checks what depends on the protocol.
 fn check_protocol(fields: Fields<'_>, name: &str, frontend: &Frontend) {
-    let has_backend = fields.node("backend").is_some();
+    let has_backend = fields.node("backend").is_some() || fields.is_misspelt("backend");
     if frontend.protocol == Protocol::Http {
-        if !has_backend && fields.node("route").is_none() {
+        if !has_backend && fields.node("route").is_none() && !fields.is_misspelt("route") {
             fields.error(format!(
                 "frontend `{name}` has neither `backend` nor routes; add `backend = \"…\"` or \
                  `[[frontend.{name}.route]]`"
@@ -148,9 +148,11 @@ fn read_listeners(
     bound: &mut Bound,
 ) -> Vec<Listener> {
     let Some(node) = fields.node("listen") else {
-        fields.error(format!(
-            "frontend `{name}` does not listen; add `listen = \"0.0.0.0:80\"`"
-        ));
+        if !fields.is_misspelt("listen") {
+            fields.error(format!(
+                "frontend `{name}` does not listen; add `listen = \"0.0.0.0:80\"`"
+            ));
+        }
         return Vec::new();
     };
     let items = node.one_or_many();
@@ -262,10 +264,12 @@ fn log_target(node: Node<'_>) -> Option<LogTarget> {
             })
             .ok();
     }
-    node.error(format!(
-        "unknown target `{text}`; {}, or a file as an absolute path",
-        remedy(&text, &["stdout", "syslog"])
-    ));
+    node.error(match nearest(&text, ["stdout", "syslog"]) {
+        Some(near) => format!("unknown target `{text}`; did you mean `{near}`?"),
+        None => format!(
+            "unknown target `{text}`; write `stdout`, `syslog`, or a file as an absolute path"
+        ),
+    });
     None
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn balance(node: Node<'_>) -> Option<Balance> {
         }
         _ => {
             let remedy = remedy(&name, reference::BALANCES);
-            node.error(format!("unknown balance `{name}`; {remedy}"));
+            node.error(format!("unknown value `{name}` of `balance`; {remedy}"));
             return None;
         }
     })
@@ -194,8 +194,10 @@ fn check(fields: Fields<'_>) -> Option<Check> {
                 ));
             }
         }
-        if !tcp {
-            fields.error("`health` says not what to ask; add `http = \"/health\"` or `tcp = true`");
+        if !tcp && fields.node("tcp").is_none() && !fields.has_unknown() {
+            fields.error(
+                "`health` does not say what to ask; add `http = \"/health\"` or `tcp = true`",
+            );
         }
         return tcp.then_some(Check::Tcp);
     };
@@ -227,7 +229,7 @@ fn check(fields: Fields<'_>) -> Option<Check> {
             .into_iter()
             .filter_map(statuses)
             .collect();
-        if check.expect.is_empty() {
+        if expect.is_empty_list() {
             expect.error("`expect` passes no status; write it as `\"200-399\"`");
         }
     }

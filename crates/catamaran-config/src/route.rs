@@ -168,6 +168,7 @@ fn path_match(node: Node<'_>) -> Option<PathMatch> {
             prefix.error("`path` has both `exact` and `prefix`; remove one");
             None
         }
+        (None, None) if fields.has_unknown() => None,
         (None, None) => {
             fields.error("`path` is empty; write `path = \"/x\"` or `path = { exact = \"/x\" }`");
             None

@@ -33,10 +33,10 @@ pub(crate) fn action<'a>(
         .filter(|key| fields.node(key).is_some())
         .collect();
     match written.as_slice() {
-        [] => fields.error(
+        [] if !fields.has_unknown() => fields.error(
             "the route does nothing; add one of `backend`, `backends`, `redirect`, `respond`",
         ),
-        [_] => {}
+        [] | [_] => {}
         [kept, others @ ..] => {
             for at in others.iter().filter_map(|key| fields.key_at(key)) {
                 let message = format!("the route already has `{kept}`; remove one of them");

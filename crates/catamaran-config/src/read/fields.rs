@@ -1,7 +1,7 @@
 //! A table with known keys.
 
 use super::{Node, Reader};
-use crate::nearest::remedy;
+use crate::nearest::{nearest, remedy};
 use crate::reference::{Absent, Kind, Section};
 use std::time::Duration;
 use toml::de::DeTable;
@@ -86,10 +86,28 @@ impl<'a> Fields<'a> {
         Some(key.span().start)
     }
 
+    /// Whether some unknown key was probably meant to be `key`, so that its absence is no news.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
+        let names = self.section.names();
+        self.unknown()
+            .any(|found| nearest(found, names.iter().copied()) == Some(key))
+    }
+
+    /// Whether there are unknown keys, one of which may have been meant to be a missing one.
+    pub(crate) fn has_unknown(&self) -> bool {
+        self.unknown().next().is_some()
+    }
+
+    fn unknown(&self) -> impl Iterator<Item = &'a str> {
+        let section = self.section;
+        let names = self.table.keys().map(|key| -> &'a str { key.get_ref() });
+        names.filter(move |name| section.key(name).is_none())
+    }
+
     /// The value of a key that must be written; `example` shows how.
     pub(crate) fn required(&self, key: &'static str, example: &str) -> Option<Node<'a>> {
         let node = self.node(key);
-        if node.is_none() {
+        if node.is_none() && !self.is_misspelt(key) {
             self.error(format!(
                 "{} has no `{key}`; add `{key} = {example}`",
                 in_words(self.section)

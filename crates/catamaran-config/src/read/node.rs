@@ -130,7 +130,7 @@ impl<'a> Node<'a> {
     /// A size in bytes in an inclusive range.
     pub(crate) fn size(&self, min: u64, max: u64) -> Option<u64> {
         let range = (unit::size_text(min), unit::size_text(max));
-        let units = ["B", "KiB"];
+        let units = ["B"];
         self.quantity("size", "64KiB", units, unit::size, (min, max), range)
     }
 
@@ -148,7 +148,7 @@ impl<'a> Node<'a> {
         let value = choices.iter().find(|&&(name, _)| name == found);
         if value.is_none() {
             self.error(format!(
-                "unknown {} `{found}`; {}",
+                "unknown value `{found}` of `{}`; {}",
                 self.label,
                 remedy(&found, &names)
             ));
@@ -168,6 +168,12 @@ impl<'a> Node<'a> {
             ..*self
         };
         Some(items.iter().map(item).collect())
+    }
+
+    /// Whether it is an array without items.
+    pub(crate) fn is_empty_list(&self) -> bool {
+        let list = self.value.get_ref().as_array();
+        list.is_some_and(|items| items.is_empty())
     }
 
     /// The items of an array, or the value itself.

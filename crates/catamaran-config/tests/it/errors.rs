@@ -43,6 +43,35 @@ pub(crate) fn check_backend(cases: &[(&str, &str)]) {
     }
 }
 
+/// What is said about a backend whose servers are `lines`, at line 5.
+#[track_caller]
+pub(crate) fn check_servers(cases: &[(&str, &str)]) {
+    for (lines, expected) in cases {
+        let text = VALID.replace("servers = [\"10.0.0.1:80\"]", lines);
+        assert_eq!(
+            errors(&text),
+            format!("catamaran.toml:{expected}"),
+            "{lines}"
+        );
+    }
+}
+
+/// What is said about a route with `lines`, which start at line 5.
+#[track_caller]
+pub(crate) fn check_route(cases: &[(&str, &str)]) {
+    for (lines, expected) in cases {
+        let text = format!(
+            "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\n[[frontend.web.route]]\n{lines}\n\
+             [backend.api]\nservers = [\"10.0.0.1:80\"]\n"
+        );
+        assert_eq!(
+            errors(&text),
+            format!("catamaran.toml:{expected}"),
+            "{lines}"
+        );
+    }
+}
+
 fn warnings(text: &str) -> String {
     let loaded = parse(text).unwrap();
     let lines: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

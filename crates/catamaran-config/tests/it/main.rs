@@ -3,6 +3,8 @@
 mod arbitrary;
 mod errors;
 mod examples;
+mod messages_backend;
+mod messages_frontend;
 mod valid;
 
 use catamaran_config::{Errors, Loaded};
