@@ -24,6 +24,7 @@ pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 /// What all readers of one file share.
 pub(crate) struct Reader<'a> {
     text: &'a str,
+    lines: Lines<'a>,
     env: Env<'a>,
     read_file: ReadFile<'a>,
     errors: RefCell<Vec<(usize, String)>>,
@@ -35,6 +36,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a str, env: Env<'a>, read_file: ReadFile<'a>) -> Self {
         Self {
             text,
+            lines: Lines::new(text),
             env,
             read_file,
             errors: RefCell::default(),
@@ -64,7 +66,7 @@ impl<'a> Reader<'a> {
 
     /// The line of byte `at`, for messages that name a second place.
     pub(crate) fn line(&self, at: usize) -> usize {
-        Lines::new(self.text).place(at).line
+        self.lines.place(at).line
     }
 
     /// The start of the table header whose first key is at `at`, or `at` if it is in none.
@@ -76,7 +78,7 @@ impl<'a> Reader<'a> {
 
     /// The mistakes and the doubts, each in the order of the file.
     pub(crate) fn into_findings(self, file: &str) -> (Vec<Finding>, Vec<Finding>) {
-        let lines = Lines::new(self.text);
+        let lines = self.lines;
         let findings = |mut noted: Vec<(usize, String)>| {
             noted.sort();
             noted.dedup();

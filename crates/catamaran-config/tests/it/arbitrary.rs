@@ -1,5 +1,6 @@
 //! No text makes the reader panic, and what it refuses it explains.
 
+use crate::errors::VALID;
 use crate::parse;
 use proptest::prelude::*;
 
@@ -32,11 +33,20 @@ fn explained(text: &str) {
     if let Err(errors) = parse(text) {
         assert!(!errors.findings().is_empty());
         for finding in errors.findings() {
-            let place = finding.place.unwrap();
+            let place = finding
+                .place
+                .expect("what is wrong with a text has a place");
             assert!(place.line >= 1 && place.column >= 1);
             assert!(!finding.message.contains('\n'), "{finding}");
         }
     }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    explained(&format!("{VALID}a = {}", "[".repeat(100_000)));
+    explained(&format!("{VALID}a = {}", "{a=".repeat(100_000)));
+    explained(&format!("{VALID}{}", "a.".repeat(100_000)));
 }
 
 proptest! {

@@ -73,7 +73,10 @@ pub(crate) fn check_route(cases: &[(&str, &str)]) {
 }
 
 fn warnings(text: &str) -> String {
-    let loaded = parse(text).unwrap();
+    let loaded = match parse(text) {
+        Ok(loaded) => loaded,
+        Err(errors) => panic!("{errors}"),
+    };
     let lines: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
@@ -148,6 +151,56 @@ fn a_part_of_a_later_version_is_refused_at_its_place() {
         )
     );
 }
+
+#[test]
+fn the_design_as_written_is_refused_only_for_its_later_parts() {
+    let not_yet = |place: &str, key: &str, brings: &str| {
+        format!(
+            "catamaran.toml:{place}: `{key}` is not supported by this version yet; remove it (a \
+             later version brings {brings})"
+        )
+    };
+    let expected = [
+        not_yet("2:53", "tls", "TLS"),
+        not_yet("5:1", "tls", "TLS"),
+        not_yet("22:1", "virtual-ip", "virtual IP addresses"),
+        not_yet("28:1", "cluster", "clusters"),
+    ];
+    assert_eq!(errors(DESIGN), expected.join("\n"));
+}
+
+const DESIGN: &str = r#"[frontend.web]
+listen  = ["0.0.0.0:80", { address = "0.0.0.0:443", tls = "site" }]   # h1, h2 by ALPN; http3 = true adds UDP
+backend = "api"
+
+[tls.site]
+certificates = ["/etc/catamaran/tls/site.pem"]     # chain and key; several: chosen by SNI
+
+[frontend.echo]
+protocol = "tcp"                     # "tcp" | "udp" | "http" (default)
+listen   = ["127.0.0.1:7878"]
+backend  = "echo"
+
+[backend.echo]
+balance = "random"
+stick   = { on = "source-ip", for = "2s" }       # window opens at the first request; refresh = true slides it
+servers = ["127.0.0.1:8080", "127.0.0.1:8081"]
+
+[backend.api]
+servers = ["10.0.0.1:8080", { address = "10.0.0.2:8080", weight = 2, name = "b", backup = false }]
+health  = { http = "/health", interval = "1s", rise = 2, fall = 3 }
+
+[virtual-ip.main]
+addresses = ["192.0.2.10/24"]
+interface = "eth0"
+router-id = 51
+priority  = 150
+
+[cluster]
+node   = "a"
+peers  = { b = "10.0.0.12:7946" }
+secret-file = "/etc/catamaran/cluster.key"
+"#;
 
 #[test]
 fn an_empty_file_is_told_how_to_begin() {
