@@ -1,7 +1,7 @@
 //! Addresses as the configuration writes them.
 
 use catamaran_core::model::ServerAddr;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Reads where a server listens.
@@ -31,18 +31,39 @@ pub(crate) fn server(text: &str) -> Result<ServerAddr, String> {
     named(text)
 }
 
-/// Reads an address to listen on; `:80` is short for `[::]:80`.
+/// Reads an address to listen on. `:80` is every address of both families: `0.0.0.0:80` and
+/// `[::]:80`, which are two listeners since an IPv6 one takes no IPv4.
 ///
 /// # Errors
 /// What is wrong, with the remedy.
-pub(crate) fn listener(text: &str) -> Result<SocketAddr, String> {
-    if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"))
-        && let Ok(port) = port.parse()
-    {
-        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+pub fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let port = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"));
+    match port.map(str::parse) {
+        Some(Ok(0)) => Err(format!(
+            "`{text}` would be another port for IPv4 than for IPv6; write `0.0.0.0:0` or `[::]:0`"
+        )),
+        Some(Ok(port)) => Ok(vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+        ]),
+        Some(Err(_)) | None => listen_address(text).map(|address| vec![address]),
     }
+}
+
+/// Reads one address to listen on.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
+    }
+    if let Some(port) = text.strip_prefix(':')
+        && port.parse::<u16>().is_ok()
+    {
+        return Err(format!(
+            "`{text}` has no address; write `127.0.0.1:{port}` or `0.0.0.0:{port}`"
+        ));
     }
     if text.parse::<u16>().is_ok() {
         return Err(format!("`{text}` has no address; write `:{text}`"));
@@ -199,15 +220,28 @@ mod tests {
 
     #[test]
     fn a_listener_without_address_takes_both_families() {
-        assert_eq!(listener(":80"), Ok("[::]:80".parse().unwrap()));
-        assert_eq!(listener("*:80"), Ok("[::]:80".parse().unwrap()));
-        assert_eq!(listener("127.0.0.1:0"), Ok("127.0.0.1:0".parse().unwrap()));
+        let both = ["0.0.0.0:80", "[::]:80"].map(|text| text.parse().unwrap());
+        assert_eq!(listen_addresses(":80"), Ok(both.to_vec()));
+        assert_eq!(listen_addresses("*:80"), Ok(both.to_vec()));
+        let one = vec!["127.0.0.1:0".parse().unwrap()];
+        assert_eq!(listen_addresses("127.0.0.1:0"), Ok(one));
         assert_eq!(
-            listener("80"),
+            listen_addresses(":0"),
+            Err(
+                "`:0` would be another port for IPv4 than for IPv6; write `0.0.0.0:0` or `[::]:0`"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            listen_address(":80"),
+            Err("`:80` has no address; write `127.0.0.1:80` or `0.0.0.0:80`".to_owned())
+        );
+        assert_eq!(
+            listen_addresses("80"),
             Err("`80` has no address; write `:80`".to_owned())
         );
         assert_eq!(
-            listener("localhost:80"),
+            listen_addresses("localhost:80"),
             Err(
                 "`localhost:80` names a host; listen on an address of this machine, such as \
                  `127.0.0.1:80` or `:80`"

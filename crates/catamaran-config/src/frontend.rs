@@ -163,25 +163,24 @@ fn read_listeners(
     }
     let mut listeners = Vec::with_capacity(items.len());
     for item in items {
-        let Some(address) = read_listener(item) else {
-            continue;
-        };
-        // Each listener on port 0 gets a port of its own.
-        if address.port() != 0
-            && let Some(earlier) = first(bound, (address, protocol == Protocol::Udp), item.at())
-        {
-            item.error(format!(
-                "`{address}` is listened on twice, first at line {}; remove one, or give it \
-                 another port",
-                item.reader().line(earlier)
-            ));
+        for address in read_listener(item).unwrap_or_default() {
+            // Each listener on port 0 gets a port of its own.
+            if address.port() != 0
+                && let Some(earlier) = first(bound, (address, protocol == Protocol::Udp), item.at())
+            {
+                item.error(format!(
+                    "`{address}` is listened on twice, first at line {}; remove one, or give it \
+                     another port",
+                    item.reader().line(earlier)
+                ));
+            }
+            listeners.push(Listener { address });
         }
-        listeners.push(Listener { address });
     }
     listeners
 }
 
-fn read_listener(node: Node<'_>) -> Option<SocketAddr> {
+fn read_listener(node: Node<'_>) -> Option<Vec<SocketAddr>> {
     let node = if node.is_table() {
         let fields = node.fields(&reference::LISTENER)?;
         fields.required("address", "\"0.0.0.0:80\"")?
@@ -189,7 +188,7 @@ fn read_listener(node: Node<'_>) -> Option<SocketAddr> {
         node
     };
     let text = node.text("an address such as `\"0.0.0.0:80\"`, or a table with `address`")?;
-    address::listener(&text)
+    address::listen_addresses(&text)
         .map_err(|message| node.error(message))
         .ok()
 }

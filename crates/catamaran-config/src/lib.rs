@@ -6,6 +6,17 @@
 //!
 //! The keys, their ranges and defaults are in one table (the reference) that the readers consult and
 //! from which [`reference::markdown`] and [`reference::json_schema`] are made.
+//!
+//! ```
+//! let text = "[frontend.web]\nlisten = \":80\"\nbackend = \"apl\"\n[backend.api]\nservers = []\n";
+//! let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+//! let errors = catamaran_config::parse(text, "c.toml", &|_| None, &no_file).unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "c.toml:3:11: unknown backend `apl`; did you mean `api`?\n\
+//!      c.toml:5:11: backend `api` has no servers; write `servers = [\"10.0.0.1:8080\"]`"
+//! );
+//! ```
 #![forbid(unsafe_code)]
 
 mod ad_hoc;
@@ -25,6 +36,7 @@ mod syntax;
 mod unit;
 
 pub use ad_hoc::ad_hoc;
+pub use address::listen_addresses;
 pub use error::{Errors, Finding, Place};
 
 use backend::Backends;

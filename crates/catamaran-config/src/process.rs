@@ -16,7 +16,7 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
     };
     set(&mut process.drain, fields.duration("drain"));
     if let Some(metrics) = fields.node("metrics") {
-        process.metrics = address_of(metrics, address::listener);
+        process.metrics = address_of(metrics, address::listen_address);
     }
     if let Some(resolvers) = fields.node("resolvers") {
         let read = |node| address_of(node, |text| address::with_default_port(text, 53));

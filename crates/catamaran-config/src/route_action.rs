@@ -116,7 +116,8 @@ fn redirect(node: Node<'_>, prefixes: PrefixUse) -> Option<Redirect> {
 fn respond(node: Node<'_>) -> Option<FixedResponse> {
     let fields = node.fields(&reference::RESPOND)?;
     let status = fields.number("status").unwrap_or(200);
-    let body = fields.text("body").unwrap_or_default();
+    let body = fields.node("body").and_then(|node| node.text("a string"));
+    let body = body.unwrap_or_default();
     if matches!(status, 204 | 205 | 304) && !body.is_empty() {
         fields.error(format!("a response of {status} has no body; remove `body`"));
     }

@@ -116,12 +116,6 @@ impl<'a> Fields<'a> {
         node
     }
 
-    /// A string.
-    pub(crate) fn text(&self, key: &'static str) -> Option<String> {
-        let node = self.node(key)?;
-        node.text(self.expected(key))
-    }
-
     /// `true` or `false`.
     pub(crate) fn bool(&self, key: &'static str) -> Option<bool> {
         self.node(key)?.bool()
@@ -173,13 +167,6 @@ impl<'a> Fields<'a> {
             .key(key)
             .map_or(&Kind::Bool, |known| &known.kind)
     }
-
-    fn expected(&self, key: &str) -> &'static str {
-        match self.kind(key) {
-            Kind::Text(words) => article(words),
-            _ => "a string",
-        }
-    }
 }
 
 /// A section in the words of a message.
@@ -188,17 +175,5 @@ fn in_words(section: &Section) -> String {
         section.name.to_owned()
     } else {
         format!("`{}`", section.name)
-    }
-}
-
-/// What a string should hold, with its article.
-fn article(words: &'static str) -> &'static str {
-    match words {
-        "address" => "an address (a string)",
-        "name" => "a name (a string)",
-        "path" => "a path (a string)",
-        "host" => "a host (a string)",
-        "backend" => "the name of a backend (a string)",
-        _ => "a string",
     }
 }

@@ -55,7 +55,7 @@ pub(crate) static FRONTEND: Section = Section {
             ])),
             Required,
             "Addresses to listen on: `0.0.0.0:80`, `[::1]:80`, or `:80`, which is short for \
-             `[::]:80`. With port 0 the kernel chooses one, which is printed.",
+             `0.0.0.0:80` and `[::]:80`. With port 0 the kernel chooses one, which is printed.",
         ),
         Key::new(
             "backend",

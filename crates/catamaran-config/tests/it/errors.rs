@@ -101,6 +101,7 @@ workers=3
 3:11: unknown backend `apl`; did you mean `api`?
 4:1: unknown key `max-heads` in `frontend`; did you mean `max-head`?
 5:1: frontend `x` has no `backend`; add `backend = "…"`
+7:8: `0.0.0.0:80` is listened on twice, first at line 2; remove one, or give it another port
 7:8: `[::]:80` is listened on twice, first at line 2; remove one, or give it another port
 8:1: `forwarded` is for HTTP frontends; remove it, or write `protocol = "http"`
 10:27: backend `api` has the address `10.0.0.1:80` twice, first at line 10; remove one (a `weight` gives a server more traffic)

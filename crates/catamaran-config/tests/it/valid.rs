@@ -334,8 +334,8 @@ fn a_redirect_keeps_what_it_does_not_say() {
 fn the_process_section_is_read() {
     let process = config(&format!(
         "{TWO_BACKENDS}[process]\nworkers = 2\nmax-connections = 9\ndrain = \"0s\"\nmetrics = \
-         \":9100\"\nresolvers = [\"10.0.0.53\", \"[::1]:5353\"]\n[frontend.w]\nlisten = \
-         \":0\"\nbackend = \"b\"\n"
+         \"[::]:9100\"\nresolvers = [\"10.0.0.53\", \"[::1]:5353\"]\n[frontend.w]\nlisten = \
+         \"[::]:0\"\nbackend = \"b\"\n"
     ))
     .process;
     assert_eq!(process.workers.unwrap().get(), 2);
