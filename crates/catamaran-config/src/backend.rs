@@ -92,31 +92,23 @@ impl<'a> Backends<'a> {
             );
         }
         if protocol == Protocol::Udp {
-            self.warn_check(backend, at);
-        }
-        let unix = |server: &&Server| matches!(server.address, ServerAddr::Unix(_));
-        if let Some(server) = backend.servers.iter().find(unix)
-            && protocol == Protocol::Udp
-        {
-            self.reader.error(
-                at,
-                format!(
-                    "backend `{name}` has the stream socket `{}`, which takes no UDP; write \
-                     another backend",
-                    server.address
-                ),
-            );
+            self.check_udp(backend, at);
         }
     }
 
-    /// Warns at `at` about checks that cannot judge what UDP is spoken with.
-    fn warn_check(&self, backend: &Backend, at: usize) {
-        let checks = backend
-            .health
-            .as_ref()
-            .is_some_and(|health| health.port.is_none());
-        if checks {
-            let name = &backend.name;
+    fn check_udp(&self, backend: &Backend, at: usize) {
+        let name = &backend.name;
+        let unix = |server: &&Server| matches!(server.address, ServerAddr::Unix(_));
+        if let Some(server) = backend.servers.iter().find(unix) {
+            let message = format!(
+                "backend `{name}` has the stream socket `{}`, which takes no UDP; write another \
+                 backend",
+                server.address
+            );
+            self.reader.error(at, message);
+        }
+        let health = backend.health.as_ref();
+        if health.is_some_and(|health| health.port.is_none()) {
             let message = format!(
                 "backend `{name}` takes UDP but is checked over TCP on the same port; give \
                  `health` a `port` that answers, or remove it"
@@ -209,10 +201,7 @@ fn read(entry: Entry<'_>) -> Option<Backend> {
 /// Checks a name that becomes a label of metrics and logs.
 pub(crate) fn check_name(what: &str, entry: Entry<'_>) {
     if let Some(problem) = name_problem(entry.name) {
-        let message = format!(
-            "the name of {what} `{}` {problem}",
-            entry.name.escape_debug()
-        );
+        let message = format!("the name of {what} `{}` {problem}", entry.name);
         entry.node.reader().error(entry.at, message);
     }
 }
@@ -270,10 +259,7 @@ fn read_server(node: Node<'_>) -> Option<Server> {
     let name = fields.node("name").and_then(|node| {
         let name = node.text("a name (a string)")?;
         if let Some(problem) = name_problem(&name) {
-            node.error(format!(
-                "the name of server `{}` {problem}",
-                name.escape_debug()
-            ));
+            node.error(format!("the name of server `{}` {problem}", name));
         }
         Some(Name::new(&name))
     });

@@ -283,8 +283,10 @@ fn error_page(entry: Entry<'_>) -> Option<ErrorPage> {
     let status = entry.name.parse().ok();
     let status = status.filter(|status| (400..=599).contains(status));
     if status.is_none() {
-        let name = entry.name.escape_debug();
-        let message = format!("`{name}` is no status of an error; write one from 400 to 599");
+        let message = format!(
+            "`{}` is no status of an error; write one from 400 to 599",
+            entry.name
+        );
         reader.error(entry.at, message);
     }
     let file = entry.node.text("a file (a string)")?;

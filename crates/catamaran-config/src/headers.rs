@@ -56,7 +56,7 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
     (!is_token(name)).then(|| {
         format!(
             "`{}` is no name of a header; write letters, digits and `-`",
-            name.escape_debug()
+            name
         )
     })
 }
@@ -67,7 +67,7 @@ pub(crate) fn value(node: Node<'_>) -> Option<String> {
     if !is_field_value(&value) {
         node.error(format!(
             "`{}` is no value of a header; remove control characters and the spaces around it",
-            value.escape_debug()
+            value
         ));
         return None;
     }

@@ -208,7 +208,7 @@ fn check(fields: Fields<'_>) -> Option<Check> {
     if !is_path(&path, Query::Allowed) {
         http.error(format!(
             "`{}` is no path; write it as `/health`, without spaces",
-            path.escape_debug()
+            path
         ));
     }
     let mut check = HttpCheck::new(&path);
@@ -240,10 +240,7 @@ fn check(fields: Fields<'_>) -> Option<Check> {
 pub(crate) fn method(node: Node<'_>) -> Option<String> {
     let method = node.text("a method such as `\"GET\"`")?;
     if !is_token(&method) {
-        node.error(format!(
-            "`{}` is no method; write it as `GET`",
-            method.escape_debug()
-        ));
+        node.error(format!("`{}` is no method; write it as `GET`", method));
     } else if method.bytes().any(|b| b.is_ascii_lowercase()) {
         node.error(format!(
             "`{method}` has lower case, which is another method to HTTP; write `{}`",

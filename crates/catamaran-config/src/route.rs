@@ -77,10 +77,7 @@ fn route_name(fields: Fields<'_>, number: usize) -> Name {
     let written = fields.node("name").and_then(|node| {
         let name = node.text("a name (a string)")?;
         if let Some(problem) = name_problem(&name) {
-            node.error(format!(
-                "the name of route `{}` {problem}",
-                name.escape_debug()
-            ));
+            node.error(format!("the name of route `{}` {problem}", name));
         }
         Some(Name::new(&name))
     });
@@ -116,7 +113,7 @@ fn host(node: Node<'_>) -> Option<HostPattern> {
     }
     node.error(format!(
         "`{}` is no host; write it as `example.com` or `*.example.com`, without scheme and port",
-        text.escape_debug()
+        text
     ));
     None
 }
@@ -182,15 +179,14 @@ pub(crate) fn path(node: Node<'_>) -> Option<String> {
     if is_path(&path, Query::Refused) {
         return Some(path);
     }
-    let text = path.escape_debug();
     node.error(if path.contains('?') {
-        format!("the path `{text}` has a query; match on it by `query = {{ name = \"value\" }}`")
+        format!("the path `{path}` has a query; match on it by `query = {{ name = \"value\" }}`")
     } else if path.starts_with('/') {
-        format!("the path `{text}` has characters that no request can have; percent-encode them")
+        format!("the path `{path}` has characters that no request can have; percent-encode them")
     } else {
         format!(
-            "`{text}` is no path; write it as `/{}`",
-            text.to_string().trim_start_matches('/')
+            "`{path}` is no path; write it as `/{}`",
+            path.trim_start_matches('/')
         )
     });
     None
@@ -212,7 +208,7 @@ fn conditions(fields: Fields<'_>, key: &'static str, names: Names) -> Vec<ValueM
             Names::Header => headers::name_problem(entry.name),
             Names::Cookie if !is_token(entry.name) => Some(format!(
                 "`{}` is no name of a cookie; write letters, digits, `-` and `_`",
-                entry.name.escape_debug()
+                entry.name
             )),
             Names::Cookie | Names::Parameter => None,
         };

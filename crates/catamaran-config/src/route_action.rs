@@ -124,7 +124,6 @@ fn respond(node: Node<'_>) -> Option<FixedResponse> {
     let content_type = fields.node("content-type").and_then(|node| {
         let text = node.text("a media type such as `\"text/html\"`")?;
         if !text.contains('/') || !is_field_value(&text) {
-            let text = text.escape_debug();
             node.error(format!(
                 "`{text}` is no media type; write it as `text/html`"
             ));
@@ -222,9 +221,8 @@ fn plain_host(node: Node<'_>) -> Option<String> {
     if (is_host(name) || bracketed) && port_stands {
         return Some(host);
     }
-    let text = host.escape_debug();
     node.error(format!(
-        "`{text}` is no host; write it as `example.com`, without a scheme"
+        "`{host}` is no host; write it as `example.com`, without a scheme"
     ));
     None
 }

@@ -45,13 +45,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes a mistake at byte `at`.
-    pub(crate) fn error(&self, at: usize, message: String) {
-        self.errors.borrow_mut().push((at, message));
+    pub(crate) fn error(&self, at: usize, message: impl AsRef<str>) {
+        self.errors
+            .borrow_mut()
+            .push((at, one_line(message.as_ref())));
     }
 
     /// Notes something doubtful at byte `at`.
-    pub(crate) fn warn(&self, at: usize, message: String) {
-        self.warnings.borrow_mut().push((at, message));
+    pub(crate) fn warn(&self, at: usize, message: impl AsRef<str>) {
+        self.warnings
+            .borrow_mut()
+            .push((at, one_line(message.as_ref())));
     }
 
     /// Whether no mistake was noted.
@@ -96,4 +100,17 @@ impl<'a> Reader<'a> {
             findings(self.warnings.into_inner()),
         )
     }
+}
+
+/// `message` with line ends and other control characters that it quotes made visible.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }

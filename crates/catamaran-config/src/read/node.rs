@@ -5,7 +5,6 @@ use super::{Fields, Reader};
 use crate::nearest::remedy;
 use crate::reference::Section;
 use crate::unit;
-use std::fmt::Display;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
@@ -122,23 +121,17 @@ impl<'a> Node<'a> {
 
     /// A duration in an inclusive range.
     pub(crate) fn duration(&self, min: Duration, max: Duration) -> Option<Duration> {
-        let range = (unit::duration_text(min), unit::duration_text(max));
-        let units = ["ms", "s"];
-        self.quantity("duration", "2s", units, unit::duration, (min, max), range)
+        self.quantity(&DURATION, min, max)
     }
 
     /// A size in bytes in an inclusive range.
     pub(crate) fn size(&self, min: u64, max: u64) -> Option<u64> {
-        let range = (unit::size_text(min), unit::size_text(max));
-        let units = ["B"];
-        self.quantity("size", "64KiB", units, unit::size, (min, max), range)
+        self.quantity(&SIZE, min, max)
     }
 
     /// A percentage in an inclusive range.
     pub(crate) fn percent(&self, min: u64, max: u64) -> Option<u64> {
-        let range = (format!("{min}%"), format!("{max}%"));
-        let units = ["%"];
-        self.quantity("percentage", "50%", units, unit::percent, (min, max), range)
+        self.quantity(&PERCENT, min, max)
     }
 
     /// The value that stands beside the word found.
@@ -221,38 +214,27 @@ impl<'a> Node<'a> {
     }
 
     /// A string that holds a number with a unit.
-    fn quantity<T: PartialOrd + Copy, const UNITS: usize>(
-        &self,
-        noun: &str,
-        example: &str,
-        units: [&str; UNITS],
-        parse: fn(&str) -> Option<T>,
-        range: (T, T),
-        (min, max): (String, String),
-    ) -> Option<T> {
-        let expected = format!("a {noun} such as `\"{example}\"`");
+    fn quantity<T: PartialOrd + Copy>(&self, kind: &Quantity<T>, min: T, max: T) -> Option<T> {
+        let subject = self.subject();
+        let expected = format!("a {} such as `\"{}\"`", kind.noun, kind.example);
         if let DeValue::Integer(number) = self.value.get_ref() {
-            let written = units
-                .map(|unit| format!("`\"{number}{unit}\"`"))
-                .join(" or ");
+            let with_unit = |unit| format!("`\"{number}{unit}\"`");
+            let written: Vec<String> = kind.units.iter().map(with_unit).collect();
             self.error(format!(
-                "{} needs a unit, found {number}; write {written}",
-                self.subject()
+                "{subject} needs a unit, found {number}; write {}",
+                written.join(" or ")
             ));
             return None;
         }
         let text = self.text(&expected)?;
-        let Some(value) = parse(&text) else {
-            self.error(format!(
-                "{} must be {expected}, found `\"{text}\"`",
-                self.subject()
-            ));
+        let Some(value) = (kind.parse)(&text) else {
+            self.error(format!("{subject} must be {expected}, found `\"{text}\"`"));
             return None;
         };
-        if value < range.0 || value > range.1 {
+        if value < min || value > max {
+            let (min, max) = ((kind.write)(min), (kind.write)(max));
             self.error(format!(
-                "{} must be {min} to {max}, found `\"{text}\"`",
-                self.subject()
+                "{subject} must be {min} to {max}, found `\"{text}\"`"
             ));
             return None;
         }
@@ -280,8 +262,42 @@ impl<'a> Node<'a> {
     }
 }
 
+/// A kind of number with a unit, in the words of messages.
+struct Quantity<T> {
+    noun: &'static str,
+    example: &'static str,
+    /// What is proposed for a number without one.
+    units: &'static [&'static str],
+    parse: fn(&str) -> Option<T>,
+    write: fn(T) -> String,
+}
+
+const DURATION: Quantity<Duration> = Quantity {
+    noun: "duration",
+    example: "2s",
+    units: &["ms", "s"],
+    parse: unit::duration,
+    write: unit::duration_text,
+};
+
+const SIZE: Quantity<u64> = Quantity {
+    noun: "size",
+    example: "64KiB",
+    units: &["B"],
+    parse: unit::size,
+    write: unit::size_text,
+};
+
+const PERCENT: Quantity<u64> = Quantity {
+    noun: "percentage",
+    example: "50%",
+    units: &["%"],
+    parse: unit::percent,
+    write: |percent| format!("{percent}%"),
+};
+
 /// `text`, cut if it is too long for a message.
-fn shortened(text: &str) -> impl AsRef<str> + std::fmt::Debug + Display {
+fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

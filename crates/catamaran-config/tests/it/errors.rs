@@ -289,6 +289,24 @@ fn what_only_http_has_is_refused_for_connections() {
 }
 
 #[test]
+fn what_is_quoted_stays_on_one_line() {
+    check_backend(&[(
+        "on-down = \"a\\nb\"",
+        "6:11: unknown value `a\\nb` of `on-down`; allowed are `redispatch`, `keep`",
+    )]);
+}
+
+#[test]
+fn a_stream_socket_takes_no_datagrams() {
+    let udp = VALID.replace("listen", "protocol = \"udp\"\nlisten");
+    assert_eq!(
+        errors(&udp.replace("10.0.0.1:80", "unix:/run/s")),
+        "catamaran.toml:4:11: backend `api` has the stream socket `unix:/run/s`, which takes no \
+         UDP; write another backend"
+    );
+}
+
+#[test]
 fn udp_and_tcp_may_share_a_port() {
     let udp = "[frontend.dns]\nprotocol = \"udp\"\nlisten = \":80\"\nbackend = \"api\"\n";
     assert_eq!(errors(&format!("{udp}{VALID}")), "no error");
