@@ -18,15 +18,22 @@ use std::sync::Arc;
 
 /// Reads the frontends in the order of the file.
 pub(crate) fn read_all<'a>(root: Fields<'a>, backends: &Backends<'a>) -> Vec<Frontend> {
-    let entries = root.node("frontend").and_then(|node| node.entries());
-    let entries = entries.unwrap_or_default();
-    if root.key_at("frontend").is_none() {
-        root.error(
+    let node = root.node("frontend");
+    let entries = node.map(|node| node.entries().unwrap_or_default());
+    let none_written = match (node, &entries) {
+        (Some(node), Some(entries)) => node.is_table() && entries.is_empty(),
+        _ => !root.is_misspelt("frontend"),
+    };
+    if none_written {
+        let at = root.key_at("frontend").unwrap_or(0);
+        root.reader().error(
+            root.reader().header_start(at),
             "the configuration has no frontend; add `[frontend.web]` with `listen` and `backend`",
         );
     }
     let mut bound = Bound::default();
     entries
+        .unwrap_or_default()
         .into_iter()
         .filter_map(|entry| read(entry, backends, &mut bound))
         .collect()

@@ -155,6 +155,7 @@ Rules that hold everywhere:
 - **`${NAME}`** in a string is replaced by the environment variable; write `$${` for a plain `${`.
   A variable that is not set is an error.
 - **Unknown keys** are errors: a slip never means a default.
-- Editors complete and check the file with the JSON Schema `docs/catamaran.schema.json`.
+- Editors complete and check the file with the JSON Schema `docs/catamaran.schema.json`: those
+  that use Taplo take its place from a first line such as `#:schema catamaran.schema.json`.
 
 "#;

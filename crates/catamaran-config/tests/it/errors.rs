@@ -210,6 +210,44 @@ fn an_empty_file_is_told_how_to_begin() {
         "catamaran.toml:1:1: the configuration has no frontend; add `[frontend.web]` with \
          `listen` and `backend`"
     );
+    assert_eq!(
+        errors("\n[frontend]\n"),
+        "catamaran.toml:2:1: the configuration has no frontend; add `[frontend.web]` with \
+         `listen` and `backend`"
+    );
+    assert_eq!(
+        errors("[frontnd.w]\n"),
+        "catamaran.toml:1:2: unknown key `frontnd` in the configuration; did you mean `frontend`?"
+    );
+}
+
+#[test]
+fn what_should_be_a_section_is_told_so() {
+    assert_eq!(
+        errors("frontend = 3\n"),
+        "catamaran.toml:1:12: `frontend` must be a table (`{ … }`), found 3"
+    );
+    assert_eq!(
+        errors(&format!("{VALID}[[backend.b]]\n")),
+        "catamaran.toml:6:1: `b` must be a table (`{ … }`), found a list"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    assert_eq!(errors(&format!("\u{feff}{VALID}")), "no error");
+}
+
+#[test]
+fn ten_thousand_servers_are_read() {
+    let servers: Vec<String> = (0..10_000)
+        .map(|n| format!("\"10.{}.{}.{}:80\"", n / 10_000, n / 100, n % 100))
+        .collect();
+    let text = VALID.replace("\"10.0.0.1:80\"", &servers.join(", "));
+    assert_eq!(
+        parse(&text).map(|loaded| loaded.config.backends[0].servers.len()),
+        Ok(10_000)
+    );
 }
 
 #[test]
