@@ -2,9 +2,11 @@
 
 mod bench;
 mod shell;
+mod tidy;
 
 use std::env;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
@@ -16,7 +18,17 @@ cargo xtask COMMAND
   bench               side by side with HAProxy and nginx; `bench --help`
   callgrind           instructions per request against the bound in xtask/hot-path.toml";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = manifest_dir.parent().context("xtask has a parent")?;
     env::set_current_dir(root)?;
@@ -29,6 +41,7 @@ fn main() -> Result<()> {
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
         "bench-load" => bench::run_load(rest)?,
+        "tidy" => tidy::run()?,
         "--help" | "-h" | "help" => shell::say(HELP),
         other => bail!("unknown command `{other}`\n\n{HELP}"),
     }

@@ -10,6 +10,12 @@ pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
+/// Prints a complaint.
+#[expect(clippy::print_stderr, reason = "the one place where xtask complains")]
+pub(crate) fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Runs a program with our terminal; fails when it fails.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     run_with(program, arguments, &[])

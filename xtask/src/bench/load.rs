@@ -4,9 +4,11 @@
 //! It reads the proxy's CPU time itself at both ends of the measured window, so that nothing
 //! but the window counts.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -70,8 +72,11 @@ pub(super) struct Outcome {
 }
 
 /// Bytes that slow readers take at a time, and how often.
-const SLOW_PIECE: usize = 32 * 1024;
+const SLOW_PIECE: usize = 64 * 1024;
 const SLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a slow reader takes for a body of 1 MiB, and so the time over which they start.
+const SLOW_CYCLE: Duration = Duration::from_millis(3200);
 
 /// Bytes that one system call may drop, and that one may copy.
 const DISCARD: usize = 1024 * 1024;
@@ -97,6 +102,7 @@ pub(super) fn run(order: Order) -> Result<Outcome> {
         due: VecDeque::new(),
         idle: Vec::new(),
         latencies: Vec::new(),
+        visits: 0,
         order,
     };
     if load.order.pattern == Pattern::Idle {
@@ -124,6 +130,8 @@ struct Load {
     idle: Vec<usize>,
     /// Open loop: seconds from due to answered.
     latencies: Vec<f32>,
+    /// Slow readers: how often a connection has been looked at, over all of them.
+    visits: usize,
 }
 
 struct Connection {
@@ -159,10 +167,11 @@ impl Load {
         for key in 0..self.order.connections {
             let connection = self.connect(key)?;
             self.connections.push(connection);
-            if self.order.pattern == Pattern::Open {
-                self.idle.push(key);
-            } else {
-                self.send(key)?;
+            match self.order.pattern {
+                Pattern::Open => self.idle.push(key),
+                // They begin in `spin_slowly`.
+                Pattern::SlowReaders => {}
+                _ => self.send(key)?,
             }
         }
         Ok(())
@@ -217,20 +226,27 @@ impl Load {
         }
     }
 
+    /// Visits the connections in turn; a connection sends its first request at a visit that
+    /// depends on its number, so that at any time the bodies are at all stages.
     fn spin_slowly(&mut self, end: Instant) -> Result<()> {
-        let pause = SLOW_EVERY / u32::try_from(self.connections.len())?;
+        let count = self.connections.len();
+        let pause = SLOW_EVERY / u32::try_from(count)?;
+        let visits = SLOW_CYCLE.as_millis() / SLOW_EVERY.as_millis();
         let mut next = Instant::now();
-        for key in (0..self.connections.len()).cycle() {
-            if next >= end {
-                break;
-            }
+        while next < end {
             let now = Instant::now();
             // Sleeping for each of thousands of readers would cost more than reading.
             if next > now + Duration::from_millis(5) {
-                std::thread::sleep(next - now);
+                thread::sleep(next - now);
             }
             next += pause;
-            self.advance(key)?;
+            let (round, key) = (self.visits / count, self.visits % count);
+            self.visits += 1;
+            match round.cmp(&(key % usize::try_from(visits)?)) {
+                Ordering::Less => {}
+                Ordering::Equal => self.send(key)?,
+                Ordering::Greater => self.advance(key)?,
+            }
         }
         Ok(())
     }
@@ -306,7 +322,7 @@ impl Load {
         self.open_connections()?;
         self.spin(self.order.warmup)?;
         self.connections.clear();
-        std::thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500));
         self.order.pattern = Pattern::Idle;
         let before = self.snapshot()?;
         let mut ready = Vec::new();
@@ -326,7 +342,7 @@ impl Load {
                 }
             }
         }
-        std::thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(1));
         self.outcome(&before)
     }
 

@@ -187,8 +187,11 @@ fn one_run(
         pattern: case.pattern,
         connections: case.connections,
         rate,
-        // Long enough for the first health checks: until then a server may count as down.
-        warmup: Duration::from_secs(1),
+        warmup: match case.pattern {
+            // All of them must have begun.
+            Pattern::SlowReaders => Duration::from_secs(4),
+            _ => Duration::from_secs(1),
+        },
         window,
         pid: proxy.pid(),
     };

@@ -191,7 +191,8 @@ and nginx as Debian packages them, and writes this file anew.
   request to a file. catamaran and HAProxy check each origin every 2 s; nginx cannot. HAProxy runs
   with `option splice-auto` where bodies are large; nginx with `proxy_buffering` as it comes.
   The configurations are in `xtask/src/bench/subject.rs`.
-- **Slow readers**: 1,000 connections that take 32 KiB every 200 ms into a small receive buffer.
+- **Slow readers**: 1,000 connections that take 64 KiB every 200 ms into a receive buffer of
+  128 KiB, at all stages of their bodies at any time.
 - **Idle**: growth of resident memory over 5,000 connections that each had one request, after 64
   busy connections have warmed the pools; the sum over the proxy's processes.
 - **Latency**: open loop at half of the rate that HAProxy reached with 64 closed loops in the same

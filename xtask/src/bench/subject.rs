@@ -129,7 +129,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Children first: nginx's worker outlives a killed master.
+        // Children first: nginx's worker outlives its killed parent.
         for pid in catamaran_testkit::descendants(self.pid()) {
             catamaran_testkit::signal_pid(pid, catamaran_testkit::Signal::KILL).ok();
         }
@@ -187,7 +187,7 @@ fn haproxy_config(case: &Case, wiring: &Wiring) -> String {
         options.push_str("    log global\n    option httplog\n");
     }
     format!(
-        "global\n    nbthread 1\n    maxconn 9000\n{log}\
+        "global\n    nbthread 1\n    maxconn 6500\n{log}\
          defaults\n{options}    timeout connect 3500ms\n    timeout client 60s\n    \
          timeout server 60s\n    timeout http-request 10s\n    timeout http-keep-alive 60s\n\
          frontend bench\n    bind {listen}\n    default_backend origins\n\
