@@ -1,6 +1,10 @@
-//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `bench`, `callgrind`.
+//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `bench`,
+//! `callgrind`.
 
 mod bench;
+mod callgrind;
+mod ci;
+mod fuzz;
 mod shell;
 mod tidy;
 
@@ -15,8 +19,10 @@ cargo xtask COMMAND
 
   ci [--skip-tests]   everything a change must pass, with a table of times
   tidy                the style rules that a program can check
+  fuzz                the fuzz targets for a short time each; `fuzz --help`
   bench               side by side with HAProxy and nginx; `bench --help`
-  callgrind           instructions per request against the bound in xtask/hot-path.toml";
+  callgrind           instructions per request against the bound in xtask/hot-path.toml;
+                      `callgrind --help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -38,9 +44,14 @@ fn run() -> Result<()> {
     };
     match command.as_str() {
         "bench" if rest.iter().any(|word| word == "--help") => shell::say(bench::HELP),
+        "fuzz" if rest.iter().any(|word| word == "--help") => shell::say(fuzz::HELP),
+        "callgrind" if rest.iter().any(|word| word == "--help") => shell::say(callgrind::HELP),
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
         "bench-load" => bench::run_load(rest)?,
+        "callgrind" => callgrind::run(rest)?,
+        "ci" => ci::run(rest)?,
+        "fuzz" => fuzz::run(rest)?,
         "tidy" => tidy::run()?,
         "--help" | "-h" | "help" => shell::say(HELP),
         other => bail!("unknown command `{other}`\n\n{HELP}"),
