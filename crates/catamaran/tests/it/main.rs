@@ -1,10 +1,16 @@
 //! Tests of the whole program, as real processes.
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 
+mod access_log;
+mod affinity;
+mod balancer;
 mod check;
 mod demo;
 mod echo;
+mod http1;
+mod routes;
 mod supervisor;
+mod tcp;
 
 use catamaran_testkit::{Process, Program};
 use std::net::SocketAddr;
