@@ -1,0 +1,308 @@
+//! One active check of a server: connect, perhaps ask, judge.
+//!
+//! It decides only how a single check went; what a run of results means for the server is decided
+//! by the policy in `catamaran_core`. Whatever goes wrong on our own side ([`Fault`]) is told apart,
+//! because it must never count against the server.
+//!
+//! # How connections are closed
+//! A check every second from each node must not fill tables of either side.
+//! - TCP: the last packet of the handshake is held back (`TCP_QUICKACK` off) and the connection
+//!   is closed with a linger time of zero: SYN, SYN-ACK, RST, as HAProxy's checks do. The server's
+//!   kernel drops the half-open connection, so that its process neither wakes nor logs, and no
+//!   side is left in TIME-WAIT.
+//! - HTTP: the request says `Connection: close` and the server closes first; a server that goes on
+//!   sending after its head gets a reset. Closing with a reset always would show up as an error
+//!   in the logs of servers that wrote everything correctly.
+
+use catamaran_core::model::{Check, HttpCheck, ServerAddr};
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::{Instant, sleep_until};
+
+/// Where a check connects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// An address and port.
+    Ip(SocketAddr),
+    /// A stream socket in the file system.
+    Unix(PathBuf),
+}
+
+/// How one check went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// The server answered as expected.
+    Pass,
+    /// It did not.
+    Fail(Failure),
+    /// Nothing was learned about the server.
+    Inconclusive(Fault),
+}
+
+/// What the server did wrong; its text is the reason in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection was refused, reset or could not be made.
+    Io(io::ErrorKind),
+    /// No (whole) answer came within this time.
+    Timeout(Duration),
+    /// The answer has a status that was not expected.
+    Status(u16),
+    /// The connection was closed before the head of the answer was whole.
+    Cut,
+    /// The answer is no HTTP/1 response.
+    NotHttp,
+    /// The head of the answer exceeds [`MAX_HEAD_BYTES`].
+    HeadTooLarge,
+}
+
+/// What was wrong with ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No local port is free (EADDRNOTAVAIL).
+    NoPort,
+    /// No descriptor is free (EMFILE, ENFILE).
+    NoDescriptor,
+    /// The kernel has no memory for the connection (ENOBUFS, ENOMEM).
+    NoMemory,
+    /// This thread did not run for so long that the answer may have been there in time.
+    Starved(Duration),
+}
+
+/// Checks `target` once, in at most `timeout` (plus the time that this thread did not run).
+pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> ProbeResult {
+    let attempt = async {
+        match check {
+            Check::Tcp => connect_only(target).await,
+            Check::Http(http) => ask(target, http).await,
+        }
+    };
+    tokio::select! {
+        biased;
+        result = attempt => result.unwrap_or_else(|stop| stop.into_result()),
+        worst_delay = run_out(timeout) => {
+            if worst_delay > MAX_DELAY {
+                ProbeResult::Inconclusive(Fault::Starved(worst_delay))
+            } else {
+                ProbeResult::Fail(Failure::Timeout(timeout))
+            }
+        }
+    }
+}
+
+impl Target {
+    /// Where to check a server at `address`, perhaps on another `port`; `None` for a name, which
+    /// has to be resolved first.
+    #[must_use]
+    pub fn new(address: &ServerAddr, port: Option<u16>) -> Option<Self> {
+        match address {
+            ServerAddr::Ip(address) => {
+                let mut address = *address;
+                address.set_port(port.unwrap_or_else(|| address.port()));
+                Some(Self::Ip(address))
+            }
+            ServerAddr::Unix(path) => Some(Self::Unix(path.clone())),
+            ServerAddr::Dns { .. } | ServerAddr::Srv { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::Timeout(after) => write!(f, "timeout after {after:?}"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Cut => f.write_str("closed before the response's head was whole"),
+            Self::NotHttp => f.write_str("not an HTTP response"),
+            Self::HeadTooLarge => write!(f, "response head exceeds {MAX_HEAD_BYTES} bytes"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPort => f.write_str("no local port is free"),
+            Self::NoDescriptor => f.write_str("no file descriptor is free"),
+            Self::NoMemory => f.write_str("the kernel has no memory for a connection"),
+            Self::Starved(delay) => write!(f, "the control thread did not run for {delay:?}"),
+        }
+    }
+}
+
+/// Why an attempt ended without a result.
+enum Stop {
+    Io(io::Error),
+    Failure(Failure),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Stop {
+    fn into_result(self) -> ProbeResult {
+        let error = match self {
+            Self::Failure(failure) => return ProbeResult::Fail(failure),
+            Self::Io(error) => error,
+        };
+        match error.raw_os_error() {
+            Some(libc::EADDRNOTAVAIL) => ProbeResult::Inconclusive(Fault::NoPort),
+            Some(libc::EMFILE | libc::ENFILE) => ProbeResult::Inconclusive(Fault::NoDescriptor),
+            Some(libc::ENOBUFS | libc::ENOMEM) => ProbeResult::Inconclusive(Fault::NoMemory),
+            _ => ProbeResult::Fail(Failure::Io(error.kind())),
+        }
+    }
+}
+
+/// Waits for `timeout` in slices and returns by how much the latest of them was too late.
+///
+/// A thread that stood still through most of the timeout but ran again at its end would wake on
+/// time; slices, each planned when the one before has ended, see that and give the server the
+/// time that the thread lost.
+async fn run_out(timeout: Duration) -> Duration {
+    let mut worst_delay = Duration::ZERO;
+    for _ in 0..SLICES {
+        let planned = Instant::now() + timeout / SLICES;
+        sleep_until(planned).await;
+        worst_delay = worst_delay.max(Instant::now().saturating_duration_since(planned));
+    }
+    worst_delay
+}
+
+async fn connect_only(target: &Target) -> Result<ProbeResult, Stop> {
+    match target {
+        Target::Ip(address) => {
+            let socket = socket_for(*address)?;
+            // See "How connections are closed" above.
+            socket2::SockRef::from(&socket).set_tcp_quickack(false)?;
+            socket.set_zero_linger()?;
+            socket.connect(*address).await?;
+        }
+        Target::Unix(path) => {
+            UnixStream::connect(path).await?;
+        }
+    }
+    Ok(ProbeResult::Pass)
+}
+
+async fn ask(target: &Target, check: &HttpCheck) -> Result<ProbeResult, Stop> {
+    match target {
+        Target::Ip(address) => {
+            let stream: TcpStream = socket_for(*address)?.connect(*address).await?;
+            exchange(stream, check, &address.to_string()).await
+        }
+        Target::Unix(path) => {
+            let stream = UnixStream::connect(path).await?;
+            exchange(stream, check, "localhost").await
+        }
+    }
+}
+
+fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
+    match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    check: &HttpCheck,
+    address: &str,
+) -> Result<ProbeResult, Stop> {
+    let request = format!(
+        "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: catamaran-check\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n",
+        check.method,
+        check.path,
+        check.host.as_deref().unwrap_or(address),
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let status = read_status(&mut stream).await?;
+    if check.expect.iter().any(|range| range.contains(status)) {
+        Ok(ProbeResult::Pass)
+    } else {
+        Err(Failure::Status(status).into())
+    }
+}
+
+/// Reads up to the end of the final response's head and returns its status.
+async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, Stop> {
+    let mut buf = vec![0; MAX_HEAD_BYTES];
+    let mut filled = 0;
+    loop {
+        if filled == buf.len() {
+            return Err(Failure::HeadTooLarge.into());
+        }
+        let read = stream.read(&mut buf[filled..]).await?;
+        if read == 0 {
+            return Err(Failure::Cut.into());
+        }
+        filled += read;
+        while let Some((status, length)) = parse_head(&buf[..filled])? {
+            if !(100..200).contains(&status) {
+                return Ok(status);
+            }
+            // An interim response (RFC 9110 §15.2): the final one follows.
+            buf.copy_within(length..filled, 0);
+            filled -= length;
+        }
+    }
+}
+
+/// The status and length of the head that `bytes` start with; `None` while it is not whole.
+fn parse_head(bytes: &[u8]) -> Result<Option<(u16, usize)>, Failure> {
+    let expected = b"HTTP/1.";
+    let known = bytes.len().min(expected.len());
+    if bytes[..known] != expected[..known] {
+        return Err(Failure::NotHttp);
+    }
+    let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    // RFC 9112 §4: HTTP-version SP status-code SP [ reason-phrase ]
+    let status = match bytes.get(expected.len()..) {
+        Some(
+            [
+                b'0' | b'1',
+                b' ',
+                a @ b'1'..=b'9',
+                b @ b'0'..=b'9',
+                c @ b'0'..=b'9',
+                b' ' | b'\r',
+                ..,
+            ],
+        ) => [a, b, c]
+            .iter()
+            .fold(0, |status, digit| status * 10 + u16::from(**digit - b'0')),
+        _ => return Err(Failure::NotHttp),
+    };
+    Ok(Some((status, end + 4)))
+}
+
+/// Bytes of a response's head. Chosen: twice what common servers allow themselves.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Slices of a timeout, see [`run_out`].
+const SLICES: u32 = 4;
+/// A delay of this thread above which a timeout says nothing about the server. Chosen: an order
+/// above what a loaded machine shows, an order below the default timeout.
+const MAX_DELAY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

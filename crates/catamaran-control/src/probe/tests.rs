@@ -1,0 +1,187 @@
+//! Checks against sockets of the test itself.
+
+use super::*;
+use catamaran_core::model::StatusRange;
+use tokio::net::{TcpListener, UnixListener};
+
+const LONG: Duration = Duration::from_secs(10);
+
+async fn listen() -> (TcpListener, Target) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let target = Target::Ip(listener.local_addr().unwrap());
+    (listener, target)
+}
+
+/// A server that answers the first request with `response`, then closes.
+async fn answering(response: &'static [u8]) -> (Target, tokio::task::JoinHandle<String>) {
+    let (listener, target) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 1024];
+        let read = stream.read(&mut request).await.unwrap();
+        stream.write_all(response).await.unwrap();
+        String::from_utf8(request[..read].to_vec()).unwrap()
+    });
+    (target, server)
+}
+
+fn http(path: &str) -> Check {
+    Check::Http(HttpCheck::new(path))
+}
+
+async fn result_of(response: &'static [u8]) -> ProbeResult {
+    let (target, _server) = answering(response).await;
+    probe(&target, &http("/"), LONG).await
+}
+
+/// A port that nobody listens on: bound, then given back.
+async fn closed_port() -> Target {
+    listen().await.1
+}
+
+#[tokio::test]
+async fn a_tcp_check_passes_without_waking_the_server() {
+    let (listener, target) = listen().await;
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, ProbeResult::Pass);
+    let client = socket_for(listener.local_addr().unwrap()).unwrap();
+    let client = client
+        .connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    // The first that is accepted is the one made after the check.
+    let (_, accepted) = listener.accept().await.unwrap();
+    assert_eq!(accepted, client.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn a_refused_connection_fails_with_that_reason() {
+    for check in [Check::Tcp, http("/")] {
+        let ProbeResult::Fail(failure) = probe(&closed_port().await, &check, LONG).await else {
+            panic!("a closed port passed");
+        };
+        assert_eq!(failure.to_string(), "connection refused");
+    }
+}
+
+#[tokio::test]
+async fn an_http_check_sends_what_it_promises_and_passes() {
+    let (target, server) = answering(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+    let result = probe(&target, &http("/health?x=1"), LONG).await;
+    assert_eq!(result, ProbeResult::Pass);
+    let request = server.await.unwrap();
+    let Target::Ip(address) = target else {
+        unreachable!("listen() gives an address")
+    };
+    assert_eq!(
+        request,
+        format!(
+            "GET /health?x=1 HTTP/1.1\r\nHost: {address}\r\nUser-Agent: catamaran-check\r\n\
+             Accept: */*\r\nConnection: close\r\n\r\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_status_is_judged_by_the_expected_ranges() {
+    let failed = result_of(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(failed, ProbeResult::Fail(Failure::Status(500)));
+
+    let (target, _server) = answering(b"HTTP/1.0 503 \r\n\r\n").await;
+    let check = Check::Http(HttpCheck {
+        expect: vec![StatusRange {
+            first: 500,
+            last: 599,
+        }],
+        ..HttpCheck::new("/")
+    });
+    assert_eq!(probe(&target, &check, LONG).await, ProbeResult::Pass);
+}
+
+#[tokio::test]
+async fn interim_responses_are_passed_over() {
+    let result =
+        result_of(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 \r\n\r\n").await;
+    assert_eq!(result, ProbeResult::Fail(Failure::Status(404)));
+}
+
+#[tokio::test]
+async fn what_is_no_whole_http_head_fails() {
+    let not_http = ProbeResult::Fail(Failure::NotHttp);
+    assert_eq!(result_of(b"SSH-2.0-OpenSSH_9.6\r\n").await, not_http);
+    assert_eq!(result_of(b"HTTP/1.1 2x0 OK\r\n\r\n").await, not_http);
+    assert_eq!(result_of(b"HTTP/1.1 2000 OK\r\n\r\n").await, not_http);
+    let cut = ProbeResult::Fail(Failure::Cut);
+    assert_eq!(result_of(b"HTTP/1.1 200 OK\r\nContent-Le").await, cut);
+}
+
+#[tokio::test]
+async fn an_endless_head_is_given_up() {
+    let (listener, target) = listen().await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await.unwrap();
+        while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+    });
+    let result = probe(&target, &http("/"), LONG).await;
+    assert_eq!(result, ProbeResult::Fail(Failure::HeadTooLarge));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_times_out() {
+    let (_listener, target) = listen().await;
+    let timeout = Duration::from_secs(1);
+    let result = probe(&target, &http("/"), timeout).await;
+    assert_eq!(result, ProbeResult::Fail(Failure::Timeout(timeout)));
+    assert_eq!(Failure::Timeout(timeout).to_string(), "timeout after 1s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_of_a_thread_that_stood_still_is_inconclusive() {
+    let (_listener, target) = listen().await;
+    let timeout = Duration::from_secs(1);
+    let check = http("/");
+    let probing = probe(&target, &check, timeout);
+    // Time jumps without the timers in between being seen: the thread was not run.
+    let stall = async {
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(900)).await;
+    };
+    let (result, ()) = tokio::join!(probing, stall);
+    let ProbeResult::Inconclusive(Fault::Starved(delay)) = result else {
+        panic!("{result:?}");
+    };
+    assert!(delay >= Duration::from_millis(600), "{delay:?}");
+}
+
+#[tokio::test]
+async fn unix_sockets_are_checked_too() {
+    let path = std::env::temp_dir().join(format!("catamaran-probe-{}", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let target = Target::new(&ServerAddr::Unix(path.clone()), None).unwrap();
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, ProbeResult::Pass);
+    drop(listener);
+    let refused = ProbeResult::Fail(Failure::Io(io::ErrorKind::ConnectionRefused));
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, refused);
+    std::fs::remove_file(&path).unwrap();
+    let missing = ProbeResult::Fail(Failure::Io(io::ErrorKind::NotFound));
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, missing);
+}
+
+#[test]
+fn our_own_faults_never_count_against_the_server() {
+    let result = |errno| Stop::Io(io::Error::from_raw_os_error(errno)).into_result();
+    let inconclusive = ProbeResult::Inconclusive;
+    assert_eq!(result(libc::EADDRNOTAVAIL), inconclusive(Fault::NoPort));
+    assert_eq!(result(libc::EMFILE), inconclusive(Fault::NoDescriptor));
+    assert_eq!(result(libc::ENOBUFS), inconclusive(Fault::NoMemory));
+    let unreachable = io::ErrorKind::HostUnreachable;
+    let failed = ProbeResult::Fail(Failure::Io(unreachable));
+    assert_eq!(result(libc::EHOSTUNREACH), failed);
+}
+
+#[test]
+fn the_port_of_the_check_replaces_the_server_s() {
+    let address = ServerAddr::Ip(([10, 0, 0, 1], 80).into());
+    let target = Target::new(&address, Some(9000)).unwrap();
+    assert_eq!(target, Target::Ip(([10, 0, 0, 1], 9000).into()));
+}
