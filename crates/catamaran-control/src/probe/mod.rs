@@ -36,7 +36,7 @@ pub enum Target {
 
 /// How one check went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeResult {
+pub enum Finding {
     /// The server answered as expected.
     Pass,
     /// It did not.
@@ -58,7 +58,7 @@ pub enum Failure {
     Cut,
     /// The answer is no HTTP/1 response.
     NotHttp,
-    /// The head of the answer exceeds [`MAX_HEAD_BYTES`].
+    /// The head of the answer exceeds 16 KiB.
     HeadTooLarge,
 }
 
@@ -76,7 +76,7 @@ pub enum Fault {
 }
 
 /// Checks `target` once, in at most `timeout` (plus the time that this thread did not run).
-pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> ProbeResult {
+pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> Finding {
     let attempt = async {
         match check {
             Check::Tcp => connect_only(target).await,
@@ -88,9 +88,9 @@ pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> ProbeRe
         result = attempt => result.unwrap_or_else(|stop| stop.into_result()),
         worst_delay = run_out(timeout) => {
             if worst_delay > MAX_DELAY {
-                ProbeResult::Inconclusive(Fault::Starved(worst_delay))
+                Finding::Inconclusive(Fault::Starved(worst_delay))
             } else {
-                ProbeResult::Fail(Failure::Timeout(timeout))
+                Finding::Fail(Failure::Timeout(timeout))
             }
         }
     }
@@ -156,16 +156,16 @@ impl From<Failure> for Stop {
 }
 
 impl Stop {
-    fn into_result(self) -> ProbeResult {
+    fn into_result(self) -> Finding {
         let error = match self {
-            Self::Failure(failure) => return ProbeResult::Fail(failure),
+            Self::Failure(failure) => return Finding::Fail(failure),
             Self::Io(error) => error,
         };
         match error.raw_os_error() {
-            Some(libc::EADDRNOTAVAIL) => ProbeResult::Inconclusive(Fault::NoPort),
-            Some(libc::EMFILE | libc::ENFILE) => ProbeResult::Inconclusive(Fault::NoDescriptor),
-            Some(libc::ENOBUFS | libc::ENOMEM) => ProbeResult::Inconclusive(Fault::NoMemory),
-            _ => ProbeResult::Fail(Failure::Io(error.kind())),
+            Some(libc::EADDRNOTAVAIL) => Finding::Inconclusive(Fault::NoPort),
+            Some(libc::EMFILE | libc::ENFILE) => Finding::Inconclusive(Fault::NoDescriptor),
+            Some(libc::ENOBUFS | libc::ENOMEM) => Finding::Inconclusive(Fault::NoMemory),
+            _ => Finding::Fail(Failure::Io(error.kind())),
         }
     }
 }
@@ -185,7 +185,7 @@ async fn run_out(timeout: Duration) -> Duration {
     worst_delay
 }
 
-async fn connect_only(target: &Target) -> Result<ProbeResult, Stop> {
+async fn connect_only(target: &Target) -> Result<Finding, Stop> {
     match target {
         Target::Ip(address) => {
             let socket = socket_for(*address)?;
@@ -198,10 +198,10 @@ async fn connect_only(target: &Target) -> Result<ProbeResult, Stop> {
             UnixStream::connect(path).await?;
         }
     }
-    Ok(ProbeResult::Pass)
+    Ok(Finding::Pass)
 }
 
-async fn ask(target: &Target, check: &HttpCheck) -> Result<ProbeResult, Stop> {
+async fn ask(target: &Target, check: &HttpCheck) -> Result<Finding, Stop> {
     match target {
         Target::Ip(address) => {
             let stream: TcpStream = socket_for(*address)?.connect(*address).await?;
@@ -225,7 +225,7 @@ async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     check: &HttpCheck,
     address: &str,
-) -> Result<ProbeResult, Stop> {
+) -> Result<Finding, Stop> {
     let request = format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: catamaran-check\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n",
@@ -236,7 +236,7 @@ async fn exchange(
     stream.write_all(request.as_bytes()).await?;
     let status = read_status(&mut stream).await?;
     if check.expect.iter().any(|range| range.contains(status)) {
-        Ok(ProbeResult::Pass)
+        Ok(Finding::Pass)
     } else {
         Err(Failure::Status(status).into())
     }

@@ -29,7 +29,7 @@ fn http(path: &str) -> Check {
     Check::Http(HttpCheck::new(path))
 }
 
-async fn result_of(response: &'static [u8]) -> ProbeResult {
+async fn result_of(response: &'static [u8]) -> Finding {
     let (target, _server) = answering(response).await;
     probe(&target, &http("/"), LONG).await
 }
@@ -42,7 +42,7 @@ async fn closed_port() -> Target {
 #[tokio::test]
 async fn a_tcp_check_passes_without_waking_the_server() {
     let (listener, target) = listen().await;
-    assert_eq!(probe(&target, &Check::Tcp, LONG).await, ProbeResult::Pass);
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, Finding::Pass);
     let client = socket_for(listener.local_addr().unwrap()).unwrap();
     let client = client
         .connect(listener.local_addr().unwrap())
@@ -56,7 +56,7 @@ async fn a_tcp_check_passes_without_waking_the_server() {
 #[tokio::test]
 async fn a_refused_connection_fails_with_that_reason() {
     for check in [Check::Tcp, http("/")] {
-        let ProbeResult::Fail(failure) = probe(&closed_port().await, &check, LONG).await else {
+        let Finding::Fail(failure) = probe(&closed_port().await, &check, LONG).await else {
             panic!("a closed port passed");
         };
         assert_eq!(failure.to_string(), "connection refused");
@@ -67,7 +67,7 @@ async fn a_refused_connection_fails_with_that_reason() {
 async fn an_http_check_sends_what_it_promises_and_passes() {
     let (target, server) = answering(b"HTTP/1.1 204 No Content\r\n\r\n").await;
     let result = probe(&target, &http("/health?x=1"), LONG).await;
-    assert_eq!(result, ProbeResult::Pass);
+    assert_eq!(result, Finding::Pass);
     let request = server.await.unwrap();
     let Target::Ip(address) = target else {
         unreachable!("listen() gives an address")
@@ -84,7 +84,7 @@ async fn an_http_check_sends_what_it_promises_and_passes() {
 #[tokio::test]
 async fn a_status_is_judged_by_the_expected_ranges() {
     let failed = result_of(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
-    assert_eq!(failed, ProbeResult::Fail(Failure::Status(500)));
+    assert_eq!(failed, Finding::Fail(Failure::Status(500)));
 
     let (target, _server) = answering(b"HTTP/1.0 503 \r\n\r\n").await;
     let check = Check::Http(HttpCheck {
@@ -94,23 +94,23 @@ async fn a_status_is_judged_by_the_expected_ranges() {
         }],
         ..HttpCheck::new("/")
     });
-    assert_eq!(probe(&target, &check, LONG).await, ProbeResult::Pass);
+    assert_eq!(probe(&target, &check, LONG).await, Finding::Pass);
 }
 
 #[tokio::test]
 async fn interim_responses_are_passed_over() {
     let result =
         result_of(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 \r\n\r\n").await;
-    assert_eq!(result, ProbeResult::Fail(Failure::Status(404)));
+    assert_eq!(result, Finding::Fail(Failure::Status(404)));
 }
 
 #[tokio::test]
 async fn what_is_no_whole_http_head_fails() {
-    let not_http = ProbeResult::Fail(Failure::NotHttp);
+    let not_http = Finding::Fail(Failure::NotHttp);
     assert_eq!(result_of(b"SSH-2.0-OpenSSH_9.6\r\n").await, not_http);
     assert_eq!(result_of(b"HTTP/1.1 2x0 OK\r\n\r\n").await, not_http);
     assert_eq!(result_of(b"HTTP/1.1 2000 OK\r\n\r\n").await, not_http);
-    let cut = ProbeResult::Fail(Failure::Cut);
+    let cut = Finding::Fail(Failure::Cut);
     assert_eq!(result_of(b"HTTP/1.1 200 OK\r\nContent-Le").await, cut);
 }
 
@@ -123,7 +123,7 @@ async fn an_endless_head_is_given_up() {
         while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
     let result = probe(&target, &http("/"), LONG).await;
-    assert_eq!(result, ProbeResult::Fail(Failure::HeadTooLarge));
+    assert_eq!(result, Finding::Fail(Failure::HeadTooLarge));
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +131,7 @@ async fn a_silent_server_times_out() {
     let (_listener, target) = listen().await;
     let timeout = Duration::from_secs(1);
     let result = probe(&target, &http("/"), timeout).await;
-    assert_eq!(result, ProbeResult::Fail(Failure::Timeout(timeout)));
+    assert_eq!(result, Finding::Fail(Failure::Timeout(timeout)));
     assert_eq!(Failure::Timeout(timeout).to_string(), "timeout after 1s");
 }
 
@@ -147,7 +147,7 @@ async fn a_timeout_of_a_thread_that_stood_still_is_inconclusive() {
         tokio::time::advance(Duration::from_millis(900)).await;
     };
     let (result, ()) = tokio::join!(probing, stall);
-    let ProbeResult::Inconclusive(Fault::Starved(delay)) = result else {
+    let Finding::Inconclusive(Fault::Starved(delay)) = result else {
         panic!("{result:?}");
     };
     assert!(delay >= Duration::from_millis(600), "{delay:?}");
@@ -158,24 +158,24 @@ async fn unix_sockets_are_checked_too() {
     let path = std::env::temp_dir().join(format!("catamaran-probe-{}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let target = Target::new(&ServerAddr::Unix(path.clone()), None).unwrap();
-    assert_eq!(probe(&target, &Check::Tcp, LONG).await, ProbeResult::Pass);
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, Finding::Pass);
     drop(listener);
-    let refused = ProbeResult::Fail(Failure::Io(io::ErrorKind::ConnectionRefused));
+    let refused = Finding::Fail(Failure::Io(io::ErrorKind::ConnectionRefused));
     assert_eq!(probe(&target, &Check::Tcp, LONG).await, refused);
     std::fs::remove_file(&path).unwrap();
-    let missing = ProbeResult::Fail(Failure::Io(io::ErrorKind::NotFound));
+    let missing = Finding::Fail(Failure::Io(io::ErrorKind::NotFound));
     assert_eq!(probe(&target, &Check::Tcp, LONG).await, missing);
 }
 
 #[test]
 fn our_own_faults_never_count_against_the_server() {
     let result = |errno| Stop::Io(io::Error::from_raw_os_error(errno)).into_result();
-    let inconclusive = ProbeResult::Inconclusive;
+    let inconclusive = Finding::Inconclusive;
     assert_eq!(result(libc::EADDRNOTAVAIL), inconclusive(Fault::NoPort));
     assert_eq!(result(libc::EMFILE), inconclusive(Fault::NoDescriptor));
     assert_eq!(result(libc::ENOBUFS), inconclusive(Fault::NoMemory));
     let unreachable = io::ErrorKind::HostUnreachable;
-    let failed = ProbeResult::Fail(Failure::Io(unreachable));
+    let failed = Finding::Fail(Failure::Io(unreachable));
     assert_eq!(result(libc::EHOSTUNREACH), failed);
 }
 
