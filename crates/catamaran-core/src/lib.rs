@@ -15,7 +15,10 @@
 //!   and never allocate without bound.
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod model;
+pub mod route;
+pub mod server;
 mod time;
 
 pub use time::Timestamp;
