@@ -1,6 +1,8 @@
-//! Whose fault a failed connection attempt was.
+//! Whose fault a failed connection attempt or a timeout was.
 
+use crate::Timestamp;
 use std::io;
+use std::time::Duration;
 
 /// Whom a failure counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +24,22 @@ impl Blame {
             _ => Self::Server,
         }
     }
+
+    /// Whom a timeout counts against whose timer was set for `due_at` and ran at `now`. If we come
+    /// late ourselves, the answer may have been waiting for us all the while.
+    #[must_use]
+    pub fn of_timeout(due_at: Timestamp, now: Timestamp) -> Self {
+        if now.saturating_since(due_at) > MAX_TIMER_DELAY {
+            Self::Ours
+        } else {
+            Self::Server
+        }
+    }
 }
+
+/// How late a timer may run before it is starved. Chosen: far above a busy worker's turn, below
+/// every timeout that decides about a server.
+const MAX_TIMER_DELAY: Duration = Duration::from_millis(100);
 
 // Linux's numbers, the same on every architecture we build for; the core links no C library.
 const EAGAIN: i32 = 11;
@@ -44,6 +61,15 @@ mod tests {
         }
         let no_ports = io::Error::from_raw_os_error(EADDRNOTAVAIL);
         assert_eq!(no_ports.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn a_starved_timer_never_counts_against_a_server() {
+        let due_at = Timestamp::ZERO + Duration::from_secs(1);
+        let on_time = due_at + Duration::from_millis(100);
+        assert_eq!(Blame::of_timeout(due_at, on_time), Blame::Server);
+        let late = due_at + Duration::from_millis(101);
+        assert_eq!(Blame::of_timeout(due_at, late), Blame::Ours);
     }
 
     #[test]

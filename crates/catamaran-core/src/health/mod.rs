@@ -14,4 +14,4 @@ mod tests;
 pub use active::{Checker, ProbeResult, Status};
 pub use blame::Blame;
 pub use outlier::{Comeback, Detector, Ejected, FailureStreak};
-pub use refusal::{Refusal, Reprobe};
+pub use refusal::Refusal;

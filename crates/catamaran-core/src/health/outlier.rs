@@ -18,7 +18,8 @@
 //! [`Detector::DECAY_INTERVAL`] that the server stays in the traffic. What is ejected is at most the
 //! configured share of the servers, rounded down, but at least one.
 
-use super::{ProbeResult, Reprobe};
+use super::ProbeResult;
+use super::refusal::Reprobe;
 use crate::Timestamp;
 use crate::model::{Outlier, ServerId};
 use std::num::NonZeroU32;
@@ -125,6 +126,26 @@ impl Detector {
             servers: vec![record; servers],
             ejected: 0,
         }
+    }
+
+    /// Carries over what `old` knows, for a reload: `old_id` gives the id that a server had there.
+    /// Ejections go on to their end; a probe under way is asked for again.
+    #[must_use]
+    pub fn with_ejections_of(
+        mut self,
+        old: &Self,
+        old_id: impl Fn(ServerId) -> Option<ServerId>,
+    ) -> Self {
+        for (index, record) in self.servers.iter_mut().enumerate() {
+            let known = old_id(server_id(index)).and_then(|id| old.servers.get(id.index()));
+            let Some(known) = known else { continue };
+            record.clone_from(known);
+            if let State::Probing(probe) = &mut record.state {
+                probe.forget();
+            }
+            self.ejected += usize::from(!matches!(record.state, State::InTraffic));
+        }
+        self
     }
 
     /// Notes that the streak of `server` reached the threshold. Returns the ejection if there is

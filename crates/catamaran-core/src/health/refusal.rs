@@ -80,18 +80,18 @@ impl Refusal {
 
 /// The pace of the probe connections that bring a server back: one at a time, a second apart.
 #[derive(Clone, Debug)]
-pub struct Reprobe {
+pub(super) struct Reprobe {
     next_at: Timestamp,
     is_under_way: bool,
 }
 
 impl Reprobe {
     /// Time from the start of one probe to the next.
-    pub const INTERVAL: Duration = Duration::from_secs(1);
+    pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
     /// Probes from `first_at` on.
     #[must_use]
-    pub const fn new(first_at: Timestamp) -> Self {
+    pub(super) const fn new(first_at: Timestamp) -> Self {
         Self {
             next_at: first_at,
             is_under_way: false,
@@ -99,7 +99,7 @@ impl Reprobe {
     }
 
     /// Whether to start a probe now.
-    pub fn poll(&mut self, now: Timestamp) -> bool {
+    pub(super) fn poll(&mut self, now: Timestamp) -> bool {
         if self.is_under_way || now < self.next_at {
             return false;
         }
@@ -109,14 +109,19 @@ impl Reprobe {
     }
 
     /// Records that the probe did not bring the server back.
-    pub fn handle_failure(&mut self, now: Timestamp) {
+    pub(super) fn handle_failure(&mut self, now: Timestamp) {
         self.is_under_way = false;
         self.next_at = self.next_at.max(now);
     }
 
+    /// Gives up a probe whose result will not be told.
+    pub(super) const fn forget(&mut self) {
+        self.is_under_way = false;
+    }
+
     /// When the next probe starts; `None` while one is under way.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         (!self.is_under_way).then_some(self.next_at)
     }
 }

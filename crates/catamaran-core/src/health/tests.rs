@@ -390,6 +390,23 @@ mod outlier {
     }
 
     #[test]
+    fn ejections_survive_a_reload_that_reorders_the_servers() {
+        let mut old = detector(Comeback::ByProbe, 2);
+        old.handle_streak(at(0), B);
+        let swapped = |id: ServerId| Some(ServerId(1 - id.0));
+        let mut new = detector(Comeback::ByProbe, 2).with_ejections_of(&old, swapped);
+        assert!(new.is_ejected(A));
+        assert!(!new.is_ejected(B));
+        assert_eq!(new.handle_streak(at(1), B), None, "one at most");
+        new.handle_timeout(at(30));
+        assert_eq!(new.poll_probe(at(30)), Some(A));
+        let mut newer = detector(Comeback::ByProbe, 2).with_ejections_of(&new, Some);
+        assert_eq!(newer.poll_probe(at(31)), Some(A));
+        assert!(newer.handle_probe(at(31), A, Pass));
+        assert_eq!(newer.handle_streak(at(32), B), ejected(62, 1));
+    }
+
+    #[test]
     fn probes_nobody_asked_for_change_nothing() {
         let mut detector = detector(Comeback::ByProbe, 1);
         assert!(!detector.handle_probe(at(0), A, Pass));

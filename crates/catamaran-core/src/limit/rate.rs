@@ -54,6 +54,13 @@ impl Limiter {
         }
     }
 
+    /// Takes up a changed limit. What keys have used up stays used up.
+    pub fn reconfigure(&mut self, limit: &RateLimit, max_keys: usize) {
+        self.step = limit.period / limit.requests.max(1);
+        self.tolerance = self.step.saturating_mul(limit.burst.max(1) - 1);
+        self.full_at.set_max_entries(max_keys);
+    }
+
     /// Counts a request of `key`.
     ///
     /// # Errors
@@ -163,6 +170,16 @@ mod tests {
         assert_eq!(limiter.len(), 2);
         assert!(limiter.check(at_ms(0), key(1)).is_err());
         assert_eq!(limiter.check(at_ms(0), key(2)), Ok(()));
+    }
+
+    #[test]
+    fn a_reload_forgives_nothing_and_the_new_rate_holds_at_once() {
+        let mut limiter = Limiter::new(&limit(1, 1), 100);
+        limiter.check(at_ms(0), key(1)).unwrap();
+        limiter.reconfigure(&limit(10, 1), 100);
+        assert!(limiter.check(at_ms(999), key(1)).is_err());
+        assert_eq!(limiter.check(at_ms(1000), key(1)), Ok(()));
+        assert_eq!(limiter.check(at_ms(1100), key(1)), Ok(()));
     }
 
     #[test]

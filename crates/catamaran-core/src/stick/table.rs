@@ -119,7 +119,7 @@ impl Table {
             opened_at: now,
             is_confirmed: false,
         };
-        self.entries.insert(key, entry);
+        self.insert(now, key, entry);
         let why = Why::New;
         Some(Choice { server, why })
     }
@@ -152,7 +152,7 @@ impl Table {
             opened_at: now,
             is_confirmed: true,
         };
-        self.entries.insert(key, entry);
+        self.insert(now, key, entry);
     }
 
     /// Notes that a connection to the server chosen for `key` stands. Does nothing if the entry is
@@ -226,6 +226,12 @@ impl Table {
             .iter()
             .filter(move |(_, entry)| self.end_of(entry) > now)
             .map(|(key, entry)| (key, *entry))
+    }
+
+    fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
+        // Two go for one that comes: the table shrinks to what still binds without a timer.
+        self.handle_timeout(now, 2);
+        self.entries.insert(key, entry);
     }
 
     fn find_live(&mut self, now: Timestamp, key: Key) -> Option<u32> {

@@ -204,6 +204,23 @@ fn expiry_does_a_bounded_piece_of_work_per_call() {
 }
 
 #[test]
+fn a_busy_table_sheds_what_is_over_without_a_timer() {
+    let mut table = table();
+    for host in 0..100 {
+        ask(&mut table, at_ms(0), key(host), "a");
+    }
+    for host in 100..200 {
+        ask(&mut table, at_ms(2000), key(host), "a");
+    }
+    assert_eq!(table.len(), 100);
+}
+
+#[test]
+fn an_entry_takes_48_bytes_beside_its_index() {
+    assert_eq!(crate::chain::node_bytes::<(Key, Entry)>(), 48);
+}
+
+#[test]
 fn entries_survive_a_reload() {
     let mut table = table();
     ask(&mut table, at_ms(0), key(1), "a");
