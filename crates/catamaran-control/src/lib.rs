@@ -1,6 +1,7 @@
 //! The control plane: what runs beside the workers, on one thread of its own.
 //!
 //! - [`probe`]: one active check of a server.
+//! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+pub mod health;
 pub mod metrics;
 pub mod probe;
 pub mod resolve;

@@ -14,6 +14,7 @@
 //!   sending after its head gets a reset. Closing with a reset always would show up as an error
 //!   in the logs of servers that wrote everything correctly.
 
+use catamaran_core::health::ProbeResult;
 use catamaran_core::model::{Check, HttpCheck, ServerAddr};
 
 use std::fmt;
@@ -71,6 +72,8 @@ pub enum Fault {
     NoDescriptor,
     /// The kernel has no memory for the connection (ENOBUFS, ENOMEM).
     NoMemory,
+    /// The check itself panicked.
+    Bug,
     /// This thread did not run for so long that the answer may have been there in time.
     Starved(Duration),
 }
@@ -97,18 +100,35 @@ pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> Finding
 }
 
 impl Target {
-    /// Where to check a server at `address`, perhaps on another `port`; `None` for a name, which
-    /// has to be resolved first.
+    /// Where a server at `address` is; `None` for a name, which has to be resolved first.
     #[must_use]
-    pub fn new(address: &ServerAddr, port: Option<u16>) -> Option<Self> {
+    pub fn new(address: &ServerAddr) -> Option<Self> {
         match address {
-            ServerAddr::Ip(address) => {
-                let mut address = *address;
-                address.set_port(port.unwrap_or_else(|| address.port()));
-                Some(Self::Ip(address))
-            }
+            ServerAddr::Ip(address) => Some(Self::Ip(*address)),
             ServerAddr::Unix(path) => Some(Self::Unix(path.clone())),
             ServerAddr::Dns { .. } | ServerAddr::Srv { .. } => None,
+        }
+    }
+
+    /// The same place at another port, if one is given and the place has ports.
+    #[must_use]
+    pub fn with_port(&self, port: Option<u16>) -> Self {
+        let mut target = self.clone();
+        if let (Self::Ip(address), Some(port)) = (&mut target, port) {
+            address.set_port(port);
+        }
+        target
+    }
+}
+
+impl Finding {
+    /// Why it is no pass; empty for a pass.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Pass => String::new(),
+            Self::Fail(failure) => failure.to_string(),
+            Self::Inconclusive(fault) => fault.to_string(),
         }
     }
 }
@@ -132,7 +152,18 @@ impl fmt::Display for Fault {
             Self::NoPort => f.write_str("no local port is free"),
             Self::NoDescriptor => f.write_str("no file descriptor is free"),
             Self::NoMemory => f.write_str("the kernel has no memory for a connection"),
+            Self::Bug => f.write_str("the check panicked"),
             Self::Starved(delay) => write!(f, "the control thread did not run for {delay:?}"),
+        }
+    }
+}
+
+impl From<&Finding> for ProbeResult {
+    fn from(finding: &Finding) -> Self {
+        match finding {
+            Finding::Pass => Self::Pass,
+            Finding::Fail(_) => Self::Fail,
+            Finding::Inconclusive(_) => Self::Inconclusive,
         }
     }
 }

@@ -34,11 +34,6 @@ async fn result_of(response: &'static [u8]) -> Finding {
     probe(&target, &http("/"), LONG).await
 }
 
-/// A port that nobody listens on: bound, then given back.
-async fn closed_port() -> Target {
-    listen().await.1
-}
-
 #[tokio::test]
 async fn a_tcp_check_passes_without_waking_the_server() {
     let (listener, target) = listen().await;
@@ -55,8 +50,12 @@ async fn a_tcp_check_passes_without_waking_the_server() {
 
 #[tokio::test]
 async fn a_refused_connection_fails_with_that_reason() {
+    // Bound, so that nobody else gets the port, but never listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let target = Target::Ip(socket.local_addr().unwrap());
     for check in [Check::Tcp, http("/")] {
-        let Finding::Fail(failure) = probe(&closed_port().await, &check, LONG).await else {
+        let Finding::Fail(failure) = probe(&target, &check, LONG).await else {
             panic!("a closed port passed");
         };
         assert_eq!(failure.to_string(), "connection refused");
@@ -157,7 +156,7 @@ async fn a_timeout_of_a_thread_that_stood_still_is_inconclusive() {
 async fn unix_sockets_are_checked_too() {
     let path = std::env::temp_dir().join(format!("catamaran-probe-{}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
-    let target = Target::new(&ServerAddr::Unix(path.clone()), None).unwrap();
+    let target = Target::new(&ServerAddr::Unix(path.clone())).unwrap();
     assert_eq!(probe(&target, &Check::Tcp, LONG).await, Finding::Pass);
     drop(listener);
     let refused = Finding::Fail(Failure::Io(io::ErrorKind::ConnectionRefused));
@@ -182,6 +181,8 @@ fn our_own_faults_never_count_against_the_server() {
 #[test]
 fn the_port_of_the_check_replaces_the_server_s() {
     let address = ServerAddr::Ip(([10, 0, 0, 1], 80).into());
-    let target = Target::new(&address, Some(9000)).unwrap();
-    assert_eq!(target, Target::Ip(([10, 0, 0, 1], 9000).into()));
+    let target = Target::new(&address).unwrap();
+    let other = target.with_port(Some(9000));
+    assert_eq!(other, Target::Ip(([10, 0, 0, 1], 9000).into()));
+    assert_eq!(target.with_port(None), target);
 }
