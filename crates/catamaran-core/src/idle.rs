@@ -56,6 +56,11 @@ mod tests {
     }
 
     #[test]
+    fn sent_bytes_go_unacknowledged_for_ten_seconds_at_most() {
+        assert_eq!(USER_TIMEOUT, Duration::from_secs(10));
+    }
+
+    #[test]
     fn we_close_a_second_before_a_server_that_says_when_it_closes() {
         let configured = Duration::from_secs(4);
         assert_eq!(life(configured, None), configured);

@@ -1,1 +1,3 @@
-//! Placeholder root, replaced as the crate gets its content.
+//! The data plane: workers, listeners, TCP and HTTP/1.1 exchanges, and their access log.
+
+pub mod access_log;

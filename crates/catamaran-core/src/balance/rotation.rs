@@ -146,7 +146,9 @@ impl Rotation {
                 }),
                 None => self.drawn(draw, request, rng),
             },
-            Method::LeastConnections | Method::First => None,
+            // Servers are in the order written.
+            Method::First => (0..self.servers.len()).find(|index| self.accepts(*index, request)),
+            Method::LeastConnections => None,
         }
     }
 
@@ -180,9 +182,9 @@ impl Rotation {
         self.servers[index].accepts(self.tier.ejections, request)
     }
 
-    /// The best of all servers: how `least-connections` and `first` always choose, and the others
-    /// when their own choice is unusable, full or tried. A full backend never spills into its
-    /// backups; one whose rotation has died since it was built does.
+    /// The best of all servers: how `least-connections` always chooses, and the others when their
+    /// own choice is unusable, full or tried. A full backend never spills into its backups; one
+    /// whose rotation has died since it was built does.
     #[inline(never)]
     fn pick_of_all(&self, request: &Request<'_>, rng: &mut fastrand::Rng) -> Pick {
         let first_backup = self.others.partition_point(|other| !other.backup);

@@ -59,11 +59,15 @@ pub enum ProbeResult {
 
 impl Checker {
     /// A server that counts as up until its checks say otherwise. It is first probed within a fast
-    /// interval from `now`, then an interval later; `rng` spreads both.
+    /// interval from `now`, then at its place in the interval; `rng` spreads both.
     #[must_use]
     pub fn new(config: &Health, now: Timestamp, rng: &mut fastrand::Rng) -> Self {
         let share = rng.f64();
         let first_at = now + config.fast_interval.mul_f64(share);
+        let mut first_regular_at = now + config.interval.mul_f64(share);
+        if first_regular_at < first_at + config.fast_interval {
+            first_regular_at = first_regular_at + config.interval;
+        }
         Self {
             interval: config.interval,
             fast_interval: config.fast_interval,
@@ -75,7 +79,7 @@ impl Checker {
             in_flight: 0,
             last_probe_at: first_at,
             next_probe_at: first_at,
-            first_regular_at: now + config.interval + config.interval.mul_f64(share),
+            first_regular_at,
         }
     }
 
@@ -115,7 +119,7 @@ impl Checker {
         self.is_checked = true;
         if agrees {
             self.streak = 0;
-            self.schedule(now, self.interval);
+            self.schedule_regular(now);
             return None;
         }
         self.streak += 1;
@@ -128,7 +132,7 @@ impl Checker {
             Status::Up => Status::Down,
             Status::Down => Status::Up,
         };
-        self.schedule(now, self.interval);
+        self.schedule_regular(now);
         Some(self.status)
     }
 
@@ -163,12 +167,18 @@ impl Checker {
         self.is_checked
     }
 
+    /// Sets the next probe an interval after the start of the last one, or, after the very first
+    /// probes, to where this server stands in the spread.
+    fn schedule_regular(&mut self, now: Timestamp) {
+        if now < self.first_regular_at {
+            self.next_probe_at = self.first_regular_at;
+        } else {
+            self.schedule(now, self.interval);
+        }
+    }
+
     /// Sets the next probe `after` the start of the last one, or now if that is over.
     fn schedule(&mut self, now: Timestamp, after: Duration) {
-        let mut at = self.last_probe_at + after;
-        if after == self.interval && now < self.first_regular_at {
-            at = self.first_regular_at;
-        }
-        self.next_probe_at = at.max(now);
+        self.next_probe_at = now.max(self.last_probe_at + after);
     }
 }

@@ -87,10 +87,12 @@ mod active {
             let (first, _) = probe(&mut checker, Pass);
             assert!(first <= at_ms(500));
             let (second, _) = probe(&mut checker, Pass);
-            assert!(at(2) <= second && second <= at(4));
+            assert!(first + config.fast_interval <= second);
+            assert!(second <= first + config.interval + config.fast_interval);
             let (third, _) = probe(&mut checker, Pass);
-            assert_eq!(third, second + Duration::from_secs(2));
-            seconds[usize::from(second > at(3))] += 1;
+            assert_eq!(third, second + config.interval);
+            let phase = third.as_nanos() % at(2).as_nanos();
+            seconds[usize::from(phase >= at(1).as_nanos())] += 1;
         }
         assert!(seconds.iter().all(|count| *count > 400), "{seconds:?}");
     }
@@ -132,6 +134,52 @@ mod active {
         assert_eq!(down, Some(Status::Down));
     }
 
+    /// Checks a server that answers in a millisecond until it stops at `stops_at`. Returns when it
+    /// is down.
+    fn time_of_fall(config: &Health, stops_at: Timestamp, rng: &mut fastrand::Rng) -> Timestamp {
+        let mut checker = Checker::new(config, Timestamp::ZERO, rng);
+        let mut under_way: Vec<(Timestamp, ProbeResult)> = Vec::new();
+        loop {
+            under_way.sort_unstable_by_key(|(end, _)| *end);
+            let end = under_way.first().map(|(end, _)| *end);
+            let due = checker.poll_timeout();
+            if let Some(now) = end.filter(|end| due.is_none_or(|due| *end <= due)) {
+                let (_, result) = under_way.remove(0);
+                if checker.handle_result(now, result) == Some(Status::Down) {
+                    return now;
+                }
+                continue;
+            }
+            let now = due.expect("a probe is due or under way");
+            assert!(checker.poll_probe(now));
+            let answer_at = now + Duration::from_millis(1);
+            under_way.push(if answer_at < stops_at {
+                (answer_at, Pass)
+            } else {
+                (now + config.timeout, Fail)
+            });
+        }
+    }
+
+    #[test]
+    fn a_server_that_stops_at_any_moment_is_found_in_time() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        let usual = Health::new(Check::Tcp);
+        let always_fast = Health {
+            interval: usual.fast_interval,
+            ..usual.clone()
+        };
+        for config in [usual, always_fast] {
+            let bound = config.interval + config.fast_interval * 2 + config.timeout;
+            for _ in 0..1000 {
+                let stops_at = at(5) + Duration::from_nanos(rng.u64(..4_000_000_000));
+                let down_at = time_of_fall(&config, stops_at, &mut rng);
+                // A probe that was out when the server stopped counts from its own start.
+                assert!(down_at.saturating_since(stops_at) <= bound);
+            }
+        }
+    }
+
     #[test]
     fn no_more_probes_hang_at_once_than_it_takes_to_fall() {
         let (mut checker, start) = probed();
@@ -156,15 +204,16 @@ mod active {
     fn connect_failures_pull_the_next_probe_forward_but_not_below_the_fast_interval() {
         let (mut checker, start) = probed();
         checker.handle_result(start, Pass);
-        checker.handle_failure_hint(start);
-        let soon = start + Duration::from_millis(500);
-        assert_eq!(checker.poll_timeout(), Some(soon));
-        checker.handle_failure_hint(start + Duration::from_millis(1));
-        assert_eq!(checker.poll_timeout(), Some(soon));
-        checker.handle_result(soon, Pass);
-        checker.handle_failure_hint(soon + Duration::from_secs(1));
-        let at_once = soon + Duration::from_secs(1);
-        assert_eq!(checker.poll_timeout(), Some(at_once));
+        let (second, _) = probe(&mut checker, Pass);
+        let soon = second + Duration::from_millis(500);
+        for millis in 0..100 {
+            checker.handle_failure_hint(second + Duration::from_millis(millis));
+            assert_eq!(checker.poll_timeout(), Some(soon));
+        }
+        probe(&mut checker, Pass);
+        let late = soon + Duration::from_secs(1);
+        checker.handle_failure_hint(late);
+        assert_eq!(checker.poll_timeout(), Some(late));
     }
 
     #[test]

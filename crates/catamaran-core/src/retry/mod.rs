@@ -116,12 +116,15 @@ pub enum Reason {
 }
 
 impl Repeat {
-    /// Whether `method` is idempotent by RFC 9110 §9.2.2; methods are case-sensitive, and those
-    /// that we do not know are not.
+    /// Whether a request may be processed twice: by its `method`, if that is idempotent by RFC 9110
+    /// §9.2.2 (methods are case-sensitive, and those that we do not know are not), or because it
+    /// carries the header that the route names, whose value is `idempotency_key`.
     #[must_use]
-    pub fn of_method(method: &[u8]) -> Self {
-        match method {
-            b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE" => Self::Idempotent,
+    pub const fn of_request(method: &[u8], idempotency_key: Option<&[u8]>) -> Self {
+        match (method, idempotency_key) {
+            (b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE", _) | (_, Some(_)) => {
+                Self::Idempotent
+            }
             _ => Self::Unsafe,
         }
     }

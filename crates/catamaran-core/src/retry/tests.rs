@@ -248,9 +248,72 @@ fn an_exchange_of_a_server_marked_down_is_redispatched_only_if_the_rule_allows()
 #[test]
 fn idempotent_methods_are_those_of_rfc_9110() {
     for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"] {
-        assert_eq!(Repeat::of_method(method.as_bytes()), Repeat::Idempotent);
+        let repeat = Repeat::of_request(method.as_bytes(), None);
+        assert_eq!(repeat, Repeat::Idempotent, "{method}");
     }
     for method in ["POST", "PATCH", "CONNECT", "get", "PROPFIND", ""] {
-        assert_eq!(Repeat::of_method(method.as_bytes()), Repeat::Unsafe);
+        let repeat = Repeat::of_request(method.as_bytes(), None);
+        assert_eq!(repeat, Repeat::Unsafe, "{method}");
+    }
+}
+
+#[test]
+fn requests_that_carry_the_routes_idempotency_header_count_as_idempotent() {
+    let repeat = Repeat::of_request(b"POST", Some(b"8e03978e-40d5"));
+    assert_eq!(repeat, Repeat::Idempotent);
+}
+
+/// Every combination of what a failed try can be, on its first and its last retry.
+fn every_attempt() -> Vec<Attempt> {
+    let failures = [
+        Failure::Closed,
+        Failure::Connect,
+        Failure::RefusedUnprocessed,
+        Failure::ServerDied,
+        Failure::Timeout,
+    ];
+    let mut attempts = Vec::new();
+    for bits in 0..64u32 {
+        let bit = |number: u32| bits & (1 << number) != 0;
+        for failure in failures {
+            attempts.push(Attempt {
+                failure,
+                connection: [Connection::Fresh, Connection::Reused][usize::from(bit(0))],
+                repeat: [Repeat::Idempotent, Repeat::Unsafe][usize::from(bit(1))],
+                sent_bytes: u64::from(bit(2)),
+                is_buffered_whole: bit(3),
+                has_response_bytes: bit(4),
+                retries: if bit(5) { 3 } else { 0 },
+                redispatches: 0,
+                max_retries: 3,
+            });
+        }
+    }
+    attempts
+}
+
+#[test]
+fn anything_else_that_breaks_is_never_a_second_send() {
+    for attempt in every_attempt() {
+        let was_not_accepted = attempt.sent_bytes == 0;
+        let was_refused = attempt.failure == Failure::RefusedUnprocessed;
+        let may_repeat = was_refused || attempt.repeat == Repeat::Idempotent;
+        let allowed = (was_not_accepted || (may_repeat && attempt.is_buffered_whole))
+            && !attempt.has_response_bytes
+            && attempt.failure != Failure::Timeout
+            && attempt.retries < attempt.max_retries;
+        let is_sent_again = !matches!(verdict(&attempt), Verdict::GiveUp(_));
+        assert_eq!(is_sent_again, allowed, "{attempt:?}");
+    }
+}
+
+#[test]
+fn with_the_budget_spent_only_what_is_free_is_sent_again() {
+    for attempt in every_attempt() {
+        let is_free = attempt.sent_bytes == 0 || attempt.is_redispatch();
+        let is_sent_again = |verdict| !matches!(verdict, Verdict::GiveUp(_));
+        let expected = is_free && is_sent_again(verdict(&attempt));
+        let got = is_sent_again(verdict_without_budget(&attempt));
+        assert_eq!(got, expected, "{attempt:?}");
     }
 }

@@ -25,7 +25,7 @@ pub fn set_cookie(field: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Appends the value of the `Set-Cookie` field that makes a client name its server.
 ///
-/// It lasts for the browser's session, is hidden from scripts and not sent along with requests
+/// It lasts until the browser ends, is hidden from scripts and not sent along with requests
 /// that other sites start, links apart. What a cookie's value cannot hold (RFC 6265 §4.1.1) is
 /// percent-encoded; [`inserted_value`] undoes that.
 pub fn insert_cookie(name: &str, value: &str, out: &mut Vec<u8>) {
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_among_others() {
-        let field = b"a=1; session=xyz;b = 2 ;broken; c=\"q\"";
-        assert_eq!(find(field, "session"), Some(&b"xyz"[..]));
+        let field = b"a=1; login=xyz;b = 2 ;broken; c=\"q\"";
+        assert_eq!(find(field, "login"), Some(&b"xyz"[..]));
         assert_eq!(find(field, "b"), Some(&b"2"[..]));
         assert_eq!(find(field, "c"), Some(&b"\"q\""[..]));
         assert_eq!(find(field, "broken"), None);
-        assert_eq!(find(field, "Session"), None);
-        assert_eq!(find(field, "sess"), None);
+        assert_eq!(find(field, "Login"), None);
+        assert_eq!(find(field, "log"), None);
     }
 
     #[test]

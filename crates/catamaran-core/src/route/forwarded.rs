@@ -1,7 +1,7 @@
 //! Values of the fields that tell a server who the client was.
 //!
-//! The caller decides whether what the client sent is believed: `before` is the value of the
-//! client's own field if it comes from a trusted proxy, else `None`.
+//! The caller decides whether what the client sent is believed: `before` holds the values of the
+//! client's own fields of that name, in order, if it is a trusted proxy, and is empty otherwise.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -18,13 +18,21 @@ pub struct Element<'a> {
 }
 
 /// Appends a value of `X-Forwarded-For`.
-pub fn x_forwarded_for(before: Option<&[u8]>, client: IpAddr, out: &mut Vec<u8>) {
+pub fn x_forwarded_for<'f>(
+    before: impl IntoIterator<Item = &'f [u8]>,
+    client: IpAddr,
+    out: &mut Vec<u8>,
+) {
     append_list(before, out);
     append_display(client.to_canonical(), out);
 }
 
 /// Appends a value of `Forwarded` (RFC 7239 §4).
-pub fn forwarded(before: Option<&[u8]>, element: &Element<'_>, out: &mut Vec<u8>) {
+pub fn forwarded<'f>(
+    before: impl IntoIterator<Item = &'f [u8]>,
+    element: &Element<'_>,
+    out: &mut Vec<u8>,
+) {
     append_list(before, out);
     out.extend_from_slice(b"for=");
     match element.client.to_canonical() {
@@ -40,13 +48,12 @@ pub fn forwarded(before: Option<&[u8]>, element: &Element<'_>, out: &mut Vec<u8>
     out.extend_from_slice(element.scheme.as_bytes());
 }
 
-fn append_list(before: Option<&[u8]>, out: &mut Vec<u8>) {
-    let Some(before) = before.map(<[u8]>::trim_ascii) else {
-        return;
-    };
-    if !before.is_empty() {
-        out.extend_from_slice(before);
-        out.extend_from_slice(b", ");
+fn append_list<'f>(before: impl IntoIterator<Item = &'f [u8]>, out: &mut Vec<u8>) {
+    for value in before.into_iter().map(<[u8]>::trim_ascii) {
+        if !value.is_empty() {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
     }
 }
 
@@ -126,6 +133,14 @@ mod tests {
             f(Some("for=10.0.0.1"), "192.0.2.1", None),
             "for=10.0.0.1, for=192.0.2.1;proto=http"
         );
+    }
+
+    #[test]
+    fn several_fields_become_one_list() {
+        let mut out = Vec::new();
+        let client = "192.0.2.1".parse().unwrap();
+        x_forwarded_for([&b"a, b"[..], b"c"], client, &mut out);
+        assert_eq!(out, b"a, b, c, 192.0.2.1");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use crate::model::{PathModifier, Redirect};
 use std::borrow::Cow;
 use std::io::Write;
 
-/// Where a request was going, as the client sees it.
+/// The URI of a request, as the client sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub struct RequestUri<'a> {
     /// `http` or `https`.
     pub scheme: &'a str,
-    /// The host without its port.
+    /// The host without its port; empty if an HTTP/1.0 client sent none.
     pub host: &'a [u8],
     /// The port that the client used: that of `Host`, which outside a port mapping is right where
     /// the listener's is not. `None` is the scheme's own.
@@ -62,35 +62,42 @@ pub fn rewrite_path(modifier: &PathModifier, matched_prefix: &str, path: &[u8], 
 /// Appends the value of `Location` to `out`.
 ///
 /// The port is the redirect's; else, if it names a scheme, that scheme's own; else the one the
-/// client used. A scheme's own port is not written.
+/// client used. A scheme's own port is not written. Without any host the location is a path.
 pub fn redirect_location(
     redirect: &Redirect,
-    target: &Target<'_>,
+    uri: &RequestUri<'_>,
     matched_prefix: &str,
     out: &mut Vec<u8>,
 ) {
-    let scheme = redirect.scheme.as_deref().unwrap_or(target.scheme);
+    let scheme = redirect.scheme.as_deref().unwrap_or(uri.scheme);
     let port = match (redirect.port, &redirect.scheme) {
         (Some(port), _) => Some(port),
         (None, Some(_)) => None,
-        (None, None) => target.port,
+        (None, None) => uri.port,
     };
-    out.extend_from_slice(scheme.as_bytes());
-    out.extend_from_slice(b"://");
-    match &redirect.host {
-        Some(host) => out.extend_from_slice(host.as_bytes()),
-        None => out.extend_from_slice(target.host),
+    let host = redirect.host.as_ref().map_or(uri.host, |h| h.as_bytes());
+    if !host.is_empty() {
+        out.extend_from_slice(scheme.as_bytes());
+        out.extend_from_slice(b"://");
+        out.extend_from_slice(host);
+        if let Some(port) = port.filter(|&port| Some(port) != own_port(scheme)) {
+            write!(out, ":{port}").expect("writing to a Vec cannot fail");
+        }
     }
-    if let Some(port) = port.filter(|&port| Some(port) != own_port(scheme)) {
-        write!(out, ":{port}").expect("writing to a Vec cannot fail");
-    }
+    let path_start = out.len();
     match &redirect.path {
-        Some(modifier) => rewrite_path(modifier, matched_prefix, target.path, out),
-        None if target.path.first() == Some(&b'/') => out.extend_from_slice(target.path),
+        Some(modifier) => rewrite_path(modifier, matched_prefix, uri.path, out),
+        None if uri.path.first() == Some(&b'/') => out.extend_from_slice(uri.path),
         // `OPTIONS *` asks about the server as a whole, whose URI has no path (RFC 9110 §9.3.7).
         None => {}
     }
-    if let Some(query) = target.query {
+    // Where no host stands before it, `//x` would name one (RFC 3986 §4.2).
+    if host.is_empty() {
+        let slashes = out[path_start..].iter().take_while(|&&byte| byte == b'/');
+        let extra = slashes.count().saturating_sub(1);
+        out.drain(path_start..path_start + extra);
+    }
+    if let Some(query) = uri.query {
         out.push(b'?');
         out.extend_from_slice(query);
     }
@@ -126,7 +133,7 @@ mod tests {
     }
 
     fn location(redirect: &Redirect, port: Option<u16>) -> String {
-        let target = Target {
+        let uri = RequestUri {
             scheme: "http",
             host: b"example.com",
             port,
@@ -134,7 +141,7 @@ mod tests {
             query: Some(b"q=1"),
         };
         let mut out = Vec::new();
-        redirect_location(redirect, &target, "/old", &mut out);
+        redirect_location(redirect, &uri, "/old", &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -216,6 +223,20 @@ mod tests {
             location(&redirect, None),
             "https://example.com:80/old/x?q=1"
         );
+    }
+
+    #[test]
+    fn without_a_host_the_location_is_a_path_and_names_none() {
+        let uri = RequestUri {
+            scheme: "http",
+            host: b"",
+            port: None,
+            path: b"///evil.example/x",
+            query: None,
+        };
+        let mut out = Vec::new();
+        redirect_location(&Redirect::new(), &uri, "", &mut out);
+        assert_eq!(out, b"/evil.example/x");
     }
 
     #[test]

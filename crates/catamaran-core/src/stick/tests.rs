@@ -232,36 +232,53 @@ fn entries_survive_a_reload() {
     assert_eq!(ask(&mut table, at_ms(59_999), key(1), "b").why, Why::Sticky);
 }
 
-/// The table in its simplest form.
-#[derive(Default)]
+/// The table in its simplest form: nothing but live entries, each with its place in the line.
 struct Model {
-    entries: BTreeMap<Key, (ServerKey, u64)>,
+    entries: BTreeMap<Key, Bound>,
+    max_entries: usize,
+    refresh: bool,
+    placed: u64,
+}
+
+struct Bound {
+    server: ServerKey,
+    opened_ms: u64,
+    place: u64,
 }
 
 impl Model {
-    fn ask(
-        &mut self,
-        now: u64,
-        key: Key,
-        down: ServerKey,
-        chosen: ServerKey,
-        slide: bool,
-    ) -> Choice {
-        self.entries.retain(|_, (_, opened)| now < *opened + 2000);
-        let Some((bound, opened)) = self.entries.get_mut(&key) else {
-            self.entries.insert(key, (chosen, now));
-            return choice(chosen, Why::New);
-        };
-        let why = if *bound == down {
-            *bound = chosen;
-            Why::Rechosen
-        } else {
-            Why::Sticky
-        };
-        if slide {
-            *opened = now;
+    fn ask(&mut self, now: u64, key: Key, down: ServerKey, chosen: ServerKey) -> Choice {
+        self.placed += 1;
+        let (refresh, place) = (self.refresh, self.placed);
+        if let Some(bound) = self.entries.get_mut(&key) {
+            let why = if bound.server == down {
+                bound.server = chosen;
+                Why::Rechosen
+            } else {
+                Why::Sticky
+            };
+            if refresh {
+                (bound.opened_ms, bound.place) = (now, place);
+            }
+            return choice(bound.server, why);
         }
-        choice(*bound, why)
+        if self.entries.len() == self.max_entries {
+            let oldest = self.entries.iter().min_by_key(|(_, bound)| bound.place);
+            let oldest = *oldest.unwrap().0;
+            self.entries.remove(&oldest);
+        }
+        let bound = Bound {
+            server: chosen,
+            opened_ms: now,
+            place,
+        };
+        self.entries.insert(key, bound);
+        choice(chosen, Why::New)
+    }
+
+    fn live(&self) -> Vec<(Key, ServerKey)> {
+        let entry = |(key, bound): (&Key, &Bound)| (*key, bound.server);
+        self.entries.iter().map(entry).collect()
     }
 }
 
@@ -269,41 +286,38 @@ proptest! {
     #[test]
     fn the_table_agrees_with_an_ordered_map(
         refresh in any::<bool>(),
-        steps in prop::collection::vec((0..700u64, 0..6u8, 0..3usize, 0..3usize, 0..4u8), 0..300)
+        max_entries in 1..8usize,
+        steps in prop::collection::vec((0..700u64, 0..6u8, 0..3usize, 0..3usize, 0..5u8), 0..300)
     ) {
         let names = [server("a"), server("b"), server("c")];
-        let mut table = Table::new(&stick(refresh), 1000);
-        let mut model = Model::default();
+        let mut table = Table::new(&stick(refresh), max_entries);
+        let mut model = Model { entries: BTreeMap::new(), max_entries, refresh, placed: 0 };
         let mut now = 0;
         for (gap, host, down, chosen, step) in steps {
             now += gap;
+            let (at, key) = (at_ms(now), key(host));
+            model.entries.retain(|_, bound| now < bound.opened_ms + 2000);
             match step {
                 0 => {
-                    table.rewrite(at_ms(now), key(host), names[chosen]);
-                    if let Some((bound, opened)) = model.entries.get_mut(&key(host))
-                        && now < *opened + 2000
-                    {
-                        *bound = names[chosen];
+                    table.rewrite(at, key, names[chosen]);
+                    if let Some(bound) = model.entries.get_mut(&key) {
+                        bound.server = names[chosen];
                     }
                 }
                 1 => {
-                    table.handle_timeout(at_ms(now), 2);
+                    table.handle_timeout(at, 2);
                 }
                 _ => {
                     let is_usable = |bound| bound != names[down];
-                    let choose = || Some(names[chosen]);
-                    let got = table.lookup_or_choose(at_ms(now), key(host), is_usable, choose);
-                    let want = model.ask(now, key(host), names[down], names[chosen], refresh);
-                    prop_assert_eq!(got, Some(want));
+                    let got = table.lookup_or_choose(at, key, is_usable, || Some(names[chosen]));
+                    prop_assert_eq!(got, Some(model.ask(now, key, names[down], names[chosen])));
                 }
             }
-            model.entries.retain(|_, (_, opened)| now < *opened + 2000);
             let mut live: Vec<(Key, ServerKey)> =
-                table.iter(at_ms(now)).map(|(key, entry)| (key, entry.server)).collect();
+                table.iter(at).map(|(key, entry)| (key, entry.server)).collect();
             live.sort_unstable();
-            let expected: Vec<(Key, ServerKey)> =
-                model.entries.iter().map(|(key, (bound, _))| (*key, *bound)).collect();
-            prop_assert_eq!(live, expected);
+            prop_assert_eq!(live, model.live());
+            prop_assert!(table.len() <= max_entries);
         }
     }
 }

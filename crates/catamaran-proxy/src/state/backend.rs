@@ -1,16 +1,16 @@
 //! One backend, as workers and the control plane share it.
 
-use super::{Metered, Server, Shared, Waiting};
+use super::{Metered, Server, Waiting};
 use arc_swap::{ArcSwap, Guard};
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Cursor, Rotation};
-use catamaran_core::key::Key;
+use catamaran_core::Key;
 use catamaran_core::model::{self, BackendId, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::stick::{ServerKey, Table};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Parts of an affinity table, each under its own lock.
 const STICK_SHARDS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
@@ -31,8 +31,6 @@ pub struct Backend {
     pub budget: Budget,
     /// Requests that wait for a server with room.
     pub(crate) waiting: Waiting,
-    /// Who is told when a connection is wanted that another worker keeps idle.
-    pub(crate) shared: OnceLock<Weak<Shared>>,
     /// Counters.
     pub metrics: BackendMetrics,
 }
@@ -78,7 +76,6 @@ impl Backend {
             stick,
             budget: Budget::new(&model.retry),
             waiting: Waiting::new(&model.queue),
-            shared: OnceLock::new(),
             metrics: BackendMetrics::default(),
             model,
         }

@@ -93,6 +93,14 @@ impl Server {
         self.id
     }
 
+    /// Requests (connections, for TCP) that may be in flight at once.
+    pub(crate) fn max_in_flight(&self) -> Option<u32> {
+        match (self.model.max_requests, self.model.max_connections) {
+            (Some(requests), Some(connections)) => Some(requests.min(connections)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// Notes `signal`; returns whether nothing was noted before, so that the control plane must be
     /// told.
     pub(crate) fn raise(&self, signal: Signal) -> bool {

@@ -4,7 +4,7 @@ use crate::state::{Backend, InFlight, Place, Server, ServerSet};
 use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Pick, Request};
-use catamaran_core::key::Key;
+use catamaran_core::Key;
 use catamaran_core::model::ServerId;
 use catamaran_core::stick::{ServerKey, Why};
 use std::future::poll_fn;
@@ -85,7 +85,7 @@ pub(crate) async fn select(
             return Err(NoServer::Unusable);
         }
     };
-    let waited = Box::pin(wait(backend, bound.as_deref(), deadline, client_left)).await;
+    let waited = Box::pin(wait(backend, bound.as_ref(), deadline, client_left)).await;
     match waited {
         Ok(room) => {
             if let Binding::Key(key) = ask.binding
@@ -93,7 +93,7 @@ pub(crate) async fn select(
                 && let Some(mut shard) = backend.stick_shard(key)
             {
                 let served_by = room.server().stick_key;
-                shard.lookup_or_choose(Worker::now(), key, |_| false, || Some(served_by));
+                shard.lookup_or_choose(Worker::now(), key, |_| true, || Some(served_by));
             }
             Ok(Chosen { room, why })
         }
@@ -106,15 +106,18 @@ pub(crate) async fn select(
 
 async fn wait(
     backend: &Arc<Backend>,
-    bound: Option<&Server>,
+    bound: Option<&Arc<Server>>,
     deadline: &Deadline,
     mut client_left: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Result<InFlight, NoServer> {
     let now = Worker::now();
-    let place = Place::enter(backend, bound, now).map_err(|_| NoServer::QueueFull)?;
+    let place = Place::enter(backend, bound.map(Arc::as_ref), now).map_err(|_| NoServer::QueueFull)?;
     backend.metrics.queued.add(1);
     // A server may have come up, or got room, just before we entered.
-    backend.waiting.serve_all(backend);
+    match bound {
+        Some(server) => drop(InFlight::begin(backend, server)),
+        None => backend.waiting.serve_all(backend),
+    }
     deadline.set(now + backend.model.queue.timeout);
     poll_fn(|cx| {
         if let Poll::Ready(room) = place.poll(cx) {
