@@ -16,6 +16,7 @@
 
 use catamaran_core::health::ProbeResult;
 use catamaran_core::model::{Check, HttpCheck, ServerAddr};
+use catamaran_http1::{Limits, Parsed, RequestKind, ResponseError, ResponseHead};
 
 use std::fmt;
 use std::io;
@@ -57,10 +58,8 @@ pub enum Failure {
     Status(u16),
     /// The connection was closed before the head of the answer was whole.
     Cut,
-    /// The answer is no HTTP/1 response.
-    NotHttp,
-    /// The head of the answer exceeds 16 KiB.
-    HeadTooLarge,
+    /// The head of the answer is no HTTP/1 response head, or exceeds 16 KiB.
+    Invalid(ResponseError),
 }
 
 /// What was wrong with ourselves.
@@ -140,8 +139,7 @@ impl fmt::Display for Failure {
             Self::Timeout(after) => write!(f, "timeout after {after:?}"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Cut => f.write_str("closed before the response's head was whole"),
-            Self::NotHttp => f.write_str("not an HTTP response"),
-            Self::HeadTooLarge => write!(f, "response head exceeds {MAX_HEAD_BYTES} bytes"),
+            Self::Invalid(error) => write!(f, "invalid response: {error}"),
         }
     }
 }
@@ -265,7 +263,11 @@ async fn exchange(
         check.host.as_deref().unwrap_or(address),
     );
     stream.write_all(request.as_bytes()).await?;
-    let status = read_status(&mut stream).await?;
+    let request = RequestKind {
+        head: check.method == "HEAD",
+        ..RequestKind::default()
+    };
+    let status = read_status(&mut stream, request).await?;
     if check.expect.iter().any(|range| range.contains(status)) {
         Ok(Finding::Pass)
     } else {
@@ -274,57 +276,37 @@ async fn exchange(
 }
 
 /// Reads up to the end of the final response's head and returns its status.
-async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, Stop> {
+async fn read_status(
+    stream: &mut (impl AsyncRead + Unpin),
+    request: RequestKind,
+) -> Result<u16, Stop> {
+    let limits = Limits {
+        max_head_bytes: MAX_HEAD_BYTES,
+        ..Limits::default()
+    };
+    let mut head = ResponseHead::new();
     let mut buf = vec![0; MAX_HEAD_BYTES];
     let mut filled = 0;
     loop {
-        if filled == buf.len() {
-            return Err(Failure::HeadTooLarge.into());
-        }
+        // A head that fills the buffer without an end was refused by the parser.
         let read = stream.read(&mut buf[filled..]).await?;
         if read == 0 {
             return Err(Failure::Cut.into());
         }
         filled += read;
-        while let Some((status, length)) = parse_head(&buf[..filled])? {
-            if !(100..200).contains(&status) {
-                return Ok(status);
+        while filled > 0 {
+            let parsed = head.parse(&buf[..filled], &limits, request);
+            match parsed.map_err(Failure::Invalid)? {
+                Parsed::Partial => break,
+                Parsed::Complete if !head.is_interim() => return Ok(head.status),
+                // An interim response (RFC 9110 §15.2): the final one follows.
+                Parsed::Complete => {
+                    buf.copy_within(head.head_len..filled, 0);
+                    filled -= head.head_len;
+                }
             }
-            // An interim response (RFC 9110 §15.2): the final one follows.
-            buf.copy_within(length..filled, 0);
-            filled -= length;
         }
     }
-}
-
-/// The status and length of the head that `bytes` start with; `None` while it is not whole.
-fn parse_head(bytes: &[u8]) -> Result<Option<(u16, usize)>, Failure> {
-    let expected = b"HTTP/1.";
-    let known = bytes.len().min(expected.len());
-    if bytes[..known] != expected[..known] {
-        return Err(Failure::NotHttp);
-    }
-    let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    // RFC 9112 §4: HTTP-version SP status-code SP [ reason-phrase ]
-    let status = match bytes.get(expected.len()..) {
-        Some(
-            [
-                b'0' | b'1',
-                b' ',
-                a @ b'1'..=b'9',
-                b @ b'0'..=b'9',
-                c @ b'0'..=b'9',
-                b' ' | b'\r',
-                ..,
-            ],
-        ) => [a, b, c]
-            .iter()
-            .fold(0, |status, digit| status * 10 + u16::from(**digit - b'0')),
-        _ => return Err(Failure::NotHttp),
-    };
-    Ok(Some((status, end + 4)))
 }
 
 /// Bytes of a response's head. Chosen: twice what common servers allow themselves.

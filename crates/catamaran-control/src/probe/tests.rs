@@ -105,10 +105,20 @@ async fn interim_responses_are_passed_over() {
 
 #[tokio::test]
 async fn what_is_no_whole_http_head_fails() {
-    let not_http = Finding::Fail(Failure::NotHttp);
-    assert_eq!(result_of(b"SSH-2.0-OpenSSH_9.6\r\n").await, not_http);
-    assert_eq!(result_of(b"HTTP/1.1 2x0 OK\r\n\r\n").await, not_http);
-    assert_eq!(result_of(b"HTTP/1.1 2000 OK\r\n\r\n").await, not_http);
+    for (response, error) in [
+        (
+            &b"SSH-2.0-OpenSSH_9.6\r\n"[..],
+            ResponseError::VersionInvalid,
+        ),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n", ResponseError::StatusInvalid),
+        (
+            b"HTTP/2.0 200 OK\r\n\r\n",
+            ResponseError::VersionUnsupported,
+        ),
+    ] {
+        let failed = Finding::Fail(Failure::Invalid(error));
+        assert_eq!(result_of(response).await, failed);
+    }
     let cut = Finding::Fail(Failure::Cut);
     assert_eq!(result_of(b"HTTP/1.1 200 OK\r\nContent-Le").await, cut);
 }
@@ -122,7 +132,7 @@ async fn an_endless_head_is_given_up() {
         while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
     let result = probe(&target, &http("/"), LONG).await;
-    assert_eq!(result, Finding::Fail(Failure::HeadTooLarge));
+    assert_eq!(result.reason(), "invalid response: head too large");
 }
 
 #[tokio::test(start_paused = true)]
