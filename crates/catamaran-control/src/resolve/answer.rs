@@ -27,6 +27,23 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// The answer to `question` of one who could not find out.
+    #[must_use]
+    pub fn failed(question: &Question, failure: &LookupFailure) -> Self {
+        match question {
+            Question::Host(_) => Self::Host(HostAnswer {
+                v4: Records::Failed(failure.clone()),
+                v6: Records::Failed(failure.clone()),
+            }),
+            Question::Service(_) => Self::Service {
+                services: Records::Failed(failure.clone()),
+                hosts: BTreeMap::new(),
+            },
+        }
+    }
+}
+
 /// The addresses of one host; the families are asked and can fail apart from each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostAnswer {

@@ -45,6 +45,16 @@ pub enum DnsSetupError {
     Setup(String),
 }
 
+/// Without a resolver every question fails with the reason; servers with fixed addresses work.
+impl<L: Lookup> Lookup for Result<L, DnsSetupError> {
+    async fn lookup(&self, question: Question) -> Answer {
+        match self {
+            Ok(lookup) => lookup.lookup(question).await,
+            Err(error) => Answer::failed(&question, &LookupFailure::Other(error.to_string())),
+        }
+    }
+}
+
 /// The backends that have servers configured by name.
 #[derive(Debug)]
 pub struct Discovery {
@@ -95,7 +105,7 @@ impl Discovery {
         })
     }
 
-    /// Asks and asks again, until it is dropped.
+    /// Asks and asks again, until it is dropped; spawns its lookups on the current runtime.
     ///
     /// `on_change` gets the whole list of a backend's servers, those with fixed addresses
     /// included: once when each of its names has been asked (perhaps in vain), then whenever the
@@ -119,9 +129,10 @@ impl Discovery {
             let next = self.poll_timeout().filter(|_| has_room);
             tokio::select! {
                 Some(ended) = lookups.join_next_with_id() => {
-                    let (id, answer) = answer_of(ended);
+                    let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
                     let place = places.remove(&id).expect("every lookup has a place");
-                    self.take(place, &answer, &mut on_change);
+                    let answer = ended.ok().map(|(_, answer)| answer);
+                    self.take(place, answer, &mut on_change);
                 }
                 () = async { sleep_until(self.clock.instant(next.unwrap_or_default())).await },
                     if next.is_some() => {}
@@ -155,7 +166,7 @@ impl Discovery {
     fn take(
         &mut self,
         (backend, entry): Place,
-        answer: &Answer,
+        answer: Option<Answer>,
         on_change: &mut impl FnMut(BackendId, Vec<Server>),
     ) {
         let backend = &mut self.backends[backend];
@@ -163,7 +174,9 @@ impl Discovery {
             unreachable!("only named entries are asked for")
         };
         *is_answered = true;
-        let update = plan.handle_answer(self.clock.now(), answer, &mut self.rng);
+        let panicked = || LookupFailure::Other("the lookup panicked".to_owned());
+        let answer = answer.unwrap_or_else(|| Answer::failed(&plan.question(), &panicked()));
+        let update = plan.handle_answer(self.clock.now(), &answer, &mut self.rng);
         log(&backend.name, plan, &update);
         let all_answered = backend.entries.iter().all(Entry::is_answered);
         if all_answered && (update.change.is_some() || !backend.is_told) {
@@ -204,17 +217,6 @@ impl Entry {
             Self::Named { is_answered, .. } => *is_answered,
         }
     }
-}
-
-fn answer_of(ended: Result<(Id, Answer), JoinError>) -> (Id, Answer) {
-    ended.unwrap_or_else(|error| {
-        let failure = LookupFailure::Other("the lookup panicked".to_owned());
-        let host = HostAnswer {
-            v4: Records::Failed(failure.clone()),
-            v6: Records::Failed(failure),
-        };
-        (error.id(), Answer::Host(host))
-    })
 }
 
 fn log(backend: &Name, plan: &Plan, update: &Update) {

@@ -13,14 +13,14 @@ use tokio::time::Instant;
 #[derive(Default)]
 struct Script {
     answers: Mutex<VecDeque<Answer>>,
-    asked: Mutex<Vec<(Instant, Question)>>,
+    asked: Mutex<usize>,
     under_way: Mutex<(usize, usize)>,
     delay: Duration,
 }
 
 impl Lookup for Script {
     async fn lookup(&self, question: Question) -> Answer {
-        self.asked.lock().unwrap().push((Instant::now(), question));
+        *self.asked.lock().unwrap() += 1;
         {
             let mut under_way = self.under_way.lock().unwrap();
             under_way.0 += 1;
@@ -29,10 +29,7 @@ impl Lookup for Script {
         tokio::time::sleep(self.delay).await;
         self.under_way.lock().unwrap().0 -= 1;
         let answer = self.answers.lock().unwrap().pop_front();
-        answer.unwrap_or(Answer::Host(HostAnswer {
-            v4: Records::Failed(LookupFailure::NoSuchName),
-            v6: Records::Failed(LookupFailure::NoSuchName),
-        }))
+        answer.unwrap_or_else(|| Answer::failed(&question, &LookupFailure::NoSuchName))
     }
 }
 
@@ -67,14 +64,14 @@ fn config(servers: Vec<Server>) -> Config {
 /// Runs discovery; the receiver gets what it tells.
 fn start(
     config: &Config,
-    script: &Arc<Script>,
+    lookup: &Arc<impl Lookup>,
 ) -> mpsc::UnboundedReceiver<(BackendId, Vec<String>)> {
     let clock = Clock::starting_at(Timestamp::from_nanos(1));
     let rng = fastrand::Rng::with_seed(1);
     let discovery = Discovery::new(config, clock, rng).unwrap();
     let (tx, rx) = mpsc::unbounded_channel();
-    let script = Arc::clone(script);
-    tokio::spawn(discovery.run(script, move |backend, servers| {
+    let lookup = Arc::clone(lookup);
+    tokio::spawn(discovery.run(lookup, move |backend, servers| {
         let servers = servers.iter().map(|s| s.name.to_string()).collect();
         tx.send((backend, servers)).unwrap();
     }));
@@ -122,7 +119,7 @@ async fn a_backend_whose_names_all_fail_is_told_once() {
     assert_eq!(told.recv().await.unwrap(), (BackendId(1), Vec::new()));
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(told.try_recv().is_err());
-    let asked = script.asked.lock().unwrap().len();
+    let asked = *script.asked.lock().unwrap();
     assert!(
         (30..=60).contains(&asked),
         "back-off ends at 30 s: {asked} lookups"
@@ -141,4 +138,27 @@ async fn only_so_many_lookups_run_at_once() {
     let mut told = start(&config(names), &script);
     assert_eq!(told.recv().await.unwrap().1.len(), 100);
     assert_eq!(script.under_way.lock().unwrap().1, MAX_LOOKUPS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_resolver_fixed_servers_are_told_all_the_same() {
+    let fixed = Server::new(ServerAddr::Ip(([10, 0, 0, 9], 80).into()));
+    let lookup = Arc::new(Err::<Script, _>(DnsSetupError::NotBuilt));
+    let service = Server::new(ServerAddr::Srv {
+        service: "_api._tcp.test".to_owned(),
+    });
+    let mut told = start(&config(vec![named("a.test"), service, fixed]), &lookup);
+    assert_eq!(told.recv().await.unwrap().1, ["10.0.0.9:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_panics_is_one_that_failed() {
+    struct Panics;
+    impl Lookup for Panics {
+        async fn lookup(&self, _question: Question) -> Answer {
+            panic!("a bug")
+        }
+    }
+    let mut told = start(&config(vec![named("a.test")]), &Arc::new(Panics));
+    assert_eq!(told.recv().await.unwrap().1, Vec::<String>::new());
 }

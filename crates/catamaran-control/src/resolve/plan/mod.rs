@@ -165,7 +165,9 @@ impl Plan {
         &self.template.name
     }
 
-    fn question(&self) -> Question {
+    /// What it asks, whenever it asks.
+    #[must_use]
+    pub fn question(&self) -> Question {
         match &self.template.address {
             ServerAddr::Srv { service } => Question::Service(service.clone()),
             ServerAddr::Dns { host, .. } => Question::Host(host.clone()),
