@@ -12,7 +12,7 @@ mod watch;
 use crate::Clock;
 use crate::probe::{Fault, Finding, Target, probe};
 use catamaran_core::Timestamp;
-use catamaran_core::health::ProbeResult;
+use catamaran_core::health::{ProbeResult, Status};
 use catamaran_core::model::{BackendId, Health, Name, Outlier};
 use catamaran_core::server::ServerState;
 use timers::Timers;
@@ -81,6 +81,11 @@ pub trait Hooks {
     /// A regular check of a server has ended.
     fn checked(&mut self, backend: BackendId, server: &Name, result: ProbeResult) {
         let _ = (backend, server, result);
+    }
+
+    /// Active checks took a server down or brought it up; the rotation is told after it.
+    fn status_changed(&mut self, backend: BackendId, server: &Name, status: Status) {
+        let _ = (backend, server, status);
     }
 
     /// Every server that is checked has been checked once. Told once.
@@ -232,15 +237,13 @@ impl<H: Hooks> Monitor<H> {
             for slot in 0..self.backends[backend].watched().servers.len() {
                 let watch = &mut self.backends[backend];
                 let signals = Arc::clone(&watch.watched().servers[slot].signals);
-                let mut effect = None;
-                signals.take(&mut |signal| {
-                    let one = watch.handle_signal(now, slot, signal);
-                    if effect.is_none() || one == Effect::RotationChanged {
-                        effect = Some(one);
-                    }
-                });
-                if let Some(effect) = effect {
-                    self.arm_server(backend, slot);
+                let mut effects = Vec::new();
+                signals.take(&mut |signal| effects.push(watch.handle_signal(now, slot, signal)));
+                if effects.is_empty() {
+                    continue;
+                }
+                self.arm_server(backend, slot);
+                for effect in effects {
                     self.apply(backend, effect);
                 }
             }
@@ -285,7 +288,12 @@ impl<H: Hooks> Monitor<H> {
         let watch = &self.backends[backend];
         self.timers
             .arm(Timer::Detector(backend), watch.detector_timeout());
-        if effect == Effect::RotationChanged {
+        if let Effect::StatusChanged { slot, status } = effect {
+            let watched = watch.watched();
+            let name = &watched.servers[slot].name;
+            self.hooks.status_changed(watched.id, name, status);
+        }
+        if effect != Effect::None {
             let next = self.hooks.rotation_changed(watch.watched().id);
             let soonest = self.clock.now() + REBUILD_PAUSE;
             let next = next.map(|at| at.max(soonest));

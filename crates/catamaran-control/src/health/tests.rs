@@ -23,6 +23,7 @@ impl Signals for Bits {
 enum Told {
     Rotation(BackendId),
     AllChecked,
+    Status(Status),
 }
 
 struct Recorder {
@@ -34,6 +35,12 @@ impl Hooks for Recorder {
     fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp> {
         self.told.send(Told::Rotation(backend)).unwrap();
         self.next.pop()
+    }
+
+    fn status_changed(&mut self, _: BackendId, server: &Name, status: Status) {
+        if server.as_str() == "a" {
+            self.told.send(Told::Status(status)).unwrap();
+        }
     }
 
     fn all_checked(&mut self) {
@@ -134,12 +141,13 @@ async fn a_server_goes_down_by_fall_checks_and_up_by_rise() {
     let (port, address) = silent_port();
     let mut scene = Scene::start(address, Some(health()), Vec::new());
     scene.rotation().await;
-    let took = scene.rotation().await;
+    let took = scene.wait_for(&Told::Status(Status::Down)).await;
+    scene.rotation().await;
     assert!(scene.state.is_checked_down());
     assert!(took < Duration::from_secs(3), "{took:?}");
 
     let _listener = port.listen(8).unwrap();
-    let took = scene.rotation().await;
+    let took = scene.wait_for(&Told::Status(Status::Up)).await;
     assert!(!scene.state.is_checked_down() && scene.state.is_usable());
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
@@ -257,4 +265,16 @@ async fn a_rotation_that_time_changes_is_made_anew_in_time() {
     assert!(scene.rotation().await >= REBUILD_PAUSE);
     let took = scene.rotation().await;
     assert!(took > Duration::from_secs(6) && took <= Duration::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusing_server_that_checks_take_down_is_never_usable_in_between() {
+    let (_port, address) = silent_port();
+    let mut scene = Scene::start(address, Some(health()), Vec::new());
+    scene.rotation().await;
+    scene.signal(Signal::Refused);
+    scene.rotation().await;
+    scene.wait_for(&Told::Status(Status::Down)).await;
+    assert!(scene.state.is_checked_down() && !scene.state.is_refusing());
+    assert_eq!(scene.state.came_up_at(), None, "it never came up");
 }

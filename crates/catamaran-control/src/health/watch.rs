@@ -66,6 +66,11 @@ pub(super) enum Purpose {
 pub(super) enum Effect {
     None,
     RotationChanged,
+    /// Active checks took the server at `slot` down or brought it up; the rotation changed.
+    StatusChanged {
+        slot: usize,
+        status: Status,
+    },
 }
 
 impl BackendWatch {
@@ -280,26 +285,30 @@ impl BackendWatch {
         let (backend, name) = (&self.watched.name, &server.name);
         let change = checker.handle_result(now, finding.into());
         let is_up = checker.status() == Status::Up;
-        let mut has_changed = false;
-        if change.is_some() && refusal.handle_status_change() {
-            has_changed |= server.state.mark_accepting(now);
-        }
         match change {
             Some(Status::Down) => {
                 let reason = finding.reason();
                 warn!(%backend, server = %name, reason, "server is down");
-                has_changed |= server.state.mark_checked_down();
+                server.state.mark_checked_down();
             }
             Some(Status::Up) => {
                 info!(%backend, server = %name, "server is up");
-                has_changed |= server.state.mark_checked_up(now);
+                server.state.mark_checked_up(now);
             }
             None => {}
         }
-        if *finding == Finding::Pass && is_up && self.detector.handle_pass(now, server_id(slot)) {
-            has_changed |= self.readmit(now, slot, "a check passed");
+        // After the server was marked down: in between it would look usable.
+        if change.is_some() && refusal.handle_status_change() {
+            server.state.mark_accepting(now);
         }
-        Effect::of(has_changed)
+        let is_back = *finding == Finding::Pass
+            && is_up
+            && self.detector.handle_pass(now, server_id(slot))
+            && self.readmit(now, slot, "a check passed");
+        match change {
+            Some(status) => Effect::StatusChanged { slot, status },
+            None => Effect::of(is_back),
+        }
     }
 
     /// A connection to the server itself, as clients get it.

@@ -19,11 +19,13 @@ pub use no_dns::Dns;
 pub use plan::{Change, Notice, Plan, Update};
 
 use crate::Clock;
+use crate::metrics::{Exposition, Metric, MetricsSource};
 use catamaran_core::model::{BackendId, Config, Name, Server};
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
@@ -59,8 +61,26 @@ impl<L: Lookup> Lookup for Result<L, DnsSetupError> {
 #[derive(Debug)]
 pub struct Discovery {
     backends: Vec<NamedBackend>,
+    counts: Arc<LookupCounts>,
     clock: Clock,
     rng: fastrand::Rng,
+}
+
+/// Lookups so far.
+#[derive(Debug, Default)]
+pub struct LookupCounts {
+    ok: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl MetricsSource for LookupCounts {
+    fn collect(&self, out: &mut Exposition) {
+        for (result, count) in [("ok", &self.ok), ("failed", &self.failed)] {
+            let count = count.load(Ordering::Relaxed);
+            let labels = [("result", result.into())];
+            out.counter(Metric::NameLookupsTotal, &labels, count);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -100,9 +120,16 @@ impl Discovery {
         }
         (!backends.is_empty()).then_some(Self {
             backends,
+            counts: Arc::default(),
             clock,
             rng,
         })
+    }
+
+    /// The count of lookups, for the metrics.
+    #[must_use]
+    pub fn counts(&self) -> Arc<LookupCounts> {
+        Arc::clone(&self.counts)
     }
 
     /// Asks and asks again, until it is dropped; spawns its lookups on the current runtime.
@@ -177,6 +204,11 @@ impl Discovery {
         let panicked = || LookupFailure::Other("the lookup panicked".to_owned());
         let answer = answer.unwrap_or_else(|| Answer::failed(&plan.question(), &panicked()));
         let update = plan.handle_answer(self.clock.now(), &answer, &mut self.rng);
+        let count = match plan.failure() {
+            None => &self.counts.ok,
+            Some(_) => &self.counts.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
         log(&backend.name, plan, &update);
         let all_answered = backend.entries.iter().all(Entry::is_answered);
         if all_answered && (update.change.is_some() || !backend.is_told) {

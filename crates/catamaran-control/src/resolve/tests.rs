@@ -162,3 +162,25 @@ async fn a_lookup_that_panics_is_one_that_failed() {
     let mut told = start(&config(vec![named("a.test")]), &Arc::new(Panics));
     assert_eq!(told.recv().await.unwrap().1, Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn lookups_are_counted_by_result() {
+    let script = Arc::new(Script::default());
+    script
+        .answers
+        .lock()
+        .unwrap()
+        .push_back(found("10.0.0.1", 30));
+    let clock = Clock::starting_at(Timestamp::ZERO);
+    let rng = fastrand::Rng::with_seed(1);
+    let config = config(vec![named("a.test"), named("b.test")]);
+    let discovery = Discovery::new(&config, clock, rng).unwrap();
+    let counts = discovery.counts();
+    let running = discovery.run(script, |_, _| {});
+    let _ended = tokio::time::timeout(Duration::from_millis(10), running).await;
+    let mut page = Exposition::new();
+    counts.collect(&mut page);
+    let page = page.finish();
+    assert!(page.contains("{result=\"ok\"} 1\n"), "{page}");
+    assert!(page.contains("{result=\"failed\"} 1\n"), "{page}");
+}

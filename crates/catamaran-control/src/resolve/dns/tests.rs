@@ -5,7 +5,8 @@ use hickory_resolver::proto::op::{Message, OpCode, Query};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, SRV};
 use hickory_resolver::proto::rr::{Name, Record};
 use std::sync::Arc;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
 
 /// What the name server knows: records by name, or a failure for a name.
 #[derive(Default)]
@@ -219,4 +220,47 @@ async fn a_name_server_that_nobody_runs_fails_and_does_not_hang() {
     let dns = Dns::new(&[address]).unwrap();
     let answer = host(&dns, "api.test").await;
     assert!(matches!(answer.v4, Records::Failed(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_too_long_for_udp_is_fetched_over_tcp() {
+    let tcp = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let udp = UdpSocket::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        let mut buf = [0; 512];
+        loop {
+            let (length, client) = udp.recv_from(&mut buf).await.unwrap();
+            let request = Message::from_vec(&buf[..length]).unwrap();
+            let mut response = Message::response(request.metadata.id, OpCode::Query);
+            response.add_query(request.queries[0].clone());
+            response.metadata.truncation = true;
+            let bytes = response.to_vec().unwrap();
+            udp.send_to(&bytes, client).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        let (mut stream, _) = tcp.accept().await.unwrap();
+        while let Ok(length) = stream.read_u16().await {
+            let mut buf = vec![0; length.into()];
+            stream.read_exact(&mut buf).await.unwrap();
+            let request = Message::from_vec(&buf).unwrap();
+            let mut response = Message::response(request.metadata.id, OpCode::Query);
+            response.add_query(request.queries[0].clone());
+            let record = |last| Record::from_rdata(name("api.test."), 30, a(last));
+            response.add_answers((1..=200).map(record));
+            let bytes = response.to_vec().unwrap();
+            stream
+                .write_u16(bytes.len().try_into().unwrap())
+                .await
+                .unwrap();
+            stream.write_all(&bytes).await.unwrap();
+        }
+    });
+    let dns = Dns::new(&[address]).unwrap();
+    let take = |data: &RData| Some(data.clone());
+    let Records::Found { records, .. } = dns.records("api.test", RecordType::A, take).await else {
+        panic!("the answer is there");
+    };
+    assert_eq!(records.len(), 200);
 }

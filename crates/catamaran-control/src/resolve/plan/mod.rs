@@ -165,6 +165,12 @@ impl Plan {
         &self.template.name
     }
 
+    /// Why the last answer was no good, or only partly.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&LookupFailure> {
+        self.failing.as_ref()
+    }
+
     /// What it asks, whenever it asks.
     #[must_use]
     pub fn question(&self) -> Question {
