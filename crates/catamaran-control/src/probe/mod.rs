@@ -14,14 +14,15 @@
 //!   sending after its head gets a reset. Closing with a reset always would show up as an error
 //!   in the logs of servers that wrote everything correctly.
 
-use catamaran_core::health::ProbeResult;
+use catamaran_core::Timestamp;
+use catamaran_core::health::{Blame, ProbeResult};
 use catamaran_core::model::{Check, HttpCheck, ServerAddr};
 use catamaran_http1::{Limits, Parsed, RequestKind, ResponseError, ResponseHead};
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -52,6 +53,9 @@ pub enum Finding {
 pub enum Failure {
     /// The connection was refused, reset or could not be made.
     Io(io::ErrorKind),
+    /// Its queue of connections to accept is full (EAGAIN from a unix socket, where over IP the
+    /// connection would be kept waiting).
+    QueueFull,
     /// No (whole) answer came within this time.
     Timeout(Duration),
     /// The answer has a status that was not expected.
@@ -65,7 +69,7 @@ pub enum Failure {
 /// What was wrong with ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No local port is free (EADDRNOTAVAIL).
+    /// No local port is free (EADDRNOTAVAIL, and EAGAIN from connect(2) over IP).
     NoPort,
     /// No descriptor is free (EMFILE, ENFILE).
     NoDescriptor,
@@ -89,10 +93,10 @@ pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> Finding
         biased;
         result = attempt => result.unwrap_or_else(|stop| stop.into_result()),
         worst_delay = run_out(timeout) => {
-            if worst_delay > MAX_DELAY {
-                Finding::Inconclusive(Fault::Starved(worst_delay))
-            } else {
-                Finding::Fail(Failure::Timeout(timeout))
+            let due_at = Timestamp::ZERO;
+            match Blame::of_timeout(due_at, due_at + worst_delay) {
+                Blame::Ours => Finding::Inconclusive(Fault::Starved(worst_delay)),
+                Blame::Server => Finding::Fail(Failure::Timeout(timeout)),
             }
         }
     }
@@ -136,6 +140,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(kind) => write!(f, "{kind}"),
+            Self::QueueFull => f.write_str("accept queue is full"),
             Self::Timeout(after) => write!(f, "timeout after {after:?}"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Cut => f.write_str("closed before the response's head was whole"),
@@ -191,7 +196,7 @@ impl Stop {
             Self::Io(error) => error,
         };
         match error.raw_os_error() {
-            Some(libc::EADDRNOTAVAIL) => Finding::Inconclusive(Fault::NoPort),
+            Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => Finding::Inconclusive(Fault::NoPort),
             Some(libc::EMFILE | libc::ENFILE) => Finding::Inconclusive(Fault::NoDescriptor),
             Some(libc::ENOBUFS | libc::ENOMEM) => Finding::Inconclusive(Fault::NoMemory),
             _ => Finding::Fail(Failure::Io(error.kind())),
@@ -224,7 +229,7 @@ async fn connect_only(target: &Target) -> Result<Finding, Stop> {
             socket.connect(*address).await?;
         }
         Target::Unix(path) => {
-            UnixStream::connect(path).await?;
+            connect_unix(path).await?;
         }
     }
     Ok(Finding::Pass)
@@ -236,11 +241,16 @@ async fn ask(target: &Target, check: &HttpCheck) -> Result<Finding, Stop> {
             let stream: TcpStream = socket_for(*address)?.connect(*address).await?;
             exchange(stream, check, &address.to_string()).await
         }
-        Target::Unix(path) => {
-            let stream = UnixStream::connect(path).await?;
-            exchange(stream, check, "localhost").await
-        }
+        Target::Unix(path) => exchange(connect_unix(path).await?, check, "localhost").await,
     }
+}
+
+async fn connect_unix(path: &Path) -> Result<UnixStream, Stop> {
+    let connected = UnixStream::connect(path).await;
+    connected.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::QueueFull.into(),
+        _ => error.into(),
+    })
 }
 
 fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
@@ -313,9 +323,6 @@ async fn read_status(
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Slices of a timeout, see [`run_out`].
 const SLICES: u32 = 4;
-/// A delay of this thread above which a timeout says nothing about the server. Chosen: an order
-/// above what a loaded machine shows, an order below the default timeout.
-const MAX_DELAY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

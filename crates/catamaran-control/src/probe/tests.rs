@@ -176,6 +176,20 @@ async fn unix_sockets_are_checked_too() {
     assert_eq!(probe(&target, &Check::Tcp, LONG).await, missing);
 }
 
+#[tokio::test]
+async fn a_full_accept_queue_is_the_server_s_failure() {
+    let path = std::env::temp_dir().join(format!("catamaran-full-{}", std::process::id()));
+    let socket = tokio::net::UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let _listener = socket.listen(0).unwrap();
+    let target = Target::Unix(path.clone());
+    let first = UnixStream::connect(&path).await.unwrap();
+    let full = Finding::Fail(Failure::QueueFull);
+    assert_eq!(probe(&target, &Check::Tcp, LONG).await, full);
+    drop(first);
+    std::fs::remove_file(&path).unwrap();
+}
+
 #[test]
 fn our_own_faults_never_count_against_the_server() {
     let result = |errno| Stop::Io(io::Error::from_raw_os_error(errno)).into_result();
@@ -183,9 +197,11 @@ fn our_own_faults_never_count_against_the_server() {
     assert_eq!(result(libc::EADDRNOTAVAIL), inconclusive(Fault::NoPort));
     assert_eq!(result(libc::EMFILE), inconclusive(Fault::NoDescriptor));
     assert_eq!(result(libc::ENOBUFS), inconclusive(Fault::NoMemory));
-    let unreachable = io::ErrorKind::HostUnreachable;
-    let failed = Finding::Fail(Failure::Io(unreachable));
-    assert_eq!(result(libc::EHOSTUNREACH), failed);
+    for errno in 1..134 {
+        let blame = Blame::of_connect_error(&io::Error::from_raw_os_error(errno));
+        let is_inconclusive = matches!(result(errno), Finding::Inconclusive(_));
+        assert_eq!(is_inconclusive, blame == Blame::Ours, "errno {errno}");
+    }
 }
 
 #[test]
