@@ -2,9 +2,9 @@
 //!
 //! [`Monitor::run`] is one loop: signals, results and timeouts in, checks out. What they mean is
 //! decided by the machines of `catamaran_core::health`; `BackendWatch` feeds these and applies
-//! their verdicts. What workers notice is fetched, not sent: a worker sets a bit of the server and
-//! wakes the loop, so that any number of failures costs the control thread one look and no queue
-//! can overflow.
+//! their verdicts. What workers notice is fetched by [`Notices`], which is to hold each server at
+//! most once, so that any number of failures costs the control thread one look and no queue can
+//! overflow.
 
 mod timers;
 mod watch;
@@ -19,11 +19,10 @@ use timers::Timers;
 use watch::{BackendWatch, Effect, Job, Purpose, Uid};
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep_until;
 
@@ -43,7 +42,7 @@ pub struct Watched {
 }
 
 /// A server to be watched.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct WatchedServer {
     /// What the log says.
     pub name: Name,
@@ -51,8 +50,6 @@ pub struct WatchedServer {
     pub target: Target,
     /// Where verdicts go.
     pub state: Arc<ServerState>,
-    /// What workers notice.
-    pub signals: Arc<dyn Signals>,
 }
 
 /// What workers notice of a server.
@@ -66,10 +63,19 @@ pub enum Signal {
     Outlier,
 }
 
-/// The signals of one server, set by workers and taken by the monitor.
-pub trait Signals: Send + Sync {
-    /// Calls `take` with each signal set since the last call.
-    fn take(&self, take: &mut dyn FnMut(Signal));
+/// What a worker noticed, of which server.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The server, as in [`WatchedServer::state`].
+    pub server: Arc<ServerState>,
+    /// What was noticed.
+    pub signal: Signal,
+}
+
+/// Where the workers' notices are fetched.
+pub trait Notices: Send {
+    /// Waits for notices and takes them. May be dropped while it waits, without losing any.
+    fn next(&mut self) -> impl Future<Output = Vec<Notice>> + Send;
 }
 
 /// What the monitor tells.
@@ -106,6 +112,8 @@ pub struct Monitor<H> {
     backends: Vec<BackendWatch>,
     /// Where each server stands: backend, then slot.
     places: HashMap<Uid, (usize, usize)>,
+    /// Servers by the address of their state; the watch keeps the state, so none is used twice.
+    by_state: HashMap<usize, Uid>,
     timers: Timers<Timer>,
     /// Checks that wait for one of [`MAX_PROBES`] to end.
     waiting: VecDeque<Job>,
@@ -131,6 +139,7 @@ impl<H: Hooks> Monitor<H> {
         let mut monitor = Self {
             backends: Vec::with_capacity(backends.len()),
             places: HashMap::new(),
+            by_state: HashMap::new(),
             timers: Timers::new(),
             waiting: VecDeque::new(),
             unchecked: None,
@@ -151,10 +160,9 @@ impl<H: Hooks> Monitor<H> {
         monitor
     }
 
-    /// Watches until it is dropped, or until `commands` is closed.
-    ///
-    /// Workers wake it by `signalled` after they set a signal that was not set before.
-    pub async fn run(mut self, signalled: Arc<Notify>, mut commands: mpsc::Receiver<Command>) {
+    /// Watches until it is dropped, or until `commands` is closed; spawns its checks on the current
+    /// runtime.
+    pub async fn run(mut self, mut notices: impl Notices, mut commands: mpsc::Receiver<Command>) {
         let mut probes = JoinSet::new();
         let mut asked: HashMap<Id, (Uid, Purpose)> = HashMap::new();
         self.count_down(0);
@@ -175,7 +183,7 @@ impl<H: Hooks> Monitor<H> {
                     let (uid, purpose) = asked.remove(&id).expect("every check was asked for");
                     self.handle_result(uid, purpose, &finding);
                 }
-                () = signalled.notified() => self.take_signals(),
+                noticed = notices.next() => self.handle_notices(&noticed),
                 command = commands.recv() => match command {
                     Some(Command::SetServers(id, servers)) => self.set_servers(id, servers),
                     None => return,
@@ -231,22 +239,17 @@ impl<H: Hooks> Monitor<H> {
         self.count_down(usize::from(is_first));
     }
 
-    fn take_signals(&mut self) {
+    fn handle_notices(&mut self, notices: &[Notice]) {
         let now = self.clock.now();
-        for backend in 0..self.backends.len() {
-            for slot in 0..self.backends[backend].watched().servers.len() {
-                let watch = &mut self.backends[backend];
-                let signals = Arc::clone(&watch.watched().servers[slot].signals);
-                let mut effects = Vec::new();
-                signals.take(&mut |signal| effects.push(watch.handle_signal(now, slot, signal)));
-                if effects.is_empty() {
-                    continue;
-                }
-                self.arm_server(backend, slot);
-                for effect in effects {
-                    self.apply(backend, effect);
-                }
-            }
+        for notice in notices {
+            let uid = self.by_state.get(&address_of(&notice.server));
+            // A server that is gone needs no watch.
+            let Some(&(backend, slot)) = uid.and_then(|uid| self.places.get(uid)) else {
+                continue;
+            };
+            let effect = self.backends[backend].handle_signal(now, slot, notice.signal);
+            self.arm_server(backend, slot);
+            self.apply(backend, effect);
         }
     }
 
@@ -254,7 +257,9 @@ impl<H: Hooks> Monitor<H> {
         let Some(index) = self.backends.iter().position(|b| b.watched().id == id) else {
             return;
         };
-        for uid in self.backends[index].uids() {
+        for (slot, uid) in self.backends[index].uids().enumerate() {
+            let server = &self.backends[index].watched().servers[slot];
+            self.by_state.remove(&address_of(&server.state));
             self.places.remove(&uid);
         }
         let now = self.clock.now();
@@ -270,6 +275,8 @@ impl<H: Hooks> Monitor<H> {
 
     fn place_servers(&mut self, backend: usize) {
         for (slot, uid) in self.backends[backend].uids().enumerate() {
+            let server = &self.backends[backend].watched().servers[slot];
+            self.by_state.insert(address_of(&server.state), uid);
             self.places.insert(uid, (backend, slot));
         }
         for slot in 0..self.backends[backend].watched().servers.len() {
@@ -313,14 +320,8 @@ impl<H: Hooks> Monitor<H> {
     }
 }
 
-impl fmt::Debug for WatchedServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchedServer")
-            .field("name", &self.name)
-            .field("target", &self.target)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
+fn address_of(state: &Arc<ServerState>) -> usize {
+    Arc::as_ptr(state).addr()
 }
 
 const fn fresh(next_uid: &mut u64) -> Uid {

@@ -4,18 +4,16 @@ use super::*;
 use catamaran_core::model::Check;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-#[derive(Default)]
-struct Bits(Mutex<Vec<Signal>>);
-
-impl Signals for Bits {
-    fn take(&self, take: &mut dyn FnMut(Signal)) {
-        let signals = std::mem::take(&mut *self.0.lock().unwrap());
-        signals.into_iter().for_each(take);
+impl Notices for UnboundedReceiver<Notice> {
+    async fn next(&mut self) -> Vec<Notice> {
+        match self.recv().await {
+            Some(notice) => vec![notice],
+            None => pending().await,
+        }
     }
 }
 
@@ -51,8 +49,7 @@ impl Hooks for Recorder {
 /// One backend of one server, under watch.
 struct Scene {
     state: Arc<ServerState>,
-    bits: Arc<Bits>,
-    signalled: Arc<Notify>,
+    notices: UnboundedSender<Notice>,
     commands: mpsc::Sender<Command>,
     told: UnboundedReceiver<Told>,
 }
@@ -81,14 +78,12 @@ fn silent_port() -> (TcpSocket, SocketAddr) {
 impl Scene {
     fn start(address: SocketAddr, health: Option<Health>, next: Vec<Timestamp>) -> Self {
         let state = Arc::new(ServerState::new("a".into()));
-        let bits = Arc::new(Bits::default());
+        let (notices, notices_rx) = unbounded_channel();
         let (told_tx, told) = unbounded_channel();
         let (commands, commands_rx) = mpsc::channel(1);
-        let signalled = Arc::new(Notify::new());
         let scene = Self {
             state,
-            bits,
-            signalled: Arc::clone(&signalled),
+            notices,
             commands,
             told,
         };
@@ -106,7 +101,7 @@ impl Scene {
         let clock = Clock::starting_at(Timestamp::from_nanos(1_000_000));
         let rng = fastrand::Rng::with_seed(3);
         let monitor = Monitor::new(vec![watched], clock, rng, hooks);
-        tokio::spawn(monitor.run(signalled, commands_rx));
+        tokio::spawn(monitor.run(notices_rx, commands_rx));
         scene
     }
 
@@ -115,13 +110,12 @@ impl Scene {
             name: name.into(),
             target: Target::Ip(address),
             state: Arc::clone(&self.state),
-            signals: Arc::clone(&self.bits) as Arc<dyn Signals>,
         }
     }
 
     fn signal(&self, signal: Signal) {
-        self.bits.0.lock().unwrap().push(signal);
-        self.signalled.notify_one();
+        let server = Arc::clone(&self.state);
+        self.notices.send(Notice { server, signal }).unwrap();
     }
 
     /// Waits until the hooks were told `told`; returns how long that took.
@@ -277,4 +271,21 @@ async fn a_refusing_server_that_checks_take_down_is_never_usable_in_between() {
     scene.wait_for(&Told::Status(Status::Down)).await;
     assert!(scene.state.is_checked_down() && !scene.state.is_refusing());
     assert_eq!(scene.state.came_up_at(), None, "it never came up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_of_a_server_that_is_gone_is_ignored() {
+    let (_port, address) = silent_port();
+    let mut scene = Scene::start(address, None, Vec::new());
+    scene.rotation().await;
+    let mut other = scene.server("b", address);
+    other.state = Arc::new(ServerState::new("b".into()));
+    let command = Command::SetServers(ID, vec![other.clone()]);
+    scene.commands.send(command).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    scene.signal(Signal::Refused);
+    let (server, signal) = (Arc::clone(&other.state), Signal::Refused);
+    scene.notices.send(Notice { server, signal }).unwrap();
+    scene.rotation().await;
+    assert!(scene.state.is_usable() && other.state.is_refusing());
 }
