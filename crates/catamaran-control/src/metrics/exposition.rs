@@ -2,7 +2,7 @@
 //!
 //! Layout of one metric, all of whose samples must stand together:
 //! ```text
-//! # HELP catamaran_server_up 1 while active checks pass and connections are accepted.
+//! # HELP catamaran_server_up 1 while checks pass and connections are accepted.
 //! # TYPE catamaran_server_up gauge
 //! catamaran_server_up{backend="api",server="a"} 1
 //! ```
@@ -210,11 +210,11 @@ mod tests {
         }
         assert_eq!(
             page.finish(),
-            "# HELP catamaran_server_up 1 while active checks pass and connections are accepted.\n\
+            "# HELP catamaran_server_up 1 while checks pass and connections are accepted.\n\
              # TYPE catamaran_server_up gauge\n\
              catamaran_server_up{server=\"a\"} 1\n\
              catamaran_server_up{server=\"b\"} 1\n\
-             # HELP catamaran_server_requests_total Requests (connections, for TCP) sent to the \
+             # HELP catamaran_server_requests_total Exchanges and relays given to the \
              server.\n\
              # TYPE catamaran_server_requests_total counter\n\
              catamaran_server_requests_total{server=\"a\"} 7\n\
@@ -238,8 +238,8 @@ mod tests {
     fn buckets_are_cumulative_and_end_at_infinity() {
         let mut page = Exposition::new();
         page.histogram(
-            Metric::ServerResponseSeconds,
-            &[("backend", "x".into())],
+            Metric::FrontendDurationSeconds,
+            &[("frontend", "x".into())],
             Histogram {
                 buckets: &[(0.005, 2), (0.1, 3)],
                 above: 1,
@@ -251,11 +251,11 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r#"catamaran_server_response_seconds_bucket{backend="x",le="0.005"} 2"#,
-                r#"catamaran_server_response_seconds_bucket{backend="x",le="0.1"} 5"#,
-                r#"catamaran_server_response_seconds_bucket{backend="x",le="+Inf"} 6"#,
-                r#"catamaran_server_response_seconds_sum{backend="x"} 0.75"#,
-                r#"catamaran_server_response_seconds_count{backend="x"} 6"#,
+                r#"catamaran_frontend_duration_seconds_bucket{frontend="x",le="0.005"} 2"#,
+                r#"catamaran_frontend_duration_seconds_bucket{frontend="x",le="0.1"} 5"#,
+                r#"catamaran_frontend_duration_seconds_bucket{frontend="x",le="+Inf"} 6"#,
+                r#"catamaran_frontend_duration_seconds_sum{frontend="x"} 0.75"#,
+                r#"catamaran_frontend_duration_seconds_count{frontend="x"} 6"#,
             ]
         );
     }

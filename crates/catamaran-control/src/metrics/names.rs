@@ -70,47 +70,47 @@ macro_rules! metrics {
 metrics! {
     BuildInfo Gauge "build_info" "Always 1; the label `version` says what runs.";
     StartTimeSeconds Gauge "start_time_seconds" "When the process started, in Unix time.";
-    ConfigReloadsTotal Counter "config_reloads_total" "Reloads by `result`.";
     PanicsTotal Counter "panics_total" "Bugs that ended a connection.";
-    WorkerStallsTotal Counter "worker_stalls_total" "Times a worker's loop stood still for longer than allowed.";
-    LimitHitsTotal Counter "limit_hits_total" "Times a limit was met, by `limit`.";
+    AcceptsExhaustedTotal Counter "accepts_exhausted_total" "Connections not accepted because this process lacked something.";
+    ConnectsExhaustedTotal Counter "connects_exhausted_total" "Connections to servers not made because this process lacked something.";
+    ConnectionsHandedOverTotal Counter "connections_handed_over_total" "Connections handed to a worker with fewer.";
+    MirrorsSkippedTotal Counter "mirrors_skipped_total" "Copies of requests that were not sent.";
+    MirrorsFailedTotal Counter "mirrors_failed_total" "Copies of requests that got no response.";
     AccessLogDroppedTotal Counter "access_log_dropped_total" "Lines that the access log had no room for.";
 
     FrontendConnectionsTotal Counter "frontend_connections_total" "Connections accepted.";
     FrontendConnectionsOpen Gauge "frontend_connections_open" "Connections from clients that are open.";
-    FrontendRequestsTotal Counter "frontend_requests_total" "Exchanges that ended, by `code` (class of the status).";
-    FrontendOutcomesTotal Counter "frontend_outcomes_total" "Exchanges and tunnels that ended, by `outcome`.";
+    FrontendResponsesTotal Counter "frontend_responses_total" "Responses by `class` of status, 1xx to 5xx.";
+    FrontendOutcomesTotal Counter "frontend_outcomes_total" "Exchanges and relays by how they ended, the `outcome`.";
     FrontendReceivedBytesTotal Counter "frontend_received_bytes_total" "Bytes from clients.";
     FrontendSentBytesTotal Counter "frontend_sent_bytes_total" "Bytes to clients.";
-    FrontendDurationSeconds Histogram "frontend_duration_seconds" "Time of an exchange, from its first byte to its last.";
+    FrontendDurationSeconds Histogram "frontend_duration_seconds" "Time from a request's head to its response's end.";
 
-    BackendQueueLength Gauge "backend_queue_length" "Requests that wait because every server is full.";
-    BackendQueueTimeoutsTotal Counter "backend_queue_timeouts_total" "Requests that waited in vain.";
-    BackendRetriesTotal Counter "backend_retries_total" "Tries after the first.";
-    BackendRedispatchesTotal Counter "backend_redispatches_total" "Tries that went to another server than the one before.";
+    BackendQueueLength Gauge "backend_queue_length" "Requests that wait for a server with room.";
+    BackendQueuedTotal Counter "backend_queued_total" "Requests that had to wait for a server with room.";
+    BackendQueueFailuresTotal Counter "backend_queue_failures_total" "Requests turned away because the queue was full, or that waited in vain.";
+    BackendNoServerTotal Counter "backend_no_server_total" "Requests for which no server was usable.";
     BackendRetriesRefusedTotal Counter "backend_retries_refused_total" "Tries that the budget did not allow.";
     BackendServersUsable Gauge "backend_servers_usable" "Servers that take new requests.";
-    BackendPanic Gauge "backend_panic" "1 while passive ejections are ignored because too few servers are left.";
+    BackendPanic Gauge "backend_panic" "1 while ejections are ignored because too few servers are left.";
+    BackendStickEntries Gauge "backend_stick_entries" "Clients bound to a server.";
 
-    ServerUp Gauge "server_up" "1 while active checks pass and connections are accepted.";
+    ServerUp Gauge "server_up" "1 while checks pass and connections are accepted.";
     ServerEjected Gauge "server_ejected" "1 while passive detection keeps requests away.";
     ServerWeight Gauge "server_weight" "Share of the traffic as it is now, 0 to 256.";
-    ServerRequestsTotal Counter "server_requests_total" "Requests (connections, for TCP) sent to the server.";
+    ServerRequestsTotal Counter "server_requests_total" "Exchanges and relays given to the server.";
     ServerInFlight Gauge "server_in_flight" "Requests (connections, for TCP) that the server is working on.";
     ServerConnectionsOpen Gauge "server_connections_open" "Connections to the server, idle ones included.";
     ServerConnectsTotal Counter "server_connects_total" "Connections made to the server.";
     ServerConnectFailuresTotal Counter "server_connect_failures_total" "Connections that could not be made.";
-    ServerErrorsTotal Counter "server_errors_total" "Responses that were errors, cut or missing.";
-    ServerReceivedBytesTotal Counter "server_received_bytes_total" "Bytes from the server.";
-    ServerSentBytesTotal Counter "server_sent_bytes_total" "Bytes to the server.";
-    ServerResponseSeconds Histogram "server_response_seconds" "Time from the request's last byte to the response's head.";
-    ServerProbesTotal Counter "server_probes_total" "Active checks by `result`: pass, fail, inconclusive.";
-    ServerStatusChangesTotal Counter "server_status_changes_total" "Times the server went up or down.";
+    ServerReusesTotal Counter "server_reuses_total" "Requests sent over a connection used before.";
+    ServerRetriesTotal Counter "server_retries_total" "Tries that ended here and were made again, here or elsewhere.";
+    ServerFailuresTotal Counter "server_failures_total" "Responses of class 5xx, and exchanges without one.";
+    ServerLatencySeconds Gauge "server_latency_seconds" "Peak-EWMA of the time that the server takes to answer.";
+    ServerChecksTotal Counter "server_checks_total" "Active checks by `result`: pass, fail, inconclusive.";
+    ServerStatusChangesTotal Counter "server_status_changes_total" "Times that checks took the server down or brought it up, the `status`.";
 
-    StickEntries Gauge "stick_entries" "Clients bound to a server.";
-    StickEvictionsTotal Counter "stick_evictions_total" "Bindings dropped because the table was full.";
-    NameLookupsTotal Counter "name_lookups_total" "DNS lookups by `result`: ok, failed.";
-    NameAddresses Gauge "name_addresses" "Addresses known for a name.";
+    NameLookupsTotal Counter "name_lookups_total" "Lookups of servers' names by `result`: ok, failed.";
 }
 
 #[cfg(test)]
