@@ -5,7 +5,7 @@
 //! CRLF
 //! ```
 
-use crate::byte_class::{is_all_token, is_token, value_len};
+use crate::byte_class::{is_all_token, token_len, value_len};
 use crate::error::FieldError;
 use crate::field::{Field, FieldId};
 use crate::{Limits, Span, Version};
@@ -127,7 +127,7 @@ impl Block {
 
     fn read_line(&mut self, view: &[u8]) -> Result<Line, FieldError> {
         let start = self.at;
-        let Some(name_len) = view[start..].iter().position(|&byte| !is_token(byte)) else {
+        let Some(name_len) = token_len(&view[start..]) else {
             return Ok(Line::Partial);
         };
         let colon = start + name_len;
@@ -206,13 +206,10 @@ impl Block {
     }
 
     /// Marks the fields that `Connection` names.
-    pub(crate) fn mark_hop_by_hop(&mut self, view: &[u8]) -> Result<(), FieldError> {
+    pub(crate) fn mark_hop_by_hop(&mut self, view: &[u8]) {
         let options = &self.facts.connection;
         for option in &options.named[..options.named_count] {
             let option = option.of(view);
-            if FieldId::from_name(option).is_essential() {
-                return Err(FieldError::ConnectionNamesEssential);
-            }
             //= https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
             //# Intermediaries MUST parse a received Connection
             //# header field before a message is forwarded and, for each
@@ -229,7 +226,6 @@ impl Block {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -259,7 +255,24 @@ impl Facts {
 }
 
 impl ConnectionOptions {
+    /// Whether no option names a field that is not hop-by-hop by itself.
+    pub(crate) fn names_no_field(&self) -> bool {
+        self.named_count == 0
+    }
+
     fn record(&mut self, view: &[u8], value: Span) -> Result<(), FieldError> {
+        // What nearly all clients and servers send needs no list.
+        match value.of(view) {
+            b"keep-alive" | b"Keep-Alive" => {
+                self.keep_alive = true;
+                return Ok(());
+            }
+            b"close" => {
+                self.close = true;
+                return Ok(());
+            }
+            _ => {}
+        }
         let mut start = value.start();
         for member in value.of(view).split(|&byte| byte == b',') {
             let option = member.trim_ascii();
@@ -278,6 +291,14 @@ impl ConnectionOptions {
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.upgrade = true;
             } else {
+                let id = FieldId::from_name(option);
+                if id.is_essential() {
+                    return Err(FieldError::ConnectionNamesEssential);
+                }
+                // `TE` and its like are removed in any case, and need no place.
+                if id.is_hop_by_hop() {
+                    continue;
+                }
                 let Some(slot) = self.named.get_mut(self.named_count) else {
                     return Err(FieldError::TooManyConnectionOptions);
                 };

@@ -5,17 +5,19 @@ pub(crate) fn is_token(byte: u8) -> bool {
     CLASSES[byte as usize] & TOKEN != 0
 }
 
-/// Whether `byte` may stand in a request target: a visible US-ASCII character other than `#`.
-///
-/// Wider than RFC 3986 (`|`, `"`, `{` and their like are sent by browsers and mean nothing to
-/// framing or routing), but neither a space nor a fragment.
-pub(crate) fn is_target(byte: u8) -> bool {
-    CLASSES[byte as usize] & TARGET != 0
-}
-
 /// Whether `byte` may stand in a registered name (RFC 3986 §3.2.2), `%` aside.
 pub(crate) fn is_reg_name(byte: u8) -> bool {
     CLASSES[byte as usize] & REG_NAME != 0
+}
+
+/// Returns the offset of the first byte of `text` that may not stand in a token.
+pub(crate) fn token_len(text: &[u8]) -> Option<usize> {
+    class_len::<TOKEN>(text)
+}
+
+/// Returns the offset of the first byte of `text` that may not stand in a request target.
+pub(crate) fn target_len(text: &[u8]) -> Option<usize> {
+    class_len::<TARGET>(text)
 }
 
 /// Whether all of `text` is one token.
@@ -31,14 +33,24 @@ pub(crate) fn is_value(byte: u8) -> bool {
 
 /// Returns the offset of the first byte of `text` that may not stand in a field value.
 ///
-/// Eight bytes are tested at once: values are most of a head, and byte by byte they would be most
+/// Sixteen bytes are tested at once: values are most of a head, and byte by byte they would be most
 /// of its cost.
 pub(crate) fn value_len(text: &[u8]) -> Option<usize> {
     let mut offset = 0;
-    while let Some(word) = text.get(offset..).and_then(<[u8]>::first_chunk::<8>) {
-        let controls = control_bytes(u64::from_le_bytes(*word));
+    while let Some(run) = text.get(offset..).and_then(<[u8]>::first_chunk::<16>) {
+        // Without an early exit the compiler tests all sixteen in a few vector instructions.
+        if run
+            .iter()
+            .fold(false, |found, &byte| found | is_control(byte))
+        {
+            break;
+        }
+        offset += run.len();
+    }
+    while let Some(run) = text.get(offset..).and_then(<[u8]>::first_chunk) {
+        let controls = control_bytes(u64::from_le_bytes(*run));
         if controls == 0 {
-            offset += 8;
+            offset += size_of::<u64>();
             continue;
         }
         offset += (controls.trailing_zeros() / 8) as usize;
@@ -48,24 +60,49 @@ pub(crate) fn value_len(text: &[u8]) -> Option<usize> {
         offset += 1;
     }
     let rest = text.get(offset..).unwrap_or_default();
-    rest.iter()
-        .position(|&byte| !is_value(byte))
-        .map(|at| offset + at)
+    let at = rest.iter().position(|&byte| !is_value(byte));
+    at.map(|at| offset + at)
 }
 
-/// Sets the high bit of the lowest byte of `word` that is below 0x20 or equal to 0x7f; higher bytes
+fn is_control(byte: u8) -> bool {
+    byte < b' ' || byte == 0x7f
+}
+
+/// Sets the high bit of the lowest byte of `run` that is below 0x20 or equal to 0x7f; higher bytes
 /// may be marked wrongly (a borrow runs upwards), so only the lowest mark counts.
-fn control_bytes(word: u64) -> u64 {
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = word ^ (ONES * 0x7f);
+fn control_bytes(run: u64) -> u64 {
+    let below_space = run.wrapping_sub(ONES * 0x20) & !run;
+    let delete = run ^ (ONES * 0x7f);
     let delete = delete.wrapping_sub(ONES) & !delete;
     (below_space | delete) & (ONES * 0x80)
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 
+fn class_len<const CLASS: u8>(text: &[u8]) -> Option<usize> {
+    let mut offset = 0;
+    // Four at once: one branch in place of four.
+    while let Some(&[a, b, c, d]) = text.get(offset..).and_then(<[u8]>::first_chunk) {
+        let [a, b, c, d] = [a, b, c, d].map(|byte| CLASSES[byte as usize]);
+        if a & b & c & d & CLASS == 0 {
+            break;
+        }
+        offset += 4;
+    }
+    let rest = text.get(offset..).unwrap_or_default();
+    let at = rest
+        .iter()
+        .position(|&byte| CLASSES[byte as usize] & CLASS == 0);
+    at.map(|at| offset + at)
+}
+
 const TOKEN: u8 = 1;
+
+/// A visible US-ASCII character other than `#`. Wider than RFC 3986 (`|`, `"`, `{` and their like
+/// are sent by browsers and mean nothing to framing or routing), but neither a space nor a
+/// fragment.
 const TARGET: u8 = 2;
+
 const REG_NAME: u8 = 4;
 
 static CLASSES: [u8; 256] = classes();
@@ -108,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_of_eight_finds_the_same_byte_as_one_by_one() {
+    fn a_run_finds_the_same_byte_as_one_by_one() {
         for at in 0..40 {
             for byte in 0..=255 {
                 let mut text = [b'a'; 40];

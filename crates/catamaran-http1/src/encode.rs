@@ -42,10 +42,10 @@ impl<'a> HeadWriter<'a> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
-        //# When a proxy receives a request with an absolute-form of request-
-        //# target, the proxy MUST ignore the received Host header field (if any)
-        //# and instead replace it with the host information of the request-
-        //# target.
+        //# When a proxy receives a request with an absolute-form of
+        //# request-target, the proxy MUST ignore the received Host header
+        //# field (if any) and instead replace it with the host information of
+        //# the request-target.
         let received = head.host.map(|host| host.of(buf));
         out.extend_from_slice(host.or(received).unwrap_or_default());
         out.extend_from_slice(b"\r\n");
@@ -140,6 +140,11 @@ impl<'a> HeadWriter<'a> {
         self.field(b"Upgrade", protocols);
     }
 
+    /// Writes that trailers are taken (`TE: trailers`), which gRPC servers ask of their clients.
+    pub fn te_trailers(&mut self) {
+        self.out.0.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+    }
+
     /// Writes the empty line.
     pub fn end(self) {
         self.out.0.extend_from_slice(b"\r\n");
@@ -213,3 +218,78 @@ pub fn write_u64(out: &mut Vec<u8>, mut number: u64) {
 
 /// Bytes kept free for fields that are added: forwarding fields with two IPv6 addresses, framing.
 const ROOM_FOR_OURS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use crate::{Limits, Parsed};
+
+    use super::*;
+
+    #[test]
+    fn a_rewritten_request_line_takes_the_place_of_the_received_one() {
+        let buf = b"GET http://a/b?c HTTP/1.0\r\nHost: a\r\nAccept:x\r\nVia: y\r\n\r\n";
+        let mut head = RequestHead::new();
+        assert_eq!(head.parse(buf, &Limits::default()), Ok(Parsed::Complete));
+        let mut out = Vec::new();
+        let mut writer = HeadWriter::request(&mut out, &head, buf, Some(b"/new"), Some(b"s:80"));
+        writer.request_fields(&head, buf, |field| field.id != FieldId::Via);
+        writer.field(b"X-Forwarded-For", b"192.0.2.1");
+        writer.end();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "GET /new HTTP/1.1\r\nHost: s:80\r\nAccept: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_response_of_our_own_is_framed_like_any_other() {
+        let mut out = Vec::new();
+        let mut writer = HeadWriter::status(&mut out, 503, b"Service Unavailable");
+        writer.response_framing(ResponseFraming::Length(0), None);
+        writer.connection_keep_alive();
+        writer.end();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\
+            Connection: keep-alive\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_would_break_a_line_is_no_valid_field() {
+        assert!(is_valid_field(b"X-A", b"a b\tc"));
+        assert!(is_valid_field(b"X-A", b""));
+        for (name, value) in [
+            (b"X A".as_slice(), b"a".as_slice()),
+            (b"", b"a"),
+            (b"X:", b"a"),
+            (b"X", b"a\r\nY: b"),
+            (b"X", b"a\n"),
+            (b"X", b"a\0"),
+            (b"X", b" a"),
+            (b"X", b"a "),
+        ] {
+            assert!(!is_valid_field(name, value), "{name:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 9, 10, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            write_u64(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn the_content_of_the_buffer_is_not_shown() {
+        let mut out = b"secret".to_vec();
+        let writer = HeadWriter::status(&mut out, 200, b"");
+        let shown = format!("{writer:?}");
+        assert!(
+            !shown.contains("secret") && shown.contains("bytes"),
+            "{shown}"
+        );
+    }
+}

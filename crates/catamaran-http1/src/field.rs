@@ -49,50 +49,29 @@ impl FieldId {
     /// Names the field called `name`, in any case.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Self {
-        // The length leaves one or two candidates, so that most names cost no comparison.
-        match name.len() {
-            2 => pick(name, &[(b"te", Self::Te)]),
-            3 => pick(name, &[(b"via", Self::Via)]),
-            4 => pick(name, &[(b"host", Self::Host), (b"date", Self::Date)]),
-            6 => pick(
-                name,
-                &[
-                    (b"cookie", Self::Cookie),
-                    (b"expect", Self::Expect),
-                    (b"server", Self::Server),
-                ],
-            ),
-            7 => pick(
-                name,
-                &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
-            ),
-            9 => pick(name, &[(b"forwarded", Self::Forwarded)]),
-            10 => pick(
-                name,
-                &[
-                    (b"connection", Self::Connection),
-                    (b"user-agent", Self::UserAgent),
-                    (b"set-cookie", Self::SetCookie),
-                    (b"keep-alive", Self::KeepAlive),
-                ],
-            ),
-            12 => pick(name, &[(b"content-type", Self::ContentType)]),
-            14 => pick(name, &[(b"content-length", Self::ContentLength)]),
-            15 => pick(name, &[(b"x-forwarded-for", Self::XForwardedFor)]),
-            16 => pick(
-                name,
-                &[
-                    (b"x-forwarded-host", Self::XForwardedHost),
-                    (b"proxy-connection", Self::ProxyConnection),
-                ],
-            ),
-            17 => pick(
-                name,
-                &[
-                    (b"transfer-encoding", Self::TransferEncoding),
-                    (b"x-forwarded-proto", Self::XForwardedProto),
-                ],
-            ),
+        // Length and first letter leave one candidate, so that most names cost no comparison.
+        match (name.len(), name.first().map_or(0, |byte| byte | 0x20)) {
+            (2, b't') => Self::Te.if_called(b"te", name),
+            (3, b'v') => Self::Via.if_called(b"via", name),
+            (4, b'd') => Self::Date.if_called(b"date", name),
+            (4, b'h') => Self::Host.if_called(b"host", name),
+            (6, b'c') => Self::Cookie.if_called(b"cookie", name),
+            (6, b'e') => Self::Expect.if_called(b"expect", name),
+            (6, b's') => Self::Server.if_called(b"server", name),
+            (7, b't') => Self::Trailer.if_called(b"trailer", name),
+            (7, b'u') => Self::Upgrade.if_called(b"upgrade", name),
+            (9, b'f') => Self::Forwarded.if_called(b"forwarded", name),
+            (10, b'c') => Self::Connection.if_called(b"connection", name),
+            (10, b'k') => Self::KeepAlive.if_called(b"keep-alive", name),
+            (10, b's') => Self::SetCookie.if_called(b"set-cookie", name),
+            (10, b'u') => Self::UserAgent.if_called(b"user-agent", name),
+            (12, b'c') => Self::ContentType.if_called(b"content-type", name),
+            (14, b'c') => Self::ContentLength.if_called(b"content-length", name),
+            (15, b'x') => Self::XForwardedFor.if_called(b"x-forwarded-for", name),
+            (16, b'p') => Self::ProxyConnection.if_called(b"proxy-connection", name),
+            (16, b'x') => Self::XForwardedHost.if_called(b"x-forwarded-host", name),
+            (17, b't') => Self::TransferEncoding.if_called(b"transfer-encoding", name),
+            (17, b'x') => Self::XForwardedProto.if_called(b"x-forwarded-proto", name),
             _ => Self::Other,
         }
     }
@@ -115,6 +94,20 @@ impl FieldId {
         )
     }
 
+    /// Returns `self` if `name` is `known`. The fixed length and the missing early exit let the
+    /// compiler compare all bytes at once.
+    fn if_called<const LEN: usize>(self, known: &[u8; LEN], name: &[u8]) -> Self {
+        let Ok(name) = <&[u8; LEN]>::try_from(name) else {
+            return Self::Other;
+        };
+        let pairs = name.iter().zip(known);
+        if pairs.fold(true, |same, (a, b)| same & a.eq_ignore_ascii_case(b)) {
+            self
+        } else {
+            Self::Other
+        }
+    }
+
     /// Whether a message without the field would be another message, so that `Connection` must not
     /// name it.
     pub(crate) fn is_essential(self) -> bool {
@@ -125,9 +118,51 @@ impl FieldId {
     }
 }
 
-fn pick(name: &[u8], candidates: &[(&[u8], FieldId)]) -> FieldId {
-    candidates
-        .iter()
-        .find(|(candidate, _)| name.eq_ignore_ascii_case(candidate))
-        .map_or(FieldId::Other, |&(_, id)| id)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_in_any_case() {
+        for (name, id) in [
+            ("TE", FieldId::Te),
+            ("via", FieldId::Via),
+            ("DATE", FieldId::Date),
+            ("Host", FieldId::Host),
+            ("cOOKIE", FieldId::Cookie),
+            ("Expect", FieldId::Expect),
+            ("Server", FieldId::Server),
+            ("Trailer", FieldId::Trailer),
+            ("upgrade", FieldId::Upgrade),
+            ("Forwarded", FieldId::Forwarded),
+            ("Connection", FieldId::Connection),
+            ("Keep-Alive", FieldId::KeepAlive),
+            ("Set-Cookie", FieldId::SetCookie),
+            ("User-Agent", FieldId::UserAgent),
+            ("Content-Type", FieldId::ContentType),
+            ("CONTENT-LENGTH", FieldId::ContentLength),
+            ("X-Forwarded-For", FieldId::XForwardedFor),
+            ("Proxy-Connection", FieldId::ProxyConnection),
+            ("X-Forwarded-Host", FieldId::XForwardedHost),
+            ("transfer-encoding", FieldId::TransferEncoding),
+            ("X-Forwarded-Proto", FieldId::XForwardedProto),
+        ] {
+            assert_eq!(FieldId::from_name(name.as_bytes()), id, "{name}");
+        }
+        for name in [
+            "",
+            "x",
+            "hosts",
+            "hast",
+            "content_length",
+            "connectiom",
+            "\u{14}e",
+        ] {
+            assert_eq!(
+                FieldId::from_name(name.as_bytes()),
+                FieldId::Other,
+                "{name}"
+            );
+        }
+    }
 }

@@ -102,8 +102,8 @@ pub(crate) fn length(field: Occurrence, view: &[u8]) -> Result<Option<u64>, Fram
     //# If a message is received without Transfer-Encoding and with an
     //# invalid Content-Length header field, then the message framing is
     //# invalid and the recipient MUST treat it as an unrecoverable error,
-    //# unless the field value can be successfully parsed as a comma-
-    //# separated list
+    //# unless the field value can be successfully parsed as a
+    //# comma-separated list
     if field.count > 1 {
         return Err(FramingError::LengthRepeated);
     }

@@ -22,6 +22,8 @@ mod encode;
 mod error;
 mod field;
 mod framing;
+#[cfg(any(test, feature = "testing"))]
+pub mod invariants;
 mod limits;
 mod method;
 mod request;

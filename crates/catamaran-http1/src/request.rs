@@ -1,13 +1,13 @@
 //! Request heads (RFC 9112 §3, §5, §6).
 
 use crate::block::{Block, Stage};
-use crate::byte_class::{is_all_token, is_target, is_token};
+use crate::byte_class::{is_all_token, target_len, token_len};
 use crate::error::FieldError;
-use crate::target::{Port, authority, is_same_authority};
+use crate::target::{authority, is_same_authority};
 use crate::version::VersionText;
 use crate::{
     BodyFraming, Field, FieldId, Limits, Method, Parsed, RequestError, RequestKind, Scheme, Span,
-    Target, TargetForm, Version, framing,
+    Target, Version, framing,
 };
 
 /// A request head as it was received, and what it means.
@@ -37,6 +37,9 @@ pub struct RequestHead {
     pub upgrade: Option<Span>,
     /// Whether the client takes trailers (`TE: trailers`).
     pub te_trailers: bool,
+    /// Whether trailers of the body may be sent on: not when `Connection` names a field, which then
+    /// might be one of them.
+    pub pass_trailers: bool,
     /// Length of the head in bytes, final empty line included.
     pub head_len: usize,
     block: Block,
@@ -119,7 +122,7 @@ impl RequestHead {
             [] | [b'\r'] => return Ok(None),
             _ => 0,
         };
-        let Some(method_len) = view[start..].iter().position(|&byte| !is_token(byte)) else {
+        let Some(method_len) = token_len(&view[start..]) else {
             return Ok(None);
         };
         let method_end = start + method_len;
@@ -127,10 +130,7 @@ impl RequestHead {
             return Err(RequestError::MethodInvalid);
         }
         let target_start = method_end + 1;
-        let target_len = view[target_start..]
-            .iter()
-            .position(|&byte| !is_target(byte));
-        let Some(target_len) = target_len else {
+        let Some(target_len) = target_len(&view[target_start..]) else {
             return Ok(None);
         };
         let target_end = target_start + target_len;
@@ -165,12 +165,13 @@ impl RequestHead {
 
     /// Decides what the whole head means.
     fn settle(&mut self, view: &[u8]) -> Result<(), RequestError> {
-        self.block.mark_hop_by_hop(view)?;
+        self.block.mark_hop_by_hop(view);
         self.settle_host(view)?;
         let facts = &self.block.facts;
         self.body = framing::announced(facts, self.version, view)?.unwrap_or_default();
         self.keep_alive = facts.keeps_alive(self.version);
         self.te_trailers = facts.te_trailers;
+        self.pass_trailers = facts.connection.names_no_field();
         self.upgrade = self.passable_upgrade(view);
         self.settle_expect(view)
     }
@@ -264,13 +265,5 @@ impl RequestHead {
 /// Whether a value that a route's rewrite puts in place of `Host` is a host with an optional port.
 #[must_use]
 pub fn is_valid_host(text: &[u8]) -> bool {
-    matches!(authority(text), Some(Port::Absent | Port::Given))
-}
-
-impl RequestHead {
-    /// Whether the request is OPTIONS for the server as a whole.
-    #[must_use]
-    pub fn is_for_server(&self) -> bool {
-        self.target.form == TargetForm::Asterisk
-    }
+    authority(text).is_some()
 }

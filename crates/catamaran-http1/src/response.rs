@@ -45,6 +45,9 @@ pub struct ResponseHead {
     pub upgrade: Option<Span>,
     /// Whether what follows the head belongs to a tunnel: 101, and 2xx to CONNECT.
     pub tunnel: bool,
+    /// Whether trailers may be sent on: not when `Connection` names a field, which then might be
+    /// one of them.
+    pub pass_trailers: bool,
     /// Length of the head in bytes, final empty line included.
     pub head_len: usize,
     block: Block,
@@ -174,20 +177,29 @@ impl ResponseHead {
 
     /// Decides what the whole head means.
     fn settle(&mut self, view: &[u8], request: RequestKind) -> Result<(), ResponseError> {
-        self.block.mark_hop_by_hop(view)?;
+        self.block.mark_hop_by_hop(view);
         let facts = &self.block.facts;
         self.keep_alive = facts.keeps_alive(self.version);
         self.keep_alive_timeout = facts
             .keep_alive
             .first()
             .and_then(|value| idle_timeout(value.of(view)));
+        self.pass_trailers = facts.connection.names_no_field();
         self.upgrade = None;
         self.announced_length = None;
         self.tunnel = self.status == 101 || (request.connect && self.status / 100 == 2);
         if self.status == 101 {
             self.settle_switch(request)?;
         }
-        let announced = framing::announced(&self.block.facts, self.version, view)?;
+        //= https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+        //# A client MUST ignore any
+        //# Content-Length or Transfer-Encoding header fields received in
+        //# such a message.
+        let announced = if self.tunnel && self.status != 101 {
+            None
+        } else {
+            framing::announced(&self.block.facts, self.version, view)?
+        };
         self.settle_body(announced, request)
     }
 

@@ -215,6 +215,9 @@ fn port_number(digits: &[u8]) -> Option<u16> {
 
 /// Whether `host` is a registered name or an IPv4 address: not empty, `%` only before two digits.
 fn is_host_name(host: &[u8]) -> bool {
+    if host.iter().copied().all(is_reg_name) {
+        return !host.is_empty();
+    }
     let mut rest = host;
     loop {
         rest = match rest {

@@ -8,7 +8,7 @@ use crate::state::Frontend;
 use crate::worker::{Deadline, Worker};
 use catamaran_core::limit::RetryAfter;
 use catamaran_core::model::{self, ErrorPage};
-use catamaran_core::route::{RequestUri, redirect_location};
+use catamaran_core::route::rewrite::{RequestUri, redirect_location};
 use catamaran_http1::{BodyFraming, HeadWriter, Method, RequestHead, ResponseFraming, Version};
 use std::future::poll_fn;
 use std::task::Poll;
@@ -58,6 +58,18 @@ impl Asked {
             keep_alive: head.keep_alive && body.is_some() && !head.expect_continue && !is_draining,
         };
         (asked, head.head_len + body.unwrap_or(held))
+    }
+}
+
+impl Asked {
+    /// The same, but the connection closes after the answer.
+    pub(super) const fn closing(self) -> Self {
+        Self { keep_alive: false, ..self }
+    }
+
+    /// Whether the connection may go on after the answer.
+    pub(super) const fn keep_alive(self) -> bool {
+        self.keep_alive
     }
 }
 

@@ -9,18 +9,24 @@
 //! borrowed from the worker while a request is at work.
 
 mod answer;
+mod attempt;
 mod context;
 mod exchange;
 mod forward;
 mod head;
-mod log;
+pub(crate) mod log;
+mod mirror;
 mod plan;
 mod request;
+mod respond;
 mod response;
 mod transfer;
 mod upgrade;
 
 pub(crate) use context::{Context, ContextPool};
+pub(crate) use exchange::Facts;
+pub(crate) use plan::Target;
+pub(crate) use upgrade::relay_outcome;
 
 use crate::io::{Buffer, Stream};
 use crate::outcome::Outcome;

@@ -7,8 +7,8 @@ use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
 use catamaran_core::model::{self, Action, IpNet};
-use catamaran_core::route::{Found, RequestView, draw};
-use catamaran_http1::{FieldId, Method, RequestHead};
+use catamaran_core::route::{Found, RequestView, cookie, draw};
+use catamaran_http1::{FieldId, Method, RequestHead, TargetForm};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ pub(super) enum Plan<'a> {
 
 /// The route that a request takes, and where it leads.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Where it is sent; `None` if the route answers by itself.
-    pub(super) backend: Option<&'a Arc<Backend>>,
+    pub(crate) backend: Option<&'a Arc<Backend>>,
     /// The route; `None` for the frontend's own backend.
-    pub(super) route: Option<&'a model::Route>,
+    pub(crate) route: Option<&'a model::Route>,
     /// The prefix that the route matched, for rewriting.
-    pub(super) prefix: &'a str,
+    pub(crate) prefix: &'a str,
 }
 
 /// A request as routes see it.
@@ -54,7 +54,7 @@ impl RequestView for View<'_> {
     }
 
     fn path(&self) -> &[u8] {
-        if self.head.is_for_server() { b"*" } else { self.head.target.path(self.buf) }
+        if self.head.target.form == TargetForm::Asterisk { b"*" } else { self.head.target.path(self.buf) }
     }
 
     fn query(&self) -> Option<&[u8]> {
@@ -69,6 +69,11 @@ impl RequestView for View<'_> {
 
     fn source(&self) -> IpAddr {
         self.source
+    }
+
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let fields = self.head.fields().iter().filter(|field| field.id == FieldId::Cookie);
+        fields.map(|field| field.value.of(self.buf)).find_map(|value| cookie::find(value, name))
     }
 }
 

@@ -4,8 +4,9 @@ use super::plan::{Target, is_trusted};
 use super::{Client, Context};
 use crate::state::Frontend;
 use catamaran_core::model::{ForwardedHeaders, HeaderModifier};
-use catamaran_core::route::{Element, forwarded, rewrite_path, x_forwarded_for};
-use catamaran_http1::{Field, FieldId, HeadWriter, RequestHead};
+use catamaran_core::route::forwarded::{Element, forwarded, x_forwarded_for};
+use catamaran_core::route::rewrite::rewrite_path;
+use catamaran_http1::{Field, FieldId, HeadWriter, RequestHead, TargetForm};
 
 /// The scheme that clients of a listener without TLS use.
 const SCHEME: &str = "http";
@@ -18,7 +19,7 @@ pub(super) fn write(frontend: &Frontend, client: &Client, context: &mut Context,
     scratch.clear();
     let rewrite = target.route.and_then(|route| route.rewrite.as_ref());
     let is_rewritten = match rewrite.and_then(|rewrite| rewrite.path.as_ref()) {
-        Some(modifier) if !head.is_for_server() => {
+        Some(modifier) if head.target.form != TargetForm::Asterisk => {
             rewrite_path(modifier, target.prefix, head.target.path(buf), scratch);
             if let Some(query) = head.target.query {
                 scratch.push(b'?');

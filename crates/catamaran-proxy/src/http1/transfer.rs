@@ -135,6 +135,11 @@ impl Transfer {
         }
     }
 
+    /// Whether bytes wait for the socket they go to; `out` is the buffer for gathered ones.
+    pub(crate) fn has_unsent(&self, out: &[u8]) -> bool {
+        self.direct > 0 || self.sent_of_out < out.len() || self.pipe.as_ref().is_some_and(|(_, bytes)| *bytes > 0)
+    }
+
     /// Gives back what was borrowed, when the transfer is abandoned or done.
     pub(crate) fn release(&mut self, pools: Pools<'_>) {
         match self.pipe.take() {
@@ -207,7 +212,7 @@ impl Transfer {
             if let Some((pipe, bytes)) = &mut self.pipe
                 && *bytes > 0
             {
-                let more = if self.reader.is_finished() { More::No } else { More::Yes };
+                let more = if self.reader.is_finished() { More::No } else { More::Expected };
                 let sent = ready!(ends.to.poll_splice_out(cx, pipe, *bytes, more))?;
                 if sent == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -4,6 +4,6 @@ mod buffer;
 mod pipes;
 mod stream;
 
-pub(crate) use buffer::{Buffer, BufferPool};
+pub(crate) use buffer::{Buffer, BufferPool, LARGE};
 pub(crate) use pipes::PipePool;
 pub(crate) use stream::{Seen, Stream};

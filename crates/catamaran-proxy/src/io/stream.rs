@@ -4,12 +4,12 @@
 //! having emptied the socket, so that no second read is spent on finding that out.
 
 use super::Buffer;
-use catamaran_sys::splice::Pipe;
+use catamaran_sys::splice::{More, Pipe};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected stream socket.
@@ -102,7 +102,7 @@ impl Stream {
         cx: &mut Context<'_>,
         pipe: &Pipe,
         length: usize,
-        more: bool,
+        more: More,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;

@@ -9,7 +9,7 @@
 //! (`docs/benchmarks.md`). Neither buffer nor pipe is held while no bytes are in flight.
 
 use crate::io::{Buffer, BufferPool, PipePool, Stream};
-use catamaran_sys::splice::Pipe;
+use catamaran_sys::splice::{More, Pipe};
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -176,7 +176,7 @@ impl Half {
                     sent
                 }
                 Held::Pipe { pipe, bytes } if *bytes > 0 => {
-                    let sent = ready!(to.poll_splice_out(cx, pipe, *bytes, false))?;
+                    let sent = ready!(to.poll_splice_out(cx, pipe, *bytes, More::No))?;
                     *bytes -= sent;
                     sent
                 }

@@ -67,7 +67,7 @@ pub(crate) async fn connect(
     // From here on dropping the connection, or this, ends the count.
     let counted = Counted(Some(server));
     let stream = match begin(server) {
-        Ok((stream, ConnectState::Connected)) => Ok(stream),
+        Ok((stream, ConnectState::Established)) => Ok(stream),
         Ok((stream, ConnectState::InProgress)) => {
             deadline.set(until);
             deadline.watch(server.id());

@@ -62,7 +62,7 @@ impl IdlePool {
     /// Keeps a connection for at most `life`, unless `max` are kept already.
     pub(crate) fn put(&self, connection: Connection, now: Timestamp, life: Duration, max: u32) {
         let mut servers = self.servers.borrow_mut();
-        let idle = servers.entry(connection.server.key()).or_default();
+        let idle = servers.entry(connection.server.id()).or_default();
         if idle.len() < max as usize {
             idle.push(Idle { connection, since: now, until: now + life });
         }

@@ -105,6 +105,17 @@ impl Deadlines {
         }
     }
 
+    /// Wakes every connection, so that each looks at what has changed.
+    pub(crate) fn wake_all(&self) {
+        for chunk in self.chunks.borrow().iter() {
+            for entry in &chunk.entries {
+                if let Some(waker) = &*entry.waker.borrow() {
+                    waker.wake_by_ref();
+                }
+            }
+        }
+    }
+
     fn add_chunk(&self) -> u32 {
         let mut chunks = self.chunks.borrow_mut();
         let first = chunks.len() * CHUNK;

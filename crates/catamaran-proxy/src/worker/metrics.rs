@@ -12,6 +12,10 @@ pub struct WorkerMetrics {
     pub accepts_exhausted: Metered,
     /// Connections handed to a worker with fewer.
     pub handed_over: Metered,
+    /// Copies of requests that were not sent: too many under way, or the body not at hand.
+    pub mirrors_skipped: Metered,
+    /// Copies of requests that got no response.
+    pub mirrors_failed: Metered,
     /// Tasks that panicked.
     pub panics: Metered,
     /// By index of the frontend.

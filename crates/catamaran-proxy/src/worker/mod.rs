@@ -8,15 +8,17 @@ mod metrics;
 mod run;
 
 pub(crate) use deadline::{Alarm, Deadline, Deadlines};
-pub use metrics::WorkerMetrics;
-pub(crate) use run::{Start, start};
+pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub(crate) use run::{Slot, Start, start};
 
+use crate::access_log::{Appender, Record};
 use crate::http1;
 use crate::io::{BufferPool, PipePool};
-use crate::state::{Server, Shared, Signal};
+use crate::state::{Frontend, Server, Shared, Signal};
 use crate::tunnel::Pools;
 use crate::upstream::IdlePool;
 use catamaran_core::Timestamp;
+use catamaran_core::model::LogFormat;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -39,9 +41,13 @@ pub(crate) struct Worker {
     pub(crate) contexts: http1::ContextPool,
     /// Connections from clients open here.
     pub(crate) open: Cell<usize>,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Cell<usize>,
     /// Whether this worker winds down: connections close after their exchange.
     pub(crate) is_draining: Cell<bool>,
     rng: RefCell<fastrand::Rng>,
+    /// Access logs, by index of the frontend.
+    appenders: RefCell<Vec<Option<Appender>>>,
 }
 
 /// What the rest of the process asks of a worker.
@@ -78,6 +84,10 @@ pub(crate) enum Command {
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let metrics = Arc::clone(&shared.worker_metrics[index]);
+        let appender = |frontend: &Arc<Frontend>| {
+            Some(frontend.log.as_ref()?.appender(frontend.model.access_log.as_ref()?.format))
+        };
+        let appenders = shared.frontends.iter().map(appender).collect();
         Self {
             index,
             shared,
@@ -88,8 +98,28 @@ impl Worker {
             metrics,
             contexts: http1::ContextPool::default(),
             open: Cell::new(0),
+            mirrors: Cell::new(0),
             is_draining: Cell::new(false),
             rng: RefCell::new(fastrand::Rng::new()),
+            appenders: RefCell::new(appenders),
+        }
+    }
+
+    /// Writes a line of the frontend's access log.
+    pub(crate) fn log(&self, frontend: &Frontend, now: Timestamp, record: &Record<'_>) {
+        if let Some(Some(appender)) = self.appenders.borrow_mut().get_mut(frontend.id.index()) {
+            appender.append(now, record);
+            if frontend.model.access_log.as_ref().is_some_and(|log| log.format == LogFormat::Human) {
+                // Somebody is watching.
+                appender.flush();
+            }
+        }
+    }
+
+    /// Hands over log lines that have waited long enough.
+    fn flush_logs(&self, now: Timestamp) {
+        for appender in self.appenders.borrow_mut().iter_mut().flatten() {
+            appender.handle_timeout(now);
         }
     }
 

@@ -61,6 +61,9 @@ async fn run(start: Start) {
     let worker = Rc::new(Worker::new(index, shared));
     tokio::task::spawn_local(sweep_deadlines(Rc::clone(&worker)));
     tokio::task::spawn_local(sweep_idle(Rc::clone(&worker)));
+    if worker.shared.frontends.iter().any(|frontend| frontend.log.is_some()) {
+        tokio::task::spawn_local(flush_logs(Rc::clone(&worker)));
+    }
     let stop_accepting = Rc::new(Notify::new());
     let mut slots = Vec::new();
     for (listener, (frontend, socket)) in sockets.into_iter().enumerate() {
@@ -157,21 +160,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Serves a new connection here, or hands it to a worker that has clearly fewer.
 fn place(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
-    let mine = worker.open.get();
-    if mine >= HAND_OVER_SLACK {
-        let loads = worker.shared.loads.iter().map(|load| load.load(Ordering::Relaxed));
-        if let Some((index, least)) = loads.enumerate().min_by_key(|&(_, load)| load)
-            && index != worker.index
-            && mine > 2 * least + HAND_OVER_SLACK
-            && let Ok(stream) = stream.into_std()
-        {
-            worker.metrics.handed_over.add_alone(1);
-            worker.shared.command(index, Command::Serve { listener: slot.listener, stream, peer });
-            return;
-        }
-        return;
+    match neighbour(worker) {
+        Some(index) => match stream.into_std() {
+            Ok(stream) => {
+                worker.metrics.handed_over.add_alone(1);
+                worker.shared.command(index, Command::Serve { listener: slot.listener, stream, peer });
+            }
+            Err(error) => tracing::error!(%error, "cannot hand a connection over"),
+        },
+        None => serve(worker, slot, stream, peer),
     }
-    serve(worker, slot, stream, peer);
+}
+
+/// The worker with the fewest connections, if it has clearly fewer than this one.
+fn neighbour(worker: &Worker) -> Option<usize> {
+    let mine = worker.open.get();
+    if mine <= HAND_OVER_SLACK {
+        return None;
+    }
+    let loads = worker.shared.loads.iter().map(|load| load.load(Ordering::Relaxed));
+    let (index, least) = loads.enumerate().min_by_key(|&(_, load)| load)?;
+    (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
 }
 
 fn serve(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
@@ -225,3 +234,14 @@ async fn sweep_idle(worker: Rc<Worker>) {
         worker.idle.sweep(now);
     }
 }
+
+/// Hands access log lines over that no later line has pushed out.
+async fn flush_logs(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(LOG_FLUSH).await;
+        worker.flush_logs(Worker::now());
+    }
+}
+
+/// How often that is looked at.
+const LOG_FLUSH: Duration = Duration::from_millis(100);

@@ -1,0 +1,40 @@
+//! The `[process]` section.
+
+use crate::address;
+use crate::read::{Fields, Node, set};
+use crate::reference;
+use catamaran_core::model::Process;
+use std::num::NonZeroUsize;
+
+/// Reads the section.
+pub(crate) fn read(node: Node<'_>) -> Option<Process> {
+    let fields = node.fields(&reference::PROCESS)?;
+    let mut process = Process {
+        workers: workers(fields),
+        max_connections: fields.number("max-connections"),
+        ..Process::default()
+    };
+    set(&mut process.drain, fields.duration("drain"));
+    if let Some(metrics) = fields.node("metrics") {
+        process.metrics = address_of(metrics, address::listen_address);
+    }
+    if let Some(resolvers) = fields.node("resolvers") {
+        let read = |node| address_of(node, |text| address::with_default_port(text, 53));
+        process.resolvers = resolvers
+            .one_or_many()
+            .into_iter()
+            .filter_map(read)
+            .collect();
+    }
+    Some(process)
+}
+
+/// A string that `parse` understands.
+fn address_of<T>(node: Node<'_>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    let text = node.text("an address (a string)")?;
+    parse(&text).map_err(|message| node.error(message)).ok()
+}
+
+fn workers(fields: Fields<'_>) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(fields.number("workers")?)
+}

@@ -1,0 +1,116 @@
+//! Reading values out of a parsed file: what was found is checked against what is allowed, every
+//! mistake is noted with its place, and reading goes on.
+//!
+//! Readers return `None` after a mistake. Since one mistake refuses the whole file, what is built
+//! from the rest never leaves the crate.
+
+mod fields;
+mod node;
+mod text;
+
+pub(crate) use fields::{Fields, set};
+pub(crate) use node::{Entry, Node};
+
+use crate::error::{Finding, Lines};
+use std::cell::RefCell;
+use std::io;
+use std::path::Path;
+
+/// Looks up an environment variable.
+pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Reads a file that the configuration names.
+pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// What all readers of one file share.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    lines: Lines<'a>,
+    env: Env<'a>,
+    read_file: ReadFile<'a>,
+    errors: RefCell<Vec<(usize, String)>>,
+    warnings: RefCell<Vec<(usize, String)>>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of `text`.
+    pub(crate) fn new(text: &'a str, env: Env<'a>, read_file: ReadFile<'a>) -> Self {
+        Self {
+            text,
+            lines: Lines::new(text),
+            env,
+            read_file,
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// Notes a mistake at byte `at`.
+    pub(crate) fn error(&self, at: usize, message: impl AsRef<str>) {
+        self.errors
+            .borrow_mut()
+            .push((at, one_line(message.as_ref())));
+    }
+
+    /// Notes something doubtful at byte `at`.
+    pub(crate) fn warn(&self, at: usize, message: impl AsRef<str>) {
+        self.warnings
+            .borrow_mut()
+            .push((at, one_line(message.as_ref())));
+    }
+
+    /// Whether no mistake was noted.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.errors.borrow().is_empty()
+    }
+
+    /// Reads a file that the configuration names.
+    pub(crate) fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        (self.read_file)(path)
+    }
+
+    /// The line of byte `at`, for messages that name a second place.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        self.lines.place(at).line
+    }
+
+    /// The start of the table header whose first key is at `at`, or `at` if it is in none.
+    pub(crate) fn header_start(&self, at: usize) -> usize {
+        let before = self.text.as_bytes().get(..at).unwrap_or_default();
+        let brackets = before.iter().rev().take_while(|&&byte| byte == b'[');
+        at - brackets.count()
+    }
+
+    /// The mistakes and the doubts, each in the order of the file.
+    pub(crate) fn into_findings(self, file: &str) -> (Vec<Finding>, Vec<Finding>) {
+        let lines = self.lines;
+        let findings = |mut noted: Vec<(usize, String)>| {
+            noted.sort();
+            noted.dedup();
+            noted
+                .into_iter()
+                .map(|(at, message)| Finding {
+                    file: file.to_owned(),
+                    place: Some(lines.place(at)),
+                    message,
+                })
+                .collect()
+        };
+        (
+            findings(self.errors.into_inner()),
+            findings(self.warnings.into_inner()),
+        )
+    }
+}
+
+/// `message` with line ends and other control characters that it quotes made visible.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}

@@ -1,0 +1,295 @@
+//! Keys of the file itself, of `[frontend.*]` and of `[process]`.
+
+use super::Absent::{Default, Means, Required};
+use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT};
+use std::time::Duration;
+
+pub(crate) static ROOT: Section = Section {
+    name: "the configuration",
+    title: "Sections",
+    doc: "",
+    keys: &[
+        Key::new(
+            "frontend",
+            Kind::Map("NAME", &Kind::Table(&FRONTEND)),
+            Required,
+            "Policies for incoming traffic.",
+        ),
+        Key::new(
+            "backend",
+            Kind::Map("NAME", &Kind::Table(&BACKEND)),
+            Means("none"),
+            "Groups of servers.",
+        ),
+        Key::new(
+            "process",
+            Kind::Table(&PROCESS),
+            Means("the defaults of [`process`](#process)"),
+            "Settings of the process as a whole.",
+        ),
+        Key::later("tls", "TLS"),
+        Key::later("virtual-ip", "virtual IP addresses"),
+        Key::later("cluster", "clusters"),
+    ],
+    example: "",
+};
+
+pub(crate) static FRONTEND: Section = Section {
+    name: "frontend",
+    title: "[frontend.NAME]",
+    doc: "Policy for incoming traffic. An HTTP frontend has a `backend`, routes, or both: what no \
+          route takes goes to the backend, or gets 404 if there is none. TCP and UDP frontends \
+          have a `backend`.",
+    keys: &[
+        Key::new(
+            "protocol",
+            Kind::Choice(&["http", "tcp", "udp"]),
+            Default("\"http\""),
+            "What is spoken with clients.",
+        ),
+        Key::new(
+            "listen",
+            Kind::OneOrMany(&Kind::Either(&[
+                Kind::Text("address"),
+                Kind::Table(&LISTENER),
+            ])),
+            Required,
+            "Addresses to listen on: `0.0.0.0:80`, `[::1]:80`, or `:80`, which is short for \
+             `0.0.0.0:80` and `[::]:80`. With port 0 the kernel chooses one, which is printed.",
+        ),
+        Key::new(
+            "backend",
+            Kind::Text("backend"),
+            Means("404 for what no route takes"),
+            "Where traffic goes that no route takes.",
+        ),
+        Key::http(
+            "route",
+            Kind::List(&Kind::Table(&ROUTE)),
+            Means("none"),
+            "Routes; the most specific match wins, whatever the order.",
+        ),
+        Key::new(
+            "timeouts",
+            Kind::Table(&FRONTEND_TIMEOUTS),
+            Means("the defaults of [`frontend.timeouts`](#frontendnametimeouts)"),
+            "Limits of time.",
+        ),
+        Key::new(
+            "max-connections",
+            Kind::Integer(1, 10_000_000),
+            Means("no limit of its own"),
+            "Connections open at once; more wait in the kernel.",
+        ),
+        Key::new(
+            "max-connections-per-source",
+            Kind::Integer(1, 10_000_000),
+            Means("no limit"),
+            "Connections open at once from one address; more are closed (TCP) or get 429 (HTTP).",
+        ),
+        Key::new(
+            "rate-limit",
+            Kind::Table(&RATE_LIMIT),
+            Means("no limit"),
+            "Limit on requests (connections, for TCP).",
+        ),
+        Key::http(
+            "trusted-proxies",
+            Kind::OneOrMany(&Kind::Text("network")),
+            Means("none"),
+            "Proxies whose forwarded headers are believed, such as `10.0.0.0/8`.",
+        ),
+        Key::http(
+            "forwarded",
+            Kind::Choice(&["x-forwarded", "forwarded", "both", "off"]),
+            Default("\"x-forwarded\""),
+            "Which headers tell servers about the client: `X-Forwarded-For`, `-Proto` and \
+             `-Host`, or `Forwarded` (RFC 7239). Those of clients that are not trusted are always \
+             removed.",
+        ),
+        Key::http(
+            "max-head",
+            Kind::Size(1024, 60 * 1024),
+            Default("\"32KiB\""),
+            "Size of the head of a request; 431 above it.",
+        ),
+        Key::http(
+            "max-fields",
+            Kind::Integer(16, 1000),
+            Default("128"),
+            "Number of header fields; 431 above it.",
+        ),
+        Key::new(
+            "access-log",
+            Kind::Either(&[Kind::Choice(LOG_FORMATS), Kind::Table(&ACCESS_LOG)]),
+            Means("off"),
+            "One line for each exchange; a word alone writes that format to standard output.",
+        ),
+        Key::http(
+            "error-pages",
+            Kind::Map("STATUS", &Kind::Text("file")),
+            Means("short plain texts"),
+            "Bodies of catamaran's own errors, by status; relative to the configuration file, \
+             content type by the file's ending.",
+        ),
+        Key::later("tls", "TLS"),
+        Key::later("http3", "HTTP/3"),
+    ],
+    example: "[frontend.web]\nlisten = [\"0.0.0.0:80\", \"[::1]:8080\"]\nbackend = \"api\"\naccess-log = \"json\"\nerror-pages = { 503 = \"503.html\" }\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n",
+};
+
+/// The formats of an access log.
+pub(crate) const LOG_FORMATS: &[&str] = &["json", "clf", "haproxy", "human"];
+
+pub(crate) static LISTENER: Section = Section {
+    name: "listen",
+    title: "frontend.NAME.listen",
+    doc: "A listener may be a table instead of an address.",
+    keys: &[
+        Key::new(
+            "address",
+            Kind::Text("address"),
+            Required,
+            "Address and port.",
+        ),
+        Key::later("tls", "TLS"),
+        Key::later("http3", "HTTP/3"),
+    ],
+    example: "",
+};
+
+pub(crate) static FRONTEND_TIMEOUTS: Section = Section {
+    name: "timeouts",
+    title: "frontend.NAME.timeouts",
+    doc: "Limits of time towards clients.",
+    keys: &[
+        Key::http(
+            "request-head",
+            TIMEOUT,
+            Default("\"10s\""),
+            "From the first byte of a request's head to its last; 408 after it.",
+        ),
+        Key::http(
+            "keep-alive",
+            TIMEOUT,
+            Default("\"60s\""),
+            "Between the requests of one connection.",
+        ),
+        Key::http(
+            "body",
+            TIMEOUT,
+            Default("\"60s\""),
+            "Without a byte of a body from or to the client.",
+        ),
+        Key::new(
+            "tunnel",
+            TIMEOUT,
+            Default("\"10m\""),
+            "Without a byte in either direction of a TCP connection, UDP flow or WebSocket.",
+        ),
+    ],
+    example: "",
+};
+
+pub(crate) static RATE_LIMIT: Section = Section {
+    name: "rate-limit",
+    title: "rate-limit",
+    doc: "A limit on how often one client may ask, of a frontend or a route. Above it requests \
+          get 429 with `Retry-After`, and connections (TCP) are closed.",
+    keys: &[
+        Key::new(
+            "requests",
+            Kind::Integer(1, 1_000_000_000),
+            Required,
+            "Requests in a period.",
+        ),
+        Key::new(
+            "per",
+            Kind::Duration(Duration::from_millis(1), super::DAY),
+            Default("\"1s\""),
+            "The period.",
+        ),
+        Key::new(
+            "burst",
+            Kind::Integer(1, 1_000_000_000),
+            Means("`requests`"),
+            "Requests that may come at once.",
+        ),
+        Key::new(
+            "by",
+            Kind::Text("key"),
+            Default("\"source-ip\""),
+            "What is counted apart: `source-ip` (for IPv6 its /64) or `header:NAME`.",
+        ),
+        Key::new(
+            "max-keys",
+            Kind::Integer(1, 100_000_000),
+            Default("100000"),
+            "Clients remembered; when full the least used gives way.",
+        ),
+    ],
+    example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\nrate-limit = { requests = 100, per = \"1s\", burst = 200, by = \"header:X-Key\" }\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n",
+};
+
+pub(crate) static ACCESS_LOG: Section = Section {
+    name: "access-log",
+    title: "frontend.NAME.access-log",
+    doc: "Lines that cannot be written in time are dropped and counted; they never hold up \
+          traffic.",
+    keys: &[
+        Key::new(
+            "format",
+            Kind::Choice(LOG_FORMATS),
+            Default("\"json\""),
+            "The form of a line: a JSON object, the common log format, HAProxy's, or one for a \
+             person who watches.",
+        ),
+        Key::new(
+            "to",
+            Kind::Text("target"),
+            Default("\"stdout\""),
+            "`stdout`, a file (an absolute path), `syslog` (`/dev/log`), `syslog:/path` or \
+             `syslog:127.0.0.1:514` (RFC 5424 over UDP).",
+        ),
+    ],
+    example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\naccess-log = { format = \"haproxy\", to = \"syslog:127.0.0.1:514\" }\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n",
+};
+
+pub(crate) static PROCESS: Section = Section {
+    name: "process",
+    title: "[process]",
+    doc: "Settings of the process as a whole.",
+    keys: &[
+        Key::new(
+            "workers",
+            Kind::Integer(1, 1024),
+            Means("one for each core"),
+            "Worker threads.",
+        ),
+        Key::new(
+            "max-connections",
+            Kind::Integer(1, 10_000_000),
+            Means("what the limit of open files allows"),
+            "Connections from clients over all frontends.",
+        ),
+        Key::new(
+            "drain",
+            Kind::Duration(Duration::ZERO, super::DAY),
+            Default("\"30s\""),
+            "How long a stop waits for exchanges in flight.",
+        ),
+        Key::new(
+            "metrics",
+            Kind::Text("address"),
+            Means("off"),
+            "Where the metrics are served in Prometheus' text format, at `/metrics`.",
+        ),
+        Key::new(
+            "resolvers",
+            Kind::OneOrMany(&Kind::Text("address")),
+            Means("those of `/etc/resolv.conf`"),
+            "Name servers to ask; port 53 unless written.",
+        ),
+    ],
+    example: "[process]\nworkers = 4\nmetrics = \"127.0.0.1:9100\"\nresolvers = [\"10.0.0.53\"]\n\n[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\n\n[backend.api]\nservers = [\"api.example:8080\"]\n",
+};
