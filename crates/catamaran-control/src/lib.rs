@@ -1,6 +1,6 @@
 //! The control plane: what runs beside the workers, on one thread of its own.
 //!
-//! - [`run`]: all of it, over a data plane at work.
+//! - [`fn@run`]: all of it, over a data plane at work.
 //! - [`probe`]: one active check of a server.
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.

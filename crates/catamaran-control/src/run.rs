@@ -217,12 +217,9 @@ mod tests {
     use tokio::net::{TcpSocket, TcpStream};
 
     /// A data plane of one worker over a backend of one server at `address`.
-    fn proxy(address: SocketAddr) -> Proxy {
+    fn proxy(address: ServerAddr) -> Proxy {
         let fast = Duration::from_millis(10);
-        let mut backend = model::Backend::new(
-            "api".into(),
-            vec![model::Server::new(ServerAddr::Ip(address))],
-        );
+        let mut backend = model::Backend::new("api".into(), vec![model::Server::new(address)]);
         backend.health = Some(Health {
             interval: fast,
             fast_interval: fast,
@@ -259,7 +256,7 @@ mod tests {
         // Bound, so that nobody else gets the port, but not listening yet.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let proxy = proxy(socket.local_addr().unwrap());
+        let proxy = proxy(ServerAddr::Ip(socket.local_addr().unwrap()));
         let shared = Arc::clone(proxy.shared());
         let state = Arc::clone(&shared.backends[0].set().servers[0].state);
 
@@ -285,6 +282,45 @@ mod tests {
             let up = page(address).await;
             assert!(up.contains("catamaran_backend_servers_usable{backend=\"api\"} 1\n"));
             assert!(up.contains("frontend_duration_seconds_count{frontend=\"web\"} 0\n"));
+        };
+        tokio::select! {
+            () = running => panic!("the control plane never ends"),
+            () = scene => {}
+        }
+    }
+
+    /// `localhost` needs no name server (RFC 6761 §6.3).
+    #[cfg(feature = "dns")]
+    #[tokio::test]
+    async fn a_server_given_by_name_joins_its_backend_and_is_watched() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let host = "localhost".to_owned();
+        let proxy = proxy(ServerAddr::Dns { host, port });
+        let shared = Arc::clone(proxy.shared());
+        assert!(shared.backends[0].set().servers.is_empty());
+
+        let (readiness, _ready) = watch::channel(Readiness::Starting);
+        let nobody = [([127, 0, 0, 1], 9).into()];
+        let running = run(Arc::clone(&shared), &nobody, None, readiness);
+        let found = || {
+            let set = shared.backends[0].set();
+            let name = format!("localhost:{port}#127.0.0.1");
+            let server = set.servers.iter().find(|s| s.model.name.as_str() == name);
+            server.map(|server| Arc::clone(&server.state))
+        };
+        let scene = async {
+            while found().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let state = found().expect("it was just there");
+            assert!(state.is_usable());
+            drop(listener);
+            while !state.is_checked_down() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         };
         tokio::select! {
             () = running => panic!("the control plane never ends"),
