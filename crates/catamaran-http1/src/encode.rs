@@ -142,7 +142,9 @@ impl<'a> HeadWriter<'a> {
 
     /// Writes that trailers are taken (`TE: trailers`), which gRPC servers ask of their clients.
     pub fn te_trailers(&mut self) {
-        self.out.0.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+        self.out
+            .0
+            .extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
 
     /// Writes the empty line.

@@ -218,14 +218,16 @@ impl RequestHead {
     /// The `Upgrade` value, if the request asks for one that may pass.
     ///
     /// An upgrade to another version of HTTP or to TLS would carry requests past our routes and
-    /// rules, so it is ignored, as RFC 9110 §7.8 allows.
+    /// rules, so it is ignored, as RFC 9110 §7.8 allows. So is one with a body: a server that
+    /// switches before it has read the body would take the rest for the new protocol.
     fn passable_upgrade(&self, view: &[u8]) -> Option<Span> {
         let facts = &self.block.facts;
         //= https://www.rfc-editor.org/rfc/rfc9110#section-7.8
         //# A server that receives an Upgrade header field in an HTTP/1.0 request
         //# MUST ignore that Upgrade field.
-        if self.version == Version::Http10 || !facts.connection.upgrade || facts.upgrade.count != 1
-        {
+        let asked = facts.connection.upgrade && facts.upgrade.count == 1;
+        let has_body = !matches!(self.body, BodyFraming::None | BodyFraming::Length(0));
+        if self.version == Version::Http10 || !asked || has_body {
             return None;
         }
         let value = facts.upgrade.value;

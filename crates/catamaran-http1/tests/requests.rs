@@ -2,7 +2,7 @@
 
 use catamaran_http1::{
     BodyFraming, FieldError, FieldId, FramingError, HeadWriter, Limits, Method, Parsed,
-    RequestError, RequestHead, Scheme, TargetForm, Version,
+    RequestError, RequestHead, Scheme, TargetForm, Version, is_valid_host,
 };
 
 const LIMITS: Limits = Limits {
@@ -92,6 +92,8 @@ fn upgrades_that_would_bypass_the_routes_are_ignored() {
         assert_eq!(head.upgrade, None, "{protocol}");
     }
     assert_eq!(get("Upgrade: websocket\r\n").unwrap().upgrade, None);
+    let body = "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n";
+    assert_eq!(get(body).unwrap().upgrade, None);
     let old = parse("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(old.unwrap().upgrade, None);
 }
@@ -372,6 +374,12 @@ fn only_the_continue_expectation_is_known() {
     }
     let old = parse("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").unwrap();
     assert!(!old.expect_continue && old.fields()[0].hop);
+}
+
+#[test]
+fn only_a_host_may_take_the_place_of_a_host() {
+    assert!(is_valid_host(b"a.example:80") && is_valid_host(b"[::1]"));
+    assert!(!is_valid_host(b"a\r\nX: y") && !is_valid_host(b""));
 }
 
 #[test]

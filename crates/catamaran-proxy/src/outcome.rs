@@ -105,7 +105,10 @@ impl Outcome {
     #[must_use]
     pub fn index(self) -> usize {
         let wanted = std::mem::discriminant(&self);
-        Self::ALL.iter().position(|one| std::mem::discriminant(one) == wanted).expect("ALL holds every variant")
+        Self::ALL
+            .iter()
+            .position(|one| std::mem::discriminant(one) == wanted)
+            .expect("ALL holds every variant")
     }
 
     /// What follows from it.
@@ -138,7 +141,11 @@ impl Outcome {
             Self::IdleTimeout => (504, "cD", "idle-timeout"),
             Self::Exhausted => (503, "RC", "exhausted"),
         };
-        Consequence { status, log_code, label }
+        Consequence {
+            status,
+            log_code,
+            label,
+        }
     }
 
     /// One sentence for the client, without anything of the inside.
@@ -146,8 +153,12 @@ impl Outcome {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::BadRequest(404) | Self::NoRoute => "nothing is served here",
-            Self::BadRequest(_) | Self::BadPath | Self::BadRequestBody => "the request could not be understood",
-            Self::RequestTimeout | Self::RequestBodyTimeout => "the request took too long to arrive",
+            Self::BadRequest(_) | Self::BadPath | Self::BadRequestBody => {
+                "the request could not be understood"
+            }
+            Self::RequestTimeout | Self::RequestBodyTimeout => {
+                "the request took too long to arrive"
+            }
             Self::RateLimited => "too many requests; try again later",
             Self::TooManyConnections => "too many connections from this address",
             Self::NoServer | Self::ConnectFailed => "no server is available",
@@ -159,7 +170,11 @@ impl Outcome {
                 "the server failed to answer"
             }
             Self::Exhausted => "the balancer is out of resources",
-            Self::Done | Self::Answered | Self::ClientGone | Self::ClientStalled | Self::IdleTimeout => "",
+            Self::Done
+            | Self::Answered
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::IdleTimeout => "",
         }
     }
 }
@@ -177,10 +192,17 @@ mod tests {
 
     #[test]
     fn labels_are_distinct_words() {
-        let mut labels: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.consequence().label).collect();
+        let mut labels: Vec<_> = Outcome::ALL
+            .iter()
+            .map(|outcome| outcome.consequence().label)
+            .collect();
         labels.sort_unstable();
         labels.dedup();
         assert_eq!(labels.len(), Outcome::ALL.len());
-        assert!(labels.iter().all(|label| label.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        assert!(
+            labels
+                .iter()
+                .all(|label| label.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        );
     }
 }

@@ -66,20 +66,35 @@ impl Proxy {
         if count == 0 || listeners.iter().any(|group| group.sockets.len() != count) {
             return Err(StartError::Sockets);
         }
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Arc::new(share(config, senders)?);
-        let mut sockets: Vec<Vec<(Arc<Frontend>, OwnedFd)>> = (0..count).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<(Arc<Frontend>, OwnedFd)>> =
+            (0..count).map(|_| Vec::new()).collect();
         for group in listeners {
             for (worker, socket) in sockets.iter_mut().zip(group.sockets) {
-                worker.push((Arc::clone(&shared.frontends[group.frontend.index()]), socket));
+                worker.push((
+                    Arc::clone(&shared.frontends[group.frontend.index()]),
+                    socket,
+                ));
             }
         }
         let cpus = cpus(count);
-        let proxy = Self { shared: Arc::clone(&shared), workers: Mutex::new(Vec::new()) };
+        let proxy = Self {
+            shared: Arc::clone(&shared),
+            workers: Mutex::new(Vec::new()),
+        };
         for (index, (sockets, commands)) in sockets.into_iter().zip(receivers).enumerate() {
             let shared = Arc::clone(&shared);
             let cpu = cpus.get(index).copied();
-            let worker = start(Start { index, shared, sockets, commands, cpu }).map_err(StartError::Thread)?;
+            let worker = start(Start {
+                index,
+                shared,
+                sockets,
+                commands,
+                cpu,
+            })
+            .map_err(StartError::Thread)?;
             proxy.workers().push(worker);
         }
         Ok(proxy)
@@ -110,7 +125,9 @@ impl Proxy {
     }
 
     fn workers(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.workers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -132,7 +149,10 @@ impl Drop for Proxy {
     }
 }
 
-fn share(config: Config, commands: Vec<mpsc::UnboundedSender<Command>>) -> Result<Shared, StartError> {
+fn share(
+    config: Config,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+) -> Result<Shared, StartError> {
     let now = Worker::now();
     let ids = (0u32..).map(BackendId);
     let backends: Vec<Arc<Backend>> = config
@@ -155,7 +175,9 @@ fn share(config: Config, commands: Vec<mpsc::UnboundedSender<Command>>) -> Resul
     }
     let workers = commands.len();
     Ok(Shared {
-        worker_metrics: (0..workers).map(|_| Arc::new(WorkerMetrics::new(frontends.len()))).collect(),
+        worker_metrics: (0..workers)
+            .map(|_| Arc::new(WorkerMetrics::new(frontends.len())))
+            .collect(),
         loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
         frontends,
         backends,
@@ -185,8 +207,10 @@ fn writer(
     if let Some(writer) = writers.get(target) {
         return Ok(Arc::clone(writer));
     }
-    let writer = Writer::start(target)
-        .map_err(|source| StartError::AccessLog { frontend: frontend.to_string(), source })?;
+    let writer = Writer::start(target).map_err(|source| StartError::AccessLog {
+        frontend: frontend.to_string(),
+        source,
+    })?;
     let writer = Arc::new(writer);
     writers.insert(target.clone(), Arc::clone(&writer));
     Ok(writer)

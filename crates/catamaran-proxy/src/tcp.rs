@@ -18,13 +18,25 @@ use std::sync::Arc;
 use std::task::Poll;
 
 /// Relays a connection until it ends.
-pub(crate) async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, mut client: Stream, peer: SocketAddr) {
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    frontend: &Arc<Frontend>,
+    mut client: Stream,
+    peer: SocketAddr,
+) {
     let deadline = worker.deadline().await;
     let began = Worker::now();
     let mut facts = Facts::new(began, 0);
-    let id = frontend.model.backend.expect("a TCP frontend has a backend");
+    let id = frontend
+        .model
+        .backend
+        .expect("a TCP frontend has a backend");
     let backend = frontend.backend(id);
-    facts.target = Some(Target { backend: Some(backend), route: None, prefix: "" });
+    facts.target = Some(Target {
+        backend: Some(backend),
+        route: None,
+        prefix: "",
+    });
     let admitted = match frontend.open_source(peer.ip()) {
         Ok(source) => match frontend.check_rate(began, peer.ip(), |_| None) {
             Ok(()) => Ok(source),
@@ -34,17 +46,31 @@ pub(crate) async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, mut cli
     };
     let outcome = match admitted {
         Ok(source) => {
-            let outcome = relay(worker, frontend, backend, &mut client, peer, &deadline, &mut facts).await;
+            let outcome = relay(
+                worker,
+                frontend,
+                backend,
+                &mut client,
+                peer,
+                &deadline,
+                &mut facts,
+            )
+            .await;
             drop(source);
             outcome
         }
         Err(outcome) => outcome,
     };
-    if !matches!(outcome, Outcome::Done | Outcome::ClientGone | Outcome::IdleTimeout) {
+    if !matches!(
+        outcome,
+        Outcome::Done | Outcome::ClientGone | Outcome::IdleTimeout
+    ) {
         // The client must not take silence for an answer.
         client.reset_on_close();
     }
-    worker.metrics.frontends[frontend.id.index()].bytes_in.add_alone(facts.bytes_in);
+    worker.metrics.frontends[frontend.id.index()]
+        .bytes_in
+        .add_alone(facts.bytes_in);
     log::relayed(worker, frontend, peer, &facts, outcome);
 }
 
@@ -68,7 +94,15 @@ async fn relay<'a>(
     }
     let mut relay = Relay::default();
     let idle = frontend.model.timeouts.tunnel;
-    let end = relay.run(worker.pools(), client, &mut connection.stream, deadline, idle).await;
+    let end = relay
+        .run(
+            worker.pools(),
+            client,
+            &mut connection.stream,
+            deadline,
+            idle,
+        )
+        .await;
     deadline.watch(0);
     facts.bytes_in = relay.up.moved;
     facts.bytes_out = relay.down.moved;
@@ -90,21 +124,31 @@ async fn open<'a>(
     loop {
         let asked = Worker::now();
         let left = |cx: &mut std::task::Context<'_>| match client.poll_read_ready(cx) {
-            Poll::Ready(_) if matches!(peek(client.as_fd()), PeekResult::Error(_)) => Poll::Ready(()),
+            Poll::Ready(_) if matches!(peek(client.as_fd()), PeekResult::Error(_)) => {
+                Poll::Ready(())
+            }
             _ => Poll::Pending,
         };
-        let chosen = select(worker, backend, &ask, asked, deadline, left).await.map_err(|reason| match reason {
-            NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
-            NoServer::Unusable => Outcome::NoServer,
-            NoServer::QueueFull => Outcome::QueueFull,
-            NoServer::QueueTimeout => Outcome::QueueTimeout,
-            NoServer::ClientGone => Outcome::ClientGone,
-        })?;
+        let chosen = select(worker, backend, &ask, asked, deadline, left)
+            .await
+            .map_err(|reason| match reason {
+                NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
+                NoServer::Unusable => Outcome::NoServer,
+                NoServer::QueueFull => Outcome::QueueFull,
+                NoServer::QueueTimeout => Outcome::QueueTimeout,
+                NoServer::ClientGone => Outcome::ClientGone,
+            })?;
         let server = chosen.room.server();
         server.metrics.requests.add(1);
         facts.server = Some((Arc::clone(server), chosen.why));
         let began = Worker::now();
-        let result = connect(worker, server, deadline, began + backend.model.connect_timeout).await;
+        let result = connect(
+            worker,
+            server,
+            deadline,
+            began + backend.model.connect_timeout,
+        )
+        .await;
         let now = Worker::now();
         facts.connected = Some(now.saturating_since(began));
         let error = match result {
@@ -154,13 +198,25 @@ fn attempt(facts: &Facts<'_>, backend: &Backend) -> Attempt {
 }
 
 fn ask(backend: &Backend, peer: SocketAddr) -> Ask {
-    let is_by_source = backend.model.stick.as_ref().is_some_and(|stick| stick.on == StickKey::SourceIp);
+    let is_by_source = backend
+        .model
+        .stick
+        .as_ref()
+        .is_some_and(|stick| stick.on == StickKey::SourceIp);
     let hashes_source = matches!(
         backend.model.balance,
-        Balance::Source | Balance::Hash { key: HashKey::SourceIp, .. }
+        Balance::Source
+            | Balance::Hash {
+                key: HashKey::SourceIp,
+                ..
+            }
     );
     Ask {
-        binding: if is_by_source { Binding::Key(Key::of_address(peer.ip())) } else { Binding::None },
+        binding: if is_by_source {
+            Binding::Key(Key::of_address(peer.ip()))
+        } else {
+            Binding::None
+        },
         hash: hashes_source.then(|| hash_key(peer.ip().to_string().as_bytes())),
         tried: Vec::new(),
     }

@@ -17,13 +17,13 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
 }
 
-/// A connected pair of sockets that keep message boundaries; blocking, closed on exec.
+/// A connected pair of sockets that keep message boundaries; non-blocking, closed on exec.
 ///
 /// # Errors
 /// When the process or the system is out of descriptors.
 pub fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: `ends` has room for the two descriptors that the call writes.
     check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
     // SAFETY: socketpair succeeded, so this descriptor is open and nobody else's.

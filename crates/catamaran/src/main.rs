@@ -1,3 +1,65 @@
-//! The `catamaran` binary.
+//! The `catamaran` binary: reads the command line and hands over to the command.
 
-fn main() {}
+mod args;
+mod bind;
+mod check;
+mod data;
+mod demo;
+mod echo;
+mod engine;
+mod handover;
+mod limits;
+mod logging;
+mod source;
+mod stop;
+mod supervisor;
+
+use anyhow::Context as _;
+use args::{Args, Command};
+use clap::Parser as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match logging::start(args.log.as_deref()).and_then(|()| run(args.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "catamaran: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Sets what `ps -e` and `top` show of a process that was started as `/proc/self/exe`.
+fn set_name(name: &str) {
+    // A system that hides /proc is no reason not to serve.
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check(args) => check::run(&args),
+        Command::Data(args) => {
+            set_name("catamaran-data");
+            block_on(data::run_supervised(args.channel))
+        }
+        Command::Demo(args) => block_on(demo::run(&args)),
+        Command::Echo(args) => {
+            set_name("catamaran-echo");
+            block_on(echo::run(&args))
+        }
+        Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
+        Command::Run(args) => block_on(supervisor::run(&args)),
+    }
+}
+
+/// Runs a command on the main thread, which thereby is the one that spawns children.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the event loop could not be started")?
+        .block_on(command)
+}

@@ -40,7 +40,11 @@ pub(super) struct Asked {
 
 impl Asked {
     /// An answer to something that is no request, after which the connection closes.
-    const UNKNOWN: Self = Self { is_head: false, version: Version::Http11, keep_alive: false };
+    const UNKNOWN: Self = Self {
+        is_head: false,
+        version: Version::Http11,
+        keep_alive: false,
+    };
 
     /// An answer to `head`, whose body lies whole in `client`'s buffer or must go unread.
     ///
@@ -49,7 +53,9 @@ impl Asked {
         let held = client.input.len() - head.head_len;
         let body = match head.body {
             BodyFraming::None => Some(0),
-            BodyFraming::Length(length) => usize::try_from(length).ok().filter(|&length| length <= held),
+            BodyFraming::Length(length) => usize::try_from(length)
+                .ok()
+                .filter(|&length| length <= held),
             BodyFraming::Chunked => None,
         };
         let asked = Self {
@@ -64,7 +70,10 @@ impl Asked {
 impl Asked {
     /// The same, but the connection closes after the answer.
     pub(super) const fn closing(self) -> Self {
-        Self { keep_alive: false, ..self }
+        Self {
+            keep_alive: false,
+            ..self
+        }
     }
 
     /// Whether the connection may go on after the answer.
@@ -89,7 +98,11 @@ impl<'a> Answer<'a> {
             None => {
                 scratch.clear();
                 let sentence = outcome.sentence();
-                let text = format!("{status} {}: {sentence} ({})\n", reason(status), consequence.label);
+                let text = format!(
+                    "{status} {}: {sentence} ({})\n",
+                    reason(status),
+                    consequence.label
+                );
                 scratch.extend_from_slice(text.as_bytes());
                 (PLAIN, scratch)
             }
@@ -117,10 +130,17 @@ impl<'a> Answer<'a> {
     }
 
     /// A route's redirect.
-    pub(super) fn redirect(redirect: &model::Redirect, prefix: &str, head: &RequestHead, buf: &[u8]) -> Self {
+    pub(super) fn redirect(
+        redirect: &model::Redirect,
+        prefix: &str,
+        head: &RequestHead,
+        buf: &[u8],
+    ) -> Self {
         let authority = head.host.map(|host| host.of(buf)).unwrap_or_default();
         let host = without_port(authority);
-        let port = authority.get(host.len() + 1..).and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+        let port = authority
+            .get(host.len() + 1..)
+            .and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
         let uri = RequestUri {
             scheme: "http",
             host,
@@ -193,12 +213,24 @@ pub(super) async fn send(stream: &mut Stream, deadline: &Deadline, out: &[u8]) -
 }
 
 /// Answers what is no acceptable request, and has the connection closed.
-pub(super) async fn refuse(worker: &Worker, frontend: &Frontend, client: &mut Client, outcome: Outcome) -> Next {
+pub(super) async fn refuse(
+    worker: &Worker,
+    frontend: &Frontend,
+    client: &mut Client,
+    outcome: Outcome,
+) -> Next {
     let mut context = Context::default();
-    let answer = Answer::error(outcome, &frontend.model.error_pages, None, &mut context.scratch);
+    let answer = Answer::error(
+        outcome,
+        &frontend.model.error_pages,
+        None,
+        &mut context.scratch,
+    );
     let status = answer.status;
     answer.write(Asked::UNKNOWN, &mut context.to_client);
-    client.deadline.set(Worker::now() + frontend.model.timeouts.body);
+    client
+        .deadline
+        .set(Worker::now() + frontend.model.timeouts.body);
     let is_sent = send(&mut client.stream, &client.deadline, &context.to_client).await;
     let metrics = &worker.metrics.frontends[frontend.id.index()];
     metrics.status(status);

@@ -18,7 +18,10 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 /// Limits of response heads: servers are trusted to be verbose, not to be endless.
-const RESPONSE_LIMITS: Limits = Limits { max_head_bytes: 60 * 1024, max_fields: 256 };
+const RESPONSE_LIMITS: Limits = Limits {
+    max_head_bytes: 60 * 1024,
+    max_fields: 256,
+};
 /// Interim responses passed on per exchange.
 const MAX_INTERIM: u32 = 16;
 
@@ -33,7 +36,11 @@ struct Wait {
 
 impl Exchange<'_> {
     /// Sends the request over `connection` and reads up to the head of the final response.
-    pub(super) async fn attempt(&mut self, connection: &mut Connection, terms: &Terms<'_>) -> Result<(), TryError> {
+    pub(super) async fn attempt(
+        &mut self,
+        connection: &mut Connection,
+        terms: &Terms<'_>,
+    ) -> Result<(), TryError> {
         self.begin_upload(terms);
         self.context.response.reset();
         self.client.deadline.watch(connection.server.id());
@@ -45,10 +52,20 @@ impl Exchange<'_> {
         result
     }
 
-    async fn await_response(&mut self, connection: &mut Connection, terms: &Terms<'_>) -> Result<(), TryError> {
+    async fn await_response(
+        &mut self,
+        connection: &mut Connection,
+        terms: &Terms<'_>,
+    ) -> Result<(), TryError> {
         let began = Worker::now();
-        let mut wait = Wait { is_upload_broken: false, is_client_settled: false, until: terms.until };
-        self.client.deadline.set(wait.until.min(began + self.frontend.model.timeouts.body));
+        let mut wait = Wait {
+            is_upload_broken: false,
+            is_client_settled: false,
+            until: terms.until,
+        };
+        self.client
+            .deadline
+            .set(wait.until.min(began + self.frontend.model.timeouts.body));
         let mut interim = 0;
         loop {
             poll_fn(|cx| self.poll_response(cx, connection, terms, &mut wait)).await?;
@@ -81,7 +98,9 @@ impl Exchange<'_> {
                 }
                 // The server may have answered before it stopped taking the body.
                 Poll::Ready(Err(TransferError::Write(_))) => wait.is_upload_broken = true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(TryError::Over(upload_outcome(&error)))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(TryError::Over(upload_outcome(&error))));
+                }
                 Poll::Pending if self.context.upload.progress => {
                     let until = Worker::now() + self.frontend.model.timeouts.body;
                     self.client.deadline.set(wait.until.min(until));
@@ -94,7 +113,9 @@ impl Exchange<'_> {
         }
         match self.client.deadline.alarm() {
             Some(Alarm::Late) => return Poll::Ready(Err(self.late())),
-            Some(Alarm::ServerDown) => return Poll::Ready(Err(TryError::Server(Failure::ServerDied))),
+            Some(Alarm::ServerDown) => {
+                return Poll::Ready(Err(TryError::Server(Failure::ServerDied)));
+            }
             None => {}
         }
         if self.context.upload.is_done() && !wait.is_client_settled {
@@ -127,7 +148,11 @@ impl Exchange<'_> {
     }
 
     /// Reads on until the head of a response is whole.
-    fn poll_reply_head(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Result<(), TryError>> {
+    fn poll_reply_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), TryError>> {
         let kind = self.context.request.kind();
         loop {
             if !self.context.reply.is_empty() && self.parse_reply(kind)? {
@@ -144,7 +169,9 @@ impl Exchange<'_> {
                 Poll::Ready(_) => return Poll::Ready(Err(TryError::Server(Failure::Closed))),
                 Poll::Pending => {
                     if self.context.reply.is_empty() {
-                        self.worker.buffers.give_back(std::mem::take(&mut self.context.reply));
+                        self.worker
+                            .buffers
+                            .give_back(std::mem::take(&mut self.context.reply));
                     }
                     return Poll::Pending;
                 }
@@ -153,7 +180,11 @@ impl Exchange<'_> {
     }
 
     fn parse_reply(&mut self, kind: RequestKind) -> Result<bool, TryError> {
-        match self.context.response.parse(self.context.reply.bytes(), &RESPONSE_LIMITS, kind) {
+        match self
+            .context
+            .response
+            .parse(self.context.reply.bytes(), &RESPONSE_LIMITS, kind)
+        {
             Ok(Parsed::Complete) => Ok(true),
             Ok(Parsed::Partial) => Ok(false),
             Err(error) => {
@@ -167,15 +198,22 @@ impl Exchange<'_> {
 
     /// Whose time is over.
     fn late(&self) -> TryError {
-        let waits_for_client = !self.context.upload.is_done() && !self.context.upload.has_unsent(&self.context.to_server);
-        TryError::Over(if waits_for_client { Outcome::RequestBodyTimeout } else { Outcome::ResponseTimeout })
+        let waits_for_client = !self.context.upload.is_done()
+            && !self.context.upload.has_unsent(&self.context.to_server);
+        TryError::Over(if waits_for_client {
+            Outcome::RequestBodyTimeout
+        } else {
+            Outcome::ResponseTimeout
+        })
     }
 
     /// Passes an interim response on, and makes ready for the next one.
     async fn pass_interim(&mut self, terms: &Terms<'_>) -> Result<(), TryError> {
         if self.context.request.version == Version::Http11 {
             response::write_interim(self.context);
-            self.client.deadline.set(Worker::now() + self.frontend.model.timeouts.body);
+            self.client
+                .deadline
+                .set(Worker::now() + self.frontend.model.timeouts.body);
             let out = &self.context.to_client;
             let is_sent = answer::send(&mut self.client.stream, &self.client.deadline, out).await;
             self.facts.bytes_out += self.context.to_client.len() as u64;

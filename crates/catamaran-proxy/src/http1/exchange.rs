@@ -63,20 +63,36 @@ impl<'a> Exchange<'a> {
         context: &'a mut Context,
     ) -> Self {
         let facts = Facts::new(Worker::now(), context.request.head_len as u64);
-        Self { worker, frontend, client, context, facts }
+        Self {
+            worker,
+            frontend,
+            client,
+            context,
+            facts,
+        }
     }
 
     /// Serves the request. Returns what becomes of the connection.
     pub(super) async fn run(mut self) -> Next {
-        match plan(self.worker, self.frontend, self.client, &self.context.request, self.facts.began) {
+        match plan(
+            self.worker,
+            self.frontend,
+            self.client,
+            &self.context.request,
+            self.facts.began,
+        ) {
             Plan::Forward(target) => {
                 self.facts.target = Some(target);
                 self.forward(target).await
             }
             Plan::Redirect(target, redirect) => {
                 self.facts.target = Some(target);
-                let answer =
-                    Answer::redirect(redirect, target.prefix, &self.context.request, self.client.input.bytes());
+                let answer = Answer::redirect(
+                    redirect,
+                    target.prefix,
+                    &self.context.request,
+                    self.client.input.bytes(),
+                );
                 Box::pin(self.answer(&answer, Outcome::Answered)).await
             }
             Plan::Respond(target, response) => {
@@ -96,7 +112,8 @@ impl<'a> Exchange<'a> {
         let mut body = std::mem::take(&mut self.context.scratch);
         let frontend = self.frontend;
         let next = {
-            let answer = Answer::error(outcome, &frontend.model.error_pages, retry_after, &mut body);
+            let answer =
+                Answer::error(outcome, &frontend.model.error_pages, retry_after, &mut body);
             self.answer(&answer, outcome).await
         };
         self.context.scratch = body;
@@ -113,11 +130,21 @@ impl<'a> Exchange<'a> {
         }
         answer.write(asked, &mut self.context.to_client);
         self.facts.status = Some(answer.status);
-        self.client.deadline.set(Worker::now() + self.frontend.model.timeouts.body);
-        let is_sent =
-            answer::send(&mut self.client.stream, &self.client.deadline, &self.context.to_client).await;
+        self.client
+            .deadline
+            .set(Worker::now() + self.frontend.model.timeouts.body);
+        let is_sent = answer::send(
+            &mut self.client.stream,
+            &self.client.deadline,
+            &self.context.to_client,
+        )
+        .await;
         self.facts.bytes_out += self.context.to_client.len() as u64;
-        self.end(if is_sent { outcome } else { Outcome::ClientGone });
+        self.end(if is_sent {
+            outcome
+        } else {
+            Outcome::ClientGone
+        });
         if !is_sent {
             return Next::End;
         }
@@ -137,7 +164,11 @@ impl<'a> Exchange<'a> {
 
     /// What becomes of the connection after a response that went out whole.
     pub(super) fn after(&self, after: After) -> Next {
-        if after == After::KeepAlive && !self.worker.is_draining.get() { Next::KeepAlive } else { Next::Close }
+        if after == After::KeepAlive && !self.worker.is_draining.get() {
+            Next::KeepAlive
+        } else {
+            Next::Close
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use super::plan::{Target, View, source};
 use super::{request, respond};
 use crate::outcome::Outcome;
 use crate::state::{Backend, Signal};
-use crate::upstream::{Ask, Binding, Chosen, ConnectError, Connection, Freshness, NoServer, connect, select};
+use crate::upstream::{
+    Ask, Binding, Chosen, ConnectError, Connection, Freshness, NoServer, connect, select,
+};
 use crate::worker::Worker;
 use catamaran_core::balance::hash_key;
-use catamaran_core::health::Blame;
 use catamaran_core::model::{Balance, HashKey, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, Verdict, decide};
 use catamaran_core::route::{RequestView, cookie, query};
@@ -44,8 +45,16 @@ impl<'a> Exchange<'a> {
         let backend = target.backend.expect("a route that forwards has a backend");
         self.ask(backend);
         backend.budget.handle_first_try();
-        let timeout = target.route.and_then(|route| route.timeout).unwrap_or(Duration::MAX);
-        let terms = Terms { target, backend, repeat: self.repeat(&target), until: self.facts.began + timeout };
+        let timeout = target
+            .route
+            .and_then(|route| route.timeout)
+            .unwrap_or(Duration::MAX);
+        let terms = Terms {
+            target,
+            backend,
+            repeat: self.repeat(&target),
+            until: self.facts.began + timeout,
+        };
         super::mirror::send(&self, &target);
         let mut freshness = match terms.repeat {
             Repeat::Idempotent => Some(Freshness::Any),
@@ -88,16 +97,18 @@ impl<'a> Exchange<'a> {
         let binding = match backend.model.stick.as_ref().map(|stick| &stick.on) {
             None => Binding::None,
             Some(StickKey::SourceIp) => Binding::Key(Key::of_address(source())),
-            Some(StickKey::Header(name)) => {
-                view.header(name).map_or(Binding::None, |value| Binding::Key(Key::of_bytes(value)))
-            }
-            Some(StickKey::Cookie(name)) => {
-                view.cookie(name).map_or(Binding::None, |value| Binding::Learned(Key::of_bytes(value)))
-            }
-            Some(StickKey::InsertedCookie(name)) => view.cookie(name).map_or(Binding::None, |value| {
-                let name = String::from_utf8_lossy(&cookie::inserted_value(value)).into_owned();
-                Binding::Named(ServerKey::new(&name.as_str().into()))
+            Some(StickKey::Header(name)) => view
+                .header(name)
+                .map_or(Binding::None, |value| Binding::Key(Key::of_bytes(value))),
+            Some(StickKey::Cookie(name)) => view.cookie(name).map_or(Binding::None, |value| {
+                Binding::Learned(Key::of_bytes(value))
             }),
+            Some(StickKey::InsertedCookie(name)) => {
+                view.cookie(name).map_or(Binding::None, |value| {
+                    let name = String::from_utf8_lossy(&cookie::inserted_value(value)).into_owned();
+                    Binding::Named(ServerKey::new(&name.as_str().into()))
+                })
+            }
         };
         let hash = match &backend.model.balance {
             Balance::Source => Some(hash_key(source().to_string().as_bytes())),
@@ -114,7 +125,9 @@ impl<'a> Exchange<'a> {
             buf: self.client.input.bytes(),
             source: self.client.peer.ip(),
         };
-        let header = target.route.and_then(|route| route.retry.idempotency_header.as_deref());
+        let header = target
+            .route
+            .and_then(|route| route.retry.idempotency_header.as_deref());
         Repeat::of_request(view.method(), header.and_then(|name| view.header(name)))
     }
 
@@ -124,7 +137,9 @@ impl<'a> Exchange<'a> {
         let stream = &mut client.stream;
         let left = |cx: &mut std::task::Context<'_>| match stream.poll_read_ready(cx) {
             // A client that has closed is not waited for; what it sent besides is its own affair.
-            Poll::Ready(_) if matches!(peek(stream.as_fd()), PeekResult::Eof | PeekResult::Error(_)) => {
+            Poll::Ready(_)
+                if matches!(peek(stream.as_fd()), PeekResult::Eof | PeekResult::Error(_)) =>
+            {
                 Poll::Ready(())
             }
             _ => Poll::Pending,
@@ -184,9 +199,17 @@ impl<'a> Exchange<'a> {
         let is_reused = connection.is_some_and(|connection| connection.is_reused);
         Attempt {
             failure: Failure::Closed,
-            connection: if is_reused { retry::Connection::Reused } else { retry::Connection::Fresh },
+            connection: if is_reused {
+                retry::Connection::Reused
+            } else {
+                retry::Connection::Fresh
+            },
             repeat: Repeat::Unsafe,
-            sent_bytes: if connection.is_some() { upload.sent_bytes } else { 0 },
+            sent_bytes: if connection.is_some() {
+                upload.sent_bytes
+            } else {
+                0
+            },
             is_buffered_whole: upload.is_retained() && upload.reader.is_finished(),
             has_response_bytes: !self.context.reply.is_empty(),
             retries: self.facts.retries,
@@ -206,7 +229,9 @@ impl<'a> Exchange<'a> {
         let now = Worker::now();
         let server = chosen.room.server();
         let backend = terms.backend;
-        self.worker.buffers.give_back(std::mem::take(&mut self.context.reply));
+        self.worker
+            .buffers
+            .give_back(std::mem::take(&mut self.context.reply));
         let failure = match error {
             TryError::Server(failure) => failure,
             TryError::Over(outcome) => {
@@ -218,8 +243,14 @@ impl<'a> Exchange<'a> {
         };
         let max_retries = terms.target.route.and_then(|route| route.retry.max_tries);
         let max_retries = max_retries.unwrap_or(backend.model.retry.max_tries);
-        let attempt = Attempt { failure, repeat: terms.repeat, max_retries, ..facts };
-        let is_stale = failure == Failure::Closed && attempt.connection == retry::Connection::Reused;
+        let attempt = Attempt {
+            failure,
+            repeat: terms.repeat,
+            max_retries,
+            ..facts
+        };
+        let is_stale =
+            failure == Failure::Closed && attempt.connection == retry::Connection::Reused;
         if !is_stale && failure != Failure::ServerDied {
             self.count_failure(chosen, terms);
         }
@@ -261,9 +292,15 @@ impl<'a> Exchange<'a> {
         use catamaran_http1::BodyFraming;
         request::write(self.frontend, self.client, self.context, &terms.target);
         let framing = self.context.request.body;
-        let leaving = if framing == BodyFraming::Chunked { Leaving::Chunked } else { Leaving::Plain };
+        let leaving = if framing == BodyFraming::Chunked {
+            Leaving::Chunked
+        } else {
+            Leaving::Plain
+        };
         self.context.upload.reader.begin_request(framing);
-        self.context.upload.begin(leaving, Retention::WhileRoom, self.context.request.head_len);
+        self.context
+            .upload
+            .begin(leaving, Retention::WhileRoom, self.context.request.head_len);
     }
 }
 
@@ -277,9 +314,4 @@ fn hash_of(key: &HashKey, view: &View<'_>, source: impl Fn() -> std::net::IpAddr
         HashKey::Query(name) => query::value(view.query()?, name).map(|value| hash_key(&value)),
         HashKey::Host => Some(hash_key(&view.host().to_ascii_lowercase())),
     }
-}
-
-/// Whether a failure to read or write says that this process, not the server, lacks something.
-pub(super) fn is_ours(error: &std::io::Error) -> bool {
-    Blame::of_connect_error(error) == Blame::Ours
 }

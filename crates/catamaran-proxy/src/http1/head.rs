@@ -28,8 +28,10 @@ pub(super) async fn read(
     client: &mut Client,
     head: &mut RequestHead,
 ) -> Result<(), HeadEnd> {
-    let limits =
-        Limits { max_head_bytes: frontend.model.http.max_head_bytes, max_fields: frontend.model.http.max_fields };
+    let limits = Limits {
+        max_head_bytes: frontend.model.http.max_head_bytes,
+        max_fields: frontend.model.http.max_fields,
+    };
     if client.input.capacity() == 0 {
         client.input = worker.buffers.small();
     }
@@ -43,7 +45,9 @@ pub(super) async fn read(
             }
             if !is_timed {
                 is_timed = true;
-                client.deadline.set(Worker::now() + frontend.model.timeouts.request_head);
+                client
+                    .deadline
+                    .set(Worker::now() + frontend.model.timeouts.request_head);
             }
             make_room(worker, client);
         }
@@ -51,15 +55,25 @@ pub(super) async fn read(
             if let Poll::Ready(read) = client.stream.poll_read(cx, &mut client.input) {
                 return Poll::Ready(Some(read));
             }
-            if client.deadline.alarm().is_some() { Poll::Ready(None) } else { Poll::Pending }
+            if client.deadline.alarm().is_some() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         match count {
             Some(Ok(count)) if count > 0 => {
-                worker.metrics.frontends[frontend.id.index()].bytes_in.add_alone(count as u64);
+                worker.metrics.frontends[frontend.id.index()]
+                    .bytes_in
+                    .add_alone(count as u64);
             }
             Some(_) => return Err(HeadEnd::Closed),
-            None => return Err(HeadEnd::Late { is_begun: !client.input.is_empty() }),
+            None => {
+                return Err(HeadEnd::Late {
+                    is_begun: !client.input.is_empty(),
+                });
+            }
         }
     }
 }

@@ -15,7 +15,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Counts and logs an exchange that ended.
 pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
-    let Exchange { worker, frontend, client, context, facts } = exchange;
+    let Exchange {
+        worker,
+        frontend,
+        client,
+        context,
+        facts,
+    } = exchange;
     let now = Worker::now();
     count(worker, frontend, facts, outcome, now);
     if frontend.model.access_log.is_none() {
@@ -26,16 +32,42 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
     // After a body that was not retained the buffer no longer holds the head.
     let is_held = client.input.len() >= head.head_len && context.upload.is_retained();
     let http = Http {
-        method: if is_held { head.method_span.of(buf) } else { b"" },
-        target: if is_held { head.target.whole.of(buf) } else { b"" },
-        version: if head.version == Version::Http11 { "HTTP/1.1" } else { "HTTP/1.0" },
+        method: if is_held {
+            head.method_span.of(buf)
+        } else {
+            b""
+        },
+        target: if is_held {
+            head.target.whole.of(buf)
+        } else {
+            b""
+        },
+        version: if head.version == Version::Http11 {
+            "HTTP/1.1"
+        } else {
+            "HTTP/1.0"
+        },
         status: facts.status,
     };
-    write(worker, frontend, client.peer, facts, outcome, now, Some(http));
+    write(
+        worker,
+        frontend,
+        client.peer,
+        facts,
+        outcome,
+        now,
+        Some(http),
+    );
 }
 
 /// Counts and logs a relay that ended.
-pub(crate) fn relayed(worker: &Worker, frontend: &Frontend, peer: SocketAddr, facts: &Facts<'_>, outcome: Outcome) {
+pub(crate) fn relayed(
+    worker: &Worker,
+    frontend: &Frontend,
+    peer: SocketAddr,
+    facts: &Facts<'_>,
+    outcome: Outcome,
+) {
     let now = Worker::now();
     count(worker, frontend, facts, outcome, now);
     if logs_at(frontend, When::Ended) {
@@ -46,20 +78,47 @@ pub(crate) fn relayed(worker: &Worker, frontend: &Frontend, peer: SocketAddr, fa
 /// Logs a relay whose connection to the server stands, where a person is watching.
 pub(crate) fn connected(worker: &Worker, frontend: &Frontend, peer: SocketAddr, facts: &Facts<'_>) {
     if logs_at(frontend, When::Connected) {
-        write(worker, frontend, peer, facts, Outcome::Done, Worker::now(), None);
+        write(
+            worker,
+            frontend,
+            peer,
+            facts,
+            Outcome::Done,
+            Worker::now(),
+            None,
+        );
     }
 }
 
 /// Logs a request that was refused before it was one.
-pub(super) fn refused(worker: &Worker, frontend: &Frontend, client: &Client, status: u16, outcome: Outcome) {
+pub(super) fn refused(
+    worker: &Worker,
+    frontend: &Frontend,
+    client: &Client,
+    status: u16,
+    outcome: Outcome,
+) {
     if frontend.model.access_log.is_none() {
         return;
     }
     let now = Worker::now();
     let mut facts = Facts::new(now, client.input.len() as u64);
     facts.status = Some(status);
-    let http = Http { method: b"", target: b"", version: "HTTP/1.1", status: Some(status) };
-    write(worker, frontend, client.peer, &facts, outcome, now, Some(http));
+    let http = Http {
+        method: b"",
+        target: b"",
+        version: "HTTP/1.1",
+        status: Some(status),
+    };
+    write(
+        worker,
+        frontend,
+        client.peer,
+        &facts,
+        outcome,
+        now,
+        Some(http),
+    );
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +133,13 @@ fn logs_at(frontend: &Frontend, when: When) -> bool {
     format.is_some_and(|format| (format == LogFormat::Human) == (when == When::Connected))
 }
 
-fn count(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>, outcome: Outcome, now: Timestamp) {
+fn count(
+    worker: &Worker,
+    frontend: &Frontend,
+    facts: &Facts<'_>,
+    outcome: Outcome,
+    now: Timestamp,
+) {
     let metrics = &worker.metrics.frontends[frontend.id.index()];
     let took = now.saturating_since(facts.began);
     metrics.end(outcome, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -100,7 +165,10 @@ fn write(
         time_unix_us: unix_micros(took),
         client: peer,
         frontend: frontend.model.name.as_str(),
-        route: facts.target.and_then(|target| target.route).map(|route| route.name.as_str()),
+        route: facts
+            .target
+            .and_then(|target| target.route)
+            .map(|route| route.name.as_str()),
         backend: backend.map(|backend| backend.model.name.as_str()),
         server: facts.server.as_ref().map(|(server, why)| ServerUsed {
             name: server.model.name.as_str(),
@@ -112,8 +180,14 @@ fn write(
         bytes_out: facts.bytes_out,
         timers: Timers {
             request: Some(Duration::ZERO),
-            queue: facts.server.as_ref().map(|_| facts.queued.unwrap_or_default()),
-            connect: facts.server.as_ref().map(|_| facts.connected.unwrap_or_default()),
+            queue: facts
+                .server
+                .as_ref()
+                .map(|_| facts.queued.unwrap_or_default()),
+            connect: facts
+                .server
+                .as_ref()
+                .map(|_| facts.connected.unwrap_or_default()),
             response: facts.responded,
             total: Some(took),
         },
@@ -126,12 +200,20 @@ fn write(
 fn counts(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>) -> Counts {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let backend = facts.target.and_then(|target| target.backend);
-    let server = facts.server.as_ref().map(|(server, _)| server.state.in_flight());
+    let server = facts
+        .server
+        .as_ref()
+        .map(|(server, _)| server.state.in_flight());
     Counts {
         process: narrow(worker.shared.open_connections()),
         frontend: narrow(frontend.open_connections()),
         backend: backend.map_or(0, |backend| {
-            backend.set().servers.iter().map(|server| server.state.in_flight()).fold(0, u32::saturating_add)
+            backend
+                .set()
+                .servers
+                .iter()
+                .map(|server| server.state.in_flight())
+                .fold(0, u32::saturating_add)
         }),
         server: server.unwrap_or(0),
         retries: facts.retries,
@@ -151,6 +233,8 @@ const fn reason(why: Why) -> Reason {
 
 /// The time `ago`, in microseconds since 1970.
 fn unix_micros(ago: Duration) -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.saturating_sub(ago).as_micros()).unwrap_or(u64::MAX)
 }

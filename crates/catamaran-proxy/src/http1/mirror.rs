@@ -25,13 +25,17 @@ const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// Sends the copies that the route wants.
 pub(super) fn send(exchange: &Exchange<'_>, target: &Target<'_>) {
-    let Some(route) = target.route.filter(|route| !route.mirrors.is_empty()) else { return };
+    let Some(route) = target.route.filter(|route| !route.mirrors.is_empty()) else {
+        return;
+    };
     let worker = exchange.worker;
     for mirror in &route.mirrors {
         if worker.with_rng(|rng| rng.u8(0..100)) >= mirror.percent {
             continue;
         }
-        let copy = (worker.mirrors.get() < MAX_UNDER_WAY).then(|| copy(exchange)).flatten();
+        let copy = (worker.mirrors.get() < MAX_UNDER_WAY)
+            .then(|| copy(exchange))
+            .flatten();
         let Some(copy) = copy else {
             worker.metrics.mirrors_skipped.add_alone(1);
             continue;
@@ -41,7 +45,10 @@ pub(super) fn send(exchange: &Exchange<'_>, target: &Target<'_>) {
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
             let deadline = worker.deadline().await;
-            if exchange_copy(&worker, &backend, &deadline, &copy).await.is_none() {
+            if exchange_copy(&worker, &backend, &deadline, &copy)
+                .await
+                .is_none()
+            {
                 worker.metrics.mirrors_failed.add_alone(1);
             }
             worker.mirrors.set(worker.mirrors.get() - 1);
@@ -77,11 +84,22 @@ fn copy(exchange: &Exchange<'_>) -> Option<Vec<u8>> {
     Some(out)
 }
 
-async fn exchange_copy(worker: &Worker, backend: &Arc<Backend>, deadline: &Deadline, copy: &[u8]) -> Option<()> {
+async fn exchange_copy(
+    worker: &Worker,
+    backend: &Arc<Backend>,
+    deadline: &Deadline,
+    copy: &[u8],
+) -> Option<()> {
     let now = Worker::now();
-    let chosen = select(worker, backend, &Ask::default(), now, deadline, |_| Poll::Pending).await.ok()?;
+    let chosen = select(worker, backend, &Ask::default(), now, deadline, |_| {
+        Poll::Pending
+    })
+    .await
+    .ok()?;
     let until = now + TIMEOUT.min(backend.model.connect_timeout);
-    let mut connection = connect(worker, chosen.room.server(), deadline, until).await.ok()?;
+    let mut connection = connect(worker, chosen.room.server(), deadline, until)
+        .await
+        .ok()?;
     deadline.set(now + TIMEOUT);
     if !super::answer::send(&mut connection.stream, deadline, copy).await {
         return None;

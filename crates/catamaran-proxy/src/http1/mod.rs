@@ -61,10 +61,22 @@ pub(crate) struct Client {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, stream: Stream, peer: SocketAddr) {
     let deadline = worker.deadline().await;
-    let mut client = Client { stream, peer, deadline, input: Buffer::default(), served: 0 };
+    let mut client = Client {
+        stream,
+        peer,
+        deadline,
+        input: Buffer::default(),
+        served: 0,
+    };
     let frontend = slot.frontend();
     let Ok(source) = frontend.open_source(peer.ip()) else {
-        Box::pin(answer::refuse(worker, &frontend, &mut client, Outcome::TooManyConnections)).await;
+        Box::pin(answer::refuse(
+            worker,
+            &frontend,
+            &mut client,
+            Outcome::TooManyConnections,
+        ))
+        .await;
         return;
     };
     drop(frontend);
@@ -101,29 +113,55 @@ async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> 
         return true;
     }
     let timeouts = &slot.frontend().model.timeouts.clone();
-    let wait = if client.served == 0 { timeouts.request_head } else { timeouts.keep_alive };
+    let wait = if client.served == 0 {
+        timeouts.request_head
+    } else {
+        timeouts.keep_alive
+    };
     client.deadline.set(Worker::now() + wait);
     poll_fn(|cx| {
         if let Poll::Ready(ready) = client.stream.poll_read_ready(cx) {
             return Poll::Ready(ready.is_ok());
         }
-        let is_over = client.deadline.alarm().is_some() || (worker.is_draining.get() && client.served > 0);
-        if is_over { Poll::Ready(false) } else { Poll::Pending }
+        let is_over =
+            client.deadline.alarm().is_some() || (worker.is_draining.get() && client.served > 0);
+        if is_over {
+            Poll::Ready(false)
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }
 
-async fn serve_request(worker: &Rc<Worker>, frontend: &Frontend, client: &mut Client, context: &mut Context) -> Next {
+async fn serve_request(
+    worker: &Rc<Worker>,
+    frontend: &Frontend,
+    client: &mut Client,
+    context: &mut Context,
+) -> Next {
     match head::read(worker, frontend, client, &mut context.request).await {
         Ok(()) => Exchange::new(worker, frontend, client, context).run().await,
         Err(HeadEnd::Closed) => Next::End,
         Err(HeadEnd::Late { is_begun: false }) => Next::End,
         Err(HeadEnd::Late { is_begun: true }) => {
-            Box::pin(answer::refuse(worker, frontend, client, Outcome::RequestTimeout)).await
+            Box::pin(answer::refuse(
+                worker,
+                frontend,
+                client,
+                Outcome::RequestTimeout,
+            ))
+            .await
         }
         Err(HeadEnd::Malformed(error)) => {
             tracing::debug!(client = %client.peer, %error, "malformed request");
-            Box::pin(answer::refuse(worker, frontend, client, Outcome::BadRequest(error.status()))).await
+            Box::pin(answer::refuse(
+                worker,
+                frontend,
+                client,
+                Outcome::BadRequest(error.status()),
+            ))
+            .await
         }
     }
 }

@@ -50,11 +50,20 @@ impl RequestView for View<'_> {
     }
 
     fn host(&self) -> &[u8] {
-        without_port(self.head.host.map(|host| host.of(self.buf)).unwrap_or_default())
+        without_port(
+            self.head
+                .host
+                .map(|host| host.of(self.buf))
+                .unwrap_or_default(),
+        )
     }
 
     fn path(&self) -> &[u8] {
-        if self.head.target.form == TargetForm::Asterisk { b"*" } else { self.head.target.path(self.buf) }
+        if self.head.target.form == TargetForm::Asterisk {
+            b"*"
+        } else {
+            self.head.target.path(self.buf)
+        }
     }
 
     fn query(&self) -> Option<&[u8]> {
@@ -63,7 +72,12 @@ impl RequestView for View<'_> {
 
     fn header(&self, name: &str) -> Option<&[u8]> {
         let fields = self.head.fields().iter();
-        let mut named = fields.filter(|field| field.name.of(self.buf).eq_ignore_ascii_case(name.as_bytes()));
+        let mut named = fields.filter(|field| {
+            field
+                .name
+                .of(self.buf)
+                .eq_ignore_ascii_case(name.as_bytes())
+        });
         named.next().map(|field| field.value.of(self.buf))
     }
 
@@ -72,8 +86,14 @@ impl RequestView for View<'_> {
     }
 
     fn cookie(&self, name: &str) -> Option<&[u8]> {
-        let fields = self.head.fields().iter().filter(|field| field.id == FieldId::Cookie);
-        fields.map(|field| field.value.of(self.buf)).find_map(|value| cookie::find(value, name))
+        let fields = self
+            .head
+            .fields()
+            .iter()
+            .filter(|field| field.id == FieldId::Cookie);
+        fields
+            .map(|field| field.value.of(self.buf))
+            .find_map(|value| cookie::find(value, name))
     }
 }
 
@@ -86,7 +106,11 @@ pub(super) fn plan<'a>(
     now: Timestamp,
 ) -> Plan<'a> {
     let buf = client.input.bytes();
-    let view = View { head, buf, source: source(frontend, client, head) };
+    let view = View {
+        head,
+        buf,
+        source: source(frontend, client, head),
+    };
     if let Err(wait) = frontend.check_rate(now, view.source, |name| view.header(name)) {
         return Plan::Refuse(Outcome::RateLimited, Some(wait));
     }
@@ -97,17 +121,30 @@ pub(super) fn plan<'a>(
         Ok(found) => found,
         Err(_) => return Plan::Refuse(Outcome::BadPath, None),
     };
-    let Some(Found { route: index, prefix }) = found else {
+    let Some(Found {
+        route: index,
+        prefix,
+    }) = found
+    else {
         return match frontend.model.backend {
-            Some(id) => Plan::Forward(Target { backend: Some(frontend.backend(id)), route: None, prefix: "" }),
+            Some(id) => Plan::Forward(Target {
+                backend: Some(frontend.backend(id)),
+                route: None,
+                prefix: "",
+            }),
             None => Plan::Refuse(Outcome::NoRoute, None),
         };
     };
-    if let Err(wait) = frontend.check_route_rate(index, now, view.source, |name| view.header(name)) {
+    if let Err(wait) = frontend.check_route_rate(index, now, view.source, |name| view.header(name))
+    {
         return Plan::Refuse(Outcome::RateLimited, Some(wait));
     }
     let route = &frontend.model.routes[index];
-    let target = |backend| Target { backend, route: Some(route), prefix };
+    let target = |backend| Target {
+        backend,
+        route: Some(route),
+        prefix,
+    };
     match &route.action {
         Action::Backend(id) => Plan::Forward(target(Some(frontend.backend(*id)))),
         Action::Weighted(backends) => match worker.with_rng(|rng| draw(backends, rng)) {
@@ -130,9 +167,16 @@ pub(super) fn source(frontend: &Frontend, client: &Client, head: &RequestHead) -
         return source;
     }
     let buf = client.input.bytes();
-    let values = head.fields().iter().rev().filter(|field| field.id == FieldId::XForwardedFor);
+    let values = head
+        .fields()
+        .iter()
+        .rev()
+        .filter(|field| field.id == FieldId::XForwardedFor);
     for element in values.flat_map(|field| field.value.of(buf).rsplit(|&byte| byte == b',')) {
-        let Some(ip) = std::str::from_utf8(element.trim_ascii()).ok().and_then(|text| text.parse().ok()) else {
+        let Some(ip) = std::str::from_utf8(element.trim_ascii())
+            .ok()
+            .and_then(|text| text.parse().ok())
+        else {
             break;
         };
         source = ip;
@@ -150,8 +194,14 @@ pub(super) fn is_trusted(trusted: &[IpNet], ip: IpAddr) -> bool {
 
 /// The host of an authority.
 pub(super) fn without_port(authority: &[u8]) -> &[u8] {
-    let after_bracket = authority.iter().rposition(|&byte| byte == b']').map_or(0, |at| at + 1);
-    match authority[after_bracket..].iter().rposition(|&byte| byte == b':') {
+    let after_bracket = authority
+        .iter()
+        .rposition(|&byte| byte == b']')
+        .map_or(0, |at| at + 1);
+    match authority[after_bracket..]
+        .iter()
+        .rposition(|&byte| byte == b':')
+    {
         Some(at) => &authority[..after_bracket + at],
         None => authority,
     }

@@ -12,8 +12,18 @@ use catamaran_http1::{Field, FieldId, HeadWriter, RequestHead, TargetForm};
 const SCHEME: &str = "http";
 
 /// Writes the head into `context.to_server`.
-pub(super) fn write(frontend: &Frontend, client: &Client, context: &mut Context, target: &Target<'_>) {
-    let Context { request: head, to_server: out, scratch, .. } = context;
+pub(super) fn write(
+    frontend: &Frontend,
+    client: &Client,
+    context: &mut Context,
+    target: &Target<'_>,
+) {
+    let Context {
+        request: head,
+        to_server: out,
+        scratch,
+        ..
+    } = context;
     let buf = client.input.bytes();
     out.clear();
     scratch.clear();
@@ -32,12 +42,20 @@ pub(super) fn write(frontend: &Frontend, client: &Client, context: &mut Context,
     let host = rewrite.and_then(|rewrite| rewrite.host.as_deref());
     let path = is_rewritten.then_some(scratch.as_slice());
     let mut writer = HeadWriter::request(out, head, buf, path, host.map(str::as_bytes));
-    let forwarding = Forwarding { frontend, client, head };
-    let changes = target.route.map(|route| &route.request_headers).filter(|changes| !changes.is_empty());
+    let forwarding = Forwarding {
+        frontend,
+        client,
+        head,
+    };
+    let changes = target
+        .route
+        .map(|route| &route.request_headers)
+        .filter(|changes| !changes.is_empty());
     match changes {
         None => writer.request_fields(head, buf, |field| forwarding.keeps(field.id)),
         Some(changes) => {
-            let keep = |field: &Field| forwarding.keeps(field.id) && !touches(changes, field.name.of(buf));
+            let keep =
+                |field: &Field| forwarding.keeps(field.id) && !touches(changes, field.name.of(buf));
             writer.request_fields(head, buf, keep);
         }
     }
@@ -96,13 +114,22 @@ impl Forwarding<'_> {
         }
     }
 
-    fn write(&self, writer: &mut HeadWriter<'_>, scratch: &mut Vec<u8>, changes: Option<&HeaderModifier>) {
+    fn write(
+        &self,
+        writer: &mut HeadWriter<'_>,
+        scratch: &mut Vec<u8>,
+        changes: Option<&HeaderModifier>,
+    ) {
         let mode = self.frontend.model.forwarded;
         let wanted = |name: &str| changes.is_none_or(|changes| !touches(changes, name.as_bytes()));
         if matches!(mode, ForwardedHeaders::XForwarded | ForwardedHeaders::Both) {
             if wanted("x-forwarded-for") {
                 scratch.clear();
-                x_forwarded_for(self.said(FieldId::XForwardedFor), self.client.peer.ip(), scratch);
+                x_forwarded_for(
+                    self.said(FieldId::XForwardedFor),
+                    self.client.peer.ip(),
+                    scratch,
+                );
                 writer.field(b"X-Forwarded-For", scratch);
             }
             if wanted("x-forwarded-proto") && self.said(FieldId::XForwardedProto).next().is_none() {
@@ -115,10 +142,19 @@ impl Forwarding<'_> {
                 writer.field(b"X-Forwarded-Host", host.of(self.client.input.bytes()));
             }
         }
-        if matches!(mode, ForwardedHeaders::Forwarded | ForwardedHeaders::Both) && wanted("forwarded") {
+        if matches!(mode, ForwardedHeaders::Forwarded | ForwardedHeaders::Both)
+            && wanted("forwarded")
+        {
             scratch.clear();
-            let host = self.head.host.map(|host| host.of(self.client.input.bytes()));
-            let element = Element { client: self.client.peer.ip(), host, scheme: SCHEME };
+            let host = self
+                .head
+                .host
+                .map(|host| host.of(self.client.input.bytes()));
+            let element = Element {
+                client: self.client.peer.ip(),
+                host,
+                scheme: SCHEME,
+            };
             forwarded(self.said(FieldId::Forwarded), &element, scratch);
             writer.field(b"Forwarded", scratch);
         }
@@ -126,7 +162,14 @@ impl Forwarding<'_> {
 
     /// What the client says in fields of this name, if it is trusted to.
     fn said(&self, id: FieldId) -> impl Iterator<Item = &[u8]> {
-        let fields = if self.trusts_client() { self.head.fields() } else { &[] };
-        fields.iter().filter(move |field| field.id == id).map(|field| field.value.of(self.client.input.bytes()))
+        let fields = if self.trusts_client() {
+            self.head.fields()
+        } else {
+            &[]
+        };
+        fields
+            .iter()
+            .filter(move |field| field.id == id)
+            .map(|field| field.value.of(self.client.input.bytes()))
     }
 }

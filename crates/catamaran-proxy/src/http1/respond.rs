@@ -27,8 +27,13 @@ pub(super) async fn respond(
     exchange.facts.status = Some(status);
     exchange.judge(&chosen, &terms);
     let cookie = exchange.affinity_cookie(&chosen, &terms);
-    let changes = terms.target.route.map(|route| &route.response_headers).filter(|changes| !changes.is_empty());
-    let (framing, leaving, mut after) = response::framing(&exchange.context.request, &exchange.context.response);
+    let changes = terms
+        .target
+        .route
+        .map(|route| &route.response_headers)
+        .filter(|changes| !changes.is_empty());
+    let (framing, leaving, mut after) =
+        response::framing(&exchange.context.request, &exchange.context.response);
     // What the client still sends of its request has nowhere to go once the response is over.
     if !exchange.context.upload.is_done() && !exchange.context.response.tunnel {
         after = After::Close;
@@ -36,7 +41,12 @@ pub(super) async fn respond(
     if exchange.worker.is_draining.get() {
         after = After::Close;
     }
-    response::write(exchange.context, framing, after, &Additions { changes, cookie });
+    response::write(
+        exchange.context,
+        framing,
+        after,
+        &Additions { changes, cookie },
+    );
     if exchange.context.response.tunnel {
         return Box::pin(upgrade::run(exchange, connection, chosen, terms)).await;
     }
@@ -81,7 +91,10 @@ impl Exchange<'_> {
                     (found == name.as_bytes()).then_some(value)
                 })?;
                 let key = Key::of_bytes(value);
-                terms.backend.stick_shard(key)?.learn(Worker::now(), key, server.stick_key);
+                terms
+                    .backend
+                    .stick_shard(key)?
+                    .learn(Worker::now(), key, server.stick_key);
                 None
             }
             StickKey::InsertedCookie(name) => {
@@ -119,7 +132,9 @@ impl Exchange<'_> {
             if progress || !is_timed {
                 // Only a response that does not go out in one piece needs a deadline.
                 is_timed = true;
-                self.client.deadline.set(Worker::now() + self.body_timeout(terms));
+                self.client
+                    .deadline
+                    .set(Worker::now() + self.body_timeout(terms));
             } else if self.client.deadline.alarm() == Some(Alarm::Late) {
                 return Poll::Ready(Err(self.late_body()));
             }
@@ -128,7 +143,11 @@ impl Exchange<'_> {
         .await
     }
 
-    fn poll_download(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Result<(), TransferError>> {
+    fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), TransferError>> {
         self.context.download.poll(
             cx,
             &mut Ends {
@@ -158,9 +177,17 @@ impl Exchange<'_> {
     }
 
     /// Keeps or closes both connections.
-    fn conclude(mut self, result: Delivery, connection: Connection, terms: &Terms<'_>, after: After) -> Next {
+    fn conclude(
+        mut self,
+        result: Delivery,
+        connection: Connection,
+        terms: &Terms<'_>,
+        after: After,
+    ) -> Next {
         let is_clean = self.context.reply.is_empty();
-        self.worker.buffers.give_back(std::mem::take(&mut self.context.reply));
+        self.worker
+            .buffers
+            .give_back(std::mem::take(&mut self.context.reply));
         if let Err(outcome) = result {
             self.end(outcome);
             return match outcome {
@@ -170,10 +197,22 @@ impl Exchange<'_> {
         }
         let is_upload_done = self.context.upload.is_done();
         // Bytes beyond the response belong to nobody: the connection cannot be trusted any more.
-        if is_upload_done && is_clean && self.context.response.keep_alive && connection.server.state.takes_sticky() {
-            let life = idle::life(terms.backend.model.idle_timeout, self.context.response.keep_alive_timeout);
+        if is_upload_done
+            && is_clean
+            && self.context.response.keep_alive
+            && connection.server.state.takes_sticky()
+        {
+            let life = idle::life(
+                terms.backend.model.idle_timeout,
+                self.context.response.keep_alive_timeout,
+            );
             if !life.is_zero() {
-                self.worker.idle.put(connection, Worker::now(), life, terms.backend.model.max_idle);
+                self.worker.idle.put(
+                    connection,
+                    Worker::now(),
+                    life,
+                    terms.backend.model.max_idle,
+                );
             }
         }
         let retained = self.context.upload.retained();
@@ -185,7 +224,9 @@ impl Exchange<'_> {
 
 fn download_outcome(error: &TransferError) -> Outcome {
     match error {
-        TransferError::Read(_) | TransferError::Truncated | TransferError::Malformed(_) => Outcome::Truncated,
+        TransferError::Read(_) | TransferError::Truncated | TransferError::Malformed(_) => {
+            Outcome::Truncated
+        }
         TransferError::Write(_) => Outcome::ClientGone,
     }
 }

@@ -16,9 +16,16 @@ pub(super) enum After {
 }
 
 /// How a response is framed for the client, and whether its connection may outlive it.
-pub(super) fn framing(request: &RequestHead, response: &ResponseHead) -> (ResponseFraming, Leaving, After) {
+pub(super) fn framing(
+    request: &RequestHead,
+    response: &ResponseHead,
+) -> (ResponseFraming, Leaving, After) {
     let is_modern = request.version == Version::Http11;
-    let after = if request.keep_alive { After::KeepAlive } else { After::Close };
+    let after = if request.keep_alive {
+        After::KeepAlive
+    } else {
+        After::Close
+    };
     match response.body {
         ResponseFraming::Chunked | ResponseFraming::UntilClose if is_modern => {
             (ResponseFraming::Chunked, Leaving::Chunked, after)
@@ -41,15 +48,28 @@ pub(super) struct Additions<'a> {
 }
 
 /// Writes the head into `context.to_client`.
-pub(super) fn write(context: &mut Context, framing: ResponseFraming, after: After, additions: &Additions<'_>) {
-    let Context { request, response: head, reply, to_client: out, .. } = context;
+pub(super) fn write(
+    context: &mut Context,
+    framing: ResponseFraming,
+    after: After,
+    additions: &Additions<'_>,
+) {
+    let Context {
+        request,
+        response: head,
+        reply,
+        to_client: out,
+        ..
+    } = context;
     let buf = reply.bytes();
     out.clear();
     let mut writer = HeadWriter::response(out, head, buf);
     match additions.changes {
         None => writer.response_fields(head, buf, |_| true),
         Some(changes) => {
-            writer.response_fields(head, buf, |field: &Field| !touches(changes, field.name.of(buf)));
+            writer.response_fields(head, buf, |field: &Field| {
+                !touches(changes, field.name.of(buf))
+            });
             write_changes(&mut writer, changes);
         }
     }
@@ -71,7 +91,12 @@ pub(super) fn write(context: &mut Context, framing: ResponseFraming, after: Afte
 
 /// Writes an interim response (1xx) into `context.to_client`.
 pub(super) fn write_interim(context: &mut Context) {
-    let Context { response: head, reply, to_client: out, .. } = context;
+    let Context {
+        response: head,
+        reply,
+        to_client: out,
+        ..
+    } = context;
     let buf = reply.bytes();
     out.clear();
     let mut writer = HeadWriter::response(out, head, buf);

@@ -122,7 +122,11 @@ impl Transfer {
     }
 
     /// Moves what can be moved; ready when the body has arrived whole.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, ends: &mut Ends<'_>) -> Poll<Result<(), TransferError>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        ends: &mut Ends<'_>,
+    ) -> Poll<Result<(), TransferError>> {
         self.progress = false;
         loop {
             self.gather(ends).map_err(TransferError::Malformed)?;
@@ -137,7 +141,9 @@ impl Transfer {
 
     /// Whether bytes wait for the socket they go to; `out` is the buffer for gathered ones.
     pub(crate) fn has_unsent(&self, out: &[u8]) -> bool {
-        self.direct > 0 || self.sent_of_out < out.len() || self.pipe.as_ref().is_some_and(|(_, bytes)| *bytes > 0)
+        self.direct > 0
+            || self.sent_of_out < out.len()
+            || self.pipe.as_ref().is_some_and(|(_, bytes)| *bytes > 0)
     }
 
     /// Gives back what was borrowed, when the transfer is abandoned or done.
@@ -212,7 +218,11 @@ impl Transfer {
             if let Some((pipe, bytes)) = &mut self.pipe
                 && *bytes > 0
             {
-                let more = if self.reader.is_finished() { More::No } else { More::Expected };
+                let more = if self.reader.is_finished() {
+                    More::No
+                } else {
+                    More::Expected
+                };
                 let sent = ready!(ends.to.poll_splice_out(cx, pipe, *bytes, more))?;
                 if sent == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -246,7 +256,11 @@ impl Transfer {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_receive(&mut self, cx: &mut Context<'_>, ends: &mut Ends<'_>) -> Poll<Result<(), TransferError>> {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        ends: &mut Ends<'_>,
+    ) -> Poll<Result<(), TransferError>> {
         ready!(ends.from.poll_read_ready(cx)).map_err(TransferError::Read)?;
         if self.may_splice(ends) {
             return self.poll_splice(cx, ends);
@@ -303,7 +317,11 @@ impl Transfer {
             && ends.input.is_empty()
     }
 
-    fn poll_splice(&mut self, cx: &mut Context<'_>, ends: &mut Ends<'_>) -> Poll<Result<(), TransferError>> {
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        ends: &mut Ends<'_>,
+    ) -> Poll<Result<(), TransferError>> {
         if ends.input.capacity() > 0 {
             ends.pools.buffers.give_back(std::mem::take(ends.input));
         }
@@ -311,7 +329,9 @@ impl Transfer {
             Ok(pipe) => pipe,
             Err(error) => return Poll::Ready(Err(TransferError::Read(error))),
         };
-        let wanted = usize::try_from(self.reader.remaining_length()).unwrap_or(usize::MAX).min(pipe.capacity());
+        let wanted = usize::try_from(self.reader.remaining_length())
+            .unwrap_or(usize::MAX)
+            .min(pipe.capacity());
         match ends.from.poll_splice_in(cx, &pipe, wanted) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.reader.skip(count as u64);

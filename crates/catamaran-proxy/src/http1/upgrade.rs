@@ -39,7 +39,15 @@ pub(super) async fn run(
         if terms.backend.model.on_down == catamaran_core::model::OnDown::Redispatch {
             client.deadline.watch(connection.server.id());
         }
-        relay.run(worker.pools(), &mut client.stream, server, &client.deadline, idle).await
+        relay
+            .run(
+                worker.pools(),
+                &mut client.stream,
+                server,
+                &client.deadline,
+                idle,
+            )
+            .await
     };
     exchange.client.deadline.watch(0);
     exchange.facts.bytes_in += relay.up.moved;

@@ -23,7 +23,11 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
+        Self {
+            bytes: vec![0; capacity].into_boxed_slice(),
+            start: 0,
+            end: 0,
+        }
     }
 
     /// Takes note that `count` bytes were written to [`Self::spare`].
@@ -90,7 +94,10 @@ impl Buffer {
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("len", &self.len()).field("capacity", &self.capacity()).finish()
+        f.debug_struct("Buffer")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish()
     }
 }
 
@@ -104,12 +111,18 @@ pub(crate) struct BufferPool {
 impl BufferPool {
     /// Lends a small buffer.
     pub(crate) fn small(&self) -> Buffer {
-        self.small.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(SMALL))
+        self.small
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Buffer::with_capacity(SMALL))
     }
 
     /// Lends a large buffer.
     pub(crate) fn large(&self) -> Buffer {
-        self.large.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(LARGE))
+        self.large
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Buffer::with_capacity(LARGE))
     }
 
     /// Lends a large buffer that holds the bytes of `small`, which comes back.

@@ -23,7 +23,11 @@ pub(crate) enum Stream {
 
 impl Stream {
     /// Reads into the free room of `buffer`; zero is the end of the stream.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Buffer,
+    ) -> Poll<io::Result<usize>> {
         let mut read = ReadBuf::new(buffer.spare());
         let polled = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
@@ -52,7 +56,11 @@ impl Stream {
     }
 
     /// Writes some of `bytes`.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -106,7 +114,9 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
-            match self.try_io(Interest::WRITABLE, || pipe.splice_out(self.as_fd(), length, more)) {
+            match self.try_io(Interest::WRITABLE, || {
+                pipe.splice_out(self.as_fd(), length, more)
+            }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -152,13 +162,16 @@ impl Stream {
         }
     }
 
-    fn try_io<R>(&self, interest: Interest, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
         match self {
             Self::Tcp(stream) => stream.try_io(interest, operation),
             Self::Unix(stream) => stream.try_io(interest, operation),
         }
     }
-
 }
 
 /// What the reactor has seen of an idle connection.

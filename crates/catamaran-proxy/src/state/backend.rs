@@ -2,9 +2,9 @@
 
 use super::{Metered, Server, Waiting};
 use arc_swap::{ArcSwap, Guard};
+use catamaran_core::Key;
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Cursor, Rotation};
-use catamaran_core::Key;
 use catamaran_core::model::{self, BackendId, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::stick::{ServerKey, Table};
@@ -62,12 +62,19 @@ impl Backend {
     /// The backend that `model` describes, with `servers` (those of its servers that have an
     /// address already).
     #[must_use]
-    pub fn new(id: BackendId, model: model::Backend, servers: Vec<Arc<Server>>, now: Timestamp) -> Self {
+    pub fn new(
+        id: BackendId,
+        model: model::Backend,
+        servers: Vec<Arc<Server>>,
+        now: Timestamp,
+    ) -> Self {
         let cursor = Arc::new(Cursor::default());
         let set = ServerSet::new(&model, servers, &cursor, now);
         let stick = model.stick.as_ref().map(|stick| {
             let entries = stick.max_entries.div_ceil(STICK_SHARDS.get());
-            (0..STICK_SHARDS.get()).map(|_| Mutex::new(Table::new(stick, entries))).collect()
+            (0..STICK_SHARDS.get())
+                .map(|_| Mutex::new(Table::new(stick, entries)))
+                .collect()
         });
         Self {
             id,
@@ -95,7 +102,11 @@ impl Backend {
 
     /// Puts `servers` in place of those there are; exchanges in flight keep theirs. Returns when
     /// time changes the rotation next.
-    pub fn set_servers(self: &Arc<Self>, servers: Vec<Arc<Server>>, now: Timestamp) -> Option<Timestamp> {
+    pub fn set_servers(
+        self: &Arc<Self>,
+        servers: Vec<Arc<Server>>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let next = {
             let cursor = lock(&self.making);
             let set = ServerSet::new(&self.model, servers, &cursor, now);
@@ -135,14 +146,39 @@ impl Backend {
 }
 
 impl ServerSet {
-    fn new(model: &model::Backend, servers: Vec<Arc<Server>>, cursor: &Arc<Cursor>, now: Timestamp) -> Self {
-        let current: Vec<model::Server> = servers.iter().map(|server| server.model.clone()).collect();
-        let states: Vec<_> = servers.iter().map(|server| Arc::clone(&server.state)).collect();
+    fn new(
+        model: &model::Backend,
+        servers: Vec<Arc<Server>>,
+        cursor: &Arc<Cursor>,
+        now: Timestamp,
+    ) -> Self {
+        let current: Vec<model::Server> =
+            servers.iter().map(|server| server.model.clone()).collect();
+        let states: Vec<_> = servers
+            .iter()
+            .map(|server| Arc::clone(&server.state))
+            .collect();
         // The rotation reads the servers that are there now, which names may have resolved to.
-        let rotation = Rotation::build(&model::Backend { servers: current, ..model.clone() }, &states, cursor, now);
+        let rotation = Rotation::build(
+            &model::Backend {
+                servers: current,
+                ..model.clone()
+            },
+            &states,
+            cursor,
+            now,
+        );
         let ids = (0u32..).map(ServerId);
-        let by_stick_key = servers.iter().map(|server| server.stick_key).zip(ids).collect();
-        Self { servers, rotation, by_stick_key }
+        let by_stick_key = servers
+            .iter()
+            .map(|server| server.stick_key)
+            .zip(ids)
+            .collect();
+        Self {
+            servers,
+            rotation,
+            by_stick_key,
+        }
     }
 
     /// The server of this id.

@@ -67,8 +67,14 @@ impl Frontend {
             log,
             backends,
             limiter: limiter(&model.rate_limit),
-            route_limiters: model.routes.iter().map(|route| limiter(&route.rate_limit)).collect(),
-            sources: model.max_connections_per_source.map(|max| Mutex::new(Sources::new(max, MAX_SOURCES))),
+            route_limiters: model
+                .routes
+                .iter()
+                .map(|route| limiter(&route.rate_limit))
+                .collect(),
+            sources: model
+                .max_connections_per_source
+                .map(|max| Mutex::new(Sources::new(max, MAX_SOURCES))),
             open: AtomicUsize::new(0),
             room: Notify::new(),
             model,
@@ -91,7 +97,10 @@ impl Frontend {
             None => None,
         };
         self.open.fetch_add(1, Ordering::Relaxed);
-        Ok(OpenSource { frontend: Arc::clone(self), ip })
+        Ok(OpenSource {
+            frontend: Arc::clone(self),
+            ip,
+        })
     }
 
     /// Connections open.
@@ -101,7 +110,9 @@ impl Frontend {
 
     /// Waits while as many connections are open as may be.
     pub(crate) async fn wait_for_room(&self) {
-        let Some(max) = self.model.max_connections else { return };
+        let Some(max) = self.model.max_connections else {
+            return;
+        };
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             // Registered before the look, so that a close in between is not missed.
@@ -120,7 +131,9 @@ impl Frontend {
         client: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
     ) -> Result<(), RetryAfter> {
-        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(now, client, header))
+        self.limiter
+            .as_ref()
+            .map_or(Ok(()), |limiter| limiter.check(now, client, header))
     }
 
     /// Counts a request against the rate limit of the route of this index.
@@ -131,7 +144,9 @@ impl Frontend {
         client: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
     ) -> Result<(), RetryAfter> {
-        self.route_limiters[route].as_ref().map_or(Ok(()), |limiter| limiter.check(now, client, header))
+        self.route_limiters[route]
+            .as_ref()
+            .map_or(Ok(()), |limiter| limiter.check(now, client, header))
     }
 }
 
@@ -140,7 +155,9 @@ impl SharedLimiter {
         let keys = limit.max_keys.div_ceil(SHARDS.get());
         Self {
             by: limit.by.clone(),
-            shards: (0..SHARDS.get()).map(|_| Mutex::new(Limiter::new(limit, keys))).collect(),
+            shards: (0..SHARDS.get())
+                .map(|_| Mutex::new(Limiter::new(limit, keys)))
+                .collect(),
         }
     }
 

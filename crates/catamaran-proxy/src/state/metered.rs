@@ -14,7 +14,10 @@ impl Metered {
 
     /// Adds `count` to a counter that no other thread writes: a store, not a locked addition.
     pub(crate) fn add_alone(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(count),
+            Ordering::Relaxed,
+        );
     }
 
     /// The count so far.

@@ -56,12 +56,18 @@ impl Shared {
     /// exchanges that await its response look for another, unless the backend keeps them.
     pub fn server_down(&self, backend: &Backend, server: &Server) {
         let keep = backend.model.on_down == catamaran_core::model::OnDown::Keep;
-        self.command_all(|| Command::ServerDown { server: server.id(), keep });
+        self.command_all(|| Command::ServerDown {
+            server: server.id(),
+            keep,
+        });
     }
 
     /// Clients' connections open in the whole process.
     pub fn open_connections(&self) -> usize {
-        self.loads.iter().map(|load| load.load(Ordering::Relaxed)).sum()
+        self.loads
+            .iter()
+            .map(|load| load.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Whether the process winds down.

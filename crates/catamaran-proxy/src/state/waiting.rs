@@ -54,8 +54,16 @@ pub(crate) struct Place {
 
 impl Waiting {
     pub(crate) fn new(config: &model::Queue) -> Self {
-        let lines = Lines { config: config.clone(), any: Queue::new(config), bound: HashMap::default() };
-        Self { lines: Mutex::new(lines), len: AtomicUsize::new(0), max: config.max_waiting }
+        let lines = Lines {
+            config: config.clone(),
+            any: Queue::new(config),
+            bound: HashMap::default(),
+        };
+        Self {
+            lines: Mutex::new(lines),
+            len: AtomicUsize::new(0),
+            max: config.max_waiting,
+        }
     }
 
     /// How many wait.
@@ -67,7 +75,9 @@ impl Waiting {
     ///
     /// Returns whether somebody took it.
     fn hand_over(&self, backend: &Arc<Backend>, server: &Arc<Server>) -> bool {
-        let Some(waiter) = self.next_for(server) else { return false };
+        let Some(waiter) = self.next_for(server) else {
+            return false;
+        };
         waiter.give(InFlight::adopt(Arc::clone(backend), Arc::clone(server)));
         true
     }
@@ -87,9 +97,17 @@ impl Waiting {
         let set = backend.set();
         let mut rng = fastrand::Rng::new();
         while self.len() > 0 {
-            let request = Request { now: Timestamp::ZERO, hash: None, tried: &[] };
-            let Pick::Server(id) = set.rotation.pick(&request, &mut rng) else { return };
-            let Some(room) = InFlight::begin(backend, set.server(id)) else { continue };
+            let request = Request {
+                now: Timestamp::ZERO,
+                hash: None,
+                tried: &[],
+            };
+            let Pick::Server(id) = set.rotation.pick(&request, &mut rng) else {
+                return;
+            };
+            let Some(room) = InFlight::begin(backend, set.server(id)) else {
+                continue;
+            };
             // Dropping the room hands it over, or gives it back if nobody wants it.
             let before = self.len();
             drop(room);
@@ -102,7 +120,11 @@ impl Waiting {
 
 impl Place {
     /// Enters the queue of `backend`, for any server or only for `bound`.
-    pub(crate) fn enter(backend: &Arc<Backend>, bound: Option<&Server>, now: Timestamp) -> Result<Self, QueueFull> {
+    pub(crate) fn enter(
+        backend: &Arc<Backend>,
+        bound: Option<&Server>,
+        now: Timestamp,
+    ) -> Result<Self, QueueFull> {
         let waiting = &backend.waiting;
         let waiter = Arc::new(Waiter::default());
         let bound = bound.map(Server::id);
@@ -110,15 +132,26 @@ impl Place {
         if waiting.len() >= waiting.max {
             return Err(QueueFull);
         }
-        let Lines { config, any, bound: by_server } = &mut *lines;
+        let Lines {
+            config,
+            any,
+            bound: by_server,
+        } = &mut *lines;
         let line = match bound {
-            Some(server) => by_server.entry(server).or_insert_with(|| Queue::new(config)),
+            Some(server) => by_server
+                .entry(server)
+                .or_insert_with(|| Queue::new(config)),
             None => any,
         };
         let ticket = line.enter(now, Arc::clone(&waiter))?;
         waiting.len.fetch_add(1, Ordering::Relaxed);
         drop(lines);
-        Ok(Self { backend: Arc::clone(backend), waiter, ticket, bound })
+        Ok(Self {
+            backend: Arc::clone(backend),
+            waiter,
+            ticket,
+            bound,
+        })
     }
 
     /// Ready with a place at a server.
@@ -138,7 +171,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut lines = lock(&self.backend.waiting.lines);
         let left = match self.bound {
-            Some(server) => lines.bound.get_mut(&server).and_then(|line| line.leave(self.ticket)),
+            Some(server) => lines
+                .bound
+                .get_mut(&server)
+                .and_then(|line| line.leave(self.ticket)),
             None => lines.any.leave(self.ticket),
         };
         if let Some(server) = self.bound
@@ -173,7 +209,10 @@ pub(super) fn leave(backend: &Arc<Backend>, server: &Arc<Server>) {
     }
     server.state.end();
     // Somebody may have entered the queue since the look at it, when this place still counted.
-    if waiting.len() > 0 && server.state.is_usable() && server.state.try_begin(server.max_in_flight()) {
+    if waiting.len() > 0
+        && server.state.is_usable()
+        && server.state.try_begin(server.max_in_flight())
+    {
         if !waiting.hand_over(backend, server) {
             server.state.end();
         }

@@ -82,7 +82,10 @@ pub(crate) struct Pools<'a> {
 impl Half {
     /// A half that first sends what `buffer` holds.
     pub(crate) fn with_bytes(buffer: Buffer) -> Self {
-        Self { held: Held::Buffer(buffer), ..Self::default() }
+        Self {
+            held: Held::Buffer(buffer),
+            ..Self::default()
+        }
     }
 
     /// Moves bytes until a socket would block; ready when the source has ended and the end was
@@ -121,7 +124,12 @@ impl Half {
         }
     }
 
-    fn poll_receive(&mut self, cx: &mut Context<'_>, pools: Pools<'_>, from: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &mut Stream,
+    ) -> Poll<io::Result<()>> {
         let count = match self.mode {
             Mode::Buffered => ready!(self.poll_read(cx, pools, from))?,
             Mode::Spliced => ready!(self.poll_splice_in(cx, pools, from))?,
@@ -132,7 +140,12 @@ impl Half {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, pools: Pools<'_>, from: &mut Stream) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &mut Stream,
+    ) -> Poll<io::Result<usize>> {
         let mut buffer = pools.buffers.large();
         match from.poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(count)) if count > 0 => {
@@ -147,7 +160,12 @@ impl Half {
         }
     }
 
-    fn poll_splice_in(&mut self, cx: &mut Context<'_>, pools: Pools<'_>, from: &Stream) -> Poll<io::Result<usize>> {
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &Stream,
+    ) -> Poll<io::Result<usize>> {
         let Ok(pipe) = pools.pipes.take() else {
             // No descriptor for a pipe: the flow goes on through buffers.
             self.mode = Mode::Buffered;
@@ -166,7 +184,12 @@ impl Half {
         }
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, pools: Pools<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        to: &mut Stream,
+    ) -> Poll<io::Result<()>> {
         loop {
             let sent = match &mut self.held {
                 Held::Nothing => return Poll::Ready(Ok(())),

@@ -111,7 +111,9 @@ impl Ends {
             (_, Some(Err(HalfError::Read(_)))) => Some(RelayEnd::ServerReset),
             (Some(Err(HalfError::Write(_))), Some(Ok(()))) => Some(RelayEnd::ServerReset),
             (Some(Ok(())), Some(Err(HalfError::Write(_)))) => Some(RelayEnd::ClientReset),
-            (Some(Err(HalfError::Write(_))), Some(Err(HalfError::Write(_)))) => Some(RelayEnd::ServerReset),
+            (Some(Err(HalfError::Write(_))), Some(Err(HalfError::Write(_)))) => {
+                Some(RelayEnd::ServerReset)
+            }
             (Some(Ok(())), Some(Ok(()))) => Some(RelayEnd::Closed),
             _ => None,
         }

@@ -61,7 +61,10 @@ pub(crate) async fn connect(
     deadline: &Deadline,
     until: Timestamp,
 ) -> Result<Connection, ConnectError> {
-    if !server.state.try_begin_connection(server.model.max_connections) {
+    if !server
+        .state
+        .try_begin_connection(server.model.max_connections)
+    {
         return Err(ConnectError::Full);
     }
     // From here on dropping the connection, or this, ends the count.
@@ -102,7 +105,9 @@ pub(crate) async fn connect(
 /// Tells the control plane of a failure that speaks against the server.
 fn report(worker: &Worker, server: &Arc<Server>, error: &ConnectError) {
     let signal = match error {
-        ConnectError::Failed(error) if error.kind() == io::ErrorKind::ConnectionRefused => Signal::Refused,
+        ConnectError::Failed(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Signal::Refused
+        }
         // A Unix socket whose file is gone refuses in its own way.
         ConnectError::Failed(error) if error.kind() == io::ErrorKind::NotFound => Signal::Refused,
         ConnectError::Failed(_) | ConnectError::TimedOut => Signal::ConnectFailed,
@@ -151,7 +156,11 @@ struct Counted<'a>(Option<&'a Arc<Server>>);
 impl Counted<'_> {
     fn into_connection(mut self, stream: Stream) -> Connection {
         let server = Arc::clone(self.0.take().expect("taken once, here"));
-        Connection { stream, server, is_reused: false }
+        Connection {
+            stream,
+            server,
+            is_reused: false,
+        }
     }
 }
 

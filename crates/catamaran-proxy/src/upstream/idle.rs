@@ -37,7 +37,12 @@ struct Idle {
 
 impl IdlePool {
     /// Takes a connection to the server of `key`. Those found closed or old are dropped.
-    pub(crate) fn take(&self, key: u64, freshness: Freshness, now: Timestamp) -> Option<Connection> {
+    pub(crate) fn take(
+        &self,
+        key: u64,
+        freshness: Freshness,
+        now: Timestamp,
+    ) -> Option<Connection> {
         let mut servers = self.servers.borrow_mut();
         let idle = servers.get_mut(&key)?;
         while let Some(candidate) = idle.pop() {
@@ -64,7 +69,11 @@ impl IdlePool {
         let mut servers = self.servers.borrow_mut();
         let idle = servers.entry(connection.server.id()).or_default();
         if idle.len() < max as usize {
-            idle.push(Idle { connection, since: now, until: now + life });
+            idle.push(Idle {
+                connection,
+                since: now,
+                until: now + life,
+            });
         }
     }
 
@@ -78,7 +87,9 @@ impl IdlePool {
     pub(crate) fn sweep(&self, now: Timestamp) {
         let mut closed = Vec::new();
         self.servers.borrow_mut().retain(|_, idle| {
-            closed.extend(idle.extract_if(.., |one| one.until <= now || one.connection.stream.seen() == Seen::Something));
+            closed.extend(idle.extract_if(.., |one| {
+                one.until <= now || one.connection.stream.seen() == Seen::Something
+            }));
             !idle.is_empty()
         });
         // Closing may wake those who wait for a connection, outside of the borrow.

@@ -2,9 +2,9 @@
 
 use crate::state::{Backend, InFlight, Place, Server, ServerSet};
 use crate::worker::{Alarm, Deadline, Worker};
+use catamaran_core::Key;
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Pick, Request};
-use catamaran_core::Key;
 use catamaran_core::model::ServerId;
 use catamaran_core::stick::{ServerKey, Why};
 use std::future::poll_fn;
@@ -111,7 +111,8 @@ async fn wait(
     mut client_left: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Result<InFlight, NoServer> {
     let now = Worker::now();
-    let place = Place::enter(backend, bound.map(Arc::as_ref), now).map_err(|_| NoServer::QueueFull)?;
+    let place =
+        Place::enter(backend, bound.map(Arc::as_ref), now).map_err(|_| NoServer::QueueFull)?;
     backend.metrics.queued.add(1);
     // A server may have come up, or got room, just before we entered.
     match bound {
@@ -135,8 +136,16 @@ fn select_now(worker: &Worker, backend: &Arc<Backend>, ask: &Ask, now: Timestamp
     /// Lost races for the last place of a server after which all count as full.
     const MAX_RACES: usize = 16;
     let set = backend.set();
-    let tried: Vec<ServerId> = if ask.tried.is_empty() { Vec::new() } else { ids(&set, &ask.tried) };
-    let request = Request { now, hash: ask.hash, tried: &tried };
+    let tried: Vec<ServerId> = if ask.tried.is_empty() {
+        Vec::new()
+    } else {
+        ids(&set, &ask.tried)
+    };
+    let request = Request {
+        now,
+        hash: ask.hash,
+        tried: &tried,
+    };
     for _ in 0..MAX_RACES {
         let picked = match bound(worker, backend, &set, ask, &request) {
             Some(picked) => Ok(picked),
@@ -176,7 +185,10 @@ fn bound(
     };
     match ask.binding {
         Binding::None => None,
-        Binding::Named(key) => takes(key).then(|| set.by_stick_key(key)).flatten().map(|id| (id, Why::Sticky)),
+        Binding::Named(key) => takes(key)
+            .then(|| set.by_stick_key(key))
+            .flatten()
+            .map(|id| (id, Why::Sticky)),
         Binding::Learned(key) => {
             let server = backend.stick_shard(key)?.lookup(request.now, key, takes)?;
             Some((set.by_stick_key(server)?, Why::Sticky))
@@ -186,7 +198,10 @@ fn bound(
                 Pick::Server(id) => Some(set.server(id).stick_key),
                 Pick::AllFull | Pick::NoneUsable => None,
             };
-            let choice = backend.stick_shard(key)?.lookup_or_choose(request.now, key, takes, choose)?;
+            let choice =
+                backend
+                    .stick_shard(key)?
+                    .lookup_or_choose(request.now, key, takes, choose)?;
             Some((set.by_stick_key(choice.server)?, choice.why))
         }
     }
@@ -194,7 +209,12 @@ fn bound(
 
 fn ids(set: &ServerSet, tried: &[u64]) -> Vec<ServerId> {
     let ids = (0u32..).map(ServerId);
-    set.servers.iter().zip(ids).filter(|(server, _)| tried.contains(&server.id())).map(|(_, id)| id).collect()
+    set.servers
+        .iter()
+        .zip(ids)
+        .filter(|(server, _)| tried.contains(&server.id()))
+        .map(|(_, id)| id)
+        .collect()
 }
 
 impl Chosen {

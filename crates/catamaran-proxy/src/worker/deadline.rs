@@ -62,9 +62,14 @@ pub(crate) struct Deadline {
 impl Deadlines {
     /// Makes an entry without a deadline for the task that `waker` wakes.
     pub(crate) fn register(self: &Rc<Self>, waker: Waker) -> Deadline {
-        let index = self.free.borrow_mut().pop().unwrap_or_else(|| self.add_chunk());
+        let vacant = self.free.borrow_mut().pop();
+        let index = vacant.unwrap_or_else(|| self.add_chunk());
         let chunk = Rc::clone(&self.chunks.borrow()[index as usize / CHUNK]);
-        let deadline = Deadline { owner: Rc::clone(self), chunk, index };
+        let deadline = Deadline {
+            owner: Rc::clone(self),
+            chunk,
+            index,
+        };
         *deadline.entry().waker.borrow_mut() = Some(waker);
         deadline
     }
@@ -99,7 +104,11 @@ impl Deadlines {
     /// Wakes every connection that awaits the server of this key.
     pub(crate) fn server_down(&self, key: u64) {
         for chunk in self.chunks.borrow().iter() {
-            for entry in chunk.entries.iter().filter(|entry| entry.watch.get() == key) {
+            for entry in chunk
+                .entries
+                .iter()
+                .filter(|entry| entry.watch.get() == key)
+            {
                 entry.ring(Alarm::ServerDown);
             }
         }
@@ -120,7 +129,10 @@ impl Deadlines {
         let mut chunks = self.chunks.borrow_mut();
         let first = chunks.len() * CHUNK;
         let entries = std::iter::repeat_with(Entry::vacant).take(CHUNK).collect();
-        chunks.push(Rc::new(Chunk { earliest: Cell::new(Timestamp::MAX), entries }));
+        chunks.push(Rc::new(Chunk {
+            earliest: Cell::new(Timestamp::MAX),
+            entries,
+        }));
         let index = |at: usize| u32::try_from(first + at).expect("descriptors are fewer than 2^32");
         self.free.borrow_mut().extend((1..CHUNK).rev().map(index));
         index(0)
@@ -242,11 +254,17 @@ mod tests {
     #[test]
     fn a_server_going_down_rings_only_those_who_await_it() {
         let all = Rc::new(Deadlines::default());
-        let (one, other) = (all.register(Waker::noop().clone()), all.register(Waker::noop().clone()));
+        let (one, other) = (
+            all.register(Waker::noop().clone()),
+            all.register(Waker::noop().clone()),
+        );
         one.watch(7);
         other.watch(8);
         all.server_down(7);
-        assert_eq!((one.alarm(), other.alarm()), (Some(Alarm::ServerDown), None));
+        assert_eq!(
+            (one.alarm(), other.alarm()),
+            (Some(Alarm::ServerDown), None)
+        );
     }
 
     #[test]

@@ -43,14 +43,17 @@ pub struct FrontendMetrics {
 
 /// Upper bounds of the latency buckets in microseconds; what is above counts in one more.
 pub const LATENCY_BOUNDS: [u64; 14] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000,
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000, 30_000_000,
 ];
 
 impl WorkerMetrics {
     /// Counters for `frontends` frontends.
     pub(crate) fn new(frontends: usize) -> Self {
         let mut metrics = Self::default();
-        metrics.frontends.resize_with(frontends, FrontendMetrics::default);
+        metrics
+            .frontends
+            .resize_with(frontends, FrontendMetrics::default);
         metrics
     }
 }
@@ -59,14 +62,20 @@ impl FrontendMetrics {
     /// Counts an exchange or relay that ended after `micros`.
     pub(crate) fn end(&self, outcome: Outcome, micros: u64) {
         self.outcomes[outcome.index()].add_alone(1);
-        let bucket = LATENCY_BOUNDS.iter().position(|&bound| micros <= bound).unwrap_or(LATENCY_BOUNDS.len());
+        let bucket = LATENCY_BOUNDS
+            .iter()
+            .position(|&bound| micros <= bound)
+            .unwrap_or(LATENCY_BOUNDS.len());
         self.latency[bucket].add_alone(1);
         self.latency_sum_micros.add_alone(micros);
     }
 
     /// Counts a response.
     pub(crate) fn status(&self, status: u16) {
-        if let Some(class) = (status / 100).checked_sub(1).and_then(|class| self.statuses.get(class as usize)) {
+        if let Some(class) = (status / 100)
+            .checked_sub(1)
+            .and_then(|class| self.statuses.get(class as usize))
+        {
             class.add_alone(1);
         }
     }

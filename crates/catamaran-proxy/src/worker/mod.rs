@@ -85,7 +85,12 @@ impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let metrics = Arc::clone(&shared.worker_metrics[index]);
         let appender = |frontend: &Arc<Frontend>| {
-            Some(frontend.log.as_ref()?.appender(frontend.model.access_log.as_ref()?.format))
+            Some(
+                frontend
+                    .log
+                    .as_ref()?
+                    .appender(frontend.model.access_log.as_ref()?.format),
+            )
         };
         let appenders = shared.frontends.iter().map(appender).collect();
         Self {
@@ -109,7 +114,12 @@ impl Worker {
     pub(crate) fn log(&self, frontend: &Frontend, now: Timestamp, record: &Record<'_>) {
         if let Some(Some(appender)) = self.appenders.borrow_mut().get_mut(frontend.id.index()) {
             appender.append(now, record);
-            if frontend.model.access_log.as_ref().is_some_and(|log| log.format == LogFormat::Human) {
+            if frontend
+                .model
+                .access_log
+                .as_ref()
+                .is_some_and(|log| log.format == LogFormat::Human)
+            {
                 // Somebody is watching.
                 appender.flush();
             }
@@ -135,7 +145,10 @@ impl Worker {
 
     /// Where relays borrow buffers and pipes.
     pub(crate) fn pools(&self) -> Pools<'_> {
-        Pools { buffers: &self.buffers, pipes: &self.pipes }
+        Pools {
+            buffers: &self.buffers,
+            pipes: &self.pipes,
+        }
     }
 
     /// Makes the deadline of the task that awaits this.
@@ -158,7 +171,8 @@ pub(crate) struct OpenConnection(Rc<Worker>);
 impl OpenConnection {
     pub(crate) fn new(worker: &Rc<Worker>) -> Self {
         worker.open.set(worker.open.get() + 1);
-        worker.shared.loads[worker.index].store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
+        worker.shared.loads[worker.index]
+            .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
         Self(Rc::clone(worker))
     }
 }
@@ -167,7 +181,8 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         let worker = &self.0;
         worker.open.set(worker.open.get() - 1);
-        worker.shared.loads[worker.index].store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
+        worker.shared.loads[worker.index]
+            .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
     }
 }
 

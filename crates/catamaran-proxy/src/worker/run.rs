@@ -57,23 +57,46 @@ pub(crate) fn start(start: Start) -> io::Result<thread::JoinHandle<()>> {
 }
 
 async fn run(start: Start) {
-    let Start { index, shared, sockets, mut commands, .. } = start;
+    let Start {
+        index,
+        shared,
+        sockets,
+        mut commands,
+        ..
+    } = start;
     let worker = Rc::new(Worker::new(index, shared));
     tokio::task::spawn_local(sweep_deadlines(Rc::clone(&worker)));
     tokio::task::spawn_local(sweep_idle(Rc::clone(&worker)));
-    if worker.shared.frontends.iter().any(|frontend| frontend.log.is_some()) {
+    if worker
+        .shared
+        .frontends
+        .iter()
+        .any(|frontend| frontend.log.is_some())
+    {
         tokio::task::spawn_local(flush_logs(Rc::clone(&worker)));
     }
     let stop_accepting = Rc::new(Notify::new());
     let mut slots = Vec::new();
     for (listener, (frontend, socket)) in sockets.into_iter().enumerate() {
-        let slot = Rc::new(Slot { listener, frontend: RefCell::new(frontend) });
+        let slot = Rc::new(Slot {
+            listener,
+            frontend: RefCell::new(frontend),
+        });
         slots.push(Rc::clone(&slot));
-        tokio::task::spawn_local(accept(Rc::clone(&worker), slot, socket, Rc::clone(&stop_accepting)));
+        tokio::task::spawn_local(accept(
+            Rc::clone(&worker),
+            slot,
+            socket,
+            Rc::clone(&stop_accepting),
+        ));
     }
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Serve { listener, stream, peer } => match TcpStream::from_std(stream) {
+            Command::Serve {
+                listener,
+                stream,
+                peer,
+            } => match TcpStream::from_std(stream) {
                 Ok(stream) => serve(&worker, &slots[listener], stream, peer),
                 Err(error) => tracing::error!(%error, "cannot take over a connection"),
             },
@@ -164,7 +187,14 @@ fn place(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAd
         Some(index) => match stream.into_std() {
             Ok(stream) => {
                 worker.metrics.handed_over.add_alone(1);
-                worker.shared.command(index, Command::Serve { listener: slot.listener, stream, peer });
+                worker.shared.command(
+                    index,
+                    Command::Serve {
+                        listener: slot.listener,
+                        stream,
+                        peer,
+                    },
+                );
             }
             Err(error) => tracing::error!(%error, "cannot hand a connection over"),
         },
@@ -178,14 +208,20 @@ fn neighbour(worker: &Worker) -> Option<usize> {
     if mine <= HAND_OVER_SLACK {
         return None;
     }
-    let loads = worker.shared.loads.iter().map(|load| load.load(Ordering::Relaxed));
+    let loads = worker
+        .shared
+        .loads
+        .iter()
+        .map(|load| load.load(Ordering::Relaxed));
     let (index, least) = loads.enumerate().min_by_key(|&(_, load)| load)?;
     (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
 }
 
 fn serve(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
     let frontend = slot.frontend();
-    worker.metrics.frontends[frontend.id.index()].connections.add_alone(1);
+    worker.metrics.frontends[frontend.id.index()]
+        .connections
+        .add_alone(1);
     let open = OpenConnection::new(worker);
     let stream = Stream::Tcp(stream);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -215,9 +251,15 @@ async fn sweep_deadlines(worker: Rc<Worker>) {
         worker.deadlines.set_sweeper(cx.waker());
         loop {
             let next = worker.deadlines.next_sweep();
-            let next = if next <= Worker::now() { worker.deadlines.sweep(Worker::now()) } else { next };
+            let next = if next <= Worker::now() {
+                worker.deadlines.sweep(Worker::now())
+            } else {
+                next
+            };
             let capped = next.min(Worker::now() + Duration::from_secs(3600));
-            sleep.as_mut().reset(clock_start.0 + capped.saturating_since(clock_start.1));
+            sleep
+                .as_mut()
+                .reset(clock_start.0 + capped.saturating_since(clock_start.1));
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }

@@ -59,13 +59,8 @@ fn group(addr: SocketAddr, n: usize, kind: Type, backlog: Option<i32>) -> io::Re
 
 /// Finds out whether `addr` is free, and which port it gets if it names none.
 fn chosen_address(addr: SocketAddr, kind: Type) -> io::Result<SocketAddr> {
-    let backlog = (kind == Type::STREAM).then_some(1);
-    let alone = if addr.port() == 0 {
-        // Not listening: nobody may connect to a port that is about to be closed again.
-        open(addr, kind, Sharing::Alone, None)?
-    } else {
-        open(addr, kind, Sharing::Alone, backlog)?
-    };
+    // Without listening: nobody may connect to a socket that is about to be closed again.
+    let alone = open(addr, kind, Sharing::Alone, None)?;
     local_addr(alone.as_fd())
 }
 

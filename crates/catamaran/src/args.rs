@@ -1,0 +1,215 @@
+//! The command line.
+
+use crate::source::{AdHoc, Source};
+use catamaran_core::model::Protocol;
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A load balancer with full redundancy built in.
+#[derive(Debug, Parser)]
+#[command(
+    name = "catamaran",
+    version,
+    after_help = "Example:\n  catamaran demo\n  catamaran run --listen 127.0.0.1:8000 --server 127.0.0.1:8080 --server 127.0.0.1:8081"
+)]
+pub(crate) struct Args {
+    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as
+    /// `info,catamaran_proxy=debug`. Default info, or what the variable CATAMARAN_LOG says
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what it does: two echo servers and a balancer before them, on nothing but this binary
+    Demo(DemoArgs),
+    /// Run the balancer
+    Run(RunArgs),
+    /// Check a configuration and print every error
+    Check(CheckArgs),
+    /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
+    Echo(EchoArgs),
+    /// The data process, started by the supervisor
+    #[command(hide = true)]
+    Data(DataArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  catamaran demo --servers 3 --for 30s\n\n\
+    Then, in another terminal:\n  printf hi | nc 127.0.0.1 7878\n  curl 127.0.0.1:7879")]
+pub(crate) struct DemoArgs {
+    /// Echo servers to start, 1 to 16
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) servers: u16,
+    /// Port of the TCP frontend; the HTTP frontend takes the next one
+    #[arg(long, default_value_t = 7878, value_parser = clap::value_parser!(u16).range(1..=65_534))]
+    pub(crate) port: u16,
+    /// Port of the first echo server; the others take the next ones
+    #[arg(long, default_value_t = 8080, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_519))]
+    pub(crate) server_port: u16,
+    /// End by itself after this time, such as 30s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Print no line for each redirected connection
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  catamaran run -c /etc/catamaran/catamaran.toml\n  \
+    catamaran run --listen 0.0.0.0:80 --server 10.0.0.1:8080 --server 10.0.0.2:8080\n  \
+    catamaran run --tcp --listen 127.0.0.1:7878 --server 127.0.0.1:8080"
+)]
+pub(crate) struct RunArgs {
+    /// Configuration file. Default ./catamaran.toml, else /etc/catamaran/catamaran.toml
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["listen", "servers"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Balance without a file: listen on this address and port (repeatable)
+    #[arg(long, value_name = "ADDR", requires = "servers")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Balance without a file: a server, as address:port, name:port or unix:/path (repeatable)
+    #[arg(long = "server", value_name = "ADDR", requires = "listen")]
+    pub(crate) servers: Vec<String>,
+    /// With --listen: relay TCP connections instead of balancing HTTP requests
+    #[arg(long, requires = "listen", conflicts_with = "udp")]
+    pub(crate) tcp: bool,
+    /// With --listen: relay UDP datagrams instead of balancing HTTP requests
+    #[arg(long, requires = "listen")]
+    pub(crate) udp: bool,
+    /// Serve in this process alone, for containers and service managers that restart it
+    #[arg(long)]
+    pub(crate) no_supervisor: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  catamaran check -c catamaran.toml")]
+pub(crate) struct CheckArgs {
+    /// Configuration file. Default ./catamaran.toml, else /etc/catamaran/catamaran.toml
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  catamaran echo --listen 127.0.0.1:8080 --message Coucou\n\n\
+    Then, in another terminal:\n  printf hi | nc 127.0.0.1 8080\n  curl 127.0.0.1:8080"
+)]
+pub(crate) struct EchoArgs {
+    /// Address and port, for TCP and UDP; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// What is answered
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) message: String,
+    /// Wait before each answer but those to `/health`
+    #[arg(long, hide = true, value_parser = parse_duration, default_value = "0s")]
+    pub(crate) delay: Duration,
+    /// Repeat the message until an HTTP body has this size
+    #[arg(long, hide = true, value_parser = parse_size)]
+    pub(crate) body_size: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataArgs {
+    /// Number of the descriptor that leads to the supervisor
+    #[arg(long)]
+    pub(crate) channel: i32,
+}
+
+impl RunArgs {
+    /// Where the configuration comes from.
+    pub(crate) fn source(&self) -> anyhow::Result<Source> {
+        if self.listen.is_empty() {
+            return Source::read(self.config.as_deref());
+        }
+        let protocol = match (self.tcp, self.udp) {
+            (true, _) => Protocol::Tcp,
+            (_, true) => Protocol::Udp,
+            _ => Protocol::Http,
+        };
+        Ok(Source::AdHoc(AdHoc {
+            protocol,
+            listen: self.listen.clone(),
+            servers: self.servers.clone(),
+        }))
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number and ms, s, m or h, such as 30s".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a whole number")?;
+    let total = number.checked_mul(millis).ok_or("too long")?;
+    Ok(Duration::from_millis(total))
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("expected a number and B, KiB, MiB or GiB, such as 16KiB".to_owned()),
+    };
+    let number: usize = number.parse().map_err(|_| "expected a whole number")?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "too large".to_owned())
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.split_at(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        let command = Args::command();
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let help = sub.get_after_help().unwrap().to_string();
+            assert!(help.contains("Example"), "{} has none", sub.get_name());
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_carry_their_unit() {
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("50ms"), Ok(Duration::from_millis(50)));
+        assert!(parse_duration("30").is_err());
+        assert!(parse_duration("s").is_err());
+        assert_eq!(parse_size("1MiB"), Ok(1 << 20));
+        assert!(parse_size("99999999999999999999GiB").is_err());
+    }
+
+    #[test]
+    fn a_server_without_a_listener_is_refused() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert!(parse("catamaran run --server 127.0.0.1:1").is_err());
+        assert!(parse("catamaran run --listen 127.0.0.1:0").is_err());
+        assert!(parse("catamaran run --listen 127.0.0.1:0 --server 127.0.0.1:1").is_ok());
+        assert!(parse("catamaran run -c x --listen 127.0.0.1:0 --server 127.0.0.1:1").is_err());
+        assert!(parse("catamaran run --tcp --udp --listen 127.0.0.1:0 --server a:1").is_err());
+    }
+}

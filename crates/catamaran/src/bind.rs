@@ -1,0 +1,162 @@
+//! Opening listening sockets, with errors that name the remedy.
+
+use crate::engine::ListenerSockets;
+use crate::limits;
+use catamaran_core::model::{Config, FrontendId, Protocol};
+use catamaran_sys::socket;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+/// An address that could not be bound.
+#[derive(Debug)]
+pub(crate) struct BindError {
+    /// The address as it was written.
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+/// All addresses that could not be bound.
+#[derive(Debug)]
+pub(crate) struct BindErrors(Vec<BindError>);
+
+/// Opens the sockets of every listener, one for each worker, having raised the limit on them.
+pub(crate) fn open_all(config: &Config) -> Result<Vec<ListenerSockets>, BindErrors> {
+    limits::raise(config);
+    let workers = workers(config);
+    let mut opened = Vec::new();
+    let mut errors = Vec::new();
+    for (id, frontend) in (0..).map(FrontendId).zip(&config.frontends) {
+        for (index, listener) in frontend.listeners.iter().enumerate() {
+            match open(listener.address, frontend.protocol, workers) {
+                Ok(sockets) => {
+                    log_opened(frontend.name.as_str(), &sockets);
+                    opened.push(ListenerSockets {
+                        frontend: id,
+                        listener: index,
+                        sockets,
+                    });
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok(opened)
+    } else {
+        Err(BindErrors(errors))
+    }
+}
+
+/// Opens `n` sockets that share `address`.
+pub(crate) fn open(
+    address: SocketAddr,
+    protocol: Protocol,
+    n: usize,
+) -> Result<Vec<OwnedFd>, BindError> {
+    match protocol {
+        Protocol::Http | Protocol::Tcp => socket::listen_group(address, n, BACKLOG),
+        Protocol::Udp => socket::udp_group(address, n),
+    }
+    .map_err(|cause| BindError { address, cause })
+}
+
+/// How many workers serve `config`: what it says, else one for each processor.
+fn workers(config: &Config) -> usize {
+    config.process.workers.map_or_else(
+        || catamaran_sys::process::available_cpus().map_or(1, |cpus| cpus.len().max(1)),
+        std::num::NonZeroUsize::get,
+    )
+}
+
+fn log_opened(frontend: &str, sockets: &[OwnedFd]) {
+    if let Some(Ok(address)) = sockets.first().map(|fd| socket::local_addr(fd.as_fd())) {
+        tracing::info!(frontend, %address, "listening");
+    }
+}
+
+impl BindError {
+    /// Whether somebody else has the port.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, cause } = self;
+        let port = address.port();
+        write!(f, "{address}: ")?;
+        match cause.raw_os_error() {
+            Some(libc::EADDRINUSE) => write!(
+                f,
+                "port in use; `ss -lnp sport = :{port}` shows by whom: stop that process or \
+                 listen on another port"
+            ),
+            Some(libc::EACCES) => write!(
+                f,
+                "permission denied: ports below 1024 are reserved; allow it with `setcap \
+                 cap_net_bind_service=+ep $(command -v catamaran)` or `sysctl \
+                 net.ipv4.ip_unprivileged_port_start={port}`, or listen on a port above"
+            ),
+            Some(libc::EADDRNOTAVAIL) => f.write_str(
+                "address not available on this machine; `ip address` shows those that are",
+            ),
+            Some(libc::EAFNOSUPPORT) => {
+                f.write_str("this machine does not support addresses of that family")
+            }
+            Some(libc::EMFILE) => f.write_str(
+                "too many open files; raise the limit (`ulimit -n`, or LimitNOFILE in systemd)",
+            ),
+            _ => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+impl std::fmt::Display for BindErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BindErrors {}
+
+/// Connections that may wait to be accepted on one socket; the kernel caps it at
+/// net.core.somaxconn, 4,096 by default.
+const BACKLOG: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(number: i32) -> String {
+        BindError {
+            address: "0.0.0.0:80".parse().unwrap(),
+            cause: io::Error::from_raw_os_error(number),
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_refused_port_names_its_remedy() {
+        assert!(shown(libc::EADDRINUSE).starts_with("0.0.0.0:80: port in use"));
+        assert!(shown(libc::EACCES).contains("setcap cap_net_bind_service"));
+        assert!(shown(libc::EADDRNOTAVAIL).contains("not available"));
+        assert!(shown(libc::EMFILE).contains("ulimit"));
+    }
+
+    #[test]
+    fn a_port_in_use_is_told_from_other_refusals() {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let held = open(addr, Protocol::Tcp, 1).unwrap();
+        let addr = socket::local_addr(held[0].as_fd()).unwrap();
+        assert!(open(addr, Protocol::Http, 2).unwrap_err().is_in_use());
+        assert!(open(addr, Protocol::Udp, 2).is_ok());
+    }
+}

@@ -1,0 +1,264 @@
+//! `catamaran demo`: echo servers and a balancer before them, on nothing but this binary.
+
+use crate::args::DemoArgs;
+use crate::handover::Handover;
+use crate::source::Source;
+use crate::stop::{REQUESTS, Signals, Stop};
+use crate::supervisor::{self, Options, Orphans};
+use crate::{bind, echo, logging};
+use anyhow::{Context as _, bail};
+use catamaran_core::model::Protocol;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// One echo server, a child of ours.
+#[derive(Debug)]
+struct EchoServer {
+    address: SocketAddr,
+    message: &'static str,
+    child: Child,
+}
+
+/// Runs the demonstration until Ctrl-C, or as long as asked.
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let handover = prepare(args)?;
+    let mut servers = Vec::new();
+    for (address, message) in echo_addresses(args).zip(MESSAGES) {
+        servers.push(start_echo(address, message).await?);
+    }
+    let (stop, stops) = mpsc::channel(REQUESTS);
+    let (ready, is_ready) = oneshot::channel();
+    let options = Options {
+        orphans: Orphans::Die,
+        ready: Some(ready),
+        drain: Duration::ZERO,
+    };
+    let supervised = supervisor::supervise(handover, options, stops);
+    let text = what_to_try(args, &servers);
+    let (running, end) = watch::channel(());
+    let mut echoes: JoinSet<()> = servers
+        .into_iter()
+        .map(|server| accompany_echo(server, end.clone()))
+        .collect();
+    let accompany = async {
+        if is_ready.await.is_ok() {
+            print(&text);
+        }
+        tokio::select! {
+            _ = signals.recv() => {}
+            () = wait(args.duration) => {}
+        }
+        // The supervisor may have ended first, for a reason that it reports itself.
+        let _ = stop.send(Stop::Now).await;
+        std::future::pending().await
+    };
+    let code = tokio::select! {
+        code = supervised => code,
+        code = accompany => code,
+    };
+    drop(running);
+    while echoes.join_next().await.is_some() {}
+    code
+}
+
+/// Opens the balancer's ports, and sees that those of the echo servers are free.
+fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
+    for address in echo_addresses(args) {
+        if let Err(error) = bind::open(address, Protocol::Tcp, 1) {
+            bail!(
+                "{error}\n`--server-port PORT` moves the echo servers, such as `catamaran demo --server-port {}`",
+                moved(args.server_port)
+            );
+        }
+    }
+    let source = Source::Text {
+        path: PathBuf::from("demo"),
+        text: configuration(args),
+    };
+    let config = source.load_logged()?;
+    let listeners = bind::open_all(&config).map_err(|errors| {
+        anyhow::anyhow!(
+            "{errors}\n`--port PORT` moves the balancer, such as `catamaran demo --port {}`",
+            moved(args.port)
+        )
+    })?;
+    Ok(Handover { source, listeners })
+}
+
+/// The configuration that is demonstrated.
+fn configuration(args: &DemoArgs) -> String {
+    let (port, next) = (args.port, args.port + 1);
+    let servers: Vec<String> = echo_addresses(args)
+        .map(|address| format!("\"{address}\""))
+        .collect();
+    let servers = servers.join(", ");
+    let log = if args.quiet {
+        ""
+    } else {
+        "access-log = \"human\"\n"
+    };
+    let health = "health = { http = \"/health\", interval = \"1s\" }";
+    format!(
+        "[frontend.tcp]\nprotocol = \"tcp\"\nlisten = [\"127.0.0.1:{port}\"]\n\
+         backend = \"sticky\"\n{log}\n\
+         [frontend.http]\nlisten = [\"127.0.0.1:{next}\"]\nbackend = \"turns\"\n{log}\n\
+         [backend.sticky]\nbalance = \"random\"\n\
+         stick = {{ on = \"source-ip\", for = \"2s\" }}\nservers = [{servers}]\n{health}\n\n\
+         [backend.turns]\nbalance = \"round-robin\"\nservers = [{servers}]\n{health}\n"
+    )
+}
+
+/// Starts an echo server that ends with this process, however it ends.
+async fn start_echo(address: SocketAddr, message: &'static str) -> anyhow::Result<EchoServer> {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command
+        .arg0("catamaran")
+        .args([
+            "echo",
+            "--listen",
+            &address.to_string(),
+            "--message",
+            message,
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // Ctrl-C is for us: they end with us, and not a moment before.
+        .process_group(0);
+    logging::pass_on(&mut command);
+    catamaran_sys::process::set_parent_death_signal(&mut command, libc::SIGKILL);
+    let mut child = Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .context("an echo server could not be started")?;
+    let stdout = child.stdout.as_mut().expect("its output was piped above");
+    let mut line = String::new();
+    BufReader::new(stdout.take(LINE_BYTES))
+        .read_line(&mut line)
+        .await?;
+    if !line.starts_with(echo::READY) {
+        bail!("the echo server on {address} did not start");
+    }
+    Ok(EchoServer {
+        address,
+        message,
+        child,
+    })
+}
+
+/// Says when an echo server has ended, and how to have it back; kills it when `end` closes.
+async fn accompany_echo(mut server: EchoServer, mut end: watch::Receiver<()>) {
+    tokio::select! {
+        status = server.child.wait() => {
+            let command = server.command();
+            let address = server.address;
+            let how = status.map(|status| format!(" ({status})")).unwrap_or_default();
+            print(&format!("echo server {address} ended{how}; have it back with:  {command}\n"));
+        }
+        _closed = end.changed() => {
+            // It may have ended by itself this moment, which is what is wanted.
+            let _ = server.child.kill().await;
+        }
+    }
+}
+
+fn what_to_try(args: &DemoArgs, servers: &[EchoServer]) -> String {
+    let (port, next) = (args.port, args.port + 1);
+    let mut text = String::from("\nEcho servers:\n");
+    for server in servers {
+        let pid = server.child.id().unwrap_or(0);
+        let EchoServer {
+            address, message, ..
+        } = server;
+        text += &format!("  {address}  pid {pid:<8} answers \"{message}\"\n");
+    }
+    let pid = servers.first().and_then(|server| server.child.id());
+    let again = servers.first().map(EchoServer::command).unwrap_or_default();
+    text += &format!(
+        "\nBalancer:\n  127.0.0.1:{port}  TCP, random choice; a source keeps its server for 2 s\n  \
+         127.0.0.1:{next}  HTTP, servers in turn\n\n\
+         Try in another terminal:\n  \
+         printf hi | nc 127.0.0.1 {port}\n  \
+         curl 127.0.0.1:{port}\n  \
+         while sleep 0.2; do curl -s 127.0.0.1:{next}; done\n  \
+         kill {}    # the loop goes on: the other server answers\n\n\
+         A killed echo server stays dead until you start it again:\n  {again}\n\n\
+         {}\n\n",
+        pid.unwrap_or(0),
+        args.duration.map_or_else(
+            || "Ctrl-C ends everything.".to_owned(),
+            |after| format!("Ends by itself after {after:?}, or at Ctrl-C.")
+        ),
+    );
+    text
+}
+
+impl EchoServer {
+    /// The command that starts this server by hand.
+    fn command(&self) -> String {
+        // As we were called, which works from the same directory even if we are not installed.
+        let program = std::env::args().next();
+        let program = program.as_deref().unwrap_or("catamaran");
+        format!(
+            "{program} echo --listen {} --message '{}'",
+            self.address, self.message
+        )
+    }
+}
+
+fn echo_addresses(args: &DemoArgs) -> impl Iterator<Item = SocketAddr> + use<> {
+    (args.server_port..)
+        .take(usize::from(args.servers))
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+/// A port to propose instead of one that is taken.
+const fn moved(port: u16) -> u16 {
+    if port < 50_000 {
+        port + 10_000
+    } else {
+        port - 10_000
+    }
+}
+
+async fn wait(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn print(text: &str) {
+    // A closed terminal is no reason to end: the signal for that comes by itself.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// The messages of the echo servers, in the order of their ports; as many as `--servers` allows.
+const MESSAGES: [&str; 16] = [
+    "Coucou",
+    "Hello World",
+    "Hola",
+    "Ciao",
+    "Hallo",
+    "Ola",
+    "Hej",
+    "Ahoj",
+    "Salut",
+    "Moi",
+    "Sziasztok",
+    "Merhaba",
+    "Aloha",
+    "Saluton",
+    "Jambo",
+    "Kia ora",
+];
+/// Longest line that an echo server says where it listens in.
+const LINE_BYTES: u64 = 200;

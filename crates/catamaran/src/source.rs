@@ -1,0 +1,109 @@
+//! Where a configuration comes from, before it is read.
+//!
+//! The supervisor reads the file once and hands the text on, so that a data process that is
+//! restarted in the middle of an edit gets the configuration that was serving.
+
+use anyhow::Context as _;
+use catamaran_config::{Errors, Loaded};
+use catamaran_core::model::Protocol;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// A configuration that was found but not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A text and the file that it stands in.
+    Text {
+        /// The file, for messages and for paths relative to it.
+        path: PathBuf,
+        /// Its content.
+        text: String,
+    },
+    /// Flags of the command line.
+    AdHoc(AdHoc),
+}
+
+/// A balancer that is described by flags alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AdHoc {
+    /// What is spoken with clients.
+    pub(crate) protocol: Protocol,
+    /// Where they are listened for.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Servers as the configuration would write them.
+    pub(crate) servers: Vec<String>,
+}
+
+impl Source {
+    /// Reads the file at `path`, else the first of the usual places that exists.
+    pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let path = match path {
+            Some(path) => path,
+            None => PLACES
+                .iter()
+                .map(Path::new)
+                .find(|path| path.exists())
+                .with_context(|| {
+                    format!(
+                        "no configuration: neither {} nor {} exists; name a file with `-c FILE`, \
+                         or balance without one: `catamaran run --listen ADDR --server ADDR`",
+                        PLACES[0], PLACES[1]
+                    )
+                })?,
+        };
+        let text = std::fs::read(path)
+            .with_context(|| format!("{}: the file cannot be read", path.display()))?;
+        let text = String::from_utf8(text)
+            .map_err(|_| anyhow::anyhow!("{}: the file is not UTF-8", path.display()))?;
+        Ok(Self::Text {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    /// Turns the source into a valid configuration.
+    pub(crate) fn load(&self) -> Result<Loaded, Errors> {
+        match self {
+            Self::Text { path, text } => {
+                let directory = path.parent().unwrap_or_else(|| Path::new(""));
+                catamaran_config::parse(
+                    text,
+                    &path.display().to_string(),
+                    &|name| std::env::var(name).ok(),
+                    &|file| std::fs::read(directory.join(file)),
+                )
+            }
+            Self::AdHoc(flags) => {
+                let listen = flags.listen.clone();
+                catamaran_config::ad_hoc(flags.protocol, listen, &flags.servers).map(|config| {
+                    Loaded {
+                        config,
+                        warnings: Vec::new(),
+                    }
+                })
+            }
+        }
+    }
+
+    /// As [`Source::load`], with warnings logged and all errors in one message.
+    pub(crate) fn load_logged(&self) -> anyhow::Result<catamaran_core::model::Config> {
+        let loaded = self.load().map_err(|errors| {
+            anyhow::anyhow!("{} is not a valid configuration\n{errors}", self.name())
+        })?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded.config)
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Text { path, .. } => path.display().to_string(),
+            Self::AdHoc(_) => "the command line".to_owned(),
+        }
+    }
+}
+
+/// Where a configuration is looked for when none is named, in this order.
+const PLACES: [&str; 2] = ["./catamaran.toml", "/etc/catamaran/catamaran.toml"];

@@ -1,0 +1,100 @@
+//! One data process, seen from its supervisor.
+
+use crate::handover::{Channel, Handover, Notice};
+use crate::logging;
+use anyhow::Context as _;
+use catamaran_sys::{fd_passing, process};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{ExitStatus, Stdio};
+use tokio::process::{Child, Command};
+
+/// What becomes of the data process when its supervisor is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orphans {
+    /// It goes on serving.
+    Serve,
+    /// It dies too.
+    Die,
+}
+
+/// A running data process and the line to it.
+#[derive(Debug)]
+pub(super) struct DataProcess {
+    child: Child,
+    channel: Channel,
+}
+
+impl DataProcess {
+    /// Starts the process; it waits for its hand-over.
+    pub(super) fn start(orphans: Orphans) -> anyhow::Result<Self> {
+        let (ours, theirs) = fd_passing::seqpacket_pair().context("socket pair")?;
+        // The link leads to this very binary, even if another one has taken its place on disk.
+        let mut command = std::process::Command::new("/proc/self/exe");
+        let number = process::pass_descriptor(&mut command, theirs.as_fd());
+        command
+            .arg0("catamaran")
+            .args(["data", "--channel", &number.to_string()])
+            .stdin(Stdio::null());
+        logging::pass_on(&mut command);
+        if orphans == Orphans::Die {
+            process::set_parent_death_signal(&mut command, libc::SIGKILL);
+        }
+        let child = Command::from(command)
+            .kill_on_drop(orphans == Orphans::Die)
+            .spawn()
+            .context("the data process could not be started")?;
+        Ok(Self {
+            child,
+            channel: Channel::new(ours)?,
+        })
+    }
+
+    /// Its process id; 0 once it has been waited for.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    /// Hands over, reports readiness to `on_ready`, and returns when the process has died.
+    pub(super) async fn serve(
+        &mut self,
+        handover: &Handover,
+        on_ready: impl FnOnce(),
+    ) -> anyhow::Result<ExitStatus> {
+        match self.channel.give(handover).await {
+            Ok(()) => {
+                if self.channel.hear().await == Some(Notice::Ready) {
+                    on_ready();
+                }
+            }
+            Err(error) => {
+                tracing::error!("hand-over to the data process failed: {error:#}");
+                // Without its sockets it is of no use, if it lives at all.
+                return self.kill().await;
+            }
+        }
+        self.wait().await
+    }
+
+    /// Tells the process; one that is gone needs no telling.
+    pub(super) async fn tell(&self, notice: Notice) {
+        if let Err(error) = self.channel.tell(notice).await {
+            tracing::debug!(%error, "data process could not be told");
+        }
+    }
+
+    pub(super) async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child
+            .wait()
+            .await
+            .context("waiting for the data process")
+    }
+
+    pub(super) async fn kill(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child
+            .kill()
+            .await
+            .context("killing the data process")?;
+        self.wait().await
+    }
+}

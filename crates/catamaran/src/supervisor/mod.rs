@@ -1,0 +1,164 @@
+//! The supervisor: binds ports, starts the data process and starts it again when it dies.
+//!
+//! It parses nothing that clients send, so that what kills the data process leaves the listening
+//! sockets open: connections wait in their queues until the next one serves them. The vrrp process
+//! and binary upgrades will be its business too.
+
+mod backoff;
+mod child;
+
+use crate::args::RunArgs;
+use crate::bind;
+use crate::handover::{Handover, Notice};
+use crate::stop::{Signals, Stop};
+use backoff::Backoff;
+use child::DataProcess;
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use child::Orphans;
+
+/// How the data process is supervised.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// What becomes of the data process when the supervisor is killed.
+    pub(crate) orphans: Orphans,
+    /// Told once, when clients are served for the first time.
+    pub(crate) ready: Option<oneshot::Sender<()>>,
+    /// How long a drain may take before the data process is killed.
+    pub(crate) drain: Duration,
+}
+
+/// How the life of one data process ended.
+#[derive(Debug)]
+enum End {
+    /// By itself.
+    Died { status: ExitStatus, was_ready: bool },
+    /// Before it began.
+    NotStarted(anyhow::Error),
+    /// Because it was asked to.
+    Stopped(ExitCode),
+}
+
+/// `catamaran run`.
+pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let source = args.source()?;
+    let stops = Signals::new()?.into_requests();
+    let config = source.load_logged()?;
+    let listeners = bind::open_all(&config)?;
+    let options = Options {
+        orphans: Orphans::Serve,
+        ready: None,
+        drain: config.process.drain,
+    };
+    supervise(Handover { source, listeners }, options, stops).await
+}
+
+/// Keeps a data process running until `stops` asks for the end. Returns its exit code.
+pub(crate) async fn supervise(
+    mut handover: Handover,
+    mut options: Options,
+    mut stops: mpsc::Receiver<Stop>,
+) -> anyhow::Result<ExitCode> {
+    let mut backoff = Backoff::default();
+    let mut served = false;
+    loop {
+        let started = Instant::now();
+        let end = match DataProcess::start(options.orphans) {
+            Ok(child) => watch(child, &mut handover, &mut options, &mut stops).await?,
+            Err(error) => End::NotStarted(error),
+        };
+        let wait = backoff.handle_death(started.elapsed());
+        match end {
+            End::Stopped(code) => return Ok(code),
+            // It could not even start: trying again would hide the reason that it gave.
+            End::Died { status, was_ready } if !was_ready && !served => {
+                return Ok(exit_code(status));
+            }
+            End::NotStarted(error) if !served => return Err(error),
+            End::Died { status, was_ready } => {
+                served |= was_ready;
+                tracing::error!(%status, restart_in = ?wait, "data process died");
+            }
+            End::NotStarted(error) => tracing::error!(restart_in = ?wait, "{error:#}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stops.recv() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Accompanies one data process from its start to its end.
+async fn watch(
+    mut child: DataProcess,
+    handover: &mut Handover,
+    options: &mut Options,
+    stops: &mut mpsc::Receiver<Stop>,
+) -> anyhow::Result<End> {
+    let pid = child.pid();
+    tracing::info!(pid, "data process started");
+    let mut was_ready = false;
+    let request = tokio::select! {
+        status = child.serve(handover, || {
+            was_ready = true;
+            tracing::info!(pid, "serving");
+            if let Some(ready) = options.ready.take() {
+                // Nobody waits any more if the receiver is gone.
+                let _ = ready.send(());
+            }
+        }) => return Ok(End::Died { status: status?, was_ready }),
+        request = stops.recv() => request.unwrap_or(Stop::Now),
+    };
+    // From here on a connection that our copies took in would wait for nobody.
+    handover.listeners.clear();
+    if !was_ready {
+        // It is still taking its hand-over, and would take a notice for a part of that.
+        child.kill().await?;
+        return Ok(End::Stopped(ExitCode::SUCCESS));
+    }
+    let status = stop(&mut child, request, options.drain, stops).await?;
+    Ok(End::Stopped(exit_code(status)))
+}
+
+/// Ends the data process as `request` says; harder when another request comes or it takes too long.
+async fn stop(
+    child: &mut DataProcess,
+    request: Stop,
+    drain: Duration,
+    stops: &mut mpsc::Receiver<Stop>,
+) -> anyhow::Result<ExitStatus> {
+    if request == Stop::Drain {
+        child.tell(Notice::Drain).await;
+        tokio::select! {
+            status = child.wait() => return status,
+            () = tokio::time::sleep(drain + DRAIN_GRACE) => {
+                tracing::warn!("data process did not drain in time");
+            }
+            _ = stops.recv() => {}
+        }
+    }
+    child.tell(Notice::Stop).await;
+    tokio::select! {
+        status = child.wait() => status,
+        () = tokio::time::sleep(STOP_GRACE) => {
+            tracing::warn!("data process did not stop; it is killed");
+            child.kill().await
+        }
+    }
+}
+
+/// The exit code that stands for `status`: its own, or 128 and the signal's number as in a shell.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// What the data process may take for its end after the drain time.
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// What the data process may take for its end when asked to stop at once.
+const STOP_GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,53 @@
+//! Tests of the whole program, as real processes.
+#![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
+
+mod check;
+mod demo;
+mod echo;
+mod supervisor;
+
+use catamaran_testkit::{Process, Program};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Our program with these arguments.
+fn catamaran(args: &[&str]) -> Program {
+    Program::new(env!("CARGO_BIN_EXE_catamaran"))
+        .unwrap()
+        .args(args.iter().copied())
+}
+
+/// Starts an echo server and returns it with its address.
+fn echo(message: &str, more: &[&str]) -> (Process, SocketAddr) {
+    let process = catamaran(&["echo", "--listen", "127.0.0.1:0", "--message", message])
+        .args(more.iter().copied())
+        .start()
+        .unwrap();
+    process.wait_for_stdout("\n", PATIENCE).unwrap();
+    let line = process.stdout();
+    let address = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    (process, address)
+}
+
+/// Whether a process runs; one that only waits to be reaped does not.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which stands in brackets and may hold any.
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    !(state.is_empty() || state.starts_with('Z') || state.starts_with('X'))
+}
+
+/// Waits until `find` finds something.
+fn eventually<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

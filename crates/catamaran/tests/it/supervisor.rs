@@ -1,0 +1,142 @@
+//! The supervisor and its data process.
+
+use crate::{PATIENCE, catamaran, echo, eventually, is_alive};
+use catamaran_testkit::{Client, Process, Program, Signal, free_addr, signal_pid, tcp_exchange};
+use std::net::SocketAddr;
+
+/// A TCP balancer before one server, and its address.
+fn balancer(server: SocketAddr, more: &[&str]) -> (Process, SocketAddr) {
+    let address = free_addr().unwrap();
+    let mut process = catamaran(&["run", "--tcp", "--listen", &address.to_string()])
+        .args(["--server", &server.to_string()])
+        .args(more.iter().copied())
+        .start()
+        .unwrap();
+    process.wait_for_port(address, PATIENCE).unwrap();
+    (process, address)
+}
+
+/// The pids of the data processes that were started so far.
+fn data_pids(supervisor: &Process) -> Vec<u32> {
+    supervisor
+        .stderr()
+        .lines()
+        .filter_map(|line| line.split_once("data process started pid="))
+        .map(|(_, pid)| pid.trim().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_killed_data_process_comes_back_and_waiting_connections_are_served() {
+    let (_server, server) = echo("Coucou", &[]);
+    let (mut supervisor, address) = balancer(server, &[]);
+    for round in 1..=2 {
+        supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
+        let pids = data_pids(&supervisor);
+        assert_eq!(pids.len(), round);
+        signal_pid(pids[round - 1], Signal::KILL).unwrap();
+        eventually("the death", || {
+            let deaths = supervisor.stderr().matches("data process died").count();
+            (deaths == round).then_some(())
+        });
+        // Nobody accepts now: the supervisor's copy of the socket takes the connection in.
+        assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
+        eventually("a new data process", || {
+            (data_pids(&supervisor).len() > round).then_some(())
+        });
+    }
+    assert!(supervisor.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn a_second_instance_is_told_that_the_port_is_in_use() {
+    let (_server, server) = echo("Coucou", &[]);
+    let (_first, address) = balancer(server, &[]);
+    let mut second = catamaran(&["run", "--tcp", "--listen", &address.to_string()])
+        .args(["--server", &server.to_string()])
+        .start()
+        .unwrap();
+    assert_eq!(second.wait(PATIENCE).unwrap().code(), Some(1));
+    let expected = format!("{address}: port in use");
+    second.wait_for_stderr(&expected, PATIENCE).unwrap();
+}
+
+#[test]
+fn a_request_to_end_ends_both_processes() {
+    let (_server, server) = echo("Coucou", &[]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let (mut supervisor, address) = balancer(server, &[]);
+        supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
+        let data = data_pids(&supervisor)[0];
+        supervisor.signal(signal).unwrap();
+        assert_eq!(supervisor.wait(PATIENCE).unwrap().code(), Some(0));
+        assert!(!is_alive(data));
+        assert!(Client::connect(address).is_err());
+    }
+}
+
+#[test]
+fn an_interrupt_from_the_terminal_counts_once() {
+    let (_server, server) = echo("Coucou", &[]);
+    let (mut supervisor, _) = balancer(server, &[]);
+    supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
+    let data = data_pids(&supervisor)[0];
+    // A terminal signals every process of the group.
+    signal_pid(data, Signal::INT).unwrap();
+    supervisor.signal(Signal::INT).unwrap();
+    assert_eq!(supervisor.wait(PATIENCE).unwrap().code(), Some(0));
+    supervisor.wait_for_stderr("drained", PATIENCE).unwrap();
+}
+
+#[test]
+fn the_data_process_goes_on_when_the_supervisor_is_killed() {
+    let (_server, server) = echo("Coucou", &[]);
+    let (mut supervisor, address) = balancer(server, &[]);
+    supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
+    let data = data_pids(&supervisor)[0];
+    supervisor.kill().unwrap();
+    supervisor
+        .wait_for_stderr("the supervisor is gone", PATIENCE)
+        .unwrap();
+    assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
+    signal_pid(data, Signal::TERM).unwrap();
+    eventually("the end of the data process", || {
+        Client::connect(address).is_err().then_some(())
+    });
+}
+
+#[test]
+fn without_a_supervisor_there_is_one_process() {
+    let (_server, server) = echo("Coucou", &[]);
+    let (mut process, address) = balancer(server, &["--no-supervisor"]);
+    assert_eq!(process.pids(), [process.pid()]);
+    assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
+    process.terminate().unwrap();
+    assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_low_limit_on_open_files_is_raised_and_told() {
+    let (_server, server) = echo("Coucou", &[]);
+    let address = free_addr().unwrap();
+    let mut process = Program::new("/bin/sh")
+        .unwrap()
+        .arg("-c")
+        .arg("ulimit -Sn 100 && ulimit -Hn 400 && exec \"$@\"")
+        .args(["sh", env!("CARGO_BIN_EXE_catamaran"), "run", "--tcp"])
+        .args(["--listen", &address.to_string()])
+        .args(["--server", &server.to_string()])
+        .start()
+        .unwrap();
+    process.wait_for_port(address, PATIENCE).unwrap();
+    process
+        .wait_for_stderr("limit=400 possible=72", PATIENCE)
+        .unwrap();
+}
+
+#[test]
+fn the_data_command_is_not_for_hands() {
+    let mut process = catamaran(&["data", "--channel", "77"]).start().unwrap();
+    assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(1));
+    process.wait_for_stderr("not by hand", PATIENCE).unwrap();
+}
