@@ -1,5 +1,6 @@
 //! The control plane: what runs beside the workers, on one thread of its own.
 //!
+//! - [`fn@run`]: all of it, over a data plane at work.
 //! - [`probe`]: one active check of a server.
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
@@ -12,7 +13,10 @@
 mod clock;
 pub mod health;
 pub mod metrics;
+mod plane_metrics;
 pub mod probe;
 pub mod resolve;
+mod run;
 
 pub use clock::Clock;
+pub use run::run;

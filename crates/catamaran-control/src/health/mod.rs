@@ -102,7 +102,7 @@ pub trait Hooks {
 #[derive(Debug)]
 pub enum Command {
     /// The backend has these servers now; those that stay (same name, address and state) keep what
-    /// is known of them. The rotation is not made anew for it.
+    /// is known of them. The rotation is made anew.
     SetServers(BackendId, Vec<WatchedServer>),
 }
 
@@ -266,7 +266,7 @@ impl<H: Hooks> Monitor<H> {
         let next_uid = &mut self.next_uid;
         self.backends[index].set_servers(servers, now, &mut self.rng, || fresh(next_uid));
         self.place_servers(index);
-        self.apply(index, Effect::None);
+        self.apply(index, Effect::RotationChanged);
         if self.unchecked.is_some() {
             self.unchecked = Some(self.backends.iter().map(BackendWatch::unchecked).sum());
             self.count_down(0);

@@ -239,6 +239,7 @@ async fn a_server_that_stays_keeps_its_status_and_a_new_one_starts_up() {
     let servers = vec![added.clone(), kept];
     let command = Command::SetServers(ID, servers);
     scene.commands.send(command).await.unwrap();
+    assert_eq!(scene.rotation().await, Duration::ZERO);
     scene.rotation().await;
     assert!(scene.state.is_checked_down(), "it was not brought up");
     assert!(added.state.is_checked_down(), "the new one is checked too");
@@ -282,7 +283,7 @@ async fn a_notice_of_a_server_that_is_gone_is_ignored() {
     other.state = Arc::new(ServerState::new("b".into()));
     let command = Command::SetServers(ID, vec![other.clone()]);
     scene.commands.send(command).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    scene.rotation().await;
     scene.signal(Signal::Refused);
     let (server, signal) = (Arc::clone(&other.state), Signal::Refused);
     scene.notices.send(Notice { server, signal }).unwrap();

@@ -20,12 +20,13 @@ pub use plan::{Change, Notice, Plan, Update};
 
 use crate::Clock;
 use crate::metrics::{Exposition, Metric, MetricsSource};
-use catamaran_core::model::{BackendId, Config, Name, Server};
+use catamaran_core::model::{Backend, BackendId, Name, Server};
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
@@ -103,11 +104,15 @@ enum Entry {
 type Place = (usize, usize);
 
 impl Discovery {
-    /// Discovery for the names in `config`; `None` if it has none.
+    /// Discovery for the names in `configured`; `None` if it has none.
     #[must_use]
-    pub fn new(config: &Config, clock: Clock, rng: fastrand::Rng) -> Option<Self> {
+    pub fn new<'a>(
+        configured: impl IntoIterator<Item = (BackendId, &'a Backend)>,
+        clock: Clock,
+        rng: fastrand::Rng,
+    ) -> Option<Self> {
         let mut backends = Vec::new();
-        for (id, backend) in (0..).map(BackendId).zip(&config.backends) {
+        for (id, backend) in configured {
             let entries: Vec<_> = backend.servers.iter().map(Entry::new).collect();
             if entries.iter().any(Entry::is_named) {
                 backends.push(NamedBackend {
@@ -132,15 +137,16 @@ impl Discovery {
         Arc::clone(&self.counts)
     }
 
-    /// Asks and asks again, until it is dropped; spawns its lookups on the current runtime.
+    /// Asks and asks again, until it is dropped or the receiver of `changes` is; spawns its lookups
+    /// on the current runtime.
     ///
-    /// `on_change` gets the whole list of a backend's servers, those with fixed addresses
+    /// `changes` gets the whole list of a backend's servers, those with fixed addresses
     /// included: once when each of its names has been asked (perhaps in vain), then whenever the
     /// list changes. No server in it has a name for an address, and names are unique.
     pub async fn run<L: Lookup>(
         mut self,
         lookup: Arc<L>,
-        mut on_change: impl FnMut(BackendId, Vec<Server>),
+        changes: mpsc::Sender<(BackendId, Vec<Server>)>,
     ) {
         let mut lookups = JoinSet::new();
         let mut places: HashMap<Id, Place> = HashMap::new();
@@ -159,7 +165,11 @@ impl Discovery {
                     let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
                     let place = places.remove(&id).expect("every lookup has a place");
                     let answer = ended.ok().map(|(_, answer)| answer);
-                    self.take(place, answer, &mut on_change);
+                    if let Some(change) = self.take(place, answer)
+                        && changes.send(change).await.is_err()
+                    {
+                        return;
+                    }
                 }
                 () = async { sleep_until(self.clock.instant(next.unwrap_or_default())).await },
                     if next.is_some() => {}
@@ -194,8 +204,7 @@ impl Discovery {
         &mut self,
         (backend, entry): Place,
         answer: Option<Answer>,
-        on_change: &mut impl FnMut(BackendId, Vec<Server>),
-    ) {
+    ) -> Option<(BackendId, Vec<Server>)> {
         let backend = &mut self.backends[backend];
         let Entry::Named { plan, is_answered } = &mut backend.entries[entry] else {
             unreachable!("only named entries are asked for")
@@ -211,10 +220,12 @@ impl Discovery {
         count.fetch_add(1, Ordering::Relaxed);
         log(&backend.name, plan, &update);
         let all_answered = backend.entries.iter().all(Entry::is_answered);
-        if all_answered && (update.change.is_some() || !backend.is_told) {
-            backend.is_told = true;
-            on_change(backend.id, backend.servers());
+        let is_news = update.change.is_some() || !backend.is_told;
+        if !all_answered || !is_news {
+            return None;
         }
+        backend.is_told = true;
+        Some((backend.id, backend.servers()))
     }
 }
 

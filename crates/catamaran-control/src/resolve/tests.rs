@@ -2,7 +2,7 @@
 
 use super::*;
 use catamaran_core::Timestamp;
-use catamaran_core::model::{Backend, ServerAddr};
+use catamaran_core::model::{Config, ServerAddr};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -61,34 +61,36 @@ fn config(servers: Vec<Server>) -> Config {
     }
 }
 
-/// Runs discovery; the receiver gets what it tells.
-fn start(
-    config: &Config,
-    lookup: &Arc<impl Lookup>,
-) -> mpsc::UnboundedReceiver<(BackendId, Vec<String>)> {
+fn discovery(config: &Config) -> Option<Discovery> {
     let clock = Clock::starting_at(Timestamp::from_nanos(1));
     let rng = fastrand::Rng::with_seed(1);
-    let discovery = Discovery::new(config, clock, rng).unwrap();
-    let (tx, rx) = mpsc::unbounded_channel();
-    let lookup = Arc::clone(lookup);
-    tokio::spawn(discovery.run(lookup, move |backend, servers| {
-        let servers = servers.iter().map(|s| s.name.to_string()).collect();
-        tx.send((backend, servers)).unwrap();
-    }));
-    rx
+    let backends = (0..).map(BackendId).zip(&config.backends);
+    Discovery::new(backends, clock, rng)
 }
 
-#[test]
-fn a_configuration_without_names_needs_no_discovery() {
+/// What discovery tells.
+struct Told(mpsc::Receiver<(BackendId, Vec<Server>)>);
+
+impl Told {
+    async fn next(&mut self) -> (BackendId, Vec<String>) {
+        let (backend, servers) = self.0.recv().await.unwrap();
+        (
+            backend,
+            servers.iter().map(|s| s.name.to_string()).collect(),
+        )
+    }
+}
+
+fn start(config: &Config, lookup: &Arc<impl Lookup>) -> Told {
+    let (tx, rx) = mpsc::channel(1);
+    tokio::spawn(discovery(config).unwrap().run(Arc::clone(lookup), tx));
+    Told(rx)
+}
+
+#[tokio::test]
+async fn a_configuration_without_names_needs_no_discovery() {
     let fixed = Server::new(ServerAddr::Ip(([10, 0, 0, 1], 80).into()));
-    let config = config(vec![fixed]);
-    let clock_needs_runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let _guard = clock_needs_runtime.enter();
-    let clock = Clock::starting_at(Timestamp::ZERO);
-    assert!(Discovery::new(&config, clock, fastrand::Rng::with_seed(1)).is_none());
+    assert!(discovery(&config(vec![fixed])).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,11 +104,11 @@ async fn a_backend_is_told_whole_in_the_configured_order_and_then_at_each_change
     ]);
     let began = Instant::now();
     let mut told = start(&config(vec![named("a.test"), fixed]), &script);
-    let first = told.recv().await.unwrap();
+    let first = told.next().await;
     let list = vec!["a.test:80#10.0.0.1".to_owned(), "10.0.0.9:80".to_owned()];
     assert_eq!(first, (BackendId(1), list));
     // The second answer is the same; the third comes two TTLs and some jitter after the first.
-    let (_, second) = told.recv().await.unwrap();
+    let (_, second) = told.next().await;
     assert_eq!(second, ["a.test:80#10.0.0.2", "10.0.0.9:80"]);
     let elapsed = began.elapsed().as_secs();
     assert!((60..=66).contains(&elapsed), "{elapsed} s");
@@ -116,9 +118,9 @@ async fn a_backend_is_told_whole_in_the_configured_order_and_then_at_each_change
 async fn a_backend_whose_names_all_fail_is_told_once() {
     let script = Arc::new(Script::default());
     let mut told = start(&config(vec![named("a.test"), named("b.test")]), &script);
-    assert_eq!(told.recv().await.unwrap(), (BackendId(1), Vec::new()));
+    assert_eq!(told.next().await, (BackendId(1), Vec::new()));
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert!(told.try_recv().is_err());
+    assert!(told.0.try_recv().is_err());
     let asked = *script.asked.lock().unwrap();
     assert!(
         (30..=60).contains(&asked),
@@ -136,7 +138,7 @@ async fn only_so_many_lookups_run_at_once() {
     script.answers.lock().unwrap().extend(answers);
     let names = (0..100).map(|n| named(&format!("n{n}.test"))).collect();
     let mut told = start(&config(names), &script);
-    assert_eq!(told.recv().await.unwrap().1.len(), 100);
+    assert_eq!(told.next().await.1.len(), 100);
     assert_eq!(script.under_way.lock().unwrap().1, MAX_LOOKUPS);
 }
 
@@ -148,7 +150,7 @@ async fn without_a_resolver_fixed_servers_are_told_all_the_same() {
         service: "_api._tcp.test".to_owned(),
     });
     let mut told = start(&config(vec![named("a.test"), service, fixed]), &lookup);
-    assert_eq!(told.recv().await.unwrap().1, ["10.0.0.9:80"]);
+    assert_eq!(told.next().await.1, ["10.0.0.9:80"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,7 +162,7 @@ async fn a_lookup_that_panics_is_one_that_failed() {
         }
     }
     let mut told = start(&config(vec![named("a.test")]), &Arc::new(Panics));
-    assert_eq!(told.recv().await.unwrap().1, Vec::<String>::new());
+    assert_eq!(told.next().await.1, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,12 +173,11 @@ async fn lookups_are_counted_by_result() {
         .lock()
         .unwrap()
         .push_back(found("10.0.0.1", 30));
-    let clock = Clock::starting_at(Timestamp::ZERO);
-    let rng = fastrand::Rng::with_seed(1);
     let config = config(vec![named("a.test"), named("b.test")]);
-    let discovery = Discovery::new(&config, clock, rng).unwrap();
+    let discovery = discovery(&config).unwrap();
     let counts = discovery.counts();
-    let running = discovery.run(script, |_, _| {});
+    let (tx, _rx) = mpsc::channel(8);
+    let running = discovery.run(script, tx);
     let _ended = tokio::time::timeout(Duration::from_millis(10), running).await;
     let mut page = Exposition::new();
     counts.collect(&mut page);
