@@ -1,3 +1,60 @@
-//! Developer commands: `cargo xtask ci`, `tidy`, `bench`.
+//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `bench`,
+//! `callgrind`.
 
-fn main() {}
+mod bench;
+mod callgrind;
+mod ci;
+mod fuzz;
+mod shell;
+mod tidy;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  ci [--skip-tests]   everything a change must pass, with a table of times
+  tidy                the style rules that a program can check
+  fuzz                the fuzz targets for a short time each; `fuzz --help`
+  bench               side by side with HAProxy and nginx; `bench --help`
+  callgrind           instructions per request against the bound in xtask/hot-path.toml;
+                      `callgrind --help`";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = manifest_dir.parent().context("xtask has a parent")?;
+    env::set_current_dir(root)?;
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        bail!("no command\n\n{HELP}");
+    };
+    match command.as_str() {
+        "bench" if rest.iter().any(|word| word == "--help") => shell::say(bench::HELP),
+        "fuzz" if rest.iter().any(|word| word == "--help") => shell::say(fuzz::HELP),
+        "callgrind" if rest.iter().any(|word| word == "--help") => shell::say(callgrind::HELP),
+        "bench" => bench::run(rest)?,
+        "bench-origin" => bench::run_origin(rest)?,
+        "bench-load" => bench::run_load(rest)?,
+        "callgrind" => callgrind::run(rest)?,
+        "ci" => ci::run(rest)?,
+        "fuzz" => fuzz::run(rest)?,
+        "tidy" => tidy::run()?,
+        "--help" | "-h" | "help" => shell::say(HELP),
+        other => bail!("unknown command `{other}`\n\n{HELP}"),
+    }
+    Ok(())
+}

@@ -15,7 +15,20 @@
 //!   and never allocate without bound.
 #![forbid(unsafe_code)]
 
+pub mod balance;
+mod chain;
+pub mod health;
+pub mod idle;
+mod key;
+pub mod limit;
 pub mod model;
+pub mod queue;
+mod recency;
+pub mod retry;
+pub mod route;
+pub mod server;
+pub mod stick;
 mod time;
 
+pub use key::Key;
 pub use time::Timestamp;

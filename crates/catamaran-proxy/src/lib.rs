@@ -1,1 +1,25 @@
-//! Placeholder root, replaced as the crate gets its content.
+//! The data plane: workers, listeners, TCP and HTTP/1.1 exchanges, and their access log.
+//!
+//! [`Proxy::start`] takes a validated configuration and listening sockets and serves until it is
+//! drained. It decides nothing that policy decides: choice of servers, health, limits and retries
+//! are `catamaran-core`'s, framing is `catamaran-http1`'s. The control plane reads and steers it
+//! through [`Shared`].
+
+pub mod access_log;
+mod http1;
+mod io;
+mod outcome;
+mod proxy;
+mod state;
+mod tcp;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use outcome::{Consequence, Outcome};
+pub use proxy::{ListenerSockets, Proxy, StartError};
+pub use state::{
+    Backend, BackendMetrics, Frontend, Metered, Server, ServerMetrics, ServerSet, Shared, Signal,
+    Signals, Target,
+};
+pub use worker::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};

@@ -141,7 +141,7 @@ pub enum LogFormat {
 }
 
 /// Where access log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogTarget {
     /// The process's standard output.
     Stdout,

@@ -1,0 +1,7 @@
+//! Who is refused: rate limits and the cap on connections per source.
+
+mod rate;
+mod sources;
+
+pub use rate::{Limiter, RetryAfter};
+pub use sources::{Sources, SourcesError};

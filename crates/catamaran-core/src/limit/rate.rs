@@ -1,0 +1,229 @@
+//! Rate limiting per key: the generic cell rate algorithm (ITU-T I.371), which is a token bucket
+//! that stores one time instead of a count and a time.
+//!
+//! [`Limiter`] is one shard; the shell guards it with a lock and finds it by [`Key::shard`]. Each
+//! key has the time at which its bucket would be full again. A request moves it on by
+//! `period / requests` and passes while it lies less than `burst` such steps ahead. A key whose
+//! time has come is as good as unknown, so forgetting it forgives nothing.
+
+use crate::Timestamp;
+use crate::key::Key;
+use crate::model::RateLimit;
+use crate::recency::Recency;
+use std::time::Duration;
+
+/// One shard of a rate limit.
+#[derive(Debug)]
+pub struct Limiter {
+    /// When each key's bucket is full; the least recently asked about first.
+    full_at: Recency<Timestamp>,
+    /// Time that one request uses up.
+    step: Duration,
+    /// How far ahead a bucket's time may lie for a request to pass: `burst - 1` steps.
+    tolerance: Duration,
+}
+
+/// A request came too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rate limit exceeded, next request in {0:?}")]
+pub struct RetryAfter(pub Duration);
+
+impl RetryAfter {
+    /// The value of a `Retry-After` field: whole seconds (RFC 9110 §10.2.3), rounded up, at least 1.
+    #[must_use]
+    pub const fn as_whole_seconds(self) -> u64 {
+        let seconds = self.0.as_secs();
+        if self.0.subsec_nanos() > 0 || seconds == 0 {
+            seconds.saturating_add(1)
+        } else {
+            seconds
+        }
+    }
+}
+
+impl Limiter {
+    /// One shard of `limit` that remembers `max_keys` (its share of `limit.max_keys`), at least
+    /// one. A limit of zero requests or no burst is taken as one.
+    #[must_use]
+    pub fn new(limit: &RateLimit, max_keys: usize) -> Self {
+        let step = limit.period / limit.requests.max(1);
+        Self {
+            full_at: Recency::new(max_keys),
+            step,
+            tolerance: step.saturating_mul(limit.burst.max(1) - 1),
+        }
+    }
+
+    /// Takes up a changed limit. What keys have used up stays used up.
+    pub fn reconfigure(&mut self, limit: &RateLimit, max_keys: usize) {
+        self.step = limit.period / limit.requests.max(1);
+        self.tolerance = self.step.saturating_mul(limit.burst.max(1) - 1);
+        self.full_at.set_max_entries(max_keys);
+    }
+
+    /// Counts a request of `key`.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] if it comes too early; it is then not counted.
+    pub fn check(&mut self, now: Timestamp, key: Key) -> Result<(), RetryAfter> {
+        self.forget_full(now);
+        let Some(slot) = self.full_at.find(key) else {
+            self.full_at.insert(key, now + self.step);
+            return Ok(());
+        };
+        // A key that is refused stays as remembered as one that passes: forgetting it under
+        // pressure would open the limit to whoever makes the pressure.
+        self.full_at.move_to_back(slot);
+        let full_at = self.full_at.value_mut(slot);
+        let wait = full_at.saturating_since(now).saturating_sub(self.tolerance);
+        if !wait.is_zero() {
+            return Err(RetryAfter(wait));
+        }
+        *full_at = now.max(*full_at) + self.step;
+        Ok(())
+    }
+
+    /// Keys remembered.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.full_at.len()
+    }
+
+    /// Whether no key is remembered.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops up to two of the keys longest unasked whose buckets are full: more than a request can
+    /// add, so the table shrinks by itself.
+    fn forget_full(&mut self, now: Timestamp) {
+        for _ in 0..2 {
+            match self.full_at.front() {
+                Some((_, full_at)) if *full_at <= now => self.full_at.pop_front(),
+                _ => return,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RateKey;
+    use proptest::prelude::*;
+
+    fn limit(requests: u32, burst: u32) -> RateLimit {
+        RateLimit {
+            requests,
+            period: Duration::from_secs(1),
+            burst,
+            by: RateKey::SourceIp,
+            max_keys: 100,
+        }
+    }
+
+    fn at_ms(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    fn key(number: u64) -> Key {
+        Key::of_bytes(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn a_burst_passes_and_the_next_is_told_when_to_come() {
+        let mut limiter = Limiter::new(&limit(10, 3), 100);
+        for _ in 0..3 {
+            assert_eq!(limiter.check(at_ms(0), key(1)), Ok(()));
+        }
+        let wait = RetryAfter(Duration::from_millis(100));
+        assert_eq!(limiter.check(at_ms(0), key(1)), Err(wait));
+        assert_eq!(limiter.check(at_ms(100), key(1)), Ok(()));
+        assert!(limiter.check(at_ms(100), key(1)).is_err());
+    }
+
+    #[test]
+    fn keys_are_counted_apart() {
+        let mut limiter = Limiter::new(&limit(1, 1), 100);
+        assert_eq!(limiter.check(at_ms(0), key(1)), Ok(()));
+        assert_eq!(limiter.check(at_ms(0), key(2)), Ok(()));
+        assert!(limiter.check(at_ms(0), key(1)).is_err());
+    }
+
+    #[test]
+    fn refused_requests_do_not_push_the_next_one_away() {
+        let mut limiter = Limiter::new(&limit(1, 1), 100);
+        limiter.check(at_ms(0), key(1)).unwrap();
+        for millis in 1..1000 {
+            assert!(limiter.check(at_ms(millis), key(1)).is_err());
+        }
+        assert_eq!(limiter.check(at_ms(1000), key(1)), Ok(()));
+    }
+
+    #[test]
+    fn when_full_the_least_used_key_gives_way() {
+        let mut limiter = Limiter::new(&limit(1, 1), 2);
+        for number in [1, 2, 1, 3] {
+            let _ = limiter.check(at_ms(0), key(number));
+        }
+        assert_eq!(limiter.len(), 2);
+        assert!(limiter.check(at_ms(0), key(1)).is_err());
+        assert_eq!(limiter.check(at_ms(0), key(2)), Ok(()));
+    }
+
+    #[test]
+    fn a_reload_forgives_nothing_and_the_new_rate_holds_at_once() {
+        let mut limiter = Limiter::new(&limit(1, 1), 100);
+        limiter.check(at_ms(0), key(1)).unwrap();
+        limiter.reconfigure(&limit(10, 1), 100);
+        assert!(limiter.check(at_ms(999), key(1)).is_err());
+        assert_eq!(limiter.check(at_ms(1000), key(1)), Ok(()));
+        assert_eq!(limiter.check(at_ms(1100), key(1)), Ok(()));
+    }
+
+    #[test]
+    fn keys_that_stay_away_are_forgotten() {
+        let mut limiter = Limiter::new(&limit(10, 1), 100);
+        for number in 0..100 {
+            limiter.check(at_ms(0), key(number)).unwrap();
+        }
+        for millis in 0..100 {
+            limiter
+                .check(at_ms(1000 + millis * 200), key(1000))
+                .unwrap();
+        }
+        assert_eq!(limiter.len(), 1);
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_to_whole_seconds() {
+        assert_eq!(RetryAfter(Duration::from_millis(1)).as_whole_seconds(), 1);
+        assert_eq!(RetryAfter(Duration::from_secs(2)).as_whole_seconds(), 2);
+        assert_eq!(
+            RetryAfter(Duration::from_millis(2001)).as_whole_seconds(),
+            3
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_second_holds_more_than_the_rate_and_the_burst(
+            gaps in prop::collection::vec(0..50u64, 1..300)
+        ) {
+            let mut limiter = Limiter::new(&limit(20, 5), 100);
+            let mut now = 0;
+            let mut passed: Vec<u64> = Vec::new();
+            for gap in gaps {
+                now += gap;
+                if limiter.check(at_ms(now), key(1)).is_ok() {
+                    passed.push(now);
+                }
+            }
+            for start in &passed {
+                let within = passed.iter().filter(|at| (*start..*start + 1000).contains(at));
+                prop_assert!(within.count() <= 20 + 5);
+            }
+        }
+    }
+}

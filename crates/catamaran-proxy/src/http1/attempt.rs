@@ -1,0 +1,241 @@
+//! One try: the request goes out on one connection, the head of its response comes back.
+//!
+//! The request's body is on its way while the response is awaited, so that a server may answer
+//! early and interim responses (100, 103) pass while the client still waits to send.
+
+use super::exchange::Exchange;
+use super::forward::{Terms, TryError};
+use super::transfer::{Ends, TransferError};
+use super::{answer, response};
+use crate::outcome::Outcome;
+use crate::upstream::Connection;
+use crate::worker::{Alarm, Worker};
+use catamaran_core::Timestamp;
+use catamaran_core::retry::Failure;
+use catamaran_http1::{Limits, Parsed, RequestKind, Version};
+use catamaran_sys::socket::{PeekResult, peek};
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+/// Limits of response heads: servers are trusted to be verbose, not to be endless.
+const RESPONSE_LIMITS: Limits = Limits {
+    max_head_bytes: 60 * 1024,
+    max_fields: 256,
+};
+/// Interim responses passed on per exchange.
+const MAX_INTERIM: u32 = 16;
+
+/// What the wait for a response has seen.
+struct Wait {
+    /// The upload can make no more progress: the server takes nothing more.
+    is_upload_broken: bool,
+    /// The client has ended its side or sent more: nothing of it is news any more.
+    is_client_settled: bool,
+    until: Timestamp,
+}
+
+impl Exchange<'_> {
+    /// Sends the request over `connection` and reads up to the head of the final response.
+    pub(super) async fn attempt(
+        &mut self,
+        connection: &mut Connection,
+        terms: &Terms<'_>,
+    ) -> Result<(), TryError> {
+        self.begin_upload(terms);
+        self.context.response.reset();
+        self.client.deadline.watch(connection.server.id());
+        let result = self.await_response(connection, terms).await;
+        self.client.deadline.watch(0);
+        if result.is_err() {
+            self.context.upload.release(self.worker.pools());
+        }
+        result
+    }
+
+    async fn await_response(
+        &mut self,
+        connection: &mut Connection,
+        terms: &Terms<'_>,
+    ) -> Result<(), TryError> {
+        let began = Worker::now();
+        let mut wait = Wait {
+            is_upload_broken: false,
+            is_client_settled: false,
+            until: terms.until,
+        };
+        self.client
+            .deadline
+            .set(wait.until.min(began + self.frontend.model.timeouts.body));
+        let mut interim = 0;
+        loop {
+            poll_fn(|cx| self.poll_response(cx, connection, terms, &mut wait)).await?;
+            if !self.context.response.is_interim() {
+                let now = Worker::now();
+                self.facts.responded = Some(now.saturating_since(began));
+                connection.server.observe(now, began);
+                return Ok(());
+            }
+            interim += 1;
+            if interim > MAX_INTERIM {
+                return Err(TryError::Over(Outcome::BadResponse));
+            }
+            Box::pin(self.pass_interim(terms)).await?;
+        }
+    }
+
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        terms: &Terms<'_>,
+        wait: &mut Wait,
+    ) -> Poll<Result<(), TryError>> {
+        if !self.context.upload.is_done() && !wait.is_upload_broken {
+            match self.poll_upload(cx, connection) {
+                Poll::Ready(Ok(())) => {
+                    let until = Worker::now() + terms.backend.model.response_timeout;
+                    self.client.deadline.set(wait.until.min(until));
+                }
+                // The server may have answered before it stopped taking the body.
+                Poll::Ready(Err(TransferError::Write(_))) => wait.is_upload_broken = true,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(TryError::Over(upload_outcome(&error))));
+                }
+                Poll::Pending if self.context.upload.progress => {
+                    let until = Worker::now() + self.frontend.model.timeouts.body;
+                    self.client.deadline.set(wait.until.min(until));
+                }
+                Poll::Pending => {}
+            }
+        }
+        if let Poll::Ready(result) = self.poll_reply_head(cx, connection) {
+            return Poll::Ready(result);
+        }
+        match self.client.deadline.alarm() {
+            Some(Alarm::Late) => return Poll::Ready(Err(self.late())),
+            Some(Alarm::ServerDown) => {
+                return Poll::Ready(Err(TryError::Server(Failure::ServerDied)));
+            }
+            None => {}
+        }
+        if self.context.upload.is_done() && !wait.is_client_settled {
+            ready!(self.client.stream.poll_read_ready(cx).map(|_| ()));
+            wait.is_client_settled = true;
+            // A client that half-closed, or sent its next request, still wants the answer.
+            if matches!(peek(self.client.stream.as_fd()), PeekResult::Error(_)) {
+                return Poll::Ready(Err(TryError::Over(Outcome::ClientGone)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Moves the request on its way.
+    pub(super) fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), TransferError>> {
+        self.context.upload.poll(
+            cx,
+            &mut Ends {
+                pools: self.worker.pools(),
+                from: &mut self.client.stream,
+                input: &mut self.client.input,
+                out: &mut self.context.to_server,
+                to: &mut connection.stream,
+            },
+        )
+    }
+
+    /// Reads on until the head of a response is whole.
+    fn poll_reply_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), TryError>> {
+        let kind = self.context.request.kind();
+        loop {
+            if !self.context.reply.is_empty() && self.parse_reply(kind)? {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(connection.stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(Err(TryError::Server(Failure::Closed)));
+            }
+            if self.context.reply.capacity() == 0 {
+                self.context.reply = self.worker.buffers.large();
+            }
+            match connection.stream.poll_read(cx, &mut self.context.reply) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Err(TryError::Server(Failure::Closed))),
+                Poll::Pending => {
+                    if self.context.reply.is_empty() {
+                        self.worker
+                            .buffers
+                            .give_back(std::mem::take(&mut self.context.reply));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn parse_reply(&mut self, kind: RequestKind) -> Result<bool, TryError> {
+        match self
+            .context
+            .response
+            .parse(self.context.reply.bytes(), &RESPONSE_LIMITS, kind)
+        {
+            Ok(Parsed::Complete) => Ok(true),
+            Ok(Parsed::Partial) => Ok(false),
+            Err(error) => {
+                if let Some((server, _)) = &self.facts.server {
+                    tracing::warn!(server = %server.model.name, %error, "malformed response");
+                }
+                Err(TryError::Over(Outcome::BadResponse))
+            }
+        }
+    }
+
+    /// Whose time is over.
+    fn late(&self) -> TryError {
+        let waits_for_client = !self.context.upload.is_done()
+            && !self.context.upload.has_unsent(&self.context.to_server);
+        TryError::Over(if waits_for_client {
+            Outcome::RequestBodyTimeout
+        } else {
+            Outcome::ResponseTimeout
+        })
+    }
+
+    /// Passes an interim response on, and makes ready for the next one.
+    async fn pass_interim(&mut self, terms: &Terms<'_>) -> Result<(), TryError> {
+        if self.context.request.version == Version::Http11 {
+            response::write_interim(self.context);
+            self.client
+                .deadline
+                .set(Worker::now() + self.frontend.model.timeouts.body);
+            let out = &self.context.to_client;
+            let is_sent = answer::send(&mut self.client.stream, &self.client.deadline, out).await;
+            self.facts.bytes_out += self.context.to_client.len() as u64;
+            if !is_sent {
+                return Err(TryError::Over(Outcome::ClientGone));
+            }
+        }
+        let head_len = self.context.response.head_len;
+        self.context.reply.consume(head_len);
+        self.context.reply.compact();
+        self.context.response.reset();
+        let until = Worker::now() + terms.backend.model.response_timeout;
+        self.client.deadline.set(terms.until.min(until));
+        Ok(())
+    }
+}
+
+/// What the client is told when the body of its request failed.
+pub(super) fn upload_outcome(error: &TransferError) -> Outcome {
+    match error {
+        TransferError::Read(_) | TransferError::Truncated => Outcome::ClientGone,
+        TransferError::Malformed(_) => Outcome::BadRequestBody,
+        TransferError::Write(_) => Outcome::ServerClosed,
+    }
+}

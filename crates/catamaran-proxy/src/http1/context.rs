@@ -1,0 +1,57 @@
+//! What one exchange needs beyond its connection, borrowed from the worker while it is at work.
+
+use super::transfer::Transfer;
+use crate::io::Buffer;
+use crate::upstream::Ask;
+use catamaran_http1::{RequestHead, ResponseHead};
+use std::cell::RefCell;
+
+/// The parsed heads, bodies and scratch memory of one exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+    /// The request's body on its way to the server.
+    pub(crate) upload: Transfer,
+    /// The response's body on its way to the client.
+    pub(crate) download: Transfer,
+    /// The head as it goes to the server, then gathered pieces of the request's body.
+    pub(crate) to_server: Vec<u8>,
+    /// The head as it goes to the client, then gathered pieces of the response's body.
+    pub(crate) to_client: Vec<u8>,
+    /// What was read from the server.
+    pub(crate) reply: Buffer,
+    pub(crate) ask: Ask,
+    /// A value being put together.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// The contexts of one worker that nobody borrows.
+#[derive(Debug, Default)]
+pub(crate) struct ContextPool(RefCell<Vec<Box<Context>>>);
+
+/// Contexts kept at most; each holds a few KiB of lists that have grown.
+const MAX_POOLED: usize = 1024;
+/// Bytes of a scratch buffer that are kept; an exceptional one is freed.
+const MAX_KEPT_BYTES: usize = 128 * 1024;
+
+impl ContextPool {
+    /// Lends a context.
+    pub(crate) fn take(&self) -> Box<Context> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a context back.
+    pub(crate) fn give_back(&self, mut context: Box<Context>) {
+        context.request.reset();
+        context.response.reset();
+        context.to_server.clear();
+        context.to_client.clear();
+        context.ask.tried.clear();
+        let kept = context.to_server.capacity() + context.to_client.capacity();
+        let mut pool = self.0.borrow_mut();
+        if pool.len() < MAX_POOLED && kept <= MAX_KEPT_BYTES {
+            pool.push(context);
+        }
+    }
+}

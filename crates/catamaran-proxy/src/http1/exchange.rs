@@ -1,0 +1,192 @@
+//! One request and its response.
+
+use super::answer::{self, Answer, Asked};
+use super::plan::{Plan, Target, plan};
+use super::response::After;
+use super::{Client, Context, log};
+use crate::outcome::Outcome;
+use crate::state::{Frontend, Server};
+use crate::worker::Worker;
+use catamaran_core::Timestamp;
+use catamaran_core::limit::RetryAfter;
+use catamaran_core::stick::Why;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another request may follow.
+    KeepAlive,
+    /// It is closed, once the client has taken what was sent.
+    Close,
+    /// It is reset: what was sent must not be taken for whole.
+    Abort,
+    /// It has ended already, or was handed to a tunnel that did.
+    End,
+}
+
+/// What is known of an exchange, for logs and metrics.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) began: Timestamp,
+    pub(crate) target: Option<Target<'a>>,
+    pub(crate) server: Option<(Arc<Server>, Why)>,
+    pub(crate) status: Option<u16>,
+    pub(crate) queued: Option<Duration>,
+    pub(crate) connected: Option<Duration>,
+    pub(crate) responded: Option<Duration>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) retries: u32,
+    pub(crate) redispatches: u32,
+    pub(crate) is_redispatched: bool,
+}
+
+/// One request at work.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) frontend: &'a Frontend,
+    pub(super) client: &'a mut Client,
+    pub(super) context: &'a mut Context,
+    pub(super) facts: Facts<'a>,
+}
+
+impl<'a> Exchange<'a> {
+    /// An exchange of the request whose head was just read.
+    pub(super) fn new(
+        worker: &'a Rc<Worker>,
+        frontend: &'a Frontend,
+        client: &'a mut Client,
+        context: &'a mut Context,
+    ) -> Self {
+        let facts = Facts::new(Worker::now(), context.request.head_len as u64);
+        Self {
+            worker,
+            frontend,
+            client,
+            context,
+            facts,
+        }
+    }
+
+    /// Serves the request. Returns what becomes of the connection.
+    pub(super) async fn run(mut self) -> Next {
+        match plan(
+            self.worker,
+            self.frontend,
+            self.client,
+            &self.context.request,
+            self.facts.began,
+        ) {
+            Plan::Forward(target) => {
+                self.facts.target = Some(target);
+                self.forward(target).await
+            }
+            Plan::Redirect(target, redirect) => {
+                self.facts.target = Some(target);
+                let answer = Answer::redirect(
+                    redirect,
+                    target.prefix,
+                    &self.context.request,
+                    self.client.input.bytes(),
+                );
+                Box::pin(self.answer(&answer, Outcome::Answered)).await
+            }
+            Plan::Respond(target, response) => {
+                self.facts.target = Some(target);
+                Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
+            }
+            Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
+        }
+    }
+
+    /// Answers with an error, before anything of a response went out.
+    pub(super) async fn fail(&mut self, outcome: Outcome, retry_after: Option<RetryAfter>) -> Next {
+        if outcome == Outcome::ClientGone {
+            self.end(outcome);
+            return Next::End;
+        }
+        let mut body = std::mem::take(&mut self.context.scratch);
+        let frontend = self.frontend;
+        let next = {
+            let answer =
+                Answer::error(outcome, &frontend.model.error_pages, retry_after, &mut body);
+            self.answer(&answer, outcome).await
+        };
+        self.context.scratch = body;
+        next
+    }
+
+    async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
+        let is_draining = self.worker.is_draining.get();
+        // A body of which some went to a server, or is malformed, has no end that could be found.
+        let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();
+        let (mut asked, taken) = Asked::of(&self.context.request, self.client, is_draining);
+        if !is_untouched || outcome == Outcome::BadRequestBody {
+            asked = asked.closing();
+        }
+        answer.write(asked, &mut self.context.to_client);
+        self.facts.status = Some(answer.status);
+        self.client
+            .deadline
+            .set(Worker::now() + self.frontend.model.timeouts.body);
+        let is_sent = answer::send(
+            &mut self.client.stream,
+            &self.client.deadline,
+            &self.context.to_client,
+        )
+        .await;
+        self.facts.bytes_out += self.context.to_client.len() as u64;
+        self.end(if is_sent {
+            outcome
+        } else {
+            Outcome::ClientGone
+        });
+        if !is_sent {
+            return Next::End;
+        }
+        if asked.keep_alive() {
+            self.client.input.consume(taken);
+            Next::KeepAlive
+        } else {
+            self.client.input.clear();
+            Next::Close
+        }
+    }
+
+    /// Ends the exchange for logs and metrics.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        log::ended(self, outcome);
+    }
+
+    /// What becomes of the connection after a response that went out whole.
+    pub(super) fn after(&self, after: After) -> Next {
+        if after == After::KeepAlive && !self.worker.is_draining.get() {
+            Next::KeepAlive
+        } else {
+            Next::Close
+        }
+    }
+}
+
+impl Facts<'_> {
+    pub(crate) const fn new(began: Timestamp, bytes_in: u64) -> Self {
+        Self {
+            began,
+            target: None,
+            server: None,
+            status: None,
+            queued: None,
+            connected: None,
+            responded: None,
+            bytes_in,
+            bytes_out: 0,
+            retries: 0,
+            redispatches: 0,
+            is_redispatched: false,
+        }
+    }
+}

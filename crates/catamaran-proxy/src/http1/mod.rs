@@ -1,0 +1,193 @@
+//! HTTP/1.1 with clients: the life of one connection.
+//!
+//! ```text
+//!   idle --bytes--> head --whole--> exchange --keep-alive--> idle (or head, if pipelined)
+//!     |               |                 |---upgrade---> tunnel
+//!     +---- late -----+------ close ----+
+//! ```
+//! An idle connection holds a socket, a deadline and a few words; buffers and parsed heads are
+//! borrowed from the worker while a request is at work.
+
+mod answer;
+mod attempt;
+mod context;
+mod exchange;
+mod forward;
+mod head;
+pub(crate) mod log;
+mod mirror;
+mod plan;
+mod request;
+mod respond;
+mod response;
+mod transfer;
+mod upgrade;
+
+pub(crate) use context::{Context, ContextPool};
+pub(crate) use exchange::Facts;
+pub(crate) use plan::Target;
+pub(crate) use upgrade::relay_outcome;
+
+use crate::io::{Buffer, Stream};
+use crate::outcome::Outcome;
+use crate::state::Frontend;
+use crate::worker::{Deadline, Slot, Worker};
+use exchange::{Exchange, Next};
+use head::HeadEnd;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long a connection that is to be closed goes on being read, so that what the client still
+/// sends does not reset the response on its way.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes read meanwhile at most.
+const MAX_LINGER_BYTES: usize = 1024 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) deadline: Deadline,
+    /// What was read and not yet consumed; without capacity while the connection is idle.
+    pub(crate) input: Buffer,
+    /// Requests served before.
+    pub(crate) served: u64,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, stream: Stream, peer: SocketAddr) {
+    let deadline = worker.deadline().await;
+    let mut client = Client {
+        stream,
+        peer,
+        deadline,
+        input: Buffer::default(),
+        served: 0,
+    };
+    let frontend = slot.frontend();
+    let Ok(source) = frontend.open_source(peer.ip()) else {
+        Box::pin(answer::refuse(
+            worker,
+            &frontend,
+            &mut client,
+            Outcome::TooManyConnections,
+        ))
+        .await;
+        return;
+    };
+    drop(frontend);
+    while wait_for_request(worker, slot, &mut client).await {
+        let mut context = worker.contexts.take();
+        let next = serve_request(worker, &slot.frontend(), &mut client, &mut context).await;
+        worker.contexts.give_back(context);
+        client.served += 1;
+        match next {
+            Next::KeepAlive if client.input.is_empty() => give_back(worker, &mut client),
+            Next::KeepAlive => {}
+            Next::Close => {
+                Box::pin(linger(worker, &mut client)).await;
+                break;
+            }
+            Next::Abort => {
+                client.stream.reset_on_close();
+                break;
+            }
+            Next::End => break,
+        }
+    }
+    give_back(worker, &mut client);
+    drop(source);
+}
+
+fn give_back(worker: &Worker, client: &mut Client) {
+    worker.buffers.give_back(std::mem::take(&mut client.input));
+}
+
+/// Waits, without holding a buffer, until the client sends. Returns whether it did.
+async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> bool {
+    if !client.input.is_empty() {
+        return true;
+    }
+    let timeouts = &slot.frontend().model.timeouts.clone();
+    let wait = if client.served == 0 {
+        timeouts.request_head
+    } else {
+        timeouts.keep_alive
+    };
+    client.deadline.set(Worker::now() + wait);
+    poll_fn(|cx| {
+        if let Poll::Ready(ready) = client.stream.poll_read_ready(cx) {
+            return Poll::Ready(ready.is_ok());
+        }
+        let is_over =
+            client.deadline.alarm().is_some() || (worker.is_draining.get() && client.served > 0);
+        if is_over {
+            Poll::Ready(false)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+async fn serve_request(
+    worker: &Rc<Worker>,
+    frontend: &Frontend,
+    client: &mut Client,
+    context: &mut Context,
+) -> Next {
+    match head::read(worker, frontend, client, &mut context.request).await {
+        Ok(()) => Exchange::new(worker, frontend, client, context).run().await,
+        Err(HeadEnd::Closed) => Next::End,
+        Err(HeadEnd::Late { is_begun: false }) => Next::End,
+        Err(HeadEnd::Late { is_begun: true }) => {
+            Box::pin(answer::refuse(
+                worker,
+                frontend,
+                client,
+                Outcome::RequestTimeout,
+            ))
+            .await
+        }
+        Err(HeadEnd::Malformed(error)) => {
+            tracing::debug!(client = %client.peer, %error, "malformed request");
+            Box::pin(answer::refuse(
+                worker,
+                frontend,
+                client,
+                Outcome::BadRequest(error.status()),
+            ))
+            .await
+        }
+    }
+}
+
+/// Closes so that the client gets all that was sent: says that nothing more comes, then reads what
+/// the client still sends for a while.
+async fn linger(worker: &Worker, client: &mut Client) {
+    if client.stream.shutdown_write().is_err() {
+        return;
+    }
+    client.deadline.set(Worker::now() + LINGER);
+    let mut read = 0;
+    let mut buffer = worker.buffers.small();
+    poll_fn(|cx| {
+        loop {
+            if client.deadline.alarm().is_some() || read > MAX_LINGER_BYTES {
+                return Poll::Ready(());
+            }
+            buffer.clear();
+            match client.stream.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(count)) if count > 0 => read += count,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    worker.buffers.give_back(buffer);
+}

@@ -1,0 +1,221 @@
+//! Where a request goes: limits first, then routes.
+
+use super::Client;
+use crate::outcome::Outcome;
+use crate::state::{Backend, Frontend};
+use crate::worker::Worker;
+use catamaran_core::Timestamp;
+use catamaran_core::limit::RetryAfter;
+use catamaran_core::model::{self, Action, IpNet};
+use catamaran_core::route::{Found, RequestView, cookie, draw};
+use catamaran_http1::{FieldId, Method, RequestHead, TargetForm};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Plan<'a> {
+    /// It goes to a server.
+    Forward(Target<'a>),
+    /// The route answers by itself.
+    Redirect(Target<'a>, &'a model::Redirect),
+    /// The route answers by itself.
+    Respond(Target<'a>, &'a model::FixedResponse),
+    /// It is refused.
+    Refuse(Outcome, Option<RetryAfter>),
+}
+
+/// The route that a request takes, and where it leads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    /// Where it is sent; `None` if the route answers by itself.
+    pub(crate) backend: Option<&'a Arc<Backend>>,
+    /// The route; `None` for the frontend's own backend.
+    pub(crate) route: Option<&'a model::Route>,
+    /// The prefix that the route matched, for rewriting.
+    pub(crate) prefix: &'a str,
+}
+
+/// A request as routes see it.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) buf: &'a [u8],
+    pub(super) source: IpAddr,
+}
+
+impl RequestView for View<'_> {
+    fn method(&self) -> &[u8] {
+        self.head.method_span.of(self.buf)
+    }
+
+    fn host(&self) -> &[u8] {
+        without_port(
+            self.head
+                .host
+                .map(|host| host.of(self.buf))
+                .unwrap_or_default(),
+        )
+    }
+
+    fn path(&self) -> &[u8] {
+        if self.head.target.form == TargetForm::Asterisk {
+            b"*"
+        } else {
+            self.head.target.path(self.buf)
+        }
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.head.target.query.map(|query| query.of(self.buf))
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let fields = self.head.fields().iter();
+        let mut named = fields.filter(|field| {
+            field
+                .name
+                .of(self.buf)
+                .eq_ignore_ascii_case(name.as_bytes())
+        });
+        named.next().map(|field| field.value.of(self.buf))
+    }
+
+    fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let fields = self
+            .head
+            .fields()
+            .iter()
+            .filter(|field| field.id == FieldId::Cookie);
+        fields
+            .map(|field| field.value.of(self.buf))
+            .find_map(|value| cookie::find(value, name))
+    }
+}
+
+/// Decides what becomes of the request in `client`'s buffer.
+pub(super) fn plan<'a>(
+    worker: &Worker,
+    frontend: &'a Frontend,
+    client: &Client,
+    head: &RequestHead,
+    now: Timestamp,
+) -> Plan<'a> {
+    let buf = client.input.bytes();
+    let view = View {
+        head,
+        buf,
+        source: source(frontend, client, head),
+    };
+    if let Err(wait) = frontend.check_rate(now, view.source, |name| view.header(name)) {
+        return Plan::Refuse(Outcome::RateLimited, Some(wait));
+    }
+    if head.method == Method::Connect {
+        return Plan::Refuse(Outcome::BadRequest(405), None);
+    }
+    let found = match frontend.routes.find(&view) {
+        Ok(found) => found,
+        Err(_) => return Plan::Refuse(Outcome::BadPath, None),
+    };
+    let Some(Found {
+        route: index,
+        prefix,
+    }) = found
+    else {
+        return match frontend.model.backend {
+            Some(id) => Plan::Forward(Target {
+                backend: Some(frontend.backend(id)),
+                route: None,
+                prefix: "",
+            }),
+            None => Plan::Refuse(Outcome::NoRoute, None),
+        };
+    };
+    if let Err(wait) = frontend.check_route_rate(index, now, view.source, |name| view.header(name))
+    {
+        return Plan::Refuse(Outcome::RateLimited, Some(wait));
+    }
+    let route = &frontend.model.routes[index];
+    let target = |backend| Target {
+        backend,
+        route: Some(route),
+        prefix,
+    };
+    match &route.action {
+        Action::Backend(id) => Plan::Forward(target(Some(frontend.backend(*id)))),
+        Action::Weighted(backends) => match worker.with_rng(|rng| draw(backends, rng)) {
+            Some(id) => Plan::Forward(target(Some(frontend.backend(id)))),
+            None => Plan::Refuse(Outcome::NoServer, None),
+        },
+        Action::Redirect(redirect) => Plan::Redirect(target(None), redirect),
+        Action::Respond(response) => Plan::Respond(target(None), response),
+    }
+}
+
+/// The client's address: the peer's, or what trusted proxies say that the client's is.
+///
+/// Each proxy appends whom it saw to `X-Forwarded-For`, so the first address from the end that is
+/// not a trusted proxy's own is the client's. What stands before it anyone could have written.
+pub(super) fn source(frontend: &Frontend, client: &Client, head: &RequestHead) -> IpAddr {
+    let trusted = &frontend.model.trusted_proxies;
+    let mut source = client.peer.ip();
+    if !is_trusted(trusted, source) {
+        return source;
+    }
+    let buf = client.input.bytes();
+    let values = head
+        .fields()
+        .iter()
+        .rev()
+        .filter(|field| field.id == FieldId::XForwardedFor);
+    for element in values.flat_map(|field| field.value.of(buf).rsplit(|&byte| byte == b',')) {
+        let Some(ip) = std::str::from_utf8(element.trim_ascii())
+            .ok()
+            .and_then(|text| text.parse().ok())
+        else {
+            break;
+        };
+        source = ip;
+        if !is_trusted(trusted, source) {
+            break;
+        }
+    }
+    source.to_canonical()
+}
+
+/// Whether `ip` is a trusted proxy's.
+pub(super) fn is_trusted(trusted: &[IpNet], ip: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(ip))
+}
+
+/// The host of an authority.
+pub(super) fn without_port(authority: &[u8]) -> &[u8] {
+    let after_bracket = authority
+        .iter()
+        .rposition(|&byte| byte == b']')
+        .map_or(0, |at| at + 1);
+    match authority[after_bracket..]
+        .iter()
+        .rposition(|&byte| byte == b':')
+    {
+        Some(at) => &authority[..after_bracket + at],
+        None => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_cut_off_an_authority_but_never_a_part_of_an_ipv6_address() {
+        assert_eq!(without_port(b"a.example:80"), b"a.example");
+        assert_eq!(without_port(b"a.example"), b"a.example");
+        assert_eq!(without_port(b"[::1]:80"), b"[::1]");
+        assert_eq!(without_port(b"[::1]"), b"[::1]");
+    }
+}

@@ -1,0 +1,9 @@
+//! Bytes in and out: sockets, buffers and pipes, without a thought for what the bytes mean.
+
+mod buffer;
+mod pipes;
+mod stream;
+
+pub(crate) use buffer::{Buffer, BufferPool, LARGE};
+pub(crate) use pipes::PipePool;
+pub(crate) use stream::{Seen, Stream};

@@ -1,0 +1,184 @@
+//! One byte stream, to a client or to a server, whatever its family.
+//!
+//! Reads and writes go through tokio's readiness: a read that does not fill the buffer counts as
+//! having emptied the socket, so that no second read is spent on finding that out.
+
+use super::Buffer;
+use catamaran_sys::splice::{More, Pipe};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A stream socket in the file system.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Reads into the free room of `buffer`; zero is the end of the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Buffer,
+    ) -> Poll<io::Result<usize>> {
+        let mut read = ReadBuf::new(buffer.spare());
+        let polled = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
+        };
+        ready!(polled)?;
+        let count = read.filled().len();
+        buffer.fill(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Whether a read would find something; says nothing of what.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether the socket takes bytes again.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Writes some of `bytes`.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Writes some of `first` and `second` in one call.
+    pub(crate) fn poll_write_both(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if first.is_empty() {
+            return self.poll_write(cx, second);
+        }
+        if second.is_empty() {
+            return self.poll_write(cx, first);
+        }
+        let slices = [IoSlice::new(first), IoSlice::new(second)];
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
+        }
+    }
+
+    /// Moves up to `length` bytes from the socket into `pipe`, which must be empty: only then does
+    /// "would block" mean that the socket is.
+    pub(crate) fn poll_splice_in(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &Pipe,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_io(Interest::READABLE, || pipe.splice_in(self.as_fd(), length)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Moves up to `length` bytes, which `pipe` must hold, into the socket.
+    pub(crate) fn poll_splice_out(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &Pipe,
+        length: usize,
+        more: More,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_io(Interest::WRITABLE, || {
+                pipe.splice_out(self.as_fd(), length, more)
+            }) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// What the reactor has seen of the socket so far, without a system call.
+    ///
+    /// An idle connection for which this is not empty has been closed, or sent what nobody asked for.
+    pub(crate) fn seen(&self) -> Seen {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll_read_ready(&mut cx) {
+            Poll::Pending => Seen::Nothing,
+            Poll::Ready(_) => Seen::Something,
+        }
+    }
+
+    /// Says that no more bytes will be written.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        catamaran_sys::socket::shutdown_write(self.as_fd())
+    }
+
+    /// Makes the coming close a reset, as the other side's end was one.
+    pub(crate) fn reset_on_close(&self) {
+        // Without effect on a Unix socket; a socket that refuses the option is closed all the same.
+        let _ = catamaran_sys::socket::set_linger_zero(self.as_fd());
+    }
+
+    /// Waits until the connection attempt is decided.
+    pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_ready(cx))?;
+        Poll::Ready(match catamaran_sys::socket::take_error(self.as_fd())? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        })
+    }
+
+    /// The socket itself.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+
+    fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, operation),
+            Self::Unix(stream) => stream.try_io(interest, operation),
+        }
+    }
+}
+
+/// What the reactor has seen of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is as it was left.
+    Nothing,
+    /// It was closed, or bytes came.
+    Something,
+}

@@ -1,0 +1,208 @@
+//! How an exchange or relay ended: the one table from an end to its status, log code and label.
+//!
+//! Nothing else chooses a status for an error. The two letters of the log code are HAProxy's
+//! (configuration manual §8.5): who ended it (`C` client, `S` server, `P` proxy, lower case for a
+//! timeout, `-` nobody), and when (`R` request head, `Q` queue, `C` connecting, `H` response head,
+//! `D` data, `L` last data, `-` after the end).
+
+/// How an exchange or relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The response was passed on whole, or both sides of a relay closed in order.
+    Done,
+    /// A route answered by itself: a redirect or fixed response.
+    Answered,
+    /// The request was malformed or ambiguous; carries the status that says how.
+    BadRequest(u16),
+    /// The request's path climbs above the root or cannot be read in one way.
+    BadPath,
+    /// The body of the request was malformed.
+    BadRequestBody,
+    /// The head of the request did not come in time.
+    RequestTimeout,
+    /// The body of the request stopped coming.
+    RequestBodyTimeout,
+    /// The client left before the response was complete.
+    ClientGone,
+    /// The client stopped reading the response.
+    ClientStalled,
+    /// The client's key asked more often than its limit.
+    RateLimited,
+    /// The client's address holds as many connections as it may.
+    TooManyConnections,
+    /// No route takes the request.
+    NoRoute,
+    /// No server of the backend is usable.
+    NoServer,
+    /// Every server was full and so was the queue.
+    QueueFull,
+    /// Every server was full for the queue's timeout.
+    QueueTimeout,
+    /// No connection to a server could be made.
+    ConnectFailed,
+    /// Connecting to the server took too long.
+    ConnectTimeout,
+    /// The server broke or closed the connection before its response.
+    ServerClosed,
+    /// The server was marked down before its response.
+    ServerDown,
+    /// The response was malformed.
+    BadResponse,
+    /// The response's head did not come in time.
+    ResponseTimeout,
+    /// The response was cut in the middle.
+    Truncated,
+    /// The body of the response stopped coming.
+    ResponseBodyTimeout,
+    /// No byte went either way for the idle time.
+    IdleTimeout,
+    /// This process lacked something: descriptors, ports, memory.
+    Exhausted,
+}
+
+/// What follows from an [`Outcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consequence {
+    /// Status to answer with when no response was begun.
+    pub status: u16,
+    /// HAProxy's two letters.
+    pub log_code: &'static str,
+    /// Label of metrics and last words of the plain error body.
+    pub label: &'static str,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of [`Self::index`].
+    pub const ALL: [Self; 25] = [
+        Self::Done,
+        Self::Answered,
+        Self::BadRequest(400),
+        Self::BadPath,
+        Self::BadRequestBody,
+        Self::RequestTimeout,
+        Self::RequestBodyTimeout,
+        Self::ClientGone,
+        Self::ClientStalled,
+        Self::RateLimited,
+        Self::TooManyConnections,
+        Self::NoRoute,
+        Self::NoServer,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::ServerClosed,
+        Self::ServerDown,
+        Self::BadResponse,
+        Self::ResponseTimeout,
+        Self::Truncated,
+        Self::ResponseBodyTimeout,
+        Self::IdleTimeout,
+        Self::Exhausted,
+    ];
+
+    /// Place in [`Self::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        let wanted = std::mem::discriminant(&self);
+        Self::ALL
+            .iter()
+            .position(|one| std::mem::discriminant(one) == wanted)
+            .expect("ALL holds every variant")
+    }
+
+    /// What follows from it.
+    #[must_use]
+    pub const fn consequence(self) -> Consequence {
+        let (status, log_code, label) = match self {
+            Self::Done => (200, "--", "done"),
+            Self::Answered => (200, "LR", "answered"),
+            Self::BadRequest(status) => (status, "PR", "bad-request"),
+            Self::BadPath => (400, "PR", "bad-path"),
+            Self::BadRequestBody => (400, "CD", "bad-request-body"),
+            Self::RequestTimeout => (408, "cR", "request-timeout"),
+            Self::RequestBodyTimeout => (408, "cD", "request-body-timeout"),
+            Self::ClientGone => (499, "CD", "client-gone"),
+            Self::ClientStalled => (499, "cD", "client-stalled"),
+            Self::RateLimited => (429, "PR", "rate-limited"),
+            Self::TooManyConnections => (429, "PR", "too-many-connections"),
+            Self::NoRoute => (404, "PR", "no-route"),
+            Self::NoServer => (503, "SC", "no-server"),
+            Self::QueueFull => (503, "PQ", "queue-full"),
+            Self::QueueTimeout => (503, "sQ", "queue-timeout"),
+            Self::ConnectFailed => (503, "SC", "connect-failed"),
+            Self::ConnectTimeout => (504, "sC", "connect-timeout"),
+            Self::ServerClosed => (502, "SH", "server-closed"),
+            Self::ServerDown => (502, "DH", "server-down"),
+            Self::BadResponse => (502, "PH", "bad-response"),
+            Self::ResponseTimeout => (504, "sH", "response-timeout"),
+            Self::Truncated => (502, "SD", "truncated"),
+            Self::ResponseBodyTimeout => (504, "sD", "response-body-timeout"),
+            Self::IdleTimeout => (504, "cD", "idle-timeout"),
+            Self::Exhausted => (503, "RC", "exhausted"),
+        };
+        Consequence {
+            status,
+            log_code,
+            label,
+        }
+    }
+
+    /// One sentence for the client, without anything of the inside.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::BadRequest(404) | Self::NoRoute => "nothing is served here",
+            Self::BadRequest(_) | Self::BadPath | Self::BadRequestBody => {
+                "the request could not be understood"
+            }
+            Self::RequestTimeout | Self::RequestBodyTimeout => {
+                "the request took too long to arrive"
+            }
+            Self::RateLimited => "too many requests; try again later",
+            Self::TooManyConnections => "too many connections from this address",
+            Self::NoServer | Self::ConnectFailed => "no server is available",
+            Self::QueueFull | Self::QueueTimeout => "every server is busy",
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::ResponseBodyTimeout => {
+                "the server did not answer in time"
+            }
+            Self::ServerClosed | Self::ServerDown | Self::BadResponse | Self::Truncated => {
+                "the server failed to answer"
+            }
+            Self::Exhausted => "the balancer is out of resources",
+            Self::Done
+            | Self::Answered
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::IdleTimeout => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_finds_its_place() {
+        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index(), place);
+        }
+    }
+
+    #[test]
+    fn labels_are_distinct_words() {
+        let mut labels: Vec<_> = Outcome::ALL
+            .iter()
+            .map(|outcome| outcome.consequence().label)
+            .collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Outcome::ALL.len());
+        assert!(
+            labels
+                .iter()
+                .all(|label| label.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! A counter that only grows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that only grows, for the metrics.
+#[derive(Debug, Default)]
+pub struct Metered(AtomicU64);
+
+impl Metered {
+    /// Adds `count`.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Adds `count` to a counter that no other thread writes: a store, not a locked addition.
+    pub(crate) fn add_alone(&self, count: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(count),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

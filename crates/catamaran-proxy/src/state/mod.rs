@@ -1,0 +1,23 @@
+//! What workers and the control plane share: a closed list.
+//!
+//! The snapshot of the configuration; load, health and counters of servers; affinity tables; wait
+//! queues; rate and source counters; retry budgets. No lock here is held across an await, and an
+//! exchange takes at most one at a time.
+
+mod backend;
+mod frontend;
+mod in_flight;
+mod metered;
+mod server;
+mod shared;
+mod waiting;
+
+pub use backend::{Backend, BackendMetrics, ServerSet};
+pub use frontend::Frontend;
+pub(crate) use in_flight::InFlight;
+pub use metered::Metered;
+pub use server::{Server, ServerMetrics, Signal, Target};
+pub use shared::{Shared, Signals};
+pub(crate) use waiting::{Place, Waiting};
+
+use backend::lock;

@@ -1,0 +1,131 @@
+//! One server, as workers and the control plane share it.
+
+use catamaran_core::Timestamp;
+use catamaran_core::health::FailureStreak;
+use catamaran_core::model;
+use catamaran_core::server::ServerState;
+use catamaran_core::stick::ServerKey;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::Metered;
+
+/// One server of a backend. Outlives the set it is in: exchanges that use it hold it.
+#[derive(Debug)]
+pub struct Server {
+    /// Never given to another server of this process; not zero.
+    id: u64,
+    /// What the configuration says, with the address resolved.
+    pub model: model::Server,
+    /// Where to connect.
+    pub target: Target,
+    /// What affinity entries name it by.
+    pub stick_key: ServerKey,
+    /// Load and health.
+    pub state: Arc<ServerState>,
+    /// Failures in a row, for passive detection.
+    pub streak: FailureStreak,
+    /// What workers have noticed and the control plane has not yet looked at.
+    signals: AtomicU8,
+    /// Counters.
+    pub metrics: ServerMetrics,
+}
+
+/// Where to connect to a server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// Counters of one server, over all workers.
+#[derive(Debug, Default)]
+pub struct ServerMetrics {
+    /// Exchanges and relays given to it.
+    pub requests: Metered,
+    /// Connections made to it.
+    pub connects: Metered,
+    /// Connections that could not be made.
+    pub connect_failures: Metered,
+    /// Requests sent over a connection used before.
+    pub reuses: Metered,
+    /// Tries that ended here and were sent elsewhere, or here again.
+    pub retries: Metered,
+    /// Responses of class 5xx, and exchanges without one.
+    pub failures: Metered,
+}
+
+/// What a worker noticed of a server, for the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// It refused a connection.
+    Refused = 1,
+    /// A connection could not be made for another reason.
+    ConnectFailed = 2,
+    /// Its failures in a row reached the limit.
+    Outlier = 4,
+}
+
+impl Server {
+    /// A server at `target`, with the load and health in `state`.
+    #[must_use]
+    pub fn new(model: model::Server, target: Target, state: Arc<ServerState>) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            stick_key: ServerKey::new(&model.name),
+            model,
+            target,
+            state,
+            streak: FailureStreak::default(),
+            signals: AtomicU8::new(0),
+            metrics: ServerMetrics::default(),
+        }
+    }
+
+    /// What workers know it by; never zero, never used for another server.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Requests (connections, for TCP) that may be in flight at once.
+    pub(crate) fn max_in_flight(&self) -> Option<u32> {
+        match (self.model.max_requests, self.model.max_connections) {
+            (Some(requests), Some(connections)) => Some(requests.min(connections)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Notes `signal`; returns whether nothing was noted before, so that the control plane must be
+    /// told.
+    pub(crate) fn raise(&self, signal: Signal) -> bool {
+        self.signals.fetch_or(signal as u8, Ordering::AcqRel) == 0
+    }
+
+    /// Takes what was noted.
+    pub fn take_signals(&self) -> impl Iterator<Item = Signal> {
+        let taken = self.signals.swap(0, Ordering::AcqRel);
+        [Signal::Refused, Signal::ConnectFailed, Signal::Outlier]
+            .into_iter()
+            .filter(move |signal| taken & *signal as u8 != 0)
+    }
+
+    /// Counts a latency sample.
+    pub(crate) fn observe(&self, now: Timestamp, began: Timestamp) {
+        self.state.observe_latency(now, now.saturating_since(began));
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

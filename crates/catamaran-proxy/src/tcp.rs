@@ -1,0 +1,223 @@
+//! TCP: a client's connection is relayed to a server.
+
+use crate::http1::{Facts, Target, log, relay_outcome};
+use crate::io::Stream;
+use crate::outcome::Outcome;
+use crate::state::{Backend, Frontend, Signal};
+use crate::tunnel::Relay;
+use crate::upstream::{Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, select};
+use crate::worker::{Deadline, Worker};
+use catamaran_core::Key;
+use catamaran_core::balance::hash_key;
+use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
+use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
+use catamaran_sys::socket::{PeekResult, peek};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Relays a connection until it ends.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    frontend: &Arc<Frontend>,
+    mut client: Stream,
+    peer: SocketAddr,
+) {
+    let deadline = worker.deadline().await;
+    let began = Worker::now();
+    let mut facts = Facts::new(began, 0);
+    let id = frontend
+        .model
+        .backend
+        .expect("a TCP frontend has a backend");
+    let backend = frontend.backend(id);
+    facts.target = Some(Target {
+        backend: Some(backend),
+        route: None,
+        prefix: "",
+    });
+    let admitted = match frontend.open_source(peer.ip()) {
+        Ok(source) => match frontend.check_rate(began, peer.ip(), |_| None) {
+            Ok(()) => Ok(source),
+            Err(_) => Err(Outcome::RateLimited),
+        },
+        Err(_) => Err(Outcome::TooManyConnections),
+    };
+    let outcome = match admitted {
+        Ok(source) => {
+            let outcome = relay(
+                worker,
+                frontend,
+                backend,
+                &mut client,
+                peer,
+                &deadline,
+                &mut facts,
+            )
+            .await;
+            drop(source);
+            outcome
+        }
+        Err(outcome) => outcome,
+    };
+    if !matches!(
+        outcome,
+        Outcome::Done | Outcome::ClientGone | Outcome::IdleTimeout
+    ) {
+        // The client must not take silence for an answer.
+        client.reset_on_close();
+    }
+    worker.metrics.frontends[frontend.id.index()]
+        .bytes_in
+        .add_alone(facts.bytes_in);
+    log::relayed(worker, frontend, peer, &facts, outcome);
+}
+
+async fn relay<'a>(
+    worker: &Rc<Worker>,
+    frontend: &Frontend,
+    backend: &'a Arc<Backend>,
+    client: &mut Stream,
+    peer: SocketAddr,
+    deadline: &Deadline,
+    facts: &mut Facts<'a>,
+) -> Outcome {
+    let connected = Box::pin(open(worker, backend, client, peer, deadline, facts)).await;
+    let (mut connection, chosen) = match connected {
+        Ok(connected) => connected,
+        Err(outcome) => return outcome,
+    };
+    log::connected(worker, frontend, peer, facts);
+    if backend.model.on_down == OnDown::Redispatch {
+        deadline.watch(connection.server.id());
+    }
+    let mut relay = Relay::default();
+    let idle = frontend.model.timeouts.tunnel;
+    let end = relay
+        .run(
+            worker.pools(),
+            client,
+            &mut connection.stream,
+            deadline,
+            idle,
+        )
+        .await;
+    deadline.watch(0);
+    facts.bytes_in = relay.up.moved;
+    facts.bytes_out = relay.down.moved;
+    drop(chosen);
+    relay_outcome(end)
+}
+
+/// Connects to a server, to another one if that fails.
+async fn open<'a>(
+    worker: &Rc<Worker>,
+    backend: &'a Arc<Backend>,
+    client: &Stream,
+    peer: SocketAddr,
+    deadline: &Deadline,
+    facts: &mut Facts<'a>,
+) -> Result<(Connection, Chosen), Outcome> {
+    let mut ask = ask(backend, peer);
+    backend.budget.handle_first_try();
+    loop {
+        let asked = Worker::now();
+        let left = |cx: &mut std::task::Context<'_>| match client.poll_read_ready(cx) {
+            Poll::Ready(_) if matches!(peek(client.as_fd()), PeekResult::Error(_)) => {
+                Poll::Ready(())
+            }
+            _ => Poll::Pending,
+        };
+        let chosen = select(worker, backend, &ask, asked, deadline, left)
+            .await
+            .map_err(|reason| match reason {
+                NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
+                NoServer::Unusable => Outcome::NoServer,
+                NoServer::QueueFull => Outcome::QueueFull,
+                NoServer::QueueTimeout => Outcome::QueueTimeout,
+                NoServer::ClientGone => Outcome::ClientGone,
+            })?;
+        let server = chosen.room.server();
+        server.metrics.requests.add(1);
+        facts.server = Some((Arc::clone(server), chosen.why));
+        let began = Worker::now();
+        let result = connect(
+            worker,
+            server,
+            deadline,
+            began + backend.model.connect_timeout,
+        )
+        .await;
+        let now = Worker::now();
+        facts.connected = Some(now.saturating_since(began));
+        let error = match result {
+            Ok(connection) => {
+                server.streak.success();
+                server.observe(now, began);
+                chosen.confirm(backend, ask.binding, now);
+                return Ok((connection, chosen));
+            }
+            Err(ConnectError::Ours(_)) => return Err(Outcome::Exhausted),
+            Err(error) => error,
+        };
+        server.metrics.failures.add(1);
+        if !matches!(error, ConnectError::Full | ConnectError::ServerDown)
+            && let Some(threshold) = backend.model.outlier.consecutive
+            && server.streak.failure(threshold)
+        {
+            worker.signal(server, Signal::Outlier);
+        }
+        if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
+            server.metrics.retries.add(1);
+            facts.retries += 1;
+            facts.is_redispatched = true;
+            ask.tried.push(server.id());
+        } else {
+            return Err(match error {
+                ConnectError::TimedOut => Outcome::ConnectTimeout,
+                _ => Outcome::ConnectFailed,
+            });
+        }
+    }
+}
+
+/// A connection that did not come to stand: nothing of the client's was sent.
+fn attempt(facts: &Facts<'_>, backend: &Backend) -> Attempt {
+    Attempt {
+        failure: Failure::Connect,
+        connection: retry::Connection::Fresh,
+        repeat: Repeat::Unsafe,
+        sent_bytes: 0,
+        is_buffered_whole: true,
+        has_response_bytes: false,
+        retries: facts.retries,
+        redispatches: facts.redispatches,
+        max_retries: backend.model.retry.max_tries,
+    }
+}
+
+fn ask(backend: &Backend, peer: SocketAddr) -> Ask {
+    let is_by_source = backend
+        .model
+        .stick
+        .as_ref()
+        .is_some_and(|stick| stick.on == StickKey::SourceIp);
+    let hashes_source = matches!(
+        backend.model.balance,
+        Balance::Source
+            | Balance::Hash {
+                key: HashKey::SourceIp,
+                ..
+            }
+    );
+    Ask {
+        binding: if is_by_source {
+            Binding::Key(Key::of_address(peer.ip()))
+        } else {
+            Binding::None
+        },
+        hash: hashes_source.then(|| hash_key(peer.ip().to_string().as_bytes())),
+        tried: Vec::new(),
+    }
+}

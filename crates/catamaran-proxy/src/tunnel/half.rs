@@ -1,0 +1,226 @@
+//! One direction of a relay: bytes of one socket to another, and the end of them.
+//!
+//! ```text
+//!   Buffered --- two full buffers in a row ---> Spliced
+//!   Buffered <-- eight small moves in a row --- Spliced
+//! ```
+//! A flow is copied through a pooled buffer while it is interactive and moved by splice(2) once it
+//! proves bulky: a splice costs two calls per move and pays only when each moves much
+//! (`docs/benchmarks.md`). Neither buffer nor pipe is held while no bytes are in flight.
+
+use crate::io::{Buffer, BufferPool, PipePool, Stream};
+use catamaran_sys::splice::{More, Pipe};
+use std::io;
+use std::task::{Context, Poll, ready};
+
+/// Full buffers in a row after which a flow counts as bulky.
+const BULKY_AFTER: u32 = 2;
+/// Small moves in a row after which a bulky flow counts as interactive again.
+const INTERACTIVE_AFTER: u32 = 8;
+/// A move below this many bytes is small.
+const SMALL_MOVE: usize = 8 * 1024;
+/// Most bytes moved by one splice call; the pipe bounds it further.
+const MAX_SPLICE: usize = 1024 * 1024;
+
+/// One direction of a relay.
+#[derive(Debug, Default)]
+pub(crate) struct Half {
+    held: Held,
+    mode: Mode,
+    /// Moves in a row that speak for the other mode.
+    streak: u32,
+    stage: Stage,
+    /// Bytes passed on so far.
+    pub(crate) moved: u64,
+}
+
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Buffer(Buffer),
+    Pipe {
+        pipe: Pipe,
+        bytes: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Buffered,
+    Spliced,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Flowing,
+    /// The source has ended; what is held must still go out.
+    Ending,
+    Ended,
+}
+
+/// Which socket failed.
+#[derive(Debug)]
+pub(crate) enum HalfError {
+    /// The one that is read.
+    Read(io::Error),
+    /// The one that is written.
+    Write(io::Error),
+}
+
+/// Where a half borrows what it holds bytes in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pools<'a> {
+    /// Buffers of the worker.
+    pub(crate) buffers: &'a BufferPool,
+    /// Pipes of the worker.
+    pub(crate) pipes: &'a PipePool,
+}
+
+impl Half {
+    /// A half that first sends what `buffer` holds.
+    pub(crate) fn with_bytes(buffer: Buffer) -> Self {
+        Self {
+            held: Held::Buffer(buffer),
+            ..Self::default()
+        }
+    }
+
+    /// Moves bytes until a socket would block; ready when the source has ended and the end was
+    /// passed on.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), HalfError>> {
+        loop {
+            ready!(self.poll_send(cx, pools, to)).map_err(HalfError::Write)?;
+            match self.stage {
+                Stage::Flowing => {}
+                Stage::Ending => {
+                    to.shutdown_write().map_err(HalfError::Write)?;
+                    self.stage = Stage::Ended;
+                }
+                Stage::Ended => return Poll::Ready(Ok(())),
+            }
+            if self.stage == Stage::Flowing {
+                ready!(from.poll_read_ready(cx)).map_err(HalfError::Read)?;
+                ready!(self.poll_receive(cx, pools, from)).map_err(HalfError::Read)?;
+            }
+        }
+    }
+
+    /// Gives back what was borrowed. Bytes still held are lost: the connections are being closed.
+    pub(crate) fn release(&mut self, pools: Pools<'_>) {
+        match std::mem::take(&mut self.held) {
+            Held::Nothing => {}
+            Held::Buffer(buffer) => pools.buffers.give_back(buffer),
+            Held::Pipe { pipe, bytes: 0 } => pools.pipes.give_back_empty(pipe),
+            Held::Pipe { pipe, .. } => drop(pipe),
+        }
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        let count = match self.mode {
+            Mode::Buffered => ready!(self.poll_read(cx, pools, from))?,
+            Mode::Spliced => ready!(self.poll_splice_in(cx, pools, from))?,
+        };
+        if count == 0 {
+            self.stage = Stage::Ending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &mut Stream,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = pools.buffers.large();
+        match from.poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.note(buffer.is_full(), BULKY_AFTER, Mode::Spliced);
+                self.held = Held::Buffer(buffer);
+                Poll::Ready(Ok(count))
+            }
+            other => {
+                pools.buffers.give_back(buffer);
+                other
+            }
+        }
+    }
+
+    fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        from: &Stream,
+    ) -> Poll<io::Result<usize>> {
+        let Ok(pipe) = pools.pipes.take() else {
+            // No descriptor for a pipe: the flow goes on through buffers.
+            self.mode = Mode::Buffered;
+            return Poll::Ready(Ok(usize::MAX));
+        };
+        match from.poll_splice_in(cx, &pipe, MAX_SPLICE) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.note(count < SMALL_MOVE, INTERACTIVE_AFTER, Mode::Buffered);
+                self.held = Held::Pipe { pipe, bytes: count };
+                Poll::Ready(Ok(count))
+            }
+            other => {
+                pools.pipes.give_back_empty(pipe);
+                other
+            }
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        pools: Pools<'_>,
+        to: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let sent = match &mut self.held {
+                Held::Nothing => return Poll::Ready(Ok(())),
+                Held::Buffer(buffer) if !buffer.is_empty() => {
+                    let sent = ready!(to.poll_write(cx, buffer.bytes()))?;
+                    buffer.consume(sent);
+                    sent
+                }
+                Held::Pipe { pipe, bytes } if *bytes > 0 => {
+                    let sent = ready!(to.poll_splice_out(cx, pipe, *bytes, More::No))?;
+                    *bytes -= sent;
+                    sent
+                }
+                Held::Buffer(_) | Held::Pipe { .. } => {
+                    self.release(pools);
+                    return Poll::Ready(Ok(()));
+                }
+            };
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.moved += sent as u64;
+        }
+    }
+
+    /// Counts a move for or against changing to `other`.
+    fn note(&mut self, speaks_for_other: bool, needed: u32, other: Mode) {
+        self.streak = if speaks_for_other { self.streak + 1 } else { 0 };
+        if self.streak >= needed {
+            self.streak = 0;
+            self.mode = other;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Counters that one worker writes and the control plane reads.
+
+use crate::outcome::Outcome;
+use crate::state::Metered;
+
+/// Counters of one worker.
+#[derive(Debug, Default)]
+pub struct WorkerMetrics {
+    /// Connections to servers that failed because this process lacked something.
+    pub connects_exhausted: Metered,
+    /// Connections that could not be accepted because this process lacked something.
+    pub accepts_exhausted: Metered,
+    /// Connections handed to a worker with fewer.
+    pub handed_over: Metered,
+    /// Copies of requests that were not sent: too many under way, or the body not at hand.
+    pub mirrors_skipped: Metered,
+    /// Copies of requests that got no response.
+    pub mirrors_failed: Metered,
+    /// Tasks that panicked.
+    pub panics: Metered,
+    /// By index of the frontend.
+    pub frontends: Vec<FrontendMetrics>,
+}
+
+/// Counters of one frontend on one worker.
+#[derive(Debug, Default)]
+pub struct FrontendMetrics {
+    /// Connections accepted.
+    pub connections: Metered,
+    /// Bytes received from clients.
+    pub bytes_in: Metered,
+    /// Bytes sent to clients.
+    pub bytes_out: Metered,
+    /// Exchanges and relays by how they ended, by [`Outcome::index`].
+    pub outcomes: [Metered; Outcome::ALL.len()],
+    /// Responses by class of status, 1xx at index 0.
+    pub statuses: [Metered; 5],
+    /// Time from the request's head to the response's end, by [`LATENCY_BOUNDS`].
+    pub latency: [Metered; LATENCY_BOUNDS.len() + 1],
+    /// Sum of those times in microseconds.
+    pub latency_sum_micros: Metered,
+}
+
+/// Upper bounds of the latency buckets in microseconds; what is above counts in one more.
+pub const LATENCY_BOUNDS: [u64; 14] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000, 30_000_000,
+];
+
+impl WorkerMetrics {
+    /// Counters for `frontends` frontends.
+    pub(crate) fn new(frontends: usize) -> Self {
+        let mut metrics = Self::default();
+        metrics
+            .frontends
+            .resize_with(frontends, FrontendMetrics::default);
+        metrics
+    }
+}
+
+impl FrontendMetrics {
+    /// Counts an exchange or relay that ended after `micros`.
+    pub(crate) fn end(&self, outcome: Outcome, micros: u64) {
+        self.outcomes[outcome.index()].add_alone(1);
+        let bucket = LATENCY_BOUNDS
+            .iter()
+            .position(|&bound| micros <= bound)
+            .unwrap_or(LATENCY_BOUNDS.len());
+        self.latency[bucket].add_alone(1);
+        self.latency_sum_micros.add_alone(micros);
+    }
+
+    /// Counts a response.
+    pub(crate) fn status(&self, status: u16) {
+        if let Some(class) = (status / 100)
+            .checked_sub(1)
+            .and_then(|class| self.statuses.get(class as usize))
+        {
+            class.add_alone(1);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A worker: one thread, its runtime, and all it owns.
+//!
+//! A worker accepts from its own sockets and serves what it accepted to the end. What workers share
+//! is a closed list: the configuration, loads and health of servers, tables, queues, counters.
+
+mod deadline;
+mod metrics;
+mod run;
+
+pub(crate) use deadline::{Alarm, Deadline, Deadlines};
+pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub(crate) use run::{Slot, Start, start};
+
+use crate::access_log::{Appender, Record};
+use crate::http1;
+use crate::io::{BufferPool, PipePool};
+use crate::state::{Frontend, Server, Shared, Signal};
+use crate::tunnel::Pools;
+use crate::upstream::IdlePool;
+use catamaran_core::Timestamp;
+use catamaran_core::model::LogFormat;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What one worker owns.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its number, from zero.
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) buffers: BufferPool,
+    pub(crate) pipes: PipePool,
+    pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) idle: IdlePool,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) contexts: http1::ContextPool,
+    /// Connections from clients open here.
+    pub(crate) open: Cell<usize>,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Cell<usize>,
+    /// Whether this worker winds down: connections close after their exchange.
+    pub(crate) is_draining: Cell<bool>,
+    rng: RefCell<fastrand::Rng>,
+    /// Access logs, by index of the frontend.
+    appenders: RefCell<Vec<Option<Appender>>>,
+}
+
+/// What the rest of the process asks of a worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve a connection that another worker accepted.
+    Serve {
+        /// Index of the listener.
+        listener: usize,
+        /// The connection.
+        stream: std::net::TcpStream,
+        /// Its client.
+        peer: SocketAddr,
+    },
+    /// A server was marked down: its idle connections close, and exchanges that await its response
+    /// look for another.
+    ServerDown {
+        /// [`Server::id`].
+        server: u64,
+        /// Whether exchanges go on regardless.
+        keep: bool,
+    },
+    /// Close idle connections to a server that has as many open as it may.
+    CloseIdle {
+        /// [`Server::id`].
+        server: u64,
+    },
+    /// Accept what waits, then no more; connections close after their exchange.
+    Drain,
+    /// End at once.
+    Stop,
+}
+
+impl Worker {
+    fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let metrics = Arc::clone(&shared.worker_metrics[index]);
+        let appender = |frontend: &Arc<Frontend>| {
+            Some(
+                frontend
+                    .log
+                    .as_ref()?
+                    .appender(frontend.model.access_log.as_ref()?.format),
+            )
+        };
+        let appenders = shared.frontends.iter().map(appender).collect();
+        Self {
+            index,
+            shared,
+            buffers: BufferPool::default(),
+            pipes: PipePool::default(),
+            deadlines: Rc::new(Deadlines::default()),
+            idle: IdlePool::default(),
+            metrics,
+            contexts: http1::ContextPool::default(),
+            open: Cell::new(0),
+            mirrors: Cell::new(0),
+            is_draining: Cell::new(false),
+            rng: RefCell::new(fastrand::Rng::new()),
+            appenders: RefCell::new(appenders),
+        }
+    }
+
+    /// Writes a line of the frontend's access log.
+    pub(crate) fn log(&self, frontend: &Frontend, now: Timestamp, record: &Record<'_>) {
+        if let Some(Some(appender)) = self.appenders.borrow_mut().get_mut(frontend.id.index()) {
+            appender.append(now, record);
+            if frontend
+                .model
+                .access_log
+                .as_ref()
+                .is_some_and(|log| log.format == LogFormat::Human)
+            {
+                // Somebody is watching.
+                appender.flush();
+            }
+        }
+    }
+
+    /// Hands over log lines that have waited long enough.
+    fn flush_logs(&self, now: Timestamp) {
+        for appender in self.appenders.borrow_mut().iter_mut().flatten() {
+            appender.handle_timeout(now);
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now() -> Timestamp {
+        Timestamp::from_nanos(catamaran_sys::clock::now_nanos())
+    }
+
+    /// Runs `draw` with this worker's source of randomness.
+    pub(crate) fn with_rng<R>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> R) -> R {
+        draw(&mut self.rng.borrow_mut())
+    }
+
+    /// Where relays borrow buffers and pipes.
+    pub(crate) fn pools(&self) -> Pools<'_> {
+        Pools {
+            buffers: &self.buffers,
+            pipes: &self.pipes,
+        }
+    }
+
+    /// Makes the deadline of the task that awaits this.
+    pub(crate) async fn deadline(&self) -> Deadline {
+        poll_fn(|cx| Poll::Ready(self.deadlines.register(cx.waker().clone()))).await
+    }
+
+    /// Tells the control plane what was noticed of `server`.
+    pub(crate) fn signal(&self, server: &Arc<Server>, signal: Signal) {
+        if server.raise(signal) {
+            self.shared.signals.push(server);
+        }
+    }
+}
+
+/// Counts a client's connection for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Rc<Worker>);
+
+impl OpenConnection {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        worker.shared.loads[worker.index]
+            .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let worker = &self.0;
+        worker.open.set(worker.open.get() - 1);
+        worker.shared.loads[worker.index]
+            .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// How often idle connections to servers are looked over.
+pub(crate) const IDLE_SWEEP: Duration = Duration::from_secs(1);

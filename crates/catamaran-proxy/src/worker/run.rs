@@ -1,0 +1,289 @@
+//! The life of a worker: its runtime, its accept loops, its commands, its end.
+
+use super::{Command, IDLE_SWEEP, OpenConnection, Worker};
+use crate::io::Stream;
+use crate::state::{Frontend, Shared};
+use crate::{http1, tcp};
+use catamaran_core::Timestamp;
+use catamaran_core::model::Protocol;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
+
+/// What a worker is started with.
+pub(crate) struct Start {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// One socket for each listener, in the order of the listeners.
+    pub(crate) sockets: Vec<(Arc<Frontend>, OwnedFd)>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    /// The core to run on, if it is to stay on one.
+    pub(crate) cpu: Option<usize>,
+}
+
+/// Wait after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection goes to the worker with the fewest when this one has that many more than twice as
+/// many.
+const HAND_OVER_SLACK: usize = 16;
+
+/// Starts a worker's thread.
+pub(crate) fn start(start: Start) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(format!("worker-{}", start.index)).spawn(move || {
+        if let Some(cpu) = start.cpu
+            && let Err(error) = catamaran_sys::process::pin_to(cpu)
+        {
+            tracing::warn!(cpu, %error, "cannot keep a worker on its core");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .expect("a worker needs its runtime: descriptors for epoll and a wake-up are at hand this early");
+        let local = LocalSet::new();
+        local.block_on(&runtime, run(start));
+    })
+}
+
+async fn run(start: Start) {
+    let Start {
+        index,
+        shared,
+        sockets,
+        mut commands,
+        ..
+    } = start;
+    let worker = Rc::new(Worker::new(index, shared));
+    tokio::task::spawn_local(sweep_deadlines(Rc::clone(&worker)));
+    tokio::task::spawn_local(sweep_idle(Rc::clone(&worker)));
+    if worker
+        .shared
+        .frontends
+        .iter()
+        .any(|frontend| frontend.log.is_some())
+    {
+        tokio::task::spawn_local(flush_logs(Rc::clone(&worker)));
+    }
+    let stop_accepting = Rc::new(Notify::new());
+    let mut slots = Vec::new();
+    for (listener, (frontend, socket)) in sockets.into_iter().enumerate() {
+        let slot = Rc::new(Slot {
+            listener,
+            frontend: RefCell::new(frontend),
+        });
+        slots.push(Rc::clone(&slot));
+        tokio::task::spawn_local(accept(
+            Rc::clone(&worker),
+            slot,
+            socket,
+            Rc::clone(&stop_accepting),
+        ));
+    }
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Serve {
+                listener,
+                stream,
+                peer,
+            } => match TcpStream::from_std(stream) {
+                Ok(stream) => serve(&worker, &slots[listener], stream, peer),
+                Err(error) => tracing::error!(%error, "cannot take over a connection"),
+            },
+            Command::ServerDown { server, keep } => {
+                worker.idle.close(server);
+                if !keep {
+                    worker.deadlines.server_down(server);
+                }
+            }
+            Command::CloseIdle { server } => worker.idle.close(server),
+            Command::Drain => {
+                worker.is_draining.set(true);
+                stop_accepting.notify_waiters();
+                worker.idle.clear();
+                worker.deadlines.wake_all();
+            }
+            Command::Stop => break,
+        }
+    }
+}
+
+/// A listener as one worker sees it; the frontend changes with the configuration.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    listener: usize,
+    frontend: RefCell<Arc<Frontend>>,
+}
+
+impl Slot {
+    /// The frontend's policy as it is now.
+    pub(crate) fn frontend(&self) -> Arc<Frontend> {
+        Arc::clone(&self.frontend.borrow())
+    }
+}
+
+async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<Notify>) {
+    let listener = match TcpListener::from_std(socket.into()) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen");
+            return;
+        }
+    };
+    let mut stop = std::pin::pin!(stop.notified());
+    let mut is_stopping = false;
+    loop {
+        let accepted = poll_fn(|cx| {
+            is_stopping = is_stopping || stop.as_mut().poll(cx).is_ready();
+            match listener.poll_accept(cx) {
+                // What waits in the accept queue is still served: closing would reset it.
+                Poll::Pending if is_stopping => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            }
+        })
+        .await;
+        match accepted {
+            None => return,
+            Some(Ok((stream, peer))) => place(&worker, &slot, stream, peer),
+            Some(Err(error)) if is_of_one_connection(&error) => {}
+            Some(Err(error)) => {
+                worker.metrics.accepts_exhausted.add_alone(1);
+                tracing::error!(frontend = %slot.frontend().model.name, %error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        let frontend = slot.frontend();
+        frontend.wait_for_room().await;
+    }
+}
+
+/// Whether a failed accept concerns the one connection only (accept(2), "error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// Serves a new connection here, or hands it to a worker that has clearly fewer.
+fn place(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+    match neighbour(worker) {
+        Some(index) => match stream.into_std() {
+            Ok(stream) => {
+                worker.metrics.handed_over.add_alone(1);
+                worker.shared.command(
+                    index,
+                    Command::Serve {
+                        listener: slot.listener,
+                        stream,
+                        peer,
+                    },
+                );
+            }
+            Err(error) => tracing::error!(%error, "cannot hand a connection over"),
+        },
+        None => serve(worker, slot, stream, peer),
+    }
+}
+
+/// The worker with the fewest connections, if it has clearly fewer than this one.
+fn neighbour(worker: &Worker) -> Option<usize> {
+    let mine = worker.open.get();
+    if mine <= HAND_OVER_SLACK {
+        return None;
+    }
+    let loads = worker
+        .shared
+        .loads
+        .iter()
+        .map(|load| load.load(Ordering::Relaxed));
+    let (index, least) = loads.enumerate().min_by_key(|&(_, load)| load)?;
+    (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
+}
+
+fn serve(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+    let frontend = slot.frontend();
+    worker.metrics.frontends[frontend.id.index()]
+        .connections
+        .add_alone(1);
+    let open = OpenConnection::new(worker);
+    let stream = Stream::Tcp(stream);
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let worker = Rc::clone(worker);
+    match frontend.model.protocol {
+        Protocol::Http => {
+            let slot = Rc::clone(slot);
+            tokio::task::spawn_local(async move {
+                http1::serve(&worker, &slot, stream, peer).await;
+                drop(open);
+            });
+        }
+        Protocol::Tcp | Protocol::Udp => {
+            tokio::task::spawn_local(async move {
+                tcp::serve(&worker, &frontend, stream, peer).await;
+                drop(open);
+            });
+        }
+    }
+}
+
+/// Wakes connections whose deadline has passed.
+async fn sweep_deadlines(worker: Rc<Worker>) {
+    let clock_start = (tokio::time::Instant::now(), Worker::now());
+    let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+    poll_fn(|cx| -> Poll<()> {
+        worker.deadlines.set_sweeper(cx.waker());
+        loop {
+            let next = worker.deadlines.next_sweep();
+            let next = if next <= Worker::now() {
+                worker.deadlines.sweep(Worker::now())
+            } else {
+                next
+            };
+            let capped = next.min(Worker::now() + Duration::from_secs(3600));
+            sleep
+                .as_mut()
+                .reset(clock_start.0 + capped.saturating_since(clock_start.1));
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+/// Closes idle connections to servers that are old or were closed.
+async fn sweep_idle(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(IDLE_SWEEP).await;
+        let now: Timestamp = Worker::now();
+        worker.idle.sweep(now);
+    }
+}
+
+/// Hands access log lines over that no later line has pushed out.
+async fn flush_logs(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(LOG_FLUSH).await;
+        worker.flush_logs(Worker::now());
+    }
+}
+
+/// How often that is looked at.
+const LOG_FLUSH: Duration = Duration::from_millis(100);

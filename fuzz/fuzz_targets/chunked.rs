@@ -1,0 +1,4 @@
+//! Chunked bodies, whole and in pieces; what must hold is stated in the crate.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| catamaran_http1::invariants::chunked(input));

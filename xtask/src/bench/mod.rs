@@ -1,0 +1,278 @@
+//! `cargo xtask bench`: catamaran side by side with HAProxy and nginx.
+//!
+//! The proxy is pinned to core 0 with one worker; load and origins, small epoll programs of our
+//! own, to core 1. The figure is the CPU time of the proxy's processes by the scheduler's count,
+//! per request or per megabyte, so that it holds whether or not the proxy is saturated. Runs of
+//! the proxies are interleaved, each run has a fresh process, the median of the runs counts.
+
+mod case;
+mod load;
+mod origin;
+mod poller;
+mod report;
+mod subject;
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use catamaran_testkit::free_addr;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use self::case::{CASES, Case, Layer};
+use self::load::{Order, Outcome, Pattern};
+use self::report::Row;
+use self::subject::{Subject, Wiring};
+use crate::shell;
+
+/// What `cargo xtask bench --help` prints.
+pub(crate) const HELP: &str = "\
+cargo xtask bench [--case NAME]… [--runs N] [--seconds N] [--only SUBJECT]… [--write]
+
+  --case NAME     only this case; may be given several times; `list` lists them
+  --runs N        interleaved runs of each proxy, 5 unless given
+  --seconds N     length of the measured window of a run, 4 unless given
+  --ours-only     only catamaran, no peers; the same as --only catamaran
+  --only SUBJECT  only this proxy: catamaran, haproxy or nginx
+  --write         write the table to docs/benchmarks.md too (whole runs only)";
+
+struct Options {
+    cases: Vec<&'static Case>,
+    runs: usize,
+    window: Duration,
+    subjects: Vec<Subject>,
+    writes: bool,
+}
+
+/// Runs the benchmark.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let Some(mut options) = parse(arguments)? else {
+        return Ok(());
+    };
+    let nproc = thread::available_parallelism()?.get();
+    if nproc < 2 {
+        bail!("a benchmark needs two cores, one for the proxy and one for the load");
+    }
+    // This program again, optimised, is the load generator and the origin.
+    shell::run("cargo", &["build", "--release", "--package", "xtask"])?;
+    if options.subjects.contains(&Subject::Catamaran) {
+        shell::run("cargo", &["build", "--release", "--package", "catamaran"])?;
+    }
+    let mut versions = Vec::new();
+    for subject in options.subjects.clone() {
+        match subject.version() {
+            Some(version) => versions.push((subject, version)),
+            None if subject == Subject::Catamaran => bail!("catamaran tells no version"),
+            None => bail!(
+                "{} is not installed: apt-get install -y haproxy nginx-core libnginx-mod-stream",
+                subject.name()
+            ),
+        }
+    }
+    options.subjects.sort_unstable();
+    let mut rows = Vec::new();
+    for case in &options.cases {
+        let row = measure(case, &options)?;
+        shell::say(&row.line());
+        rows.push(row);
+    }
+    let table = report::table(&rows, &versions);
+    shell::say(&table);
+    if options.writes {
+        let text = report::document(&rows, &versions, options.runs, options.window);
+        fs::write("docs/benchmarks.md", text)?;
+    }
+    Ok(())
+}
+
+fn parse(arguments: &[String]) -> Result<Option<Options>> {
+    let mut options = Options {
+        cases: Vec::new(),
+        runs: 5,
+        window: Duration::from_secs(4),
+        subjects: Vec::new(),
+        writes: false,
+    };
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let mut value = || {
+            words
+                .next()
+                .with_context(|| format!("`{word}` needs a value"))
+        };
+        match word.as_str() {
+            "--case" => {
+                let name = value()?;
+                if name == "list" {
+                    for case in CASES {
+                        shell::say(&format!("{:16} {}", case.name, case.title));
+                    }
+                    return Ok(None);
+                }
+                let case = CASES.iter().find(|case| case.name == name.as_str());
+                options
+                    .cases
+                    .push(case.with_context(|| format!("no case `{name}`; try `--case list`"))?);
+            }
+            "--runs" => options.runs = value()?.parse()?,
+            "--seconds" => options.window = Duration::from_secs_f64(value()?.parse()?),
+            "--ours-only" => options.subjects.push(Subject::Catamaran),
+            "--only" => {
+                let name = value()?;
+                let subject = Subject::ALL
+                    .into_iter()
+                    .find(|subject| subject.name().eq_ignore_ascii_case(name));
+                options
+                    .subjects
+                    .push(subject.with_context(|| format!("no proxy `{name}`"))?);
+            }
+            "--write" => options.writes = true,
+            _ => bail!("unknown argument `{word}`\n\n{HELP}"),
+        }
+    }
+    if options.cases.is_empty() {
+        options.cases.extend(CASES);
+    }
+    if options.subjects.is_empty() {
+        options.subjects.extend(Subject::ALL);
+    }
+    Ok(Some(options))
+}
+
+/// Measures one case with all proxies.
+fn measure(case: &'static Case, options: &Options) -> Result<Row> {
+    let origins = [free_addr()?, free_addr()?];
+    let _origins = start_origins(case, origins)?;
+    let rate = match case.pattern {
+        Pattern::Open => half_of_saturation(options, origins)?,
+        _ => 0.0,
+    };
+    let mut row = Row::new(case, rate);
+    for run in 1..=options.runs {
+        for &subject in &options.subjects {
+            let outcome = one_run(case, subject, origins, rate, options.window)
+                .with_context(|| format!("{}, {}, run {run}", case.name, subject.name()))?;
+            if outcome.errors > 0 {
+                bail!(
+                    "{}, {}: {} errors",
+                    case.name,
+                    subject.name(),
+                    outcome.errors
+                );
+            }
+            row.add(subject, outcome);
+        }
+    }
+    Ok(row)
+}
+
+fn one_run(
+    case: &Case,
+    subject: Subject,
+    origins: [SocketAddr; 2],
+    rate: f64,
+    window: Duration,
+) -> Result<Outcome> {
+    let wiring = Wiring {
+        listen: free_addr()?,
+        origins,
+    };
+    let proxy = subject.start(case, &wiring)?;
+    let order = Order {
+        addr: wiring.listen,
+        pattern: case.pattern,
+        connections: case.connections,
+        rate,
+        warmup: match case.pattern {
+            // All of them must have begun.
+            Pattern::SlowReaders => Duration::from_secs(4),
+            _ => Duration::from_secs(1),
+        },
+        window,
+        pid: proxy.pid(),
+    };
+    let output = Command::new("target/release/xtask")
+        .arg("bench-load")
+        .arg(serde_json::to_string(&order)?)
+        .output()?;
+    if !output.status.success() {
+        bail!("load: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Half of the request rate that HAProxy (or ours, without HAProxy) reaches with closed loops.
+fn half_of_saturation(options: &Options, origins: [SocketAddr; 2]) -> Result<f64> {
+    let subject = if options.subjects.contains(&Subject::Haproxy) {
+        Subject::Haproxy
+    } else {
+        options.subjects[0]
+    };
+    let case = &CASES[0];
+    let outcome = one_run(case, subject, origins, 0.0, options.window)?;
+    Ok((outcome.requests as f64 / outcome.seconds / 2.0).round())
+}
+
+struct Origins(Child);
+
+impl Drop for Origins {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn start_origins(case: &Case, addrs: [SocketAddr; 2]) -> Result<Origins> {
+    let mode = match (case.layer, case.pattern) {
+        (Layer::Http, _) => "http",
+        (Layer::Tcp, Pattern::Bulk) => "bulk",
+        (Layer::Tcp, _) => "echo",
+    };
+    let child = Command::new("target/release/xtask")
+        .args(["bench-origin", mode, &case.body.to_string()])
+        .args(addrs.map(|addr| addr.to_string()))
+        .spawn()?;
+    let origins = Origins(child);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    for addr in addrs {
+        while TcpStream::connect(addr).is_err() {
+            if Instant::now() > deadline {
+                bail!("the origins do not listen");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(origins)
+}
+
+/// The origin part of this program.
+pub(crate) fn run_origin(arguments: &[String]) -> Result<()> {
+    prepare_helper()?;
+    origin::run(arguments)
+}
+
+/// The load part of this program.
+pub(crate) fn run_load(arguments: &[String]) -> Result<()> {
+    prepare_helper()?;
+    let [order] = arguments else {
+        bail!("bench-load takes one order as JSON");
+    };
+    let outcome = load::run(serde_json::from_str(order)?)?;
+    shell::say(&serde_json::to_string(&outcome)?);
+    Ok(())
+}
+
+/// Moves this process to core 1 and lets it open as many files as allowed.
+fn prepare_helper() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(1);
+    sched_setaffinity(None, &cores)?;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files)?;
+    Ok(())
+}

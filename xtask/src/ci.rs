@@ -1,0 +1,137 @@
+//! `cargo xtask ci`: everything a change must pass, in the order of how soon it tells.
+//!
+//! It stops at the first step that fails and says how to repeat that step alone. Nothing is
+//! skipped but what the command line says, and the table shows that.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+/// One step: what the table calls it and what is run.
+struct Step {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    variables: &'static [(&'static str, &'static str)],
+}
+
+/// All steps are runs of cargo.
+const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        arguments: &["fmt", "--all", "--check"],
+        variables: &[],
+    },
+    Step {
+        name: "tidy",
+        arguments: &["xtask", "tidy"],
+        variables: &[],
+    },
+    Step {
+        name: "clippy",
+        arguments: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        variables: &[],
+    },
+    Step {
+        name: TEST,
+        arguments: &["test", "--workspace", "--locked"],
+        variables: &[],
+    },
+    Step {
+        name: "documentation",
+        arguments: &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--locked",
+        ],
+        variables: &[("RUSTDOCFLAGS", "-D warnings")],
+    },
+    Step {
+        name: "fuzz smoke",
+        arguments: &["xtask", "fuzz"],
+        variables: &[],
+    },
+    Step {
+        name: "hot path",
+        arguments: &["xtask", "callgrind"],
+        variables: &[],
+    },
+];
+
+const TEST: &str = "test";
+
+/// Runs the steps.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let skips_tests = match arguments {
+        [] => false,
+        [word] if word == "--skip-tests" => true,
+        _ => bail!("`ci` takes `--skip-tests` only"),
+    };
+    let mut times = Vec::new();
+    for step in STEPS {
+        if skips_tests && step.name == TEST {
+            times.push((step.name, None));
+            continue;
+        }
+        shell::say(&format!("\n== {}: {}", step.name, command(step)));
+        let start = Instant::now();
+        let result = shell::run_with("cargo", step.arguments, step.variables);
+        times.push((step.name, Some(start.elapsed())));
+        if result.is_err() {
+            shell::say(&table(&times));
+            bail!("{} failed; to repeat it: {}", step.name, command(step));
+        }
+    }
+    shell::say(&table(&times));
+    Ok(())
+}
+
+/// The step as one would type it.
+fn command(step: &Step) -> String {
+    let mut command = String::new();
+    for (name, value) in step.variables {
+        command.push_str(&format!("{name}='{value}' "));
+    }
+    command + &shell::line("cargo", step.arguments)
+}
+
+fn table(times: &[(&str, Option<Duration>)]) -> String {
+    let mut text = "\nstep             seconds".to_owned();
+    for (name, time) in times {
+        match time {
+            Some(time) => text.push_str(&format!("\n{name:15} {:8.1}", time.as_secs_f64())),
+            None => text.push_str(&format!("\n{name:15}  skipped as asked")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_can_be_repeated_by_what_is_told() {
+        let doc = STEPS.iter().find(|step| step.name == "documentation");
+        let command = command(doc.unwrap());
+        assert!(command.starts_with("RUSTDOCFLAGS='-D warnings' cargo doc --workspace"));
+    }
+
+    #[test]
+    fn a_skipped_step_shows_in_the_table() {
+        let text = table(&[("format", Some(Duration::from_millis(1500))), (TEST, None)]);
+        assert!(text.contains("format               1.5"), "{text}");
+        assert!(text.contains("test             skipped as asked"), "{text}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask fuzz`: runs the fuzz targets for a short time each.
+//!
+//! libFuzzer needs its targets instrumented for coverage. cargo-fuzz asks a nightly compiler for
+//! that because it also turns a sanitizer on; the instrumentation alone is stable, and the crates
+//! that are fuzzed have no `unsafe` that a sanitizer would watch. So this runs on the toolchain
+//! that builds everything else, and nothing has to be skipped.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// What `cargo xtask fuzz --help` prints.
+pub(crate) const HELP: &str = "\
+cargo xtask fuzz [TARGET]… [--seconds N]
+
+  TARGET       only this target; all of fuzz/fuzz_targets unless given
+  --seconds N  time for each target, 5 unless given";
+
+/// Coverage as libFuzzer reads it, and checks that a release build leaves out.
+const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Ccodegen-units=1 -Cdebug-assertions=on -Coverflow-checks=on";
+
+/// Builds the targets and runs each.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let mut seconds = 5_u32;
+    let mut targets = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--seconds" => seconds = words.next().context("`--seconds` needs a value")?.parse()?,
+            name => targets.push(name.to_owned()),
+        }
+    }
+    if targets.is_empty() {
+        targets = all_targets()?;
+    }
+    let host = host()?;
+    // A target of its own keeps the flags away from build scripts and procedural macros.
+    shell::run_with(
+        "cargo",
+        &[
+            "build",
+            "--release",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--target",
+            &host,
+        ],
+        &[("RUSTFLAGS", FLAGS)],
+    )?;
+    for target in &targets {
+        run_target(&host, target, seconds)
+            .with_context(|| format!("target `{target}`; what broke it is in fuzz/artifacts"))?;
+    }
+    Ok(())
+}
+
+fn all_targets() -> Result<Vec<String>> {
+    let mut targets = Vec::new();
+    for entry in fs::read_dir("fuzz/fuzz_targets").context("cannot read fuzz/fuzz_targets")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "rs") {
+            let name = path.file_stem().context("a file has a name")?;
+            targets.push(name.to_string_lossy().into_owned());
+        }
+    }
+    targets.sort_unstable();
+    if targets.is_empty() {
+        bail!("fuzz/fuzz_targets is empty");
+    }
+    Ok(targets)
+}
+
+fn run_target(host: &str, target: &str, seconds: u32) -> Result<()> {
+    // libFuzzer writes what it finds interesting into the first directory: not the tracked one.
+    let found = format!("fuzz/target/found/{target}");
+    let artifacts = format!("fuzz/artifacts/{target}/");
+    fs::create_dir_all(&found)?;
+    fs::create_dir_all(&artifacts)?;
+    let program = format!("fuzz/target/{host}/release/{target}");
+    let limit = format!("-max_total_time={seconds}");
+    let prefix = format!("-artifact_prefix={artifacts}");
+    let mut arguments = vec![
+        limit.as_str(),
+        prefix.as_str(),
+        "-timeout=10",
+        "-rss_limit_mb=2048",
+        "-verbosity=0",
+        "-print_final_stats=1",
+        found.as_str(),
+    ];
+    let kept = format!("fuzz/corpus/{target}");
+    if Path::new(&kept).is_dir() {
+        arguments.push(&kept);
+    }
+    shell::say(&format!("fuzzing {target} for {seconds} s"));
+    shell::run(&program, &arguments)
+}
+
+fn host() -> Result<String> {
+    let text = shell::output("rustc", &["-vV"])?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc names no host")?.to_owned())
+}

@@ -1,0 +1,76 @@
+//! Running other programs and talking to the terminal.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Prints a line for whoever runs the command.
+#[expect(clippy::print_stdout, reason = "the one place where xtask prints")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Prints a complaint.
+#[expect(clippy::print_stderr, reason = "the one place where xtask complains")]
+pub(crate) fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Runs a program with our terminal; fails when it fails.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    run_with(program, arguments, &[])
+}
+
+/// Like [`run`], with environment variables.
+pub(crate) fn run_with(
+    program: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<()> {
+    let status = Command::new(program)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .status()
+        .with_context(|| format!("cannot run `{program}`"))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", line(program, arguments));
+    }
+    Ok(())
+}
+
+/// Runs a program and returns what it wrote to stdout; fails when it fails.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run `{program}`"))?;
+    if !output.status.success() {
+        bail!("`{}` failed: {}", line(program, arguments), output.status);
+    }
+    String::from_utf8(output.stdout).context("output is not UTF-8")
+}
+
+/// Whether a program runs at all with these arguments; it shows nothing.
+pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// A command as one would type it.
+pub(crate) fn line(program: &str, arguments: &[&str]) -> String {
+    let mut line = program.to_owned();
+    for argument in arguments {
+        line.push(' ');
+        if argument.contains(' ') {
+            line.push_str(&format!("'{argument}'"));
+        } else {
+            line.push_str(argument);
+        }
+    }
+    line
+}
