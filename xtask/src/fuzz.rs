@@ -48,6 +48,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         &[
             "build",
             "--release",
+            "--target-dir",
+            "fuzz/target",
             "--manifest-path",
             "fuzz/Cargo.toml",
             "--target",

@@ -58,9 +58,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("a benchmark needs two cores, one for the proxy and one for the load");
     }
     // This program again, optimised, is the load generator and the origin.
-    shell::run("cargo", &["build", "--release", "--package", "xtask"])?;
+    shell::build_release("xtask")?;
     if options.subjects.contains(&Subject::Catamaran) {
-        shell::run("cargo", &["build", "--release", "--package", "catamaran"])?;
+        shell::build_release("catamaran")?;
     }
     let mut versions = Vec::new();
     for subject in options.subjects.clone() {
