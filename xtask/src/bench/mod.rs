@@ -164,6 +164,9 @@ fn measure(case: &'static Case, options: &Options) -> Result<Row> {
                     outcome.errors
                 );
             }
+            if !case.metric.of(case, &outcome).is_finite() {
+                bail!("{}, {}: nothing was answered", case.name, subject.name());
+            }
             row.add(subject, outcome);
         }
     }
