@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if !shell::works("valgrind", &["--version"]) {
         bail!("valgrind is not installed: apt-get install -y valgrind");
     }
-    shell::run("cargo", &["build", "--release", "--package", "catamaran"])?;
+    shell::build_release("catamaran")?;
     let few = instructions(FEW)?;
     let many = instructions(MANY)?;
     let measured = many.saturating_sub(few) / (MANY - FEW);

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,6 +48,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         &[
             "build",
             "--release",
+            "--target-dir",
+            "fuzz/target",
             "--manifest-path",
             "fuzz/Cargo.toml",
             "--target",
@@ -99,12 +102,42 @@ fn run_target(host: &str, target: &str, seconds: u32) -> Result<()> {
     if Path::new(&kept).is_dir() {
         arguments.push(&kept);
     }
-    shell::say(&format!("fuzzing {target} for {seconds} s"));
-    shell::run(&program, &arguments)
+    let output = Command::new(&program)
+        .args(&arguments)
+        .output()
+        .with_context(|| format!("cannot run `{program}`"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        shell::complain(&said);
+        bail!("failed with {}", output.status);
+    }
+    let inputs = executed(&said).context("libFuzzer tells no count of inputs")?;
+    shell::say(&format!("{target}: {inputs} inputs in {seconds} s"));
+    Ok(())
+}
+
+/// How many inputs libFuzzer says it has tried.
+fn executed(said: &str) -> Option<u64> {
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?;
+    line.trim().parse().ok()
 }
 
 fn host() -> Result<String> {
     let text = shell::output("rustc", &["-vV"])?;
     let line = text.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(line.context("rustc names no host")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_inputs_is_read_from_the_statistics() {
+        let said = "INFO: x\nstat::number_of_executed_units: 781\nstat::new_units_added: 8\n";
+        assert_eq!(executed(said), Some(781));
+        assert_eq!(executed("INFO: x"), None);
+    }
 }

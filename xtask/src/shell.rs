@@ -38,6 +38,20 @@ pub(crate) fn run_with(
     Ok(())
 }
 
+/// Builds the program of a package into `target/release`, whatever the environment says about
+/// the directory.
+pub(crate) fn build_release(package: &str) -> Result<()> {
+    let arguments = [
+        "build",
+        "--release",
+        "--target-dir",
+        "target",
+        "--package",
+        package,
+    ];
+    run("cargo", &arguments)
+}
+
 /// Runs a program and returns what it wrote to stdout; fails when it fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)

@@ -1,1 +1,22 @@
-//! Placeholder root, replaced as the crate gets its content.
+//! The control plane: what runs beside the workers, on one thread of its own.
+//!
+//! - [`fn@run`]: all of it, over a data plane at work.
+//! - [`probe`]: one active check of a server.
+//! - [`health`]: the watch over all servers.
+//! - [`resolve`]: servers that are configured by name.
+//! - [`metrics`]: the counters as a page, and the endpoint that serves it.
+//!
+//! Nothing here decides policy: what a check's result means is decided by `catamaran_core`, what a
+//! new answer of the DNS means by a machine of its own without I/O.
+#![forbid(unsafe_code)]
+
+mod clock;
+pub mod health;
+pub mod metrics;
+mod plane_metrics;
+pub mod probe;
+pub mod resolve;
+mod run;
+
+pub use clock::Clock;
+pub use run::run;

@@ -1,27 +1,76 @@
-//! Where the data plane is started: the one place that knows `catamaran_proxy`.
+//! The data plane and its control plane, started and ended together.
 
+use anyhow::Context as _;
+use catamaran_control::metrics::{Endpoint, Readiness};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::Proxy;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
 
-/// A data plane at work.
+/// A data plane at work, and the thread that watches over it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     proxy: Proxy,
+    readiness: watch::Sender<Readiness>,
+    /// Ends the control thread when dropped.
+    _control: oneshot::Sender<()>,
 }
 
 impl Engine {
     /// Serves `config` on `listeners`.
     pub(crate) fn start(config: Config, listeners: Vec<ListenerSockets>) -> anyhow::Result<Self> {
+        let resolvers = config.process.resolvers.clone();
+        let metrics = config.process.metrics;
         let proxy = Proxy::start(config, listeners)?;
-        Ok(Self { proxy })
+        let shared = Arc::clone(proxy.shared());
+        let (readiness, _) = watch::channel(Readiness::Starting);
+        let told = readiness.clone();
+        let (end, ended) = oneshot::channel::<()>();
+        let (started, is_started) = std::sync::mpsc::sync_channel(1);
+        let control = move || {
+            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            runtime.block_on(async {
+                let endpoint = match bind(metrics).await {
+                    Ok(endpoint) => endpoint,
+                    Err(error) => return drop(started.send(Err(error))),
+                };
+                drop(started.send(Ok(())));
+                tokio::select! {
+                    _ = ended => {}
+                    _ = catamaran_control::run(shared, &resolvers, endpoint, told) => {}
+                }
+            });
+        };
+        thread::Builder::new().name("control".to_owned()).spawn(control).context("cannot start the control thread")?;
+        let is_started = is_started.recv().context("the control thread ended at once")?;
+        is_started.with_context(|| match metrics {
+            Some(address) => format!("{address}: cannot serve metrics there; change `metrics` under [process]"),
+            None => "cannot start the control thread".to_owned(),
+        })?;
+        Ok(Self { proxy, readiness, _control: end })
     }
 
     /// Takes no new clients and waits for those in flight, at most `deadline`.
     pub(crate) async fn drain(self, deadline: Duration) {
+        self.readiness.send_replace(Readiness::Draining);
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
         }
+    }
+}
+
+async fn bind(metrics: Option<SocketAddr>) -> io::Result<Option<Endpoint>> {
+    match metrics {
+        Some(address) => Ok(Some(Endpoint::bind(address).await?)),
+        None => Ok(None),
     }
 }

@@ -58,9 +58,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("a benchmark needs two cores, one for the proxy and one for the load");
     }
     // This program again, optimised, is the load generator and the origin.
-    shell::run("cargo", &["build", "--release", "--package", "xtask"])?;
+    shell::build_release("xtask")?;
     if options.subjects.contains(&Subject::Catamaran) {
-        shell::run("cargo", &["build", "--release", "--package", "catamaran"])?;
+        shell::build_release("catamaran")?;
     }
     let mut versions = Vec::new();
     for subject in options.subjects.clone() {
@@ -163,6 +163,9 @@ fn measure(case: &'static Case, options: &Options) -> Result<Row> {
                     subject.name(),
                     outcome.errors
                 );
+            }
+            if !case.metric.of(case, &outcome).is_finite() {
+                bail!("{}, {}: nothing was answered", case.name, subject.name());
             }
             row.add(subject, outcome);
         }

@@ -46,7 +46,13 @@ const OWN: &[(&str, &[&str])] = &[
 const CLOSED: &[(&str, &[&str])] = &[
     (
         "catamaran-core",
-        &["fastrand", "foldhash", "thiserror", "xxhash-rust"],
+        &[
+            "fastrand",
+            "foldhash",
+            "hashbrown",
+            "thiserror",
+            "xxhash-rust",
+        ],
     ),
     ("catamaran-http1", &["memchr", "thiserror"]),
 ];

@@ -1,32 +1,34 @@
 //! The demonstration.
 
 use crate::{PATIENCE, catamaran, eventually, is_alive};
-use catamaran_testkit::{Process, Signal, free_port, http_get, signal_pid, tcp_exchange};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use catamaran_testkit::{Process, Signal, http_get, signal_pid, tcp_exchange};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// Starts a demonstration on ports that are free, and returns it with the balancer's port.
 fn demo(more: &[&str]) -> (Process, u16) {
-    // Two ports in a row each: another process may take the second, hence the tries.
-    for _ in 0..20 {
-        let (port, servers) = (free_port().unwrap(), free_port().unwrap());
-        if port > 65_000 || servers > 65_000 || port.abs_diff(servers) < 4 {
-            continue;
-        }
-        let process = catamaran(&["demo", "--port", &port.to_string()])
-            .args(["--server-port", &servers.to_string()])
-            .args(more.iter().copied())
-            .start()
-            .unwrap();
-        if process.wait_for_stdout("Ctrl-C", PATIENCE).is_ok() {
-            return (process, port);
-        }
-        assert!(
-            process.stderr().contains("port in use"),
-            "{}",
-            process.stderr()
-        );
-    }
-    panic!("no free ports");
+    let (port, servers) = (free_row(), free_row());
+    let process = catamaran(&["demo", "--port", &port.to_string()])
+        .args(["--server-port", &servers.to_string()])
+        .args(more.iter().copied())
+        .start()
+        .unwrap();
+    process.wait_for_stdout("Ctrl-C", PATIENCE).unwrap();
+    (process, port)
+}
+
+/// The first of two ports in a row that are free.
+///
+/// The kernel gives single ports only, and from the range in which the clients of other tests get
+/// theirs; these come from below it.
+fn free_row() -> u16 {
+    eventually("two free ports", || {
+        let chance = RandomState::new().hash_one(0);
+        let port = 10_000 + u16::try_from(chance % 20_000).unwrap();
+        // Binding it to see would let a process that is just forked elsewhere hold it for a moment.
+        let is_free = |port| TcpStream::connect(local(port)).is_err();
+        (is_free(port) && is_free(port + 1)).then_some(port)
+    })
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -78,6 +80,7 @@ fn a_killed_echo_server_is_reported_and_the_other_one_answers() {
     let pid = text.split_once(" pid ").unwrap().1;
     let pid = pid.split(' ').next().unwrap().parse().unwrap();
     signal_pid(pid, Signal::KILL).unwrap();
+    eventually("the end of the server", || (!is_alive(pid)).then_some(()));
     for _ in 0..20 {
         assert_eq!(tcp_exchange(local(port), b"hi").unwrap(), b"Hello World\n");
     }
@@ -87,10 +90,9 @@ fn a_killed_echo_server_is_reported_and_the_other_one_answers() {
 
 #[test]
 fn a_busy_port_is_named_with_the_flag_that_moves_it() {
-    let held = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = held.local_addr().unwrap().port();
-    let other = free_port().unwrap().to_string();
-    let busy = port.to_string();
+    let (busy, other) = (free_row(), free_row());
+    let _held = TcpListener::bind(local(busy)).unwrap();
+    let (busy, other) = (busy.to_string(), other.to_string());
     let cases = [
         (["--port", &busy, "--server-port", &other], "`--port PORT`"),
         (

@@ -135,6 +135,26 @@ fn a_low_limit_on_open_files_is_raised_and_told() {
 }
 
 #[test]
+fn a_hangup_is_ignored_under_nohup() {
+    let (_server, server) = echo("Coucou", &[]);
+    let address = free_addr().unwrap();
+    let mut process = Program::new("/bin/sh")
+        .unwrap()
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_catamaran"), "run", "--tcp"])
+        .args(["--listen", &address.to_string()])
+        .args(["--server", &server.to_string()])
+        .start()
+        .unwrap();
+    process.wait_for_port(address, PATIENCE).unwrap();
+    process.signal(Signal::HUP).unwrap();
+    assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
+    process.terminate().unwrap();
+    assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(0));
+    process.wait_for_stderr("drained", PATIENCE).unwrap();
+}
+
+#[test]
 fn the_data_command_is_not_for_hands() {
     let mut process = catamaran(&["data", "--channel", "77"]).start().unwrap();
     assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(1));

@@ -1,0 +1,18 @@
+//! What the process counts, shown as a page in Prometheus' text format.
+//!
+//! The counters themselves live where they are counted; [`MetricsSource`] reads them out when the
+//! page is asked for. [`Endpoint`] serves the page, and whether the process is alive and ready.
+
+mod endpoint;
+mod exposition;
+mod names;
+
+pub use endpoint::{Endpoint, Readiness};
+pub use exposition::{Exposition, Histogram, Label, LabelValue};
+pub use names::{Kind, Metric};
+
+/// Something that counts.
+pub trait MetricsSource: Send + Sync {
+    /// Adds its samples to the page. Must not wait: it runs on the control thread.
+    fn collect(&self, out: &mut Exposition);
+}

@@ -1,0 +1,187 @@
+//! The loop against a scripted DNS, in paused time.
+
+use super::*;
+use catamaran_core::Timestamp;
+use catamaran_core::model::{Config, ServerAddr};
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Answers from a list, then that nothing is known.
+#[derive(Default)]
+struct Script {
+    answers: Mutex<VecDeque<Answer>>,
+    asked: Mutex<usize>,
+    under_way: Mutex<(usize, usize)>,
+    delay: Duration,
+}
+
+impl Lookup for Script {
+    async fn lookup(&self, question: Question) -> Answer {
+        *self.asked.lock().unwrap() += 1;
+        {
+            let mut under_way = self.under_way.lock().unwrap();
+            under_way.0 += 1;
+            under_way.1 = under_way.1.max(under_way.0);
+        }
+        tokio::time::sleep(self.delay).await;
+        self.under_way.lock().unwrap().0 -= 1;
+        let answer = self.answers.lock().unwrap().pop_front();
+        answer.unwrap_or_else(|| Answer::failed(&question, &LookupFailure::NoSuchName))
+    }
+}
+
+fn found(address: &str, ttl_secs: u64) -> Answer {
+    Answer::Host(HostAnswer {
+        v4: Records::Found {
+            records: vec![address.parse().unwrap()],
+            ttl: Duration::from_secs(ttl_secs),
+        },
+        v6: Records::Nothing,
+    })
+}
+
+fn named(host: &str) -> Server {
+    Server::new(ServerAddr::Dns {
+        host: host.to_owned(),
+        port: 80,
+    })
+}
+
+fn config(servers: Vec<Server>) -> Config {
+    let fixed = Server::new(ServerAddr::Ip(([10, 9, 9, 9], 80).into()));
+    Config {
+        backends: vec![
+            Backend::new("fixed".into(), vec![fixed]),
+            Backend::new("api".into(), servers),
+        ],
+        ..Config::default()
+    }
+}
+
+fn discovery(config: &Config) -> Option<Discovery> {
+    let clock = Clock::starting_at(Timestamp::from_nanos(1));
+    let rng = fastrand::Rng::with_seed(1);
+    let backends = (0..).map(BackendId).zip(&config.backends);
+    Discovery::new(backends, clock, rng)
+}
+
+/// What discovery tells.
+struct Told(mpsc::Receiver<(BackendId, Vec<Server>)>);
+
+impl Told {
+    async fn next(&mut self) -> (BackendId, Vec<String>) {
+        let (backend, servers) = self.0.recv().await.unwrap();
+        (
+            backend,
+            servers.iter().map(|s| s.name.to_string()).collect(),
+        )
+    }
+}
+
+fn start(config: &Config, lookup: &Arc<impl Lookup>) -> Told {
+    let (tx, rx) = mpsc::channel(1);
+    tokio::spawn(discovery(config).unwrap().run(Arc::clone(lookup), tx));
+    Told(rx)
+}
+
+#[tokio::test]
+async fn a_configuration_without_names_needs_no_discovery() {
+    let fixed = Server::new(ServerAddr::Ip(([10, 0, 0, 1], 80).into()));
+    assert!(discovery(&config(vec![fixed])).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_is_told_whole_in_the_configured_order_and_then_at_each_change() {
+    let fixed = Server::new(ServerAddr::Ip(([10, 0, 0, 9], 80).into()));
+    let script = Arc::new(Script::default());
+    script.answers.lock().unwrap().extend([
+        found("10.0.0.1", 30),
+        found("10.0.0.1", 30),
+        found("10.0.0.2", 30),
+    ]);
+    let began = Instant::now();
+    let mut told = start(&config(vec![named("a.test"), fixed]), &script);
+    let first = told.next().await;
+    let list = vec!["a.test:80#10.0.0.1".to_owned(), "10.0.0.9:80".to_owned()];
+    assert_eq!(first, (BackendId(1), list));
+    // The second answer is the same; the third comes two TTLs and some jitter after the first.
+    let (_, second) = told.next().await;
+    assert_eq!(second, ["a.test:80#10.0.0.2", "10.0.0.9:80"]);
+    let elapsed = began.elapsed().as_secs();
+    assert!((60..=66).contains(&elapsed), "{elapsed} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_whose_names_all_fail_is_told_once() {
+    let script = Arc::new(Script::default());
+    let mut told = start(&config(vec![named("a.test"), named("b.test")]), &script);
+    assert_eq!(told.next().await, (BackendId(1), Vec::new()));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(told.0.try_recv().is_err());
+    let asked = *script.asked.lock().unwrap();
+    assert!(
+        (30..=60).contains(&asked),
+        "back-off ends at 30 s: {asked} lookups"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_lookups_run_at_once() {
+    let script = Arc::new(Script {
+        delay: Duration::from_secs(1),
+        ..Script::default()
+    });
+    let answers = (0..100).map(|_| found("10.0.0.1", 600));
+    script.answers.lock().unwrap().extend(answers);
+    let names = (0..100).map(|n| named(&format!("n{n}.test"))).collect();
+    let mut told = start(&config(names), &script);
+    assert_eq!(told.next().await.1.len(), 100);
+    assert_eq!(script.under_way.lock().unwrap().1, MAX_LOOKUPS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_resolver_fixed_servers_are_told_all_the_same() {
+    let fixed = Server::new(ServerAddr::Ip(([10, 0, 0, 9], 80).into()));
+    let lookup = Arc::new(Err::<Script, _>(DnsSetupError::NotBuilt));
+    let service = Server::new(ServerAddr::Srv {
+        service: "_api._tcp.test".to_owned(),
+    });
+    let mut told = start(&config(vec![named("a.test"), service, fixed]), &lookup);
+    assert_eq!(told.next().await.1, ["10.0.0.9:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_panics_is_one_that_failed() {
+    struct Panics;
+    impl Lookup for Panics {
+        async fn lookup(&self, _question: Question) -> Answer {
+            panic!("a bug")
+        }
+    }
+    let mut told = start(&config(vec![named("a.test")]), &Arc::new(Panics));
+    assert_eq!(told.next().await.1, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_are_counted_by_result() {
+    let script = Arc::new(Script::default());
+    script
+        .answers
+        .lock()
+        .unwrap()
+        .push_back(found("10.0.0.1", 30));
+    let config = config(vec![named("a.test"), named("b.test")]);
+    let discovery = discovery(&config).unwrap();
+    let counts = discovery.counts();
+    let (tx, _rx) = mpsc::channel(8);
+    let running = discovery.run(script, tx);
+    let _ended = tokio::time::timeout(Duration::from_millis(10), running).await;
+    let mut page = Exposition::new();
+    counts.collect(&mut page);
+    let page = page.finish();
+    assert!(page.contains("{result=\"ok\"} 1\n"), "{page}");
+    assert!(page.contains("{result=\"failed\"} 1\n"), "{page}");
+}
