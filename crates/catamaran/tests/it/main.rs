@@ -4,6 +4,8 @@
 mod check;
 mod demo;
 mod echo;
+mod hostile;
+mod smuggling;
 mod supervisor;
 
 use catamaran_testkit::{Process, Program};
