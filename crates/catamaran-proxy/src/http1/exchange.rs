@@ -10,6 +10,7 @@ use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
 use catamaran_core::stick::Why;
+use catamaran_http1::Method;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +126,9 @@ impl<'a> Exchange<'a> {
         // A body of which some went to a server, or is malformed, has no end that could be found.
         let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();
         let (mut asked, taken) = Asked::of(&self.context.request, self.client, is_draining);
-        if !is_untouched || outcome == Outcome::BadRequestBody {
+        // What follows a CONNECT may be meant for the tunnel that it asked for, not for us.
+        let is_connect = self.context.request.method == Method::Connect;
+        if !is_untouched || is_connect || outcome == Outcome::BadRequestBody {
             asked = asked.closing();
         }
         answer.write(asked, &mut self.context.to_client);

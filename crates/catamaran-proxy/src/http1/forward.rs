@@ -288,12 +288,12 @@ impl<'a> Exchange<'a> {
 
     /// Writes the request's head for the server and begins its body.
     pub(super) fn begin_upload(&mut self, terms: &Terms<'_>) {
-        use super::transfer::{Leaving, Retention};
+        use super::transfer::{AtEnd, Leaving, Retention};
         use catamaran_http1::BodyFraming;
         request::write(self.frontend, self.client, self.context, &terms.target);
         let framing = self.context.request.body;
         let leaving = if framing == BodyFraming::Chunked {
-            Leaving::Chunked
+            Leaving::Chunked(AtEnd::passing(self.context.request.pass_trailers))
         } else {
             Leaving::Plain
         };

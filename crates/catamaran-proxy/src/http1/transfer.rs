@@ -27,7 +27,27 @@ pub(crate) enum Leaving {
     #[default]
     Plain,
     /// In chunks.
-    Chunked,
+    Chunked(AtEnd),
+}
+
+/// What follows the last chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    /// The trailers that came, those that may be sent on.
+    Trailers,
+    /// Nothing.
+    Nothing,
+}
+
+impl AtEnd {
+    /// Trailers, if they may pass at all.
+    pub(crate) const fn passing(trailers: bool) -> Self {
+        if trailers {
+            Self::Trailers
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 /// Whether bytes that were sent stay in the buffer, for sending them again.
@@ -166,7 +186,7 @@ impl Transfer {
             let step = self.reader.advance(input)?;
             let data = step.data;
             self.data_bytes += data.len() as u64;
-            if self.leaving == Leaving::Chunked && !data.is_empty() {
+            if matches!(self.leaving, Leaving::Chunked(_)) && !data.is_empty() {
                 self.write_chunk_head(ends.out, data.len() as u64);
             }
             let framing = data.start;
@@ -193,9 +213,10 @@ impl Transfer {
 
     /// Frames the end of the body, once all data before it has gone out or is gathered.
     fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.leaving == Leaving::Chunked {
+        if let Leaving::Chunked(at_end) = self.leaving {
             self.write_owed(out);
-            write_last_chunk(out, Some(self.reader.trailers()));
+            let trailers = (at_end == AtEnd::Trailers).then(|| self.reader.trailers());
+            write_last_chunk(out, trailers);
         }
     }
 

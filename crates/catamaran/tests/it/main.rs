@@ -9,6 +9,8 @@ mod demo;
 mod echo;
 mod http1;
 mod routes;
+mod hostile;
+mod smuggling;
 mod supervisor;
 mod tcp;
 
