@@ -63,7 +63,7 @@ impl<'a> Exchange<'a> {
         client: &'a mut Client,
         context: &'a mut Context,
     ) -> Self {
-        let facts = Facts::new(Worker::now(), context.request.head_len as u64);
+        let facts = Facts::new(worker.tick(), context.request.head_len as u64);
         Self {
             worker,
             frontend,
@@ -74,7 +74,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Serves the request. Returns what becomes of the connection.
-    pub(super) async fn run(mut self) -> Next {
+    pub(super) async fn run(&mut self) -> Next {
         match plan(
             self.worker,
             self.frontend,
@@ -168,7 +168,13 @@ impl<'a> Exchange<'a> {
     /// What becomes of the connection after a response that went out whole.
     pub(super) fn after(&self, after: After) -> Next {
         if after == After::KeepAlive && !self.worker.is_draining.get() {
-            Next::KeepAlive
+            return Next::KeepAlive;
+        }
+        // A client that asked for the close, and of which nothing is unread, sends no more: there
+        // is nothing that could reset the response on its way.
+        let is_asked = !self.context.request.keep_alive;
+        if is_asked && self.context.upload.is_done() && self.client.input.is_empty() {
+            Next::End
         } else {
             Next::Close
         }

@@ -85,16 +85,20 @@ pub(crate) struct Transfer {
 }
 
 /// Why a body did not arrive.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
     /// The socket it comes from broke.
-    Read(io::Error),
+    #[error("the connection it comes from broke")]
+    Read(#[source] io::Error),
     /// The socket it goes to broke.
-    Write(io::Error),
+    #[error("the connection it goes to broke")]
+    Write(#[source] io::Error),
     /// The connection it comes from ended too early.
+    #[error("cut before its end")]
     Truncated,
     /// Its framing is malformed.
-    Malformed(ChunkError),
+    #[error("malformed framing")]
+    Malformed(#[source] ChunkError),
 }
 
 /// The sockets and buffers of a transfer.
@@ -164,6 +168,12 @@ impl Transfer {
         self.direct > 0
             || self.sent_of_out < out.len()
             || self.pipe.as_ref().is_some_and(|(_, bytes)| *bytes > 0)
+    }
+
+    /// Drops what is left of a transfer that ended badly.
+    pub(crate) fn abandon(&mut self) {
+        self.pipe = None;
+        self.direct = 0;
     }
 
     /// Gives back what was borrowed, when the transfer is abandoned or done.
