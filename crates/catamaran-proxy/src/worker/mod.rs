@@ -20,11 +20,9 @@ use crate::upstream::IdlePool;
 use catamaran_core::Timestamp;
 use catamaran_core::model::LogFormat;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// What one worker owns.
@@ -169,7 +167,9 @@ impl Worker {
 
     /// Makes the deadline of the task that awaits this.
     pub(crate) async fn deadline(&self) -> Deadline {
-        poll_fn(|cx| Poll::Ready(self.deadlines.register(cx.waker().clone()))).await
+        let deadline = self.deadlines.register();
+        deadline.adopt().await;
+        deadline
     }
 
     /// Tells the control plane what was noticed of `server`.
@@ -191,11 +191,20 @@ impl OpenConnection {
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
         Self(Rc::clone(worker))
     }
+
+    /// The worker that serves it.
+    pub(crate) const fn worker(&self) -> &Rc<Worker> {
+        &self.0
+    }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let worker = &self.0;
+        if std::thread::panicking() {
+            // Caught at the task's boundary: it ends this connection and no other.
+            worker.metrics.panics.add_alone(1);
+        }
         worker.open.set(worker.open.get() - 1);
         worker.shared.loads[worker.index]
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
