@@ -63,6 +63,9 @@ impl<'a> Exchange<'a> {
         context: &'a mut Context,
     ) -> Self {
         let facts = Facts::new(Worker::now(), context.request.head_len as u64);
+        if frontend.model.access_log.is_some() {
+            log::note_request(client, context);
+        }
         Self {
             worker,
             frontend,
