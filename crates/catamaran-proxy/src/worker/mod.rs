@@ -14,7 +14,7 @@ pub(crate) use run::{Slot, Start, start};
 use crate::access_log::{Appender, Record};
 use crate::http1;
 use crate::io::{BufferPool, PipePool};
-use crate::state::{Frontend, Server, Shared, Signal};
+use crate::state::{Admitted, Frontend, Server, Shared, Signal};
 use crate::tunnel::Pools;
 use crate::upstream::IdlePool;
 use catamaran_core::Timestamp;
@@ -61,6 +61,8 @@ pub(crate) enum Command {
         stream: std::net::TcpStream,
         /// Its client.
         peer: SocketAddr,
+        /// Its place among the frontend's connections.
+        admitted: Admitted,
     },
     /// A server was marked down: its idle connections close, and exchanges that await its response
     /// look for another.
