@@ -7,8 +7,10 @@ mod balancer;
 mod check;
 mod demo;
 mod echo;
+mod hostile;
 mod http1;
 mod routes;
+mod smuggling;
 mod supervisor;
 mod tcp;
 
