@@ -2,7 +2,7 @@
 
 use crate::io::Stream;
 use crate::state::{Server, Signal, Target};
-use crate::worker::{Alarm, Deadline, Worker};
+use crate::worker::{Alarm, Command, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Blame;
 use catamaran_sys::socket::{self, ConnectState, PeekResult};
@@ -61,10 +61,7 @@ pub(crate) async fn connect(
     deadline: &Deadline,
     until: Timestamp,
 ) -> Result<Connection, ConnectError> {
-    if !server
-        .state
-        .try_begin_connection(server.model.max_connections)
-    {
+    if !begin_count(server) && !make_room(worker, server, until).await {
         return Err(ConnectError::Full);
     }
     // From here on dropping the connection, or this, ends the count.
@@ -100,6 +97,32 @@ pub(crate) async fn connect(
             Err(error)
         }
     }
+}
+
+fn begin_count(server: &Server) -> bool {
+    server
+        .state
+        .try_begin_connection(server.model.max_connections)
+}
+
+/// Has idle connections to `server` closed until another one may be made; false if none was by
+/// `until`.
+///
+/// No more requests are in flight than connections may be open, so what is in the way lies idle
+/// with some worker or is just being closed.
+async fn make_room(worker: &Worker, server: &Arc<Server>, until: Timestamp) -> bool {
+    /// Time between two looks: nothing tells when another worker has closed one.
+    const LOOK: Duration = Duration::from_millis(1);
+    while Worker::now() < until {
+        worker.shared.command_all(|| Command::CloseIdle {
+            server: server.id(),
+        });
+        tokio::time::sleep(LOOK).await;
+        if begin_count(server) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Tells the control plane of a failure that speaks against the server.
