@@ -5,7 +5,9 @@ use crate::io::Stream;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Frontend, Signal};
 use crate::tunnel::Relay;
-use crate::upstream::{Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, select};
+use crate::upstream::{
+    Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
+};
 use crate::worker::{Deadline, Worker};
 use catamaran_core::Key;
 use catamaran_core::balance::hash_key;
@@ -175,6 +177,8 @@ async fn open<'a>(
             facts.retries += 1;
             facts.is_redispatched = true;
             ask.tried.push(server.id());
+        } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
+            ask.tried.clear();
         } else {
             return Err(match error {
                 ConnectError::TimedOut => Outcome::ConnectTimeout,
