@@ -6,13 +6,18 @@ mod affinity;
 mod balancer;
 mod check;
 mod demo;
+mod dying_servers;
 mod echo;
 mod hostile;
 mod http1;
+mod nothing_lost;
 mod routes;
+mod seed_rule;
 mod smuggling;
+mod splice_isolation;
 mod supervisor;
 mod tcp;
+mod trial;
 
 use catamaran_testkit::{Process, Program};
 use std::net::SocketAddr;
