@@ -94,9 +94,12 @@ impl Waiting {
 
     /// Gives those who wait what room there is, after servers came up or were added.
     pub(crate) fn serve_all(&self, backend: &Arc<Backend>) {
+        /// Lost races for a place after which it is left to those who won to hand it on.
+        const MAX_RACES: usize = 16;
         let set = backend.set();
         let mut rng = fastrand::Rng::new();
-        while self.len() > 0 {
+        let mut races = 0;
+        while self.len() > 0 && races < MAX_RACES {
             let request = Request {
                 now: Timestamp::ZERO,
                 hash: None,
@@ -106,6 +109,7 @@ impl Waiting {
                 return;
             };
             let Some(room) = InFlight::begin(backend, set.server(id)) else {
+                races += 1;
                 continue;
             };
             // Dropping the room hands it over, or gives it back if nobody wants it.
