@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 
 mod check;
+mod connections;
 mod demo;
 mod echo;
 mod supervisor;
+mod udp;
 
 use catamaran_testkit::{Process, Program};
 use std::net::SocketAddr;
