@@ -46,7 +46,11 @@ impl BodyReader {
                 self.decoder.reset();
                 Progress::Chunked
             }
-            ResponseFraming::UntilClose => Progress::UntilClose,
+            ResponseFraming::UntilClose => {
+                // Such a body may leave in chunks: trailers of an earlier one must not follow it.
+                self.decoder.reset();
+                Progress::UntilClose
+            }
         };
     }
 
@@ -127,7 +131,8 @@ impl BodyReader {
         self.progress == Progress::Finished
     }
 
-    /// The trailers of a chunked body, complete once it is finished.
+    /// The trailers of a chunked body, complete once it is finished; none of one that ends with its
+    /// connection.
     #[must_use]
     pub fn trailers(&self) -> &Trailers {
         self.decoder.trailers()

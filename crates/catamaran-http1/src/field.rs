@@ -30,6 +30,10 @@ pub enum FieldId {
     Forwarded,
     Host,
     KeepAlive,
+    /// A name that differs from one that frames a message or tells of the client only by `_` for
+    /// `-`. Servers of the CGI family (RFC 3875 §4.1.18) cannot tell the two apart, so such a field
+    /// is sent on to nobody.
+    Lookalike,
     Other,
     ProxyConnection,
     Server,
@@ -66,17 +70,18 @@ impl FieldId {
             (10, b's') => Self::SetCookie.if_called(b"set-cookie", name),
             (10, b'u') => Self::UserAgent.if_called(b"user-agent", name),
             (12, b'c') => Self::ContentType.if_called(b"content-type", name),
-            (14, b'c') => Self::ContentLength.if_called(b"content-length", name),
-            (15, b'x') => Self::XForwardedFor.if_called(b"x-forwarded-for", name),
+            (14, b'c') => Self::ContentLength.if_read_as(b"content-length", name),
+            (15, b'x') => Self::XForwardedFor.if_read_as(b"x-forwarded-for", name),
             (16, b'p') => Self::ProxyConnection.if_called(b"proxy-connection", name),
-            (16, b'x') => Self::XForwardedHost.if_called(b"x-forwarded-host", name),
-            (17, b't') => Self::TransferEncoding.if_called(b"transfer-encoding", name),
-            (17, b'x') => Self::XForwardedProto.if_called(b"x-forwarded-proto", name),
+            (16, b'x') => Self::XForwardedHost.if_read_as(b"x-forwarded-host", name),
+            (17, b't') => Self::TransferEncoding.if_read_as(b"transfer-encoding", name),
+            (17, b'x') => Self::XForwardedProto.if_read_as(b"x-forwarded-proto", name),
             _ => Self::Other,
         }
     }
 
-    /// Whether a field of this name belongs to one connection only (RFC 9110 §7.6.1).
+    /// Whether a field of this name belongs to one connection only (RFC 9110 §7.6.1), or is not
+    /// sent on for what it looks like.
     ///
     /// `Trailer` is not: trailers are sent on, so what announces them is too. Nor are
     /// `Proxy-Authenticate` and `Proxy-Authorization`: this proxy asks for no credentials, so they
@@ -87,6 +92,7 @@ impl FieldId {
             self,
             Self::Connection
                 | Self::KeepAlive
+                | Self::Lookalike
                 | Self::ProxyConnection
                 | Self::Te
                 | Self::TransferEncoding
@@ -103,6 +109,20 @@ impl FieldId {
         let pairs = name.iter().zip(known);
         if pairs.fold(true, |same, (a, b)| same & a.eq_ignore_ascii_case(b)) {
             self
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Returns `self` if `name` is `known`, [`Self::Lookalike`] if it is but for `_` in place of `-`.
+    fn if_read_as<const LEN: usize>(self, known: &[u8; LEN], name: &[u8]) -> Self {
+        let id = self.if_called(known, name);
+        if id == self || !name.contains(&b'_') {
+            return id;
+        }
+        let is_same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+        if name.iter().zip(known).all(is_same) {
+            Self::Lookalike
         } else {
             Self::Other
         }
@@ -154,7 +174,8 @@ mod tests {
             "x",
             "hosts",
             "hast",
-            "content_length",
+            "content_lengty",
+            "user_agent",
             "connectiom",
             "\u{14}e",
         ] {
@@ -163,6 +184,15 @@ mod tests {
                 FieldId::Other,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_name_with_underscores_for_hyphens_is_told_apart() {
+        for name in ["Content_Length", "TRANSFER_ENCODING", "x_forwarded-for"] {
+            let id = FieldId::from_name(name.as_bytes());
+            assert_eq!(id, FieldId::Lookalike, "{name}");
+            assert!(id.is_hop_by_hop());
         }
     }
 }

@@ -50,13 +50,24 @@ impl Engine {
                 }
             });
         };
-        thread::Builder::new().name("control".to_owned()).spawn(control).context("cannot start the control thread")?;
-        let is_started = is_started.recv().context("the control thread ended at once")?;
+        thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(control)
+            .context("cannot start the control thread")?;
+        let is_started = is_started
+            .recv()
+            .context("the control thread ended at once")?;
         is_started.with_context(|| match metrics {
-            Some(address) => format!("{address}: cannot serve metrics there; change `metrics` under [process]"),
+            Some(address) => {
+                format!("{address}: cannot serve metrics there; change `metrics` under [process]")
+            }
             None => "cannot start the control thread".to_owned(),
         })?;
-        Ok(Self { proxy, readiness, _control: end })
+        Ok(Self {
+            proxy,
+            readiness,
+            _control: end,
+        })
     }
 
     /// Takes no new clients and waits for those in flight, at most `deadline`.

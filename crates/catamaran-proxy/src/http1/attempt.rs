@@ -32,6 +32,18 @@ struct Wait {
     /// The client has ended its side or sent more: nothing of it is news any more.
     is_client_settled: bool,
     until: Timestamp,
+    /// Whether the task has waited, so that the time is another.
+    has_waited: bool,
+}
+
+impl Wait {
+    fn now(&self, worker: &Worker) -> Timestamp {
+        if self.has_waited {
+            worker.tick()
+        } else {
+            worker.time()
+        }
+    }
 }
 
 impl Exchange<'_> {
@@ -57,20 +69,26 @@ impl Exchange<'_> {
         connection: &mut Connection,
         terms: &Terms<'_>,
     ) -> Result<(), TryError> {
-        let began = Worker::now();
+        let began = self.worker.time();
         let mut wait = Wait {
             is_upload_broken: false,
             is_client_settled: false,
             until: terms.until,
+            has_waited: false,
         };
         self.client
             .deadline
             .set(wait.until.min(began + self.frontend.model.timeouts.body));
         let mut interim = 0;
         loop {
-            poll_fn(|cx| self.poll_response(cx, connection, terms, &mut wait)).await?;
+            poll_fn(|cx| {
+                let polled = self.poll_response(cx, connection, terms, &mut wait);
+                wait.has_waited |= polled.is_pending();
+                polled
+            })
+            .await?;
             if !self.context.response.is_interim() {
-                let now = Worker::now();
+                let now = self.worker.tick();
                 self.facts.responded = Some(now.saturating_since(began));
                 connection.server.observe(now, began);
                 return Ok(());
@@ -93,7 +111,7 @@ impl Exchange<'_> {
         if !self.context.upload.is_done() && !wait.is_upload_broken {
             match self.poll_upload(cx, connection) {
                 Poll::Ready(Ok(())) => {
-                    let until = Worker::now() + terms.backend.model.response_timeout;
+                    let until = wait.now(self.worker) + terms.backend.model.response_timeout;
                     self.client.deadline.set(wait.until.min(until));
                 }
                 // The server may have answered before it stopped taking the body.
@@ -233,6 +251,10 @@ impl Exchange<'_> {
 
 /// What the client is told when the body of its request failed.
 pub(super) fn upload_outcome(error: &TransferError) -> Outcome {
+    tracing::debug!(
+        error = error as &dyn std::error::Error,
+        "request body not delivered"
+    );
     match error {
         TransferError::Read(_) | TransferError::Truncated => Outcome::ClientGone,
         TransferError::Malformed(_) => Outcome::BadRequestBody,

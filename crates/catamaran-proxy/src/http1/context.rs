@@ -48,6 +48,10 @@ impl ContextPool {
         context.to_server.clear();
         context.to_client.clear();
         context.ask.tried.clear();
+        // What an exchange that ended badly left behind must never reach another.
+        context.reply = Buffer::default();
+        context.upload.abandon();
+        context.download.abandon();
         let kept = context.to_server.capacity() + context.to_client.capacity();
         let mut pool = self.0.borrow_mut();
         if pool.len() < MAX_POOLED && kept <= MAX_KEPT_BYTES {

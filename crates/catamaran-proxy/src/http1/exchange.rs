@@ -10,6 +10,7 @@ use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
 use catamaran_core::stick::Why;
+use catamaran_http1::Method;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl<'a> Exchange<'a> {
         client: &'a mut Client,
         context: &'a mut Context,
     ) -> Self {
-        let facts = Facts::new(Worker::now(), context.request.head_len as u64);
+        let facts = Facts::new(worker.tick(), context.request.head_len as u64);
         Self {
             worker,
             frontend,
@@ -73,7 +74,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Serves the request. Returns what becomes of the connection.
-    pub(super) async fn run(mut self) -> Next {
+    pub(super) async fn run(&mut self) -> Next {
         match plan(
             self.worker,
             self.frontend,
@@ -125,7 +126,9 @@ impl<'a> Exchange<'a> {
         // A body of which some went to a server, or is malformed, has no end that could be found.
         let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();
         let (mut asked, taken) = Asked::of(&self.context.request, self.client, is_draining);
-        if !is_untouched || outcome == Outcome::BadRequestBody {
+        // What follows a CONNECT may be meant for the tunnel that it asked for, not for us.
+        let is_connect = self.context.request.method == Method::Connect;
+        if !is_untouched || is_connect || outcome == Outcome::BadRequestBody {
             asked = asked.closing();
         }
         answer.write(asked, &mut self.context.to_client);
@@ -165,7 +168,13 @@ impl<'a> Exchange<'a> {
     /// What becomes of the connection after a response that went out whole.
     pub(super) fn after(&self, after: After) -> Next {
         if after == After::KeepAlive && !self.worker.is_draining.get() {
-            Next::KeepAlive
+            return Next::KeepAlive;
+        }
+        // A client that asked for the close, and of which nothing is unread, sends no more: there
+        // is nothing that could reset the response on its way.
+        let is_asked = !self.context.request.keep_alive;
+        if is_asked && self.context.upload.is_done() && self.client.input.is_empty() {
+            Next::End
         } else {
             Next::Close
         }

@@ -8,7 +8,6 @@ use crate::state::{Backend, Signal};
 use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, Freshness, NoServer, connect, select,
 };
-use crate::worker::Worker;
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, Verdict, decide};
@@ -41,7 +40,7 @@ pub(super) struct Terms<'a> {
 
 impl<'a> Exchange<'a> {
     /// Sends the request to a server and its response to the client.
-    pub(super) async fn forward(mut self, target: Target<'a>) -> Next {
+    pub(super) async fn forward(&mut self, target: Target<'a>) -> Next {
         let backend = target.backend.expect("a route that forwards has a backend");
         self.ask(backend);
         backend.budget.handle_first_try();
@@ -55,7 +54,7 @@ impl<'a> Exchange<'a> {
             repeat: self.repeat(&target),
             until: self.facts.began + timeout,
         };
-        super::mirror::send(&self, &target);
+        super::mirror::send(self, &target);
         let mut freshness = match terms.repeat {
             Repeat::Idempotent => Some(Freshness::Any),
             Repeat::Unsafe => Some(Freshness::Proven),
@@ -68,7 +67,7 @@ impl<'a> Exchange<'a> {
             loop {
                 let (error, attempt) = match self.connection(&chosen, freshness, &terms).await {
                     Ok(mut connection) => match self.attempt(&mut connection, &terms).await {
-                        Ok(()) => return respond::respond(self, connection, chosen, terms).await,
+                        Ok(()) => return respond::respond(self, connection, chosen, &terms).await,
                         Err(error) => (error, self.attempt_facts(Some(&connection))),
                     },
                     Err(error) => (error, self.attempt_facts(None)),
@@ -132,7 +131,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn choose(&mut self, backend: &Arc<Backend>) -> Result<Chosen, Outcome> {
-        let before = Worker::now();
+        let before = self.worker.time();
         let client = &mut *self.client;
         let stream = &mut client.stream;
         let left = |cx: &mut std::task::Context<'_>| match stream.poll_read_ready(cx) {
@@ -153,6 +152,10 @@ impl<'a> Exchange<'a> {
             NoServer::QueueTimeout => Outcome::QueueTimeout,
             NoServer::ClientGone => Outcome::ClientGone,
         })?;
+        let waited = self.worker.time().saturating_since(before);
+        if !waited.is_zero() {
+            self.facts.queued = Some(waited);
+        }
         chosen.room.server().metrics.requests.add(1);
         self.facts.server = Some((Arc::clone(chosen.room.server()), chosen.why));
         Ok(chosen)
@@ -166,7 +169,7 @@ impl<'a> Exchange<'a> {
         terms: &Terms<'_>,
     ) -> Result<Connection, TryError> {
         let server = chosen.room.server();
-        let now = Worker::now();
+        let now = self.worker.time();
         if let Some(freshness) = freshness
             && let Some(mut connection) = self.worker.idle.take(server.id(), freshness, now)
         {
@@ -182,7 +185,7 @@ impl<'a> Exchange<'a> {
             terms.until,
         ))
         .await;
-        let connected_at = Worker::now();
+        let connected_at = self.worker.tick();
         self.facts.connected = Some(connected_at.saturating_since(now));
         match connected {
             Ok(connection) => {
@@ -232,7 +235,7 @@ impl<'a> Exchange<'a> {
         chosen: &Chosen,
         terms: &Terms<'_>,
     ) -> Result<Verdict, Outcome> {
-        let now = Worker::now();
+        let now = self.worker.tick();
         let server = chosen.room.server();
         let backend = terms.backend;
         self.worker
@@ -294,12 +297,12 @@ impl<'a> Exchange<'a> {
 
     /// Writes the request's head for the server and begins its body.
     pub(super) fn begin_upload(&mut self, terms: &Terms<'_>) {
-        use super::transfer::{Leaving, Retention};
+        use super::transfer::{AtEnd, Leaving, Retention};
         use catamaran_http1::BodyFraming;
         request::write(self.frontend, self.client, self.context, &terms.target);
         let framing = self.context.request.body;
         let leaving = if framing == BodyFraming::Chunked {
-            Leaving::Chunked
+            Leaving::Chunked(AtEnd::passing(self.context.request.pass_trailers))
         } else {
             Leaving::Plain
         };

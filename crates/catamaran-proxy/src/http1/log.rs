@@ -22,7 +22,7 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
         context,
         facts,
     } = exchange;
-    let now = Worker::now();
+    let now = worker.tick();
     count(worker, frontend, facts, outcome, now);
     if frontend.model.access_log.is_none() {
         return;

@@ -35,7 +35,8 @@ use crate::worker::{Deadline, Slot, Worker};
 use exchange::{Exchange, Next};
 use head::HeadEnd;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -51,11 +52,39 @@ const MAX_LINGER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Client {
     pub(crate) stream: Stream,
     pub(crate) peer: SocketAddr,
+    /// The peer's address, as servers are told it.
+    pub(crate) peer_text: AddressText,
     pub(crate) deadline: Deadline,
     /// What was read and not yet consumed; without capacity while the connection is idle.
     pub(crate) input: Buffer,
     /// Requests served before.
     pub(crate) served: u64,
+}
+
+/// An IP address as text, made once for a connection.
+#[derive(Debug)]
+pub(crate) struct AddressText {
+    bytes: [u8; 39],
+    len: u8,
+}
+
+impl AddressText {
+    fn new(ip: IpAddr) -> Self {
+        let mut bytes = [0; 39];
+        let mut rest = bytes.as_mut_slice();
+        let fits = write!(rest, "{ip}").is_ok();
+        debug_assert!(
+            fits,
+            "eight groups of four digits and seven colons are the longest"
+        );
+        let left = rest.len();
+        let len = u8::try_from(bytes.len() - left).expect("39 at most");
+        Self { bytes, len }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// Serves a connection until it ends.
@@ -64,6 +93,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, stream: Stream, peer
     let mut client = Client {
         stream,
         peer,
+        peer_text: AddressText::new(peer.ip()),
         deadline,
         input: Buffer::default(),
         served: 0,
@@ -118,7 +148,7 @@ async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> 
     } else {
         timeouts.keep_alive
     };
-    client.deadline.set(Worker::now() + wait);
+    client.deadline.set(worker.time() + wait);
     poll_fn(|cx| {
         if let Poll::Ready(ready) = client.stream.poll_read_ready(cx) {
             return Poll::Ready(ready.is_ok());

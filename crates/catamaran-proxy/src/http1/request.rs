@@ -124,13 +124,14 @@ impl Forwarding<'_> {
         let wanted = |name: &str| changes.is_none_or(|changes| !touches(changes, name.as_bytes()));
         if matches!(mode, ForwardedHeaders::XForwarded | ForwardedHeaders::Both) {
             if wanted("x-forwarded-for") {
-                scratch.clear();
-                x_forwarded_for(
-                    self.said(FieldId::XForwardedFor),
-                    self.client.peer.ip(),
-                    scratch,
-                );
-                writer.field(b"X-Forwarded-For", scratch);
+                if self.trusts_client() {
+                    scratch.clear();
+                    let said = self.said(FieldId::XForwardedFor);
+                    x_forwarded_for(said, self.client.peer.ip(), scratch);
+                    writer.field(b"X-Forwarded-For", scratch);
+                } else {
+                    writer.field(b"X-Forwarded-For", self.client.peer_text.as_bytes());
+                }
             }
             if wanted("x-forwarded-proto") && self.said(FieldId::XForwardedProto).next().is_none() {
                 writer.field(b"X-Forwarded-Proto", SCHEME.as_bytes());

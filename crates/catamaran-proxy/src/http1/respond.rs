@@ -18,15 +18,15 @@ use std::task::{Context, Poll};
 
 /// Sends the response whose head was read to the client.
 pub(super) async fn respond(
-    mut exchange: Exchange<'_>,
+    exchange: &mut Exchange<'_>,
     mut connection: Connection,
     chosen: Chosen,
-    terms: Terms<'_>,
+    terms: &Terms<'_>,
 ) -> Next {
     let status = exchange.context.response.status;
     exchange.facts.status = Some(status);
-    exchange.judge(&chosen, &terms);
-    let cookie = exchange.affinity_cookie(&chosen, &terms);
+    exchange.judge(&chosen, terms);
+    let cookie = exchange.affinity_cookie(&chosen, terms);
     let changes = terms
         .target
         .route
@@ -55,12 +55,12 @@ pub(super) async fn respond(
     exchange.context.reply.consume(head_len);
     exchange.context.download.reader.begin(body);
     exchange.context.download.begin(leaving, Retention::None, 0);
-    let result = exchange.deliver(&mut connection, &terms).await;
+    let result = exchange.deliver(&mut connection, terms).await;
     exchange.context.download.release(exchange.worker.pools());
     exchange.context.upload.release(exchange.worker.pools());
     exchange.facts.bytes_out += exchange.context.download.sent_bytes;
     exchange.facts.bytes_in += exchange.context.upload.data_bytes;
-    exchange.conclude(result, connection, &terms, after)
+    exchange.conclude(result, connection, terms, after)
 }
 
 /// Whether the response went out whole.
@@ -94,7 +94,7 @@ impl Exchange<'_> {
                 terms
                     .backend
                     .stick_shard(key)?
-                    .learn(Worker::now(), key, server.stick_key);
+                    .learn(self.worker.time(), key, server.stick_key);
                 None
             }
             StickKey::InsertedCookie(name) => {
@@ -178,7 +178,7 @@ impl Exchange<'_> {
 
     /// Keeps or closes both connections.
     fn conclude(
-        mut self,
+        &mut self,
         result: Delivery,
         connection: Connection,
         terms: &Terms<'_>,
@@ -190,11 +190,9 @@ impl Exchange<'_> {
             .give_back(std::mem::take(&mut self.context.reply));
         if let Err(outcome) = result {
             self.end(outcome);
-            return match outcome {
-                Outcome::ClientGone | Outcome::ClientStalled => Next::Abort,
-                _ => Next::Abort,
-            };
+            return Next::Abort;
         }
+        self.end(Outcome::Done);
         let is_upload_done = self.context.upload.is_done();
         // Bytes beyond the response belong to nobody: the connection cannot be trusted any more.
         if is_upload_done
@@ -202,27 +200,25 @@ impl Exchange<'_> {
             && self.context.response.keep_alive
             && connection.server.state.takes_sticky()
         {
-            let life = idle::life(
-                terms.backend.model.idle_timeout,
-                self.context.response.keep_alive_timeout,
-            );
+            let model = &terms.backend.model;
+            let announced = self.context.response.keep_alive_timeout;
+            let life = idle::life(model.idle_timeout, announced);
             if !life.is_zero() {
-                self.worker.idle.put(
-                    connection,
-                    Worker::now(),
-                    life,
-                    terms.backend.model.max_idle,
-                );
+                let now = self.worker.time();
+                self.worker.idle.put(connection, now, life, model.max_idle);
             }
         }
         let retained = self.context.upload.retained();
         self.client.input.consume(retained);
-        self.end(Outcome::Done);
         self.after(if is_upload_done { after } else { After::Close })
     }
 }
 
 fn download_outcome(error: &TransferError) -> Outcome {
+    tracing::debug!(
+        error = error as &dyn std::error::Error,
+        "response not delivered"
+    );
     match error {
         TransferError::Read(_) | TransferError::Truncated | TransferError::Malformed(_) => {
             Outcome::Truncated

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::request::{touches, write_changes};
-use super::transfer::Leaving;
+use super::transfer::{AtEnd, Leaving};
 use catamaran_core::model::HeaderModifier;
 use catamaran_http1::{Field, HeadWriter, RequestHead, ResponseFraming, ResponseHead, Version};
 
@@ -28,7 +28,8 @@ pub(super) fn framing(
     };
     match response.body {
         ResponseFraming::Chunked | ResponseFraming::UntilClose if is_modern => {
-            (ResponseFraming::Chunked, Leaving::Chunked, after)
+            let at_end = AtEnd::passing(response.pass_trailers);
+            (ResponseFraming::Chunked, Leaving::Chunked(at_end), after)
         }
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
         ResponseFraming::Chunked | ResponseFraming::UntilClose => {

@@ -27,7 +27,27 @@ pub(crate) enum Leaving {
     #[default]
     Plain,
     /// In chunks.
-    Chunked,
+    Chunked(AtEnd),
+}
+
+/// What follows the last chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    /// The trailers that came, those that may be sent on.
+    Trailers,
+    /// Nothing.
+    Nothing,
+}
+
+impl AtEnd {
+    /// Trailers, if they may pass at all.
+    pub(crate) const fn passing(trailers: bool) -> Self {
+        if trailers {
+            Self::Trailers
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 /// Whether bytes that were sent stay in the buffer, for sending them again.
@@ -65,16 +85,20 @@ pub(crate) struct Transfer {
 }
 
 /// Why a body did not arrive.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
     /// The socket it comes from broke.
-    Read(io::Error),
+    #[error("the connection it comes from broke")]
+    Read(#[source] io::Error),
     /// The socket it goes to broke.
-    Write(io::Error),
+    #[error("the connection it goes to broke")]
+    Write(#[source] io::Error),
     /// The connection it comes from ended too early.
+    #[error("cut before its end")]
     Truncated,
     /// Its framing is malformed.
-    Malformed(ChunkError),
+    #[error("malformed framing")]
+    Malformed(#[source] ChunkError),
 }
 
 /// The sockets and buffers of a transfer.
@@ -146,6 +170,12 @@ impl Transfer {
             || self.pipe.as_ref().is_some_and(|(_, bytes)| *bytes > 0)
     }
 
+    /// Drops what is left of a transfer that ended badly.
+    pub(crate) fn abandon(&mut self) {
+        self.pipe = None;
+        self.direct = 0;
+    }
+
     /// Gives back what was borrowed, when the transfer is abandoned or done.
     pub(crate) fn release(&mut self, pools: Pools<'_>) {
         match self.pipe.take() {
@@ -166,7 +196,7 @@ impl Transfer {
             let step = self.reader.advance(input)?;
             let data = step.data;
             self.data_bytes += data.len() as u64;
-            if self.leaving == Leaving::Chunked && !data.is_empty() {
+            if matches!(self.leaving, Leaving::Chunked(_)) && !data.is_empty() {
                 self.write_chunk_head(ends.out, data.len() as u64);
             }
             let framing = data.start;
@@ -193,9 +223,10 @@ impl Transfer {
 
     /// Frames the end of the body, once all data before it has gone out or is gathered.
     fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.leaving == Leaving::Chunked {
+        if let Leaving::Chunked(at_end) = self.leaving {
             self.write_owed(out);
-            write_last_chunk(out, Some(self.reader.trailers()));
+            let trailers = (at_end == AtEnd::Trailers).then(|| self.reader.trailers());
+            write_last_chunk(out, trailers);
         }
     }
 

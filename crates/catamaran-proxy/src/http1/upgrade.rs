@@ -10,10 +10,10 @@ use crate::worker::Worker;
 
 /// Sends the response that switches protocols, then relays until the tunnel ends.
 pub(super) async fn run(
-    mut exchange: Exchange<'_>,
+    exchange: &mut Exchange<'_>,
     mut connection: Connection,
     chosen: Chosen,
-    terms: Terms<'_>,
+    terms: &Terms<'_>,
 ) -> Next {
     let worker = exchange.worker;
     let idle = exchange.frontend.model.timeouts.tunnel;
@@ -53,7 +53,7 @@ pub(super) async fn run(
     exchange.facts.bytes_in += relay.up.moved;
     exchange.facts.bytes_out += relay.down.moved;
     drop(chosen);
-    log::ended(&mut exchange, relay_outcome(end));
+    log::ended(exchange, relay_outcome(end));
     Next::End
 }
 

@@ -62,12 +62,14 @@ enum Stage {
 }
 
 /// Which socket failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum HalfError {
     /// The one that is read.
-    Read(io::Error),
+    #[error("the connection read from broke")]
+    Read(#[source] io::Error),
     /// The one that is written.
-    Write(io::Error),
+    #[error("the connection written to broke")]
+    Write(#[source] io::Error),
 }
 
 /// Where a half borrows what it holds bytes in.

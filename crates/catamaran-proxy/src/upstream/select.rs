@@ -88,12 +88,13 @@ pub(crate) async fn select(
     let waited = Box::pin(wait(backend, bound.as_ref(), deadline, client_left)).await;
     match waited {
         Ok(room) => {
+            let now = worker.tick();
             if let Binding::Key(key) = ask.binding
                 && bound.is_none()
                 && let Some(mut shard) = backend.stick_shard(key)
             {
                 let served_by = room.server().stick_key;
-                shard.lookup_or_choose(Worker::now(), key, |_| true, || Some(served_by));
+                shard.lookup_or_choose(now, key, |_| true, || Some(served_by));
             }
             Ok(Chosen { room, why })
         }

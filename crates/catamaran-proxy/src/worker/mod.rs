@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) mirrors: Cell<usize>,
     /// Whether this worker winds down: connections close after their exchange.
     pub(crate) is_draining: Cell<bool>,
+    /// The clock as it was last read.
+    time: Cell<Timestamp>,
     rng: RefCell<fastrand::Rng>,
     /// Access logs, by index of the frontend.
     appenders: RefCell<Vec<Option<Appender>>>,
@@ -110,6 +112,7 @@ impl Worker {
             open: Cell::new(0),
             mirrors: Cell::new(0),
             is_draining: Cell::new(false),
+            time: Cell::new(Self::now()),
             rng: RefCell::new(fastrand::Rng::new()),
             appenders: RefCell::new(appenders),
         }
@@ -141,6 +144,19 @@ impl Worker {
     /// The time.
     pub(crate) fn now() -> Timestamp {
         Timestamp::from_nanos(catamaran_sys::clock::now_nanos())
+    }
+
+    /// Reads the clock, for [`Self::time`].
+    pub(crate) fn tick(&self) -> Timestamp {
+        let now = Self::now();
+        self.time.set(now);
+        now
+    }
+
+    /// The time of the last [`Self::tick`]: right for as long as a task has not waited since. A
+    /// request reads the clock three times instead of nine so.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time.get()
     }
 
     /// Runs `draw` with this worker's source of randomness.

@@ -83,6 +83,8 @@ fn open(
         // For TCP this only means that connections in TIME_WAIT do not block the port. For UDP it
         // would let two sockets share it unnoticed.
         socket.set_reuse_address(true)?;
+        // Accepted sockets inherit it, which saves each of them a call.
+        socket.set_tcp_nodelay(true)?;
     }
     socket.set_reuse_port(sharing == Sharing::Group)?;
     if addr.is_ipv6() {

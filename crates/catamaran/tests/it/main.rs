@@ -1,11 +1,19 @@
 //! Tests of the whole program, as real processes.
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 
+mod access_log;
+mod affinity;
+mod balancer;
 mod check;
 mod connections;
 mod demo;
 mod echo;
+mod hostile;
+mod http1;
+mod routes;
+mod smuggling;
 mod supervisor;
+mod tcp;
 mod udp;
 
 use catamaran_testkit::{Process, Program};

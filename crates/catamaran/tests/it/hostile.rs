@@ -1,0 +1,89 @@
+//! What the tests of bad input share: a balancer with short timeouts, and a good client beside.
+
+use crate::{PATIENCE, eventually};
+use catamaran_testkit::{Client, Origin, Process, Program, free_addr};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// A running balancer with one HTTP frontend and one backend.
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    pub(crate) process: Process,
+    pub(crate) addr: SocketAddr,
+}
+
+impl Balancer {
+    /// A balancer before one origin.
+    pub(crate) fn before(origin: &Origin) -> Self {
+        Self::with(&[origin.addr()], "", "")
+    }
+
+    /// A balancer before these servers, with more lines for its frontend and its backend.
+    pub(crate) fn with(servers: &[SocketAddr], frontend: &str, backend: &str) -> Self {
+        Self::start(servers, frontend, backend, |program| program)
+    }
+
+    /// The same, the program changed before it starts.
+    pub(crate) fn start(
+        servers: &[SocketAddr],
+        frontend: &str,
+        backend: &str,
+        change: impl FnOnce(Program) -> Program,
+    ) -> Self {
+        let addr = free_addr().unwrap();
+        let config = config(addr, servers, frontend, backend);
+        let program = Program::run_config(env!("CARGO_BIN_EXE_catamaran"), &config).unwrap();
+        let mut process = change(program).start().unwrap();
+        process.wait_for_port(addr, PATIENCE).unwrap();
+        Self { process, addr }
+    }
+
+    /// A connection.
+    pub(crate) fn client(&self) -> Client {
+        let client = Client::connect(self.addr).unwrap();
+        client.set_patience(PATIENCE).unwrap();
+        client
+    }
+
+    /// How long a GET on a connection of its own takes.
+    pub(crate) fn time_of_a_get(&self) -> Duration {
+        let began = Instant::now();
+        let response = self.client().get("/good").unwrap();
+        assert_eq!(response.status, 200, "{}", response.text());
+        began.elapsed()
+    }
+
+    /// Resident memory of all its processes, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.process.usage().unwrap().resident_bytes
+    }
+}
+
+/// A configuration: two workers, no limit on 5xx so that bad servers stay in use.
+pub(crate) fn config(
+    addr: SocketAddr,
+    servers: &[SocketAddr],
+    frontend: &str,
+    backend: &str,
+) -> String {
+    let servers: Vec<_> = servers.iter().map(|one| format!("\"{one}\"")).collect();
+    format!(
+        "[process]\nworkers = 2\n\n[frontend.web]\nlisten = \"{addr}\"\nbackend = \"api\"\n{frontend}\n\
+        \n[backend.api]\nservers = [{}]\noutlier = false\n{backend}\n",
+        servers.join(", ")
+    )
+}
+
+/// Waits until the origin has recorded all that was sent to it before.
+pub(crate) fn settled(origin: &Origin, balancer: &Balancer) {
+    // What was sent before this request was sent on is with the origin's threads by now; each
+    // records within moments. Requests of two looks apart would differ if one were still at it.
+    balancer.client().get("/settled").unwrap();
+    let mut before = usize::MAX;
+    eventually("the origin's records", || {
+        let now: usize = origin.recordings().iter().map(|one| one.bytes.len()).sum();
+        let is_still = now == before;
+        before = now;
+        is_still.then_some(())
+    });
+}
