@@ -106,6 +106,8 @@ async fn relay<'a>(
     deadline.watch(0);
     facts.bytes_in = relay.up.moved;
     facts.bytes_out = relay.down.moved;
+    // Who waits for the place at the server may need this connection's too.
+    drop(connection);
     drop(chosen);
     relay_outcome(end)
 }

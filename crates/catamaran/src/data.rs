@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::bind;
 use crate::engine::Engine;
 use crate::handover::{Channel, Handover, Notice};
+use crate::reopen::Reopen;
 use crate::stop::{REQUESTS, Signals, Stop};
 use anyhow::Context as _;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
     catamaran_sys::process::set_no_new_privs().context("no-new-privs")?;
     // Before anything that takes time, so that no signal finds its default action.
     let signals = Signals::new()?;
+    let reopen = Reopen::new()?;
     let channel = Arc::new(Channel::new(socket)?);
     let Handover { source, listeners } = channel
         .take()
@@ -28,27 +30,38 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
     let drain = config.process.drain;
     let engine = Engine::start(config, listeners)?;
     channel.tell(Notice::Ready).await?;
-    serve(engine, drain, listen_to(channel, signals)).await
+    serve(engine, drain, listen_to(channel, signals), reopen).await
 }
 
 /// Serves in this process alone.
 pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let source = args.source()?;
     let stops = Signals::new()?.into_requests();
+    let reopen = Reopen::new()?;
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config)?;
     let drain = config.process.drain;
     let engine = Engine::start(config, listeners)?;
     tracing::info!("serving without a supervisor");
-    serve(engine, drain, stops).await
+    serve(engine, drain, stops, reopen).await
 }
 
 async fn serve(
     engine: Engine,
     drain: std::time::Duration,
     mut stops: mpsc::Receiver<Stop>,
+    mut reopen: Reopen,
 ) -> anyhow::Result<ExitCode> {
-    if stops.recv().await == Some(Stop::Now) {
+    let stop = loop {
+        tokio::select! {
+            stop = stops.recv() => break stop,
+            () = reopen.recv() => {
+                engine.reopen_logs();
+                tracing::info!("access logs are opened anew");
+            }
+        }
+    };
+    if stop == Some(Stop::Now) {
         return Ok(ExitCode::SUCCESS);
     }
     tracing::info!(deadline = ?drain, "draining");

@@ -70,6 +70,11 @@ impl Engine {
         })
     }
 
+    /// Opens the files of access logs anew.
+    pub(crate) fn reopen_logs(&self) {
+        self.proxy.reopen_logs();
+    }
+
     /// Takes no new clients and waits for those in flight, at most `deadline`.
     pub(crate) async fn drain(self, deadline: Duration) {
         self.readiness.send_replace(Readiness::Draining);

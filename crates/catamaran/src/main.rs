@@ -10,6 +10,7 @@ mod engine;
 mod handover;
 mod limits;
 mod logging;
+mod reopen;
 mod source;
 mod stop;
 mod supervisor;

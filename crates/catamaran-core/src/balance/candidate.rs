@@ -16,7 +16,7 @@ pub(super) struct Candidate {
     /// In tenths of the configured weight, for the steps of a slow start; positive.
     pub(super) weight: u32,
     /// Requests in flight at once.
-    max_requests: u32,
+    max_in_flight: u32,
     pub(super) name_hash: u64,
     pub(super) backup: bool,
 }
@@ -45,7 +45,7 @@ impl Candidate {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.state.in_flight() < self.max_requests
+        self.state.in_flight() < self.max_in_flight
     }
 
     /// Whether the server is a first choice for `request` at this moment.
@@ -102,7 +102,7 @@ pub(super) fn candidates(
             state: Arc::clone(state),
             id: ServerId(id),
             weight: u32::from(weight) * tenths,
-            max_requests: server.max_requests.unwrap_or(u32::MAX),
+            max_in_flight: server.max_in_flight().unwrap_or(u32::MAX),
             name_hash: xxh3_64_with_seed(server.name.as_str().as_bytes(), NAME_SEED),
             backup: server.backup,
         });

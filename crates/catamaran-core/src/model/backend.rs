@@ -59,6 +59,17 @@ pub struct Server {
     pub max_connections: Option<u32>,
 }
 
+impl Server {
+    /// Requests (connections, for TCP) that may be in flight at once: each needs a connection.
+    #[must_use]
+    pub fn max_in_flight(&self) -> Option<u32> {
+        match (self.max_requests, self.max_connections) {
+            (Some(requests), Some(connections)) => Some(requests.min(connections)),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerAddr {

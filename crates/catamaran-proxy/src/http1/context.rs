@@ -22,6 +22,9 @@ pub(crate) struct Context {
     /// What was read from the server.
     pub(crate) reply: Buffer,
     pub(crate) ask: Ask,
+    /// Method and target for the access log, a space between them; empty without one. The buffer
+    /// they came in may be gone when the exchange ends.
+    pub(crate) request_line: Vec<u8>,
     /// A value being put together.
     pub(crate) scratch: Vec<u8>,
 }
@@ -45,6 +48,8 @@ impl ContextPool {
     pub(crate) fn give_back(&self, mut context: Box<Context>) {
         context.request.reset();
         context.response.reset();
+        context.upload.reset();
+        context.request_line.clear();
         context.to_server.clear();
         context.to_client.clear();
         context.ask.tried.clear();

@@ -64,6 +64,9 @@ impl<'a> Exchange<'a> {
         context: &'a mut Context,
     ) -> Self {
         let facts = Facts::new(worker.tick(), context.request.head_len as u64);
+        if frontend.model.access_log.is_some() {
+            log::note_request(client, context);
+        }
         Self {
             worker,
             frontend,

@@ -1,7 +1,7 @@
 //! The end of an exchange in metrics and the access log.
 
-use super::Client;
 use super::exchange::{Exchange, Facts};
+use super::{Client, Context};
 use crate::access_log::{Counts, Http, Reason, Record, ServerUsed, Timers};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
@@ -12,6 +12,17 @@ use catamaran_core::stick::Why;
 use catamaran_http1::Version;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Keeps what the log says of the request whose head was just read.
+pub(super) fn note_request(client: &Client, context: &mut Context) {
+    let buf = client.input.bytes();
+    let head = &context.request;
+    let line = &mut context.request_line;
+    line.clear();
+    line.extend_from_slice(head.method_span.of(buf));
+    line.push(b' ');
+    line.extend_from_slice(head.target.whole.of(buf));
+}
 
 /// Counts and logs an exchange that ended.
 pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
@@ -27,22 +38,16 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
     if frontend.model.access_log.is_none() {
         return;
     }
-    let head = &context.request;
-    let buf = client.input.bytes();
-    // After a body that was not retained the buffer no longer holds the head.
-    let is_held = client.input.len() >= head.head_len && context.upload.is_retained();
+    let line = &context.request_line;
+    // A method is a token: the first space ends it.
+    let space = line.iter().position(|&byte| byte == b' ');
+    let (method, target) = space.map_or((&line[..0], &line[..0]), |at| {
+        (&line[..at], &line[at + 1..])
+    });
     let http = Http {
-        method: if is_held {
-            head.method_span.of(buf)
-        } else {
-            b""
-        },
-        target: if is_held {
-            head.target.whole.of(buf)
-        } else {
-            b""
-        },
-        version: if head.version == Version::Http11 {
+        method,
+        target,
+        version: if context.request.version == Version::Http11 {
             "HTTP/1.1"
         } else {
             "HTTP/1.0"

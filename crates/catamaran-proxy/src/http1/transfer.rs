@@ -7,7 +7,8 @@
 
 use crate::io::{Buffer, Stream};
 use crate::tunnel::Pools;
-use catamaran_http1::{BodyReader, ChunkError, encode_chunk_head, write_last_chunk};
+use catamaran_http1::{BodyReader, ChunkError, ResponseFraming};
+use catamaran_http1::{encode_chunk_head, write_last_chunk};
 use catamaran_sys::splice::{More, Pipe};
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -54,9 +55,9 @@ impl AtEnd {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Retention {
     /// They are dropped.
-    #[default]
     None,
     /// They stay for as long as the buffer can hold the whole message.
+    #[default]
     WhileRoom,
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct Transfer {
     direct: usize,
     /// Bytes of `out` that have gone out.
     sent_of_out: usize,
-    /// Whether chunk data went out whose final CRLF is still owed.
+    /// Whether the CRLF that ends the chunk of `direct` is still owed.
     owes_crlf: bool,
     pipe: Option<(Pipe, usize)>,
     is_flushed: bool,
@@ -130,6 +131,13 @@ impl Transfer {
         self.progress = false;
     }
 
+    /// Forgets the body before: nothing has been received, sent or dropped.
+    pub(crate) fn reset(&mut self) {
+        debug_assert!(self.pipe.is_none());
+        self.reader.begin(ResponseFraming::None);
+        self.begin(Leaving::Plain, Retention::WhileRoom, 0);
+    }
+
     /// Whether everything, the head included, has been received and sent.
     pub(crate) fn is_done(&self) -> bool {
         self.is_flushed && self.reader.is_finished()
@@ -159,7 +167,15 @@ impl Transfer {
                 self.is_flushed = true;
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_receive(cx, ends))?;
+            // A large piece went out alone: what lies behind it comes before anything new.
+            if ends.input.len() > self.at {
+                continue;
+            }
+            match self.poll_receive(cx, ends) {
+                Poll::Ready(result) => result?,
+                Poll::Pending if self.owes_crlf => self.write_owed(ends.out),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 
@@ -207,6 +223,7 @@ impl Transfer {
             } else {
                 ends.out.extend_from_slice(&input[data]);
                 self.pass(ends.input, step.consumed);
+                self.write_owed(ends.out);
             }
             if step.finished {
                 self.finish(ends.out);
@@ -268,8 +285,9 @@ impl Transfer {
                 break;
             }
             let direct = &ends.input.bytes()[self.at..self.at + self.direct];
+            let tail: &[u8] = if self.owes_crlf { b"\r\n" } else { b"" };
             let head_len = head.len();
-            let sent = ready!(ends.to.poll_write_both(cx, head, direct))?;
+            let sent = ready!(ends.to.poll_write_pieces(cx, [head, direct, tail]))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -277,9 +295,19 @@ impl Transfer {
             self.sent_bytes += sent as u64;
             let of_head = sent.min(head_len);
             self.sent_of_out += of_head;
-            let of_direct = sent - of_head;
+            let of_direct = (sent - of_head).min(self.direct);
             self.direct -= of_direct;
             self.pass(ends.input, of_direct);
+            match sent - of_head - of_direct {
+                0 => {}
+                1 => {
+                    self.owes_crlf = false;
+                    ends.out.clear();
+                    ends.out.push(b'\n');
+                    self.sent_of_out = 0;
+                }
+                _ => self.owes_crlf = false,
+            }
         }
         ends.out.clear();
         self.sent_of_out = 0;

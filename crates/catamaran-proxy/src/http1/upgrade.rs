@@ -52,6 +52,8 @@ pub(super) async fn run(
     exchange.client.deadline.watch(0);
     exchange.facts.bytes_in += relay.up.moved;
     exchange.facts.bytes_out += relay.down.moved;
+    // Who waits for the place at the server may need this connection's too.
+    drop(connection);
     drop(chosen);
     log::ended(exchange, relay_outcome(end));
     Next::End

@@ -67,23 +67,24 @@ impl Stream {
         }
     }
 
-    /// Writes some of `first` and `second` in one call.
-    pub(crate) fn poll_write_both(
+    /// Writes some of the pieces, in their order, in one call.
+    pub(crate) fn poll_write_pieces(
         &mut self,
         cx: &mut Context<'_>,
-        first: &[u8],
-        second: &[u8],
+        pieces: [&[u8]; 3],
     ) -> Poll<io::Result<usize>> {
-        if first.is_empty() {
-            return self.poll_write(cx, second);
+        let mut slices = [IoSlice::new(b""); 3];
+        let mut count = 0;
+        for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
+            slices[count] = IoSlice::new(piece);
+            count += 1;
         }
-        if second.is_empty() {
-            return self.poll_write(cx, first);
+        if count <= 1 {
+            return self.poll_write(cx, &slices[0]);
         }
-        let slices = [IoSlice::new(first), IoSlice::new(second)];
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices[..count]),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, &slices[..count]),
         }
     }
 

@@ -152,14 +152,8 @@ impl ServerSet {
         cursor: &Arc<Cursor>,
         now: Timestamp,
     ) -> Self {
-        // A request takes a connection: the rotation has to call a server full when either is.
-        let current: Vec<model::Server> = servers
-            .iter()
-            .map(|server| model::Server {
-                max_requests: server.max_in_flight(),
-                ..server.model.clone()
-            })
-            .collect();
+        let current: Vec<model::Server> =
+            servers.iter().map(|server| server.model.clone()).collect();
         let states: Vec<_> = servers
             .iter()
             .map(|server| Arc::clone(&server.state))

@@ -44,6 +44,10 @@ struct SharedLimiter {
     shards: Box<[Mutex<Limiter>]>,
 }
 
+/// A connection counted among those of its frontend, while it lives.
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<Frontend>);
+
 /// A connection counted for its source, while it lives.
 #[derive(Debug)]
 pub(crate) struct OpenSource {
@@ -96,7 +100,6 @@ impl Frontend {
             }
             None => None,
         };
-        self.open.fetch_add(1, Ordering::Relaxed);
         Ok(OpenSource {
             frontend: Arc::clone(self),
             ip,
@@ -108,20 +111,32 @@ impl Frontend {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Waits while as many connections are open as may be.
-    pub(crate) async fn wait_for_room(&self) {
-        let Some(max) = self.model.max_connections else {
-            return;
-        };
-        loop {
+    /// Counts an accepted connection; waits while as many are open as may be.
+    pub(crate) async fn admit(self: &Arc<Self>) -> Admitted {
+        while !self.try_admit() {
             let mut room = std::pin::pin!(self.room.notified());
-            // Registered before the look, so that a close in between is not missed.
+            // Registered before another look, so that a close in between is not missed.
             room.as_mut().enable();
-            if self.open_connections() < max {
-                return;
+            if self.try_admit() {
+                break;
             }
             room.await;
         }
+        Admitted(Arc::clone(self))
+    }
+
+    /// Counts a flow, unless as many are open as may be.
+    pub(crate) fn admit_now(self: &Arc<Self>) -> Option<Admitted> {
+        self.try_admit().then(|| Admitted(Arc::clone(self)))
+    }
+
+    fn try_admit(&self) -> bool {
+        let max = self.model.max_connections.unwrap_or(usize::MAX);
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < max).then_some(open + 1)
+            })
+            .is_ok()
     }
 
     /// Counts a request (a connection, for TCP) against the frontend's rate limit.
@@ -180,9 +195,14 @@ impl Drop for OpenSource {
         if let (Some(ip), Some(sources)) = (self.ip, &self.frontend.sources) {
             lock(sources).close(ip);
         }
-        self.frontend.open.fetch_sub(1, Ordering::Relaxed);
-        if self.frontend.model.max_connections.is_some() {
-            self.frontend.room.notify_one();
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if self.0.model.max_connections.is_some() {
+            self.0.room.notify_one();
         }
     }
 }

@@ -13,6 +13,7 @@ mod shared;
 mod waiting;
 
 pub use backend::{Backend, BackendMetrics, ServerSet};
+pub(crate) use frontend::Admitted;
 pub use frontend::Frontend;
 pub(crate) use frontend::OpenSource;
 pub(crate) use in_flight::InFlight;

@@ -107,10 +107,7 @@ impl Server {
 
     /// Requests (connections, for TCP) that may be in flight at once.
     pub(crate) fn max_in_flight(&self) -> Option<u32> {
-        match (self.model.max_requests, self.model.max_connections) {
-            (Some(requests), Some(connections)) => Some(requests.min(connections)),
-            (one, other) => one.or(other),
-        }
+        self.model.max_in_flight()
     }
 
     /// Has no idle connections kept for as long as the result lives.

@@ -94,11 +94,11 @@ impl Waiting {
 
     /// Gives those who wait what room there is, after servers came up or were added.
     pub(crate) fn serve_all(&self, backend: &Arc<Backend>) {
-        /// Lost races for a place after which it is left to those who won to hand it on.
+        /// Lost races for the last place of a server after which the rest is left to who ends.
         const MAX_RACES: usize = 16;
+        let mut races = 0;
         let set = backend.set();
         let mut rng = fastrand::Rng::new();
-        let mut races = 0;
         while self.len() > 0 && races < MAX_RACES {
             let request = Request {
                 now: Timestamp::ZERO,

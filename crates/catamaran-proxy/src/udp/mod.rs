@@ -15,7 +15,7 @@ mod relay;
 
 use crate::http1::log;
 use crate::outcome::Outcome;
-use crate::state::{Frontend, OpenSource};
+use crate::state::{Admitted, Frontend, OpenSource};
 use crate::worker::{OpenConnection, Slot, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::flow::Flows;
@@ -163,8 +163,8 @@ fn handle_datagram(
         worker.metrics.datagrams_dropped.add_alone(1);
         return;
     }
-    let source = match admit(&frontend, datagram.source, now) {
-        Ok(source) => source,
+    let (admitted, source) = match admit(&frontend, datagram.source, now) {
+        Ok(counted) => counted,
         // Only counted: forged sources must not fill the log.
         Err(outcome) => {
             worker.metrics.datagrams_dropped.add_alone(1);
@@ -181,7 +181,7 @@ fn handle_datagram(
         worker.metrics.flows_evicted.add_alone(1);
         oldest.evict();
     }
-    let open = OpenConnection::new(worker);
+    let open = OpenConnection::new(worker, admitted);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         serve(&worker, &flow, now).await;
@@ -204,18 +204,15 @@ fn admit(
     frontend: &Arc<Frontend>,
     client: SocketAddr,
     now: Timestamp,
-) -> Result<OpenSource, Outcome> {
-    let max = frontend.model.max_connections.unwrap_or(usize::MAX);
-    if frontend.open_connections() >= max {
-        return Err(Outcome::TooManyConnections);
-    }
+) -> Result<(Admitted, OpenSource), Outcome> {
+    let admitted = frontend.admit_now().ok_or(Outcome::TooManyConnections)?;
     let source = frontend
         .open_source(client.ip())
         .map_err(|_| Outcome::TooManyConnections)?;
     frontend
         .check_rate(now, client.ip(), |_| None)
         .map_err(|_| Outcome::RateLimited)?;
-    Ok(source)
+    Ok((admitted, source))
 }
 
 /// Relays a flow until it ends, then counts and logs it.

@@ -2,7 +2,7 @@
 
 use super::{Command, IDLE_SWEEP, OpenConnection, Worker};
 use crate::io::Stream;
-use crate::state::{Frontend, Shared};
+use crate::state::{Admitted, Frontend, Shared};
 use crate::{http1, tcp, udp};
 use catamaran_core::Timestamp;
 use catamaran_core::model::Protocol;
@@ -100,8 +100,9 @@ async fn run(start: Start) {
                 listener,
                 stream,
                 peer,
+                admitted,
             } => match TcpStream::from_std(stream) {
-                Ok(stream) => serve(&worker, &slots[listener], stream, peer),
+                Ok(stream) => serve(&worker, &slots[listener], stream, peer, admitted),
                 Err(error) => tracing::error!(%error, "cannot take over a connection"),
             },
             Command::ServerDown { server, keep } => {
@@ -164,7 +165,12 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
         .await;
         match accepted {
             None => return,
-            Some(Ok((stream, peer))) => place(&worker, &slot, stream, peer),
+            Some(Ok((stream, peer))) => {
+                // One connection per worker may wait here, the rest in the kernel.
+                let frontend = slot.frontend();
+                let admitted = frontend.admit().await;
+                place(&worker, &slot, stream, peer, admitted);
+            }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
                 worker.metrics.accepts_exhausted.add_alone(1);
@@ -172,8 +178,6 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-        let frontend = slot.frontend();
-        frontend.wait_for_room().await;
     }
 }
 
@@ -191,7 +195,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves a new connection here, or hands it to a worker that has clearly fewer.
-fn place(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+fn place(
+    worker: &Rc<Worker>,
+    slot: &Rc<Slot>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    admitted: Admitted,
+) {
     match neighbour(worker) {
         Some(index) => match stream.into_std() {
             Ok(stream) => {
@@ -202,12 +212,13 @@ fn place(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAd
                         listener: slot.listener,
                         stream,
                         peer,
+                        admitted,
                     },
                 );
             }
             Err(error) => tracing::error!(%error, "cannot hand a connection over"),
         },
-        None => serve(worker, slot, stream, peer),
+        None => serve(worker, slot, stream, peer, admitted),
     }
 }
 
@@ -226,27 +237,27 @@ fn neighbour(worker: &Worker) -> Option<usize> {
     (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
 }
 
-fn serve(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+fn serve(
+    worker: &Rc<Worker>,
+    slot: &Rc<Slot>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    admitted: Admitted,
+) {
     let frontend = slot.frontend();
     worker.metrics.frontends[frontend.id.index()]
         .connections
         .add_alone(1);
-    let open = OpenConnection::new(worker);
+    let open = OpenConnection::new(worker, admitted);
     let stream = Stream::Tcp(stream);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let worker = Rc::clone(worker);
     match frontend.model.protocol {
         Protocol::Http => {
-            let slot = Rc::clone(slot);
-            tokio::task::spawn_local(async move {
-                http1::serve(&worker, &slot, stream, peer).await;
-                drop(open);
-            });
+            tokio::task::spawn_local(http1::serve(open, Rc::clone(slot), stream, peer));
         }
         Protocol::Tcp | Protocol::Udp => {
             tokio::task::spawn_local(async move {
-                tcp::serve(&worker, &frontend, stream, peer).await;
-                drop(open);
+                tcp::serve(open.worker(), &frontend, stream, peer).await;
             });
         }
     }

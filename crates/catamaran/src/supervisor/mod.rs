@@ -10,9 +10,12 @@ mod child;
 use crate::args::RunArgs;
 use crate::bind;
 use crate::handover::{Handover, Notice};
+use crate::reopen::Reopen;
 use crate::stop::{Signals, Stop};
 use backoff::Backoff;
 use child::DataProcess;
+use std::cell::Cell;
+use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -61,12 +64,13 @@ pub(crate) async fn supervise(
     mut options: Options,
     mut stops: mpsc::Receiver<Stop>,
 ) -> anyhow::Result<ExitCode> {
+    let mut reopen = Reopen::new()?;
     let mut backoff = Backoff::default();
     let mut served = false;
     loop {
         let started = Instant::now();
         let end = match DataProcess::start(options.orphans) {
-            Ok(child) => watch(child, &mut handover, &mut options, &mut stops).await?,
+            Ok(child) => watch(child, &mut handover, &mut options, &mut stops, &mut reopen).await?,
             Err(error) => End::NotStarted(error),
         };
         let wait = backoff.handle_death(started.elapsed());
@@ -96,24 +100,39 @@ async fn watch(
     handover: &mut Handover,
     options: &mut Options,
     stops: &mut mpsc::Receiver<Stop>,
+    reopen: &mut Reopen,
 ) -> anyhow::Result<End> {
     let pid = child.pid();
     tracing::info!(pid, "data process started");
-    let mut was_ready = false;
-    let request = tokio::select! {
-        status = child.serve(handover, || {
-            was_ready = true;
+    let was_ready = Cell::new(false);
+    let request = {
+        let mut life = pin!(child.serve(handover, || {
+            was_ready.set(true);
             tracing::info!(pid, "serving");
             if let Some(ready) = options.ready.take() {
                 // Nobody waits any more if the receiver is gone.
                 let _ = ready.send(());
             }
-        }) => return Ok(End::Died { status: status?, was_ready }),
-        request = stops.recv() => request.unwrap_or(Stop::Now),
+        }));
+        loop {
+            tokio::select! {
+                status = &mut life => {
+                    let was_ready = was_ready.get();
+                    return Ok(End::Died { status: status?, was_ready });
+                }
+                request = stops.recv() => break request.unwrap_or(Stop::Now),
+                () = reopen.recv() => {
+                    // Before that it has opened nothing, and may not heed the signal yet.
+                    if was_ready.get() {
+                        Reopen::pass_on(pid);
+                    }
+                }
+            }
+        }
     };
     // From here on a connection that our copies took in would wait for nobody.
     handover.listeners.clear();
-    if !was_ready {
+    if !was_ready.get() {
         // It is still taking its hand-over, and would take a notice for a part of that.
         child.kill().await?;
         return Ok(End::Stopped(ExitCode::SUCCESS));

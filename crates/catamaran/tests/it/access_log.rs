@@ -3,7 +3,7 @@
 use crate::balancer::Balancer;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{
-    Ending, Origin, Reply, TempDir, free_addr, request_bytes, tcp_exchange, tunnel,
+    Ending, Origin, Reply, Signal, TempDir, free_addr, request_bytes, tcp_exchange, tunnel,
 };
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -319,4 +319,32 @@ fn every_exchange_of_a_burst_is_logged_once() {
         .map(|line| member(line, "target").unwrap())
         .collect();
     assert_eq!(logged, targets);
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_anew_on_request() {
+    for more in [&[][..], &["--no-supervisor"]] {
+        let dir = TempDir::create().unwrap();
+        let path = dir.path().join("access.log");
+        let origin = origin();
+        let balancer = Balancer::start_with(
+            &format!(
+                "[process]\nworkers = 1\n[frontend.web]\nlisten = \"127.0.0.1:0\"\n\
+                 backend = \"app\"\n{}\n[backend.app]\nservers = [\"{}\"]\n",
+                to_file("json", &path),
+                origin.addr()
+            ),
+            more,
+        );
+        balancer.connect().get("/before").unwrap();
+        lines(&path, 1);
+        let moved = dir.path().join("access.log.1");
+        std::fs::rename(&path, &moved).unwrap();
+        balancer.process.signal(Signal::USR1).unwrap();
+        eventually("the new file", || path.exists().then_some(()));
+        balancer.connect().get("/after").unwrap();
+        let fresh = lines(&path, 1);
+        assert_eq!(member(&fresh[0], "target").as_deref(), Some("/after"));
+        assert_eq!(lines(&moved, 1).len(), 1);
+    }
 }

@@ -14,8 +14,14 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// Starts with this configuration, whose frontends listen on port 0, and waits until it serves.
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(config: &str, more: &[&str]) -> Self {
         let process = Program::run_config(env!("CARGO_BIN_EXE_catamaran"), config)
             .unwrap()
+            .args(more.iter().copied())
             .start()
             .unwrap();
         process.wait_for_stderr(" serving", PATIENCE).unwrap();

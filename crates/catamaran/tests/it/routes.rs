@@ -19,7 +19,10 @@ impl Site {
             .iter()
             .map(|&name| (name, Origin::fixed(200, name).start().unwrap()))
             .collect();
-        let mut config = format!("[frontend.web]\nlisten = \"127.0.0.1:0\"\n{frontend}\n");
+        // One worker, so that an origin records the requests in their order on one connection.
+        let mut config = format!(
+            "[process]\nworkers = 1\n[frontend.web]\nlisten = \"127.0.0.1:0\"\n{frontend}\n"
+        );
         for route in routes {
             config.push_str(&format!("[[frontend.web.route]]\n{route}\n"));
         }

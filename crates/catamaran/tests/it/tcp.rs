@@ -310,8 +310,9 @@ fn connections_beyond_the_rate_are_closed() {
 fn connections_above_a_servers_limit_wait_for_room_in_their_order() {
     for limit in ["max-requests = 1", "max-connections = 1"] {
         let server = echo_server();
+        // One worker, so that they are accepted in the order in which they came.
         let balancer = Balancer::start(&format!(
-            "[frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n\
+            "[process]\nworkers = 1\n[frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n\
              [backend.app]\nservers = [{{ address = \"{}\", {limit} }}]\n",
             server.addr()
         ));

@@ -291,3 +291,22 @@ fn a_response_that_was_cut_is_an_error_and_never_a_short_success() {
         assert!(is_error, "case {number}: {status:?}");
     }
 }
+
+#[test]
+fn idle_connections_of_one_worker_make_room_for_the_requests_of_another() {
+    let origin = target_echo();
+    let balancer = Balancer::start(&format!(
+        "[process]\nworkers = 4\n[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n\
+         [backend.app]\nservers = [{{ address = \"{}\", max-connections = 1 }}]\n",
+        origin.addr()
+    ));
+    let mut clients: Vec<_> = (0..16).map(|_| balancer.connect()).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.send(&request_bytes("GET", "/x", &[], b"")).unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(client.receive_response("GET").unwrap().text(), "/x");
+        }
+    }
+}
