@@ -9,7 +9,7 @@ use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
 use crate::worker::{Deadline, Worker};
-use catamaran_core::Key;
+use catamaran_core::{Key, Timestamp};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
@@ -148,9 +148,10 @@ async fn open<'a>(
         let began = Worker::now();
         let result = connect(
             worker,
+            &backend.model,
             server,
             deadline,
-            began + backend.model.connect_timeout,
+            Timestamp::MAX,
         )
         .await;
         let now = Worker::now();
@@ -203,7 +204,8 @@ fn attempt(facts: &Facts<'_>, backend: &Backend) -> Attempt {
     }
 }
 
-fn ask(backend: &Backend, peer: SocketAddr) -> Ask {
+/// What of a connection or flow decides which server it goes to.
+pub(crate) fn ask(backend: &Backend, peer: SocketAddr) -> Ask {
     let is_by_source = backend
         .model
         .stick

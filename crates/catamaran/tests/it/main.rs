@@ -5,6 +5,7 @@ mod access_log;
 mod affinity;
 mod balancer;
 mod check;
+mod connections;
 mod demo;
 mod dying_servers;
 mod echo;
@@ -18,6 +19,7 @@ mod splice_isolation;
 mod supervisor;
 mod tcp;
 mod trial;
+mod udp;
 
 use catamaran_testkit::{Process, Program};
 use std::net::SocketAddr;
