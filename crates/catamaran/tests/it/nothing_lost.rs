@@ -198,8 +198,9 @@ fn with_every_server_down_the_answer_is_503_at_once_and_it_comes_back_by_itself(
     let mut origins = [(); 2].map(|()| Origin::fixed(200, "up").start().unwrap());
     let addresses = [origins[0].addr(), origins[1].addr()];
     let balancer = Balancer::http(&addresses, "", "");
-    for _ in 0..3 {
-        assert_eq!(http_get(balancer.addr(), "/").unwrap().text(), "up");
+    for round in 1..=3 {
+        let answer = http_get(balancer.addr(), "/").unwrap();
+        assert_eq!(answer.text(), "up", "{}", balancer.process.stderr());
         for origin in &mut origins {
             origin.crash();
         }
@@ -220,6 +221,11 @@ fn with_every_server_down_the_answer_is_503_at_once_and_it_comes_back_by_itself(
             "{:?}",
             began.elapsed()
         );
+        // A server that is back before its refusal was noticed would be given up after that.
+        crate::eventually("both refusals to be noticed", || {
+            let refusals = balancer.process.stderr().matches("refuses").count();
+            (refusals == 2 * round).then_some(())
+        });
         for origin in &mut origins {
             origin.restart().unwrap();
         }

@@ -2,7 +2,7 @@
 //! that it is chosen anew.
 
 use crate::balancer::Balancer;
-use crate::{echo, eventually};
+use crate::echo;
 use catamaran_testkit::{Client, Process};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ const SOURCES: u8 = 24;
 
 /// The seed's balancer before its two servers, with several workers.
 struct Seed {
-    _balancer: Balancer,
+    balancer: Balancer,
     address: SocketAddr,
     servers: [(Process, SocketAddr); 2],
 }
@@ -34,7 +34,7 @@ impl Seed {
         ));
         Self {
             address: balancer.addr_of("echo"),
-            _balancer: balancer,
+            balancer,
             servers,
         }
     }
@@ -182,10 +182,14 @@ fn simultaneous_connections_agree_on_another_server_when_theirs_is_dead() {
         if began.elapsed() < WINDOW {
             assert_eq!(BTreeSet::from([again]), answers);
         }
-        eventually("the restarted server to be chosen again", || {
-            sources()
-                .any(|source| seed.ask(source) == message)
-                .then_some(())
-        });
+        let until = Instant::now() + crate::PATIENCE;
+        while !sources().any(|source| seed.ask(source) == message) {
+            let log = seed.balancer.process.stderr();
+            assert!(
+                Instant::now() < until,
+                "{message} is not chosen again: {log}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
