@@ -145,7 +145,7 @@ fn give_back(worker: &Worker, client: &mut Client) {
 }
 
 /// Waits, without holding a buffer, until the client sends. Returns whether it did.
-async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> bool {
+async fn wait_for_request(worker: &Worker, slot: &Slot, client: &Client) -> bool {
     if !client.input.is_empty() {
         return true;
     }
@@ -181,8 +181,7 @@ async fn serve_request(
 ) -> Next {
     match head::read(worker, frontend, client, &mut context.request).await {
         Ok(()) => Exchange::new(worker, frontend, client, context).run().await,
-        Err(HeadEnd::Closed) => Next::End,
-        Err(HeadEnd::Late { is_begun: false }) => Next::End,
+        Err(HeadEnd::Closed | HeadEnd::Late { is_begun: false }) => Next::End,
         Err(HeadEnd::Late { is_begun: true }) => {
             Box::pin(answer::refuse(
                 worker,
