@@ -8,6 +8,8 @@ mod check;
 mod demo;
 mod echo;
 mod hostile;
+mod hostile_clients;
+mod hostile_servers;
 mod http1;
 mod routes;
 mod smuggling;
