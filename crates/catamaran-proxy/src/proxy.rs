@@ -186,6 +186,7 @@ fn share(
             .collect(),
         max_connections: config.process.max_connections,
         loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+        max_flows: max_flows(config.process.max_connections, workers),
         frontends,
         backends,
         signals: Signals::default(),
@@ -222,6 +223,21 @@ fn writer(
     writers.insert(target.clone(), Arc::clone(&writer));
     Ok(writer)
 }
+
+/// UDP flows that each of `workers` may have: its part of the connections that the configuration
+/// allows, and of half the descriptors that there may be, since each holds one.
+fn max_flows(max_connections: Option<usize>, workers: usize) -> usize {
+    let descriptors = catamaran_sys::process::raise_descriptor_limit().map_or(MAX_FLOWS, |limit| {
+        usize::try_from(limit.soft / 2).unwrap_or(usize::MAX)
+    });
+    let written = max_connections.unwrap_or(usize::MAX);
+    (descriptors.min(written).min(MAX_FLOWS) / workers).max(1)
+}
+
+/// UDP flows at most, however many descriptors there may be. Each takes a local port of its own,
+/// whichever server it leads to, and Linux gives out 28,232 (net.ipv4.ip_local_port_range): the
+/// oldest flow is to give way before they run out.
+const MAX_FLOWS: usize = 24 * 1024;
 
 /// One core for each worker, if there are as many; else the scheduler decides.
 fn cpus(workers: usize) -> Vec<usize> {

@@ -125,6 +125,11 @@ impl Frontend {
         Admitted(Arc::clone(self))
     }
 
+    /// Counts a flow, unless as many are open as may be.
+    pub(crate) fn admit_now(self: &Arc<Self>) -> Option<Admitted> {
+        self.try_admit().then(|| Admitted(Arc::clone(self)))
+    }
+
     fn try_admit(&self) -> bool {
         let max = self.model.max_connections.unwrap_or(usize::MAX);
         self.open

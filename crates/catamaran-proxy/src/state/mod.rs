@@ -15,6 +15,7 @@ mod waiting;
 pub use backend::{Backend, BackendMetrics, ServerSet};
 pub(crate) use frontend::Admitted;
 pub use frontend::Frontend;
+pub(crate) use frontend::OpenSource;
 pub(crate) use in_flight::InFlight;
 pub use metered::Metered;
 pub use server::{Server, ServerMetrics, Signal, Target};

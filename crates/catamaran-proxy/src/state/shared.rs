@@ -20,6 +20,8 @@ pub struct Shared {
     pub loads: Vec<AtomicUsize>,
     /// Clients' connections that may be open in the whole process.
     pub max_connections: Option<usize>,
+    /// UDP flows that each worker keeps at most.
+    pub max_flows: usize,
     /// Servers that the control plane is to look at.
     pub signals: Signals,
     /// One for each target of access logs.

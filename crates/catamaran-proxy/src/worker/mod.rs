@@ -16,6 +16,7 @@ use crate::http1;
 use crate::io::{BufferPool, PipePool};
 use crate::state::{Admitted, Frontend, Server, Shared, Signal};
 use crate::tunnel::Pools;
+use crate::udp::FlowTable;
 use crate::upstream::IdlePool;
 use catamaran_core::Timestamp;
 use catamaran_core::model::LogFormat;
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) idle: IdlePool,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) contexts: http1::ContextPool,
+    pub(crate) flows: FlowTable,
     /// Connections from clients open here.
     pub(crate) open: Cell<usize>,
     /// Copies of requests under way.
@@ -74,7 +76,8 @@ pub(crate) enum Command {
         /// Whether exchanges go on regardless.
         keep: bool,
     },
-    /// Close idle connections to a server that has as many open as it may.
+    /// Close idle connections to a server that has as many open as it may: another worker waits
+    /// for one.
     CloseIdle {
         /// [`Server::id`].
         server: u64,
@@ -97,6 +100,7 @@ impl Worker {
             )
         };
         let appenders = shared.frontends.iter().map(appender).collect();
+        let flows = FlowTable::new(shared.max_flows);
         Self {
             index,
             shared,
@@ -106,6 +110,7 @@ impl Worker {
             idle: IdlePool::default(),
             metrics,
             contexts: http1::ContextPool::default(),
+            flows,
             open: Cell::new(0),
             mirrors: Cell::new(0),
             is_draining: Cell::new(false),

@@ -3,7 +3,7 @@
 use super::{Command, IDLE_SWEEP, OpenConnection, Worker};
 use crate::io::Stream;
 use crate::state::{Admitted, Frontend, Shared};
-use crate::{http1, tcp};
+use crate::{http1, tcp, udp};
 use catamaran_core::Timestamp;
 use catamaran_core::model::Protocol;
 use std::cell::RefCell;
@@ -103,6 +103,10 @@ async fn run(start: Start) {
             frontend: RefCell::new(frontend),
         });
         slots.push(Rc::clone(&slot));
+        if slot.frontend().model.protocol == Protocol::Udp {
+            tokio::task::spawn_local(udp::listen(Rc::clone(&worker), slot, socket));
+            continue;
+        }
         tokio::task::spawn_local(accept(
             Rc::clone(&worker),
             slot,
@@ -147,6 +151,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Index of the listener.
+    pub(crate) const fn listener(&self) -> usize {
+        self.listener
+    }
+
     /// The frontend's policy as it is now.
     pub(crate) fn frontend(&self) -> Arc<Frontend> {
         Arc::clone(&self.frontend.borrow())
