@@ -2,7 +2,7 @@
 
 use crate::access_log::Writer;
 use crate::state::{Backend, Frontend, Server, Shared, Signals, Target};
-use crate::worker::{Command, Start, Worker, WorkerMetrics, start};
+use crate::worker::{Command, Start, Worker, WorkerMetrics, runtime, start};
 use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
 use catamaran_core::server::ServerState;
 use std::collections::HashMap;
@@ -84,17 +84,23 @@ impl Proxy {
             shared: Arc::clone(&shared),
             workers: Mutex::new(Vec::new()),
         };
-        for (index, (sockets, commands)) in sockets.into_iter().zip(receivers).enumerate() {
+        // All of them before the first one accepts and could use the descriptors up.
+        let runtimes = (0..count).map(|_| runtime());
+        let runtimes: Vec<_> = runtimes
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Thread)?;
+        let each = sockets.into_iter().zip(receivers).zip(runtimes);
+        for (index, ((sockets, commands), runtime)) in each.enumerate() {
             let shared = Arc::clone(&shared);
             let cpu = cpus.get(index).copied();
-            let worker = start(Start {
+            let parts = Start {
                 index,
                 shared,
                 sockets,
                 commands,
                 cpu,
-            })
-            .map_err(StartError::Thread)?;
+            };
+            let worker = start(parts, runtime).map_err(StartError::Thread)?;
             proxy.workers().push(worker);
         }
         Ok(proxy)
@@ -178,6 +184,7 @@ fn share(
         worker_metrics: (0..workers)
             .map(|_| Arc::new(WorkerMetrics::new(frontends.len())))
             .collect(),
+        max_connections: config.process.max_connections,
         loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
         max_flows: max_flows(config.process.max_connections, workers),
         frontends,

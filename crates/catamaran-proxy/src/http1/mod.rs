@@ -157,7 +157,12 @@ async fn wait_for_request(worker: &Worker, slot: &Slot, client: &Client) -> bool
             timeouts.keep_alive
         }
     };
-    client.deadline.set(worker.time() + wait);
+    // The worker may have slept long before this client came.
+    let now = match client.served {
+        0 => worker.tick(),
+        _ => worker.time(),
+    };
+    client.deadline.set(now + wait);
     poll_fn(|cx| {
         if let Poll::Ready(ready) = client.stream.poll_read_ready(cx) {
             return Poll::Ready(ready.is_ok());

@@ -18,6 +18,8 @@ pub struct Shared {
     pub worker_metrics: Vec<Arc<WorkerMetrics>>,
     /// Clients' connections open, by worker.
     pub loads: Vec<AtomicUsize>,
+    /// Clients' connections that may be open in the whole process.
+    pub max_connections: Option<usize>,
     /// UDP flows that each worker keeps at most.
     pub max_flows: usize,
     /// Servers that the control plane is to look at.
@@ -64,11 +66,11 @@ impl Shared {
         });
     }
 
-    /// Clients' connections open in the whole process.
+    /// Clients' connections open in the whole process, those on their way between workers too.
     pub fn open_connections(&self) -> usize {
-        self.loads
+        self.frontends
             .iter()
-            .map(|load| load.load(Ordering::Relaxed))
+            .map(|frontend| frontend.open_connections())
             .sum()
     }
 

@@ -9,6 +9,8 @@ mod connections;
 mod demo;
 mod echo;
 mod hostile;
+mod hostile_clients;
+mod hostile_servers;
 mod http1;
 mod routes;
 mod smuggling;
