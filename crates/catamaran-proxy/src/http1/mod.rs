@@ -31,7 +31,7 @@ pub(crate) use upgrade::relay_outcome;
 use crate::io::{Buffer, Stream};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
-use crate::worker::{Deadline, Slot, Worker};
+use crate::worker::{Deadline, OpenConnection, Slot, Worker};
 use exchange::{Exchange, Next};
 use head::HeadEnd;
 use std::future::poll_fn;
@@ -88,49 +88,56 @@ impl AddressText {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, stream: Stream, peer: SocketAddr) {
-    let deadline = worker.deadline().await;
+///
+/// What it holds is put together here, not in the future: arguments of an async function would
+/// stand in its state twice, and an idle connection is little more than that state.
+pub(crate) fn serve(
+    open: OpenConnection,
+    slot: Rc<Slot>,
+    stream: Stream,
+    peer: SocketAddr,
+) -> impl Future<Output = ()> {
     let mut client = Client {
         stream,
         peer,
         peer_text: AddressText::new(peer.ip()),
-        deadline,
+        deadline: open.worker().deadlines.register(),
         input: Buffer::default(),
         served: 0,
     };
-    let frontend = slot.frontend();
-    let Ok(source) = frontend.open_source(peer.ip()) else {
-        Box::pin(answer::refuse(
-            worker,
-            &frontend,
-            &mut client,
-            Outcome::TooManyConnections,
-        ))
-        .await;
-        return;
-    };
-    drop(frontend);
-    while wait_for_request(worker, slot, &mut client).await {
+    async move {
+        client.deadline.adopt().await;
+        let Ok(source) = slot.frontend().open_source(client.peer.ip()) else {
+            let outcome = Outcome::TooManyConnections;
+            Box::pin(refuse(open.worker(), &slot, &mut client, outcome)).await;
+            return;
+        };
+        serve_requests(open.worker(), &slot, &mut client).await;
+        give_back(open.worker(), &mut client);
+        drop(source);
+    }
+}
+
+async fn refuse(worker: &Worker, slot: &Slot, client: &mut Client, outcome: Outcome) {
+    if answer::refuse(worker, &slot.frontend(), client, outcome).await == Next::Close {
+        linger(worker, client).await;
+    }
+}
+
+async fn serve_requests(worker: &Rc<Worker>, slot: &Slot, client: &mut Client) {
+    while wait_for_request(worker, slot, client).await {
         let mut context = worker.contexts.take();
-        let next = serve_request(worker, &slot.frontend(), &mut client, &mut context).await;
+        let next = serve_request(worker, &slot.frontend(), client, &mut context).await;
         worker.contexts.give_back(context);
         client.served += 1;
         match next {
-            Next::KeepAlive if client.input.is_empty() => give_back(worker, &mut client),
+            Next::KeepAlive if client.input.is_empty() => give_back(worker, client),
             Next::KeepAlive => {}
-            Next::Close => {
-                Box::pin(linger(worker, &mut client)).await;
-                break;
-            }
-            Next::Abort => {
-                client.stream.reset_on_close();
-                break;
-            }
-            Next::End => break,
+            Next::Close => return Box::pin(linger(worker, client)).await,
+            Next::Abort => return client.stream.reset_on_close(),
+            Next::End => return,
         }
     }
-    give_back(worker, &mut client);
-    drop(source);
 }
 
 fn give_back(worker: &Worker, client: &mut Client) {
@@ -142,11 +149,13 @@ async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> 
     if !client.input.is_empty() {
         return true;
     }
-    let timeouts = &slot.frontend().model.timeouts.clone();
-    let wait = if client.served == 0 {
-        timeouts.request_head
-    } else {
-        timeouts.keep_alive
+    let wait = {
+        let timeouts = &slot.frontend().model.timeouts;
+        if client.served == 0 {
+            timeouts.request_head
+        } else {
+            timeouts.keep_alive
+        }
     };
     client.deadline.set(worker.time() + wait);
     poll_fn(|cx| {

@@ -9,8 +9,9 @@
 
 use catamaran_core::Timestamp;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 /// Entries of a chunk: a chunk is swept whole or not at all.
 const CHUNK: usize = 256;
@@ -60,18 +61,16 @@ pub(crate) struct Deadline {
 }
 
 impl Deadlines {
-    /// Makes an entry without a deadline for the task that `waker` wakes.
-    pub(crate) fn register(self: &Rc<Self>, waker: Waker) -> Deadline {
+    /// Makes an entry without a deadline; [`Deadline::adopt`] says whose it is.
+    pub(crate) fn register(self: &Rc<Self>) -> Deadline {
         let vacant = self.free.borrow_mut().pop();
         let index = vacant.unwrap_or_else(|| self.add_chunk());
         let chunk = Rc::clone(&self.chunks.borrow()[index as usize / CHUNK]);
-        let deadline = Deadline {
+        Deadline {
             owner: Rc::clone(self),
             chunk,
             index,
-        };
-        *deadline.entry().waker.borrow_mut() = Some(waker);
-        deadline
+        }
     }
 
     /// Wakes every connection whose deadline has passed; returns when to sweep next.
@@ -174,6 +173,15 @@ impl Entry {
 }
 
 impl Deadline {
+    /// Makes the entry that of the task that awaits this.
+    pub(crate) async fn adopt(&self) {
+        poll_fn(|cx| {
+            *self.entry().waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Sets when [`Self::alarm`] says [`Alarm::Late`]; clears an alarm not yet seen.
     pub(crate) fn set(&self, at: Timestamp) {
         let entry = self.entry();
@@ -227,8 +235,8 @@ mod tests {
     #[test]
     fn a_passed_deadline_rings_once_and_a_moved_one_not_at_all() {
         let all = Rc::new(Deadlines::default());
-        let late = all.register(Waker::noop().clone());
-        let moved = all.register(Waker::noop().clone());
+        let late = all.register();
+        let moved = all.register();
         late.set(at(10));
         moved.set(at(10));
         moved.set(at(50));
@@ -243,10 +251,10 @@ mod tests {
     #[test]
     fn the_next_sweep_comes_forward_for_an_earlier_deadline() {
         let all = Rc::new(Deadlines::default());
-        let one = all.register(Waker::noop().clone());
+        let one = all.register();
         one.set(at(100));
         all.sweep(at(1));
-        let other = all.register(Waker::noop().clone());
+        let other = all.register();
         other.set(at(30));
         assert_eq!(all.next_sweep(), at(30));
     }
@@ -254,10 +262,7 @@ mod tests {
     #[test]
     fn a_server_going_down_rings_only_those_who_await_it() {
         let all = Rc::new(Deadlines::default());
-        let (one, other) = (
-            all.register(Waker::noop().clone()),
-            all.register(Waker::noop().clone()),
-        );
+        let (one, other) = (all.register(), all.register());
         one.watch(7);
         other.watch(8);
         all.server_down(7);
@@ -271,7 +276,7 @@ mod tests {
     fn entries_of_ended_connections_are_used_again() {
         let all = Rc::new(Deadlines::default());
         for _ in 0..10 * CHUNK {
-            all.register(Waker::noop().clone()).set(at(5));
+            all.register().set(at(5));
         }
         assert_eq!(all.chunks.borrow().len(), 1);
     }

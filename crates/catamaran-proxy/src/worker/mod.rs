@@ -20,11 +20,9 @@ use crate::upstream::IdlePool;
 use catamaran_core::Timestamp;
 use catamaran_core::model::LogFormat;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// What one worker owns.
@@ -171,7 +169,9 @@ impl Worker {
 
     /// Makes the deadline of the task that awaits this.
     pub(crate) async fn deadline(&self) -> Deadline {
-        poll_fn(|cx| Poll::Ready(self.deadlines.register(cx.waker().clone()))).await
+        let deadline = self.deadlines.register();
+        deadline.adopt().await;
+        deadline
     }
 
     /// Tells the control plane what was noticed of `server`.
@@ -184,20 +184,36 @@ impl Worker {
 
 /// Counts a client's connection for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Rc<Worker>);
+pub(crate) struct OpenConnection {
+    worker: Rc<Worker>,
+    /// Its place among the frontend's connections.
+    _admitted: Admitted,
+}
 
 impl OpenConnection {
-    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, admitted: Admitted) -> Self {
         worker.open.set(worker.open.get() + 1);
         worker.shared.loads[worker.index]
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
-        Self(Rc::clone(worker))
+        Self {
+            worker: Rc::clone(worker),
+            _admitted: admitted,
+        }
+    }
+
+    /// The worker that serves it.
+    pub(crate) const fn worker(&self) -> &Rc<Worker> {
+        &self.worker
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let worker = &self.0;
+        let worker = &self.worker;
+        if std::thread::panicking() {
+            // Caught at the task's boundary: it ends this connection and no other.
+            worker.metrics.panics.add_alone(1);
+        }
         worker.open.set(worker.open.get() - 1);
         worker.shared.loads[worker.index]
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);

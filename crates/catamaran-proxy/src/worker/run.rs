@@ -239,22 +239,16 @@ fn serve(
     worker.metrics.frontends[frontend.id.index()]
         .connections
         .add_alone(1);
-    let open = OpenConnection::new(worker);
+    let open = OpenConnection::new(worker, admitted);
     let stream = Stream::Tcp(stream);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let worker = Rc::clone(worker);
     match frontend.model.protocol {
         Protocol::Http => {
-            let slot = Rc::clone(slot);
-            tokio::task::spawn_local(async move {
-                http1::serve(&worker, &slot, stream, peer).await;
-                drop((open, admitted));
-            });
+            tokio::task::spawn_local(http1::serve(open, Rc::clone(slot), stream, peer));
         }
         Protocol::Tcp | Protocol::Udp => {
             tokio::task::spawn_local(async move {
-                tcp::serve(&worker, &frontend, stream, peer).await;
-                drop((open, admitted));
+                tcp::serve(open.worker(), &frontend, stream, peer).await;
             });
         }
     }
