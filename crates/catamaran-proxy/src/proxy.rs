@@ -1,9 +1,9 @@
 //! Starting and ending the data plane.
 
 use crate::access_log::Writer;
-use crate::state::{Backend, Frontend, Server, Shared, Signals, Target};
+use crate::state::{Backend, Connections, Frontend, Server, Shared, Signals, Target};
 use crate::worker::{Command, Start, Worker, WorkerMetrics, start};
-use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
+use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, Protocol, ServerAddr};
 use catamaran_core::server::ServerState;
 use std::collections::HashMap;
 use std::io;
@@ -31,6 +31,12 @@ pub enum StartError {
     /// Listeners differ in the number of their sockets, or there is none.
     #[error("every listener needs as many sockets as there are workers, at least one")]
     Sockets,
+    /// A frontend is to take UDP.
+    #[error(
+        "frontend `{0}` takes UDP, which this version cannot serve yet (a later one will); \
+         remove it"
+    )]
+    Udp(String),
     /// An access log cannot be opened.
     #[error("cannot open the access log of frontend `{frontend}`")]
     AccessLog {
@@ -65,6 +71,10 @@ impl Proxy {
         let count = listeners.first().map_or(0, |group| group.sockets.len());
         if count == 0 || listeners.iter().any(|group| group.sockets.len() != count) {
             return Err(StartError::Sockets);
+        }
+        let mut frontends = config.frontends.iter();
+        if let Some(udp) = frontends.find(|frontend| frontend.protocol == Protocol::Udp) {
+            return Err(StartError::Udp(udp.name.to_string()));
         }
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -182,6 +192,7 @@ fn share(
         frontends,
         backends,
         signals: Signals::default(),
+        connections: Connections::new(config.process.max_connections),
         log_writers: writers.into_values().collect(),
         commands,
         is_draining: AtomicBool::new(false),
