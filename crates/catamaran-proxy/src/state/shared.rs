@@ -1,6 +1,6 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Frontend, Server, lock};
+use super::{Backend, Connections, Frontend, Server, lock};
 use crate::access_log::Writer;
 use crate::worker::{Command, WorkerMetrics};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,6 +20,8 @@ pub struct Shared {
     pub loads: Vec<AtomicUsize>,
     /// Servers that the control plane is to look at.
     pub signals: Signals,
+    /// Connections of clients over all frontends.
+    pub connections: Arc<Connections>,
     /// One for each target of access logs.
     pub log_writers: Vec<Arc<Writer>>,
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,

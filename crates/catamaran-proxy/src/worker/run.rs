@@ -159,7 +159,10 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
             Some(Ok((stream, peer))) => {
                 // One connection per worker may wait here, the rest in the kernel.
                 let frontend = slot.frontend();
-                let admitted = frontend.admit().await;
+                let admitted = [
+                    frontend.connections.admit().await,
+                    worker.shared.connections.admit().await,
+                ];
                 place(&worker, &slot, stream, peer, admitted);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
@@ -191,7 +194,7 @@ fn place(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: Admitted,
+    admitted: [Admitted; 2],
 ) {
     match neighbour(worker) {
         Some(index) => match stream.into_std() {
@@ -233,7 +236,7 @@ fn serve(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: Admitted,
+    admitted: [Admitted; 2],
 ) {
     let frontend = slot.frontend();
     worker.metrics.frontends[frontend.id.index()]

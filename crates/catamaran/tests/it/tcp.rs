@@ -443,6 +443,37 @@ fn ad_hoc_relaying_of_tcp_needs_no_file() {
     assert_eq!(tcp_exchange(address, b"\0\r\n").unwrap(), b"raw");
 }
 
+#[test]
+fn the_process_holds_at_most_its_connections_over_all_frontends() {
+    let server = echo_server();
+    let balancer = Balancer::start(&format!(
+        "[process]\nmax-connections = 1\n[frontend.web]\nprotocol = \"tcp\"\n\
+         listen = \"127.0.0.1:0\"\nbackend = \"app\"\n[frontend.other]\nprotocol = \"tcp\"\n\
+         listen = \"127.0.0.1:0\"\nbackend = \"app\"\n[backend.app]\nservers = [\"{}\"]\n",
+        server.addr()
+    ));
+    let mut held = balancer.connect();
+    held.send(b"x").unwrap();
+    assert_eq!(held.receive(1).unwrap(), b"x");
+    let mut other = Client::connect(balancer.addr_of("other")).unwrap();
+    other.send(b"y").unwrap();
+    other.set_patience(Duration::from_millis(200)).unwrap();
+    assert_eq!(other.receive(1), Err(WireError::Timeout));
+    drop(held);
+    other.set_patience(PATIENCE).unwrap();
+    assert_eq!(other.receive(1).unwrap(), b"y");
+}
+
+#[test]
+fn udp_is_a_clear_error_until_it_can_be_served() {
+    let mut process = catamaran(&["run", "--udp", "--listen", "127.0.0.1:0"])
+        .args(["--server", "127.0.0.1:9"])
+        .start()
+        .unwrap();
+    assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(1));
+    process.wait_for_stderr("takes UDP", PATIENCE).unwrap();
+}
+
 /// How a new connection ends that is not served; it may be over before it is seen to stand.
 fn turned_away(balancer: &Balancer) -> WireError {
     match Client::connect(balancer.addr()) {
