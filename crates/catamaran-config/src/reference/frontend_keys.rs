@@ -79,7 +79,7 @@ pub(crate) static FRONTEND: Section = Section {
             "max-connections",
             Kind::Integer(1, 10_000_000),
             Means("no limit of its own"),
-            "Connections open at once; more wait in the kernel.",
+            "Connections open at once; more wait until one ends.",
         ),
         Key::new(
             "max-connections-per-source",
@@ -235,7 +235,7 @@ pub(crate) static ACCESS_LOG: Section = Section {
     name: "access-log",
     title: "frontend.NAME.access-log",
     doc: "Lines that cannot be written in time are dropped and counted; they never hold up \
-          traffic.",
+          traffic. A file that was moved away, as log rotation does, is opened anew on SIGUSR1.",
     keys: &[
         Key::new(
             "format",
