@@ -196,3 +196,27 @@ fn a_client_that_stops_reading_is_given_up_after_its_time() {
         Err(WireError::Reset | WireError::Truncated)
     ));
 }
+
+#[test]
+fn a_large_body_that_comes_in_drops_is_not_held_back() {
+    const DROPS: usize = 30;
+    let origin = Origin::http(|_| {
+        let pause = Duration::from_millis(20);
+        Reply::new(200, pattern(4 << 20))
+            .in_pieces(1000, pause)
+            .field("X-Start", "1")
+    })
+    .start()
+    .unwrap();
+    let balancer = Balancer::http(&[origin.addr()], "", "");
+    let mut client = balancer.connect();
+    client.send(&request_bytes("GET", "/", &[], b"")).unwrap();
+    // A kernel that waits for more hands on many drops at once, ten times a second at most.
+    let mut arrivals = 0;
+    let mut received = 0;
+    while received < DROPS * 1000 {
+        received += client.receive_some().unwrap().unwrap().len();
+        arrivals += 1;
+    }
+    assert!(arrivals > DROPS / 2, "{arrivals} arrivals");
+}
