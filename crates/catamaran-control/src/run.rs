@@ -10,7 +10,7 @@ use crate::probe::Target as CheckTarget;
 use crate::resolve::{Discovery, Dns};
 use catamaran_core::Timestamp;
 use catamaran_core::health::{ProbeResult, Status};
-use catamaran_core::model::{self, BackendId, Name};
+use catamaran_core::model::{self, BackendId, Check, Name, Protocol};
 use catamaran_core::server::ServerState;
 use catamaran_proxy::{Backend, Server, Shared, Signal, Target};
 
@@ -42,7 +42,11 @@ pub async fn run(
         readiness,
         clock,
     };
-    let watched = shared.backends.iter().map(|b| watched(b)).collect();
+    let watched = shared
+        .backends
+        .iter()
+        .map(|b| watched(&shared, b))
+        .collect();
     let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
@@ -85,7 +89,7 @@ async fn apply_changes(
         let now = clock.now();
         let servers = servers_of(backend, &models, now);
         backend.set_servers(servers, now);
-        let watched = watched(backend).servers;
+        let watched = watched(shared, backend).servers;
         if commands
             .send(Command::SetServers(id, watched))
             .await
@@ -124,7 +128,10 @@ fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Ve
     models.iter().filter_map(new).collect()
 }
 
-fn watched(backend: &Backend) -> Watched {
+fn watched(shared: &Shared, backend: &Backend) -> Watched {
+    let is_udp = shared.frontends.iter().any(|frontend| {
+        frontend.model.protocol == Protocol::Udp && frontend.model.backend == Some(backend.id)
+    });
     let server = |server: &Arc<Server>| WatchedServer {
         name: server.model.name.clone(),
         target: match &server.target {
@@ -138,6 +145,7 @@ fn watched(backend: &Backend) -> Watched {
         name: backend.model.name.clone(),
         health: backend.model.health.clone(),
         outlier: backend.model.outlier.clone(),
+        comeback: if is_udp { Check::Udp } else { Check::Tcp },
         servers: backend.set().servers.iter().map(server).collect(),
     }
 }
@@ -209,9 +217,7 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catamaran_core::model::{
-        Check, Config, Frontend, FrontendId, Health, Protocol, ServerAddr,
-    };
+    use catamaran_core::model::{Config, Frontend, FrontendId, Health, ServerAddr};
     use catamaran_proxy::{ListenerSockets, Proxy};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};

@@ -17,6 +17,7 @@
 
 pub mod balance;
 mod chain;
+pub mod flow;
 pub mod health;
 pub mod idle;
 mod key;

@@ -1,7 +1,7 @@
 //! A bounded hash table whose entries also stand in a line, the least recently placed first.
 //!
-//! Both the affinity table and the rate limiter need the entry of a key and the entry that has
-//! waited longest. Entries live in a [`Chain`]; a hash table of 32-bit slots finds them. That costs
+//! The affinity table, the rate limiter and the table of flows need the entry of a key and the entry
+//! that has waited longest. Entries live in a [`Chain`]; a hash table of 32-bit slots finds them. That costs
 //! eight bytes of links and six to eleven of index per entry, and no allocation per entry.
 
 use crate::chain::{self, Chain};
@@ -9,19 +9,19 @@ use crate::key::Key;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
-/// Values by [`Key`], in the order in which they were last placed at the end.
+/// Values by key, in the order in which they were last placed at the end.
 #[derive(Debug)]
-pub(crate) struct Recency<V> {
-    chain: Chain<(Key, V)>,
+pub(crate) struct Recency<V, K = Key> {
+    chain: Chain<(K, V)>,
     index: HashTable<u32>,
     /// Seeded per table, so that no client can aim at one bucket.
     hasher: RandomState,
     max_entries: usize,
 }
 
-impl<V> Recency<V> {
+impl<V, K: Copy + Eq + Hash> Recency<V, K> {
     /// An empty table of at most `max_entries`, which is taken as one at least.
     pub(crate) fn new(max_entries: usize) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl<V> Recency<V> {
     }
 
     /// The slot of `key`'s entry. Valid until an entry is removed.
-    pub(crate) fn find(&self, key: Key) -> Option<u32> {
+    pub(crate) fn find(&self, key: K) -> Option<u32> {
         let chain = &self.chain;
         self.index
             .find(self.hasher.hash_one(key), |slot| {
@@ -53,25 +53,25 @@ impl<V> Recency<V> {
     }
 
     /// Places `value` at the end of the line, instead of an older one of the same key. When full
-    /// the first of the line gives way.
-    pub(crate) fn insert(&mut self, key: Key, value: V) {
+    /// the first of the line gives way. Returns what had to leave.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some(slot) = self.find(key) {
-            *self.value_mut(slot) = value;
+            let older = std::mem::replace(self.value_mut(slot), value);
             self.chain.move_to_back(slot);
-            return;
+            return Some(older);
         }
-        if self.chain.len() >= self.max_entries {
-            self.pop_front();
-        }
+        let is_full = self.chain.len() >= self.max_entries;
+        let first = if is_full { self.pop_front() } else { None };
         let slot = self.chain.push_back((key, value));
         let (chain, hasher) = (&self.chain, &self.hasher);
         self.index
             .insert_unique(hasher.hash_one(key), slot, |slot| {
                 hasher.hash_one(key_at(chain, *slot))
             });
+        first.map(|(_, value)| value)
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: K) -> Option<V> {
         let (chain, hasher) = (&self.chain, &self.hasher);
         let entry = self.index.entry(
             hasher.hash_one(key),
@@ -85,11 +85,11 @@ impl<V> Recency<V> {
         self.chain.remove(slot).map(|(_, value)| value)
     }
 
-    pub(crate) fn front(&self) -> Option<(Key, &V)> {
+    pub(crate) fn front(&self) -> Option<(K, &V)> {
         self.chain.front().map(|(_, (key, value))| (*key, value))
     }
 
-    pub(crate) fn pop_front(&mut self) -> Option<(Key, V)> {
+    pub(crate) fn pop_front(&mut self) -> Option<(K, V)> {
         let (key, _) = self.front()?;
         self.remove(key).map(|value| (key, value))
     }
@@ -102,7 +102,7 @@ impl<V> Recency<V> {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         self.chain.iter().map(|(key, value)| (*key, value))
     }
 
@@ -111,7 +111,7 @@ impl<V> Recency<V> {
     }
 }
 
-fn key_at<V>(chain: &Chain<(Key, V)>, slot: u32) -> Key {
+fn key_at<V, K: Copy>(chain: &Chain<(K, V)>, slot: u32) -> K {
     chain.get(slot).expect(OCCUPIED).0
 }
 

@@ -1,4 +1,4 @@
-//! The data plane: workers, listeners, TCP and HTTP/1.1 exchanges, and their access log.
+//! The data plane: workers, listeners, TCP, UDP and HTTP/1.1 exchanges, and their access log.
 //!
 //! [`Proxy::start`] takes a validated configuration and listening sockets and serves until it is
 //! drained. It decides nothing that policy decides: choice of servers, health, limits and retries
@@ -13,6 +13,7 @@ mod proxy;
 mod state;
 mod tcp;
 mod tunnel;
+mod udp;
 mod upstream;
 mod worker;
 

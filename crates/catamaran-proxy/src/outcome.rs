@@ -58,6 +58,8 @@ pub enum Outcome {
     IdleTimeout,
     /// This process lacked something: descriptors, ports, memory.
     Exhausted,
+    /// The flow had to give way to a new one.
+    Evicted,
 }
 
 /// What follows from an [`Outcome`].
@@ -73,7 +75,7 @@ pub struct Consequence {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
@@ -99,6 +101,7 @@ impl Outcome {
         Self::ResponseBodyTimeout,
         Self::IdleTimeout,
         Self::Exhausted,
+        Self::Evicted,
     ];
 
     /// Place in [`Self::ALL`].
@@ -140,6 +143,7 @@ impl Outcome {
             Self::ResponseBodyTimeout => (504, "sD", "response-body-timeout"),
             Self::IdleTimeout => (504, "cD", "idle-timeout"),
             Self::Exhausted => (503, "RC", "exhausted"),
+            Self::Evicted => (503, "RD", "evicted"),
         };
         Consequence {
             status,
@@ -174,7 +178,8 @@ impl Outcome {
             | Self::Answered
             | Self::ClientGone
             | Self::ClientStalled
-            | Self::IdleTimeout => "",
+            | Self::IdleTimeout
+            | Self::Evicted => "",
         }
     }
 }

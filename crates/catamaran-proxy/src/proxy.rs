@@ -3,7 +3,7 @@
 use crate::access_log::Writer;
 use crate::state::{Backend, Connections, Frontend, Server, Shared, Signals, Target};
 use crate::worker::{Command, Start, Worker, WorkerMetrics, start};
-use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, Protocol, ServerAddr};
+use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
 use catamaran_core::server::ServerState;
 use std::collections::HashMap;
 use std::io;
@@ -31,12 +31,6 @@ pub enum StartError {
     /// Listeners differ in the number of their sockets, or there is none.
     #[error("every listener needs as many sockets as there are workers, at least one")]
     Sockets,
-    /// A frontend is to take UDP.
-    #[error(
-        "frontend `{0}` takes UDP, which this version cannot serve yet (a later one will); \
-         remove it"
-    )]
-    Udp(String),
     /// An access log cannot be opened.
     #[error("cannot open the access log of frontend `{frontend}`")]
     AccessLog {
@@ -71,10 +65,6 @@ impl Proxy {
         let count = listeners.first().map_or(0, |group| group.sockets.len());
         if count == 0 || listeners.iter().any(|group| group.sockets.len() != count) {
             return Err(StartError::Sockets);
-        }
-        let mut frontends = config.frontends.iter();
-        if let Some(udp) = frontends.find(|frontend| frontend.protocol == Protocol::Udp) {
-            return Err(StartError::Udp(udp.name.to_string()));
         }
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -189,6 +179,7 @@ fn share(
             .map(|_| Arc::new(WorkerMetrics::new(frontends.len())))
             .collect(),
         loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+        max_flows: max_flows(config.process.max_connections, workers),
         frontends,
         backends,
         signals: Signals::default(),
@@ -226,6 +217,21 @@ fn writer(
     writers.insert(target.clone(), Arc::clone(&writer));
     Ok(writer)
 }
+
+/// UDP flows that each of `workers` may have: its part of the connections that the configuration
+/// allows, and of half the descriptors that there may be, since each holds one.
+fn max_flows(max_connections: Option<usize>, workers: usize) -> usize {
+    let descriptors = catamaran_sys::process::raise_descriptor_limit().map_or(MAX_FLOWS, |limit| {
+        usize::try_from(limit.soft / 2).unwrap_or(usize::MAX)
+    });
+    let written = max_connections.unwrap_or(usize::MAX);
+    (descriptors.min(written).min(MAX_FLOWS) / workers).max(1)
+}
+
+/// UDP flows at most, however many descriptors there may be. Each takes a local port of its own,
+/// whichever server it leads to, and Linux gives out 28,232 (net.ipv4.ip_local_port_range): the
+/// oldest flow is to give way before they run out.
+const MAX_FLOWS: usize = 24 * 1024;
 
 /// One core for each worker, if there are as many; else the scheduler decides.
 fn cpus(workers: usize) -> Vec<usize> {

@@ -7,10 +7,10 @@ use crate::state::{Backend, Frontend, Signal};
 use crate::tunnel::Relay;
 use crate::upstream::{Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, select};
 use crate::worker::{Deadline, Worker};
-use catamaran_core::Key;
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
+use catamaran_core::{Key, Timestamp};
 use catamaran_sys::socket::{PeekResult, peek};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -144,13 +144,7 @@ async fn open<'a>(
         server.metrics.requests.add(1);
         facts.server = Some((Arc::clone(server), chosen.why));
         let began = Worker::now();
-        let result = connect(
-            worker,
-            server,
-            deadline,
-            began + backend.model.connect_timeout,
-        )
-        .await;
+        let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
         let now = Worker::now();
         facts.connected = Some(now.saturating_since(began));
         let error = match result {
@@ -199,7 +193,8 @@ fn attempt(facts: &Facts<'_>, backend: &Backend) -> Attempt {
     }
 }
 
-fn ask(backend: &Backend, peer: SocketAddr) -> Ask {
+/// What of a connection or flow decides which server it goes to.
+pub(crate) fn ask(backend: &Backend, peer: SocketAddr) -> Ask {
     let is_by_source = backend
         .model
         .stick

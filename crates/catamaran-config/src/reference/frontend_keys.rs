@@ -79,13 +79,15 @@ pub(crate) static FRONTEND: Section = Section {
             "max-connections",
             Kind::Integer(1, 10_000_000),
             Means("no limit of its own"),
-            "Connections open at once; more wait until one ends.",
+            "Connections (flows, for UDP) open at once; more wait until one ends, datagrams of \
+             more flows are dropped.",
         ),
         Key::new(
             "max-connections-per-source",
             Kind::Integer(1, 10_000_000),
             Means("no limit"),
-            "Connections open at once from one address; more are closed (TCP) or get 429 (HTTP).",
+            "Connections (flows, for UDP) open at once from one address; more are closed (TCP), get \
+             429 (HTTP) or are dropped (UDP).",
         ),
         Key::new(
             "rate-limit",
@@ -185,7 +187,8 @@ pub(crate) static FRONTEND_TIMEOUTS: Section = Section {
             "tunnel",
             TIMEOUT,
             Default("\"10m\""),
-            "Without a byte in either direction of a TCP connection, UDP flow or WebSocket.",
+            "Without a byte in either direction of a TCP connection, UDP flow or WebSocket. For UDP \
+             the default is `60s`.",
         ),
     ],
     example: "",
@@ -270,7 +273,8 @@ pub(crate) static PROCESS: Section = Section {
             "max-connections",
             Kind::Integer(1, 10_000_000),
             Means("what the limit of open files allows"),
-            "Connections from clients over all frontends.",
+            "Connections from clients over all frontends. Each worker keeps its part of that many \
+             UDP flows; the one that was silent longest gives way to a new one.",
         ),
         Key::new(
             "drain",

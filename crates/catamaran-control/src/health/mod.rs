@@ -13,7 +13,7 @@ use crate::Clock;
 use crate::probe::{Fault, Finding, Target, probe};
 use catamaran_core::Timestamp;
 use catamaran_core::health::{ProbeResult, Status};
-use catamaran_core::model::{BackendId, Health, Name, Outlier};
+use catamaran_core::model::{BackendId, Check, Health, Name, Outlier};
 use catamaran_core::server::ServerState;
 use timers::Timers;
 use watch::{BackendWatch, Effect, Job, Purpose, Uid};
@@ -37,6 +37,8 @@ pub struct Watched {
     pub health: Option<Health>,
     /// Passive detection.
     pub outlier: Outlier,
+    /// How a server that refused, or was ejected, is tried again.
+    pub comeback: Check,
     /// Its servers that have an address, in the order of the rotation.
     pub servers: Vec<WatchedServer>,
 }

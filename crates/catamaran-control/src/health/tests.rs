@@ -92,6 +92,7 @@ impl Scene {
             name: "api".into(),
             health,
             outlier: outlier(1),
+            comeback: Check::Tcp,
             servers: vec![scene.server("a", address)],
         };
         let hooks = Recorder {

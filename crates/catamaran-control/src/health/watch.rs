@@ -89,7 +89,7 @@ impl BackendWatch {
         Self {
             detector: watched.detector(),
             check: health.map(|health| Arc::new(health.check.clone())),
-            connect: Arc::new(Check::Tcp),
+            connect: Arc::new(watched.comeback.clone()),
             machines,
             watched,
             is_unsure: false,

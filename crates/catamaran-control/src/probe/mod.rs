@@ -13,19 +13,21 @@
 //! - HTTP: the request says `Connection: close` and the server closes first; a server that goes on
 //!   sending after its head gets a reset. Closing with a reset always would show up as an error
 //!   in the logs of servers that wrote everything correctly.
+//! - UDP has no connections; an empty datagram is sent.
 
 use catamaran_core::Timestamp;
 use catamaran_core::health::{Blame, ProbeResult};
 use catamaran_core::model::{Check, HttpCheck, ServerAddr};
 use catamaran_http1::{Limits, Parsed, RequestKind, ResponseError, ResponseHead};
+use catamaran_sys::socket::connect_udp;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 use tokio::time::{Instant, sleep_until};
 
 /// Where a check connects.
@@ -87,6 +89,7 @@ pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> Finding
         match check {
             Check::Tcp => connect_only(target).await,
             Check::Http(http) => ask(target, http).await,
+            Check::Udp => send_nothing(target).await,
         }
     };
     tokio::select! {
@@ -235,6 +238,23 @@ async fn connect_only(target: &Target) -> Result<Finding, Stop> {
     Ok(Finding::Pass)
 }
 
+/// Sends an empty datagram and waits a while for its refusal.
+async fn send_nothing(target: &Target) -> Result<Finding, Stop> {
+    let Target::Ip(address) = target else {
+        return connect_only(target).await;
+    };
+    let socket = UdpSocket::from_std(connect_udp(*address)?.into())?;
+    socket.send(&[]).await?;
+    // Linux reports a refusal as an error alone, not as something to read.
+    let event = socket.ready(Interest::READABLE | Interest::ERROR);
+    match tokio::time::timeout(SILENCE, event).await {
+        Ok(_) => socket
+            .take_error()?
+            .map_or(Ok(Finding::Pass), |error| Err(error.into())),
+        Err(_) => Ok(Finding::Pass),
+    }
+}
+
 async fn ask(target: &Target, check: &HttpCheck) -> Result<Finding, Stop> {
     match target {
         Target::Ip(address) => {
@@ -321,6 +341,9 @@ async fn read_status(
 
 /// Bytes of a response's head. Chosen: twice what common servers allow themselves.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// How long a datagram's refusal is waited for. Chosen: above the round trip to a server far away,
+/// below the timeout of a check.
+const SILENCE: Duration = Duration::from_millis(300);
 /// Slices of a timeout, see [`run_out`].
 const SLICES: u32 = 4;
 

@@ -49,6 +49,16 @@ async fn a_tcp_check_passes_without_waking_the_server() {
 }
 
 #[tokio::test]
+async fn a_datagram_fails_where_nobody_listens_and_passes_where_somebody_is_silent() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = Target::Ip(silent.local_addr().unwrap());
+    assert_eq!(probe(&target, &Check::Udp, LONG).await, Finding::Pass);
+    drop(silent);
+    let refused = Finding::Fail(Failure::Io(io::ErrorKind::ConnectionRefused));
+    assert_eq!(probe(&target, &Check::Udp, LONG).await, refused);
+}
+
+#[tokio::test]
 async fn a_refused_connection_fails_with_that_reason() {
     // Bound, so that nobody else gets the port, but never listening.
     let socket = TcpSocket::new_v4().unwrap();

@@ -67,7 +67,8 @@ pub struct FrontendTimeouts {
     pub keep_alive: Duration,
     /// Without a byte of body from or to the client. Default 60 s.
     pub body: Duration,
-    /// Without a byte in either direction of a TCP connection or tunnel. Default 10 min.
+    /// Without a byte in either direction of a TCP connection, UDP flow or tunnel. Default 10 min,
+    /// for UDP 60 s.
     pub tunnel: Duration,
 }
 
@@ -175,6 +176,22 @@ impl Default for FrontendTimeouts {
     }
 }
 
+impl FrontendTimeouts {
+    /// Default of `tunnel` for UDP. Nothing says that a flow has ended, so that each is kept for
+    /// that long; Envoy's `udp_proxy` has the same default.
+    pub const UDP_IDLE: Duration = Duration::from_secs(60);
+
+    /// The defaults of frontends that speak `protocol`.
+    #[must_use]
+    pub fn of_protocol(protocol: Protocol) -> Self {
+        let mut timeouts = Self::default();
+        if protocol == Protocol::Udp {
+            timeouts.tunnel = Self::UDP_IDLE;
+        }
+        timeouts
+    }
+}
+
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
@@ -202,7 +219,7 @@ impl Frontend {
                 .collect(),
             routes: Vec::new(),
             backend: Some(backend),
-            timeouts: FrontendTimeouts::default(),
+            timeouts: FrontendTimeouts::of_protocol(protocol),
             max_connections: None,
             max_connections_per_source: None,
             rate_limit: None,

@@ -29,6 +29,9 @@ pub enum Check {
     Tcp,
     /// Whether an HTTP/1.1 request is answered as expected.
     Http(HttpCheck),
+    /// Whether an empty datagram is not refused (ICMP port unreachable). Cannot see a stopped
+    /// process, nor one behind a filter: silence passes.
+    Udp,
 }
 
 /// An HTTP check.

@@ -177,8 +177,14 @@ impl<'a> Exchange<'a> {
             server.metrics.reuses.add(1);
             return Ok(connection);
         }
-        let until = terms.until.min(now + terms.backend.model.connect_timeout);
-        let connected = Box::pin(connect(self.worker, server, &self.client.deadline, until)).await;
+        let connected = Box::pin(connect(
+            self.worker,
+            &terms.backend.model,
+            server,
+            &self.client.deadline,
+            terms.until,
+        ))
+        .await;
         let connected_at = self.worker.tick();
         self.facts.connected = Some(connected_at.saturating_since(now));
         match connected {

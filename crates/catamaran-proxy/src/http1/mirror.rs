@@ -96,11 +96,12 @@ async fn exchange_copy(
     })
     .await
     .ok()?;
-    let until = now + TIMEOUT.min(backend.model.connect_timeout);
-    let mut connection = connect(worker, chosen.room.server(), deadline, until)
+    let until = now + TIMEOUT;
+    let server = chosen.room.server();
+    let mut connection = connect(worker, &backend.model, server, deadline, until)
         .await
         .ok()?;
-    deadline.set(now + TIMEOUT);
+    deadline.set(until);
     if !super::answer::send(&mut connection.stream, deadline, copy).await {
         return None;
     }

@@ -4,6 +4,7 @@
 //! having emptied the socket, so that no second read is spent on finding that out.
 
 use super::Buffer;
+use catamaran_sys::socket::{PeekResult, peek};
 use catamaran_sys::splice::{More, Pipe};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -124,14 +125,22 @@ impl Stream {
         }
     }
 
-    /// What the reactor has seen of the socket so far, without a system call.
+    /// What has become of an idle connection: closed, or sent what nobody asked for, or nothing.
     ///
-    /// An idle connection for which this is not empty has been closed, or sent what nobody asked for.
+    /// What the reactor has seen decides. Only where it has not seen the socket empty since the last
+    /// bytes, as after a splice or a read that filled its buffer, the socket itself is looked at.
     pub(crate) fn seen(&self) -> Seen {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll_read_ready(&mut cx) {
-            Poll::Pending => Seen::Nothing,
-            Poll::Ready(_) => Seen::Something,
+        if self.poll_read_ready(&mut cx).is_pending() {
+            return Seen::Nothing;
+        }
+        let looked = self.try_io(Interest::READABLE, || match peek(self.as_fd()) {
+            PeekResult::WouldBlock => Err(io::ErrorKind::WouldBlock.into()),
+            PeekResult::Data | PeekResult::Eof | PeekResult::Error(_) => Ok(()),
+        });
+        match looked {
+            Ok(()) => Seen::Something,
+            Err(_) => Seen::Nothing,
         }
     }
 

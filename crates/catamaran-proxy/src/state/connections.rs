@@ -45,6 +45,11 @@ impl Connections {
         Admitted(Arc::clone(self))
     }
 
+    /// Counts one more, unless as many are open as may be.
+    pub(crate) fn admit_now(self: &Arc<Self>) -> Option<Admitted> {
+        self.try_admit().then(|| Admitted(Arc::clone(self)))
+    }
+
     fn try_admit(&self) -> bool {
         self.open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {

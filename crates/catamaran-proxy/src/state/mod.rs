@@ -17,6 +17,7 @@ pub use backend::{Backend, BackendMetrics, ServerSet};
 pub(crate) use connections::Admitted;
 pub use connections::Connections;
 pub use frontend::Frontend;
+pub(crate) use frontend::OpenSource;
 pub(crate) use in_flight::InFlight;
 pub use metered::Metered;
 pub use server::{Server, ServerMetrics, Signal, Target};

@@ -8,9 +8,11 @@ use catamaran_core::stick::ServerKey;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::Metered;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// One server of a backend. Outlives the set it is in: exchanges that use it hold it.
 #[derive(Debug)]
@@ -29,9 +31,17 @@ pub struct Server {
     pub streak: FailureStreak,
     /// What workers have noticed and the control plane has not yet looked at.
     signals: AtomicU8,
+    /// Requests that wait for a connection to end, there being as many as may be.
+    wanted: AtomicU32,
+    /// Told when a connection ends, if their number is limited.
+    connection_ended: Notify,
     /// Counters.
     pub metrics: ServerMetrics,
 }
+
+/// A request that waits for a connection to end, while it does.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a>(&'a Server);
 
 /// Where to connect to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +93,8 @@ impl Server {
             state,
             streak: FailureStreak::default(),
             signals: AtomicU8::new(0),
+            wanted: AtomicU32::new(0),
+            connection_ended: Notify::new(),
             metrics: ServerMetrics::default(),
         }
     }
@@ -96,6 +108,30 @@ impl Server {
     /// Requests (connections, for TCP) that may be in flight at once.
     pub(crate) fn max_in_flight(&self) -> Option<u32> {
         self.model.max_in_flight()
+    }
+
+    /// Has no idle connections kept for as long as the result lives.
+    pub(crate) fn want_connection(&self) -> Wanted<'_> {
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        Wanted(self)
+    }
+
+    /// Whether somebody waits for a connection to end.
+    pub(crate) fn is_connection_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until a connection has ended.
+    pub(crate) fn connection_ended(&self) -> Notified<'_> {
+        self.connection_ended.notified()
+    }
+
+    /// Counts a connection as ended.
+    pub(crate) fn end_connection(&self) {
+        self.state.end_connection();
+        if self.model.max_connections.is_some() {
+            self.connection_ended.notify_one();
+        }
     }
 
     /// Notes `signal`; returns whether nothing was noted before, so that the control plane must be
@@ -115,6 +151,12 @@ impl Server {
     /// Counts a latency sample.
     pub(crate) fn observe(&self, now: Timestamp, began: Timestamp) {
         self.state.observe_latency(now, now.saturating_since(began));
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

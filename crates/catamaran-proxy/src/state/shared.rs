@@ -18,6 +18,8 @@ pub struct Shared {
     pub worker_metrics: Vec<Arc<WorkerMetrics>>,
     /// Clients' connections open, by worker.
     pub loads: Vec<AtomicUsize>,
+    /// UDP flows that each worker keeps at most.
+    pub max_flows: usize,
     /// Servers that the control plane is to look at.
     pub signals: Signals,
     /// Connections of clients over all frontends.

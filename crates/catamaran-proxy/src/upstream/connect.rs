@@ -5,10 +5,12 @@ use crate::state::{Server, Signal, Target};
 use crate::worker::{Alarm, Command, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Blame;
+use catamaran_core::model;
 use catamaran_sys::socket::{self, ConnectState, PeekResult};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -37,7 +39,7 @@ pub(crate) enum ConnectError {
     Ours(io::Error),
     /// The server was marked down meanwhile.
     ServerDown,
-    /// As many connections to the server are open as may be.
+    /// As many connections to the server were open as may be, for as long as was waited.
     Full,
 }
 
@@ -50,22 +52,29 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.server.state.end_connection();
+        self.server.end_connection();
     }
 }
 
-/// Connects to `server`, until `until` at the latest.
+/// Connects to `server` of `backend`, until `until` at the latest. With as many connections open as
+/// may be, waits for one to end, as long as requests may be queued.
 pub(crate) async fn connect(
     worker: &Worker,
+    backend: &model::Backend,
     server: &Arc<Server>,
     deadline: &Deadline,
     until: Timestamp,
 ) -> Result<Connection, ConnectError> {
-    if !begin_count(server) && !make_room(worker, server, until).await {
-        return Err(ConnectError::Full);
+    if !server
+        .state
+        .try_begin_connection(server.model.max_connections)
+    {
+        let room_until = until.min(Worker::now() + backend.queue.timeout);
+        Box::pin(wait_for_room(worker, server, deadline, room_until)).await?;
     }
     // From here on dropping the connection, or this, ends the count.
     let counted = Counted(Some(server));
+    let until = until.min(Worker::now() + backend.connect_timeout);
     let stream = match begin(server) {
         Ok((stream, ConnectState::Established)) => Ok(stream),
         Ok((stream, ConnectState::InProgress)) => {
@@ -99,30 +108,50 @@ pub(crate) async fn connect(
     }
 }
 
-fn begin_count(server: &Server) -> bool {
-    server
-        .state
-        .try_begin_connection(server.model.max_connections)
-}
-
-/// Has idle connections to `server` closed until another one may be made; false if none was by
-/// `until`.
+/// Waits until one of the connections to `server` has ended, and counts a new one in its place.
 ///
-/// No more requests are in flight than connections may be open, so what is in the way lies idle
-/// with some worker or is just being closed.
-async fn make_room(worker: &Worker, server: &Arc<Server>, until: Timestamp) -> bool {
-    /// Time between two looks: nothing tells when another worker has closed one.
-    const LOOK: Duration = Duration::from_millis(1);
-    while Worker::now() < until {
-        worker.shared.command_all(|| Command::CloseIdle {
-            server: server.id(),
-        });
-        tokio::time::sleep(LOOK).await;
-        if begin_count(server) {
-            return true;
+/// There are never more requests at a server than connections to it may be, so that some of these
+/// are idle, in workers that have no use for them: these are asked to close them.
+async fn wait_for_room(
+    worker: &Worker,
+    server: &Arc<Server>,
+    deadline: &Deadline,
+    until: Timestamp,
+) -> Result<(), ConnectError> {
+    let _wanted = server.want_connection();
+    let server_id = server.id();
+    worker
+        .shared
+        .command_all(|| Command::CloseIdle { server: server_id });
+    deadline.set(until);
+    deadline.watch(server_id);
+    let result = loop {
+        let mut ended = pin!(server.connection_ended());
+        // Registered before the look, so that an end in between is not missed.
+        ended.as_mut().enable();
+        if server
+            .state
+            .try_begin_connection(server.model.max_connections)
+        {
+            break Ok(());
         }
-    }
-    false
+        let woken = poll_fn(|cx| {
+            if ended.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            match deadline.alarm() {
+                Some(Alarm::Late) => Poll::Ready(Err(ConnectError::Full)),
+                Some(Alarm::ServerDown) => Poll::Ready(Err(ConnectError::ServerDown)),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        if let Err(error) = woken {
+            break Err(error);
+        }
+    };
+    deadline.watch(0);
+    result
 }
 
 /// Tells the control plane of a failure that speaks against the server.
@@ -153,9 +182,19 @@ fn begin(server: &Server) -> io::Result<(Stream, ConnectState)> {
             Ok((stream, state))
         }
         Target::Unix(path) => {
-            let (fd, state) = socket::connect_unix(path)?;
+            let (fd, state) = socket::connect_unix(path).map_err(queue_full)?;
             Ok((Stream::Unix(UnixStream::from_std(fd.into())?), state))
         }
+    }
+}
+
+/// Tells a full accept queue (EAGAIN, from a unix socket only) from our own lack of ports, which
+/// says the same over IP: it is the server that does not keep up.
+fn queue_full(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        io::Error::other("accept queue is full")
+    } else {
+        error
     }
 }
 
@@ -190,7 +229,7 @@ impl Counted<'_> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         if let Some(server) = self.0 {
-            server.state.end_connection();
+            server.end_connection();
         }
     }
 }

@@ -64,8 +64,12 @@ impl IdlePool {
         None
     }
 
-    /// Keeps a connection for at most `life`, unless `max` are kept already.
+    /// Keeps a connection for at most `life`, unless `max` are kept already, or another worker
+    /// waits for it to end.
     pub(crate) fn put(&self, connection: Connection, now: Timestamp, life: Duration, max: u32) {
+        if connection.server.is_connection_wanted() {
+            return;
+        }
         let mut servers = self.servers.borrow_mut();
         let idle = servers.entry(connection.server.id()).or_default();
         if idle.len() < max as usize {

@@ -16,6 +16,10 @@ pub struct WorkerMetrics {
     pub mirrors_skipped: Metered,
     /// Copies of requests that got no response.
     pub mirrors_failed: Metered,
+    /// UDP flows that had to give way to new ones.
+    pub flows_evicted: Metered,
+    /// Datagrams that were not passed on: their flow was refused, or a socket took no more.
+    pub datagrams_dropped: Metered,
     /// Tasks that panicked.
     pub panics: Metered,
     /// By index of the frontend.

@@ -16,6 +16,7 @@ use crate::http1;
 use crate::io::{BufferPool, PipePool};
 use crate::state::{Admitted, Frontend, Server, Shared, Signal};
 use crate::tunnel::Pools;
+use crate::udp::FlowTable;
 use crate::upstream::IdlePool;
 use catamaran_core::Timestamp;
 use catamaran_core::model::LogFormat;
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) idle: IdlePool,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) contexts: http1::ContextPool,
+    pub(crate) flows: FlowTable,
     /// Connections from clients open here.
     pub(crate) open: Cell<usize>,
     /// Copies of requests under way.
@@ -62,7 +64,7 @@ pub(crate) enum Command {
         /// Its client.
         peer: SocketAddr,
         /// Its places among the connections of the frontend and of the process.
-        admitted: [Admitted; 2],
+        admitted: (Admitted, Option<Admitted>),
     },
     /// A server was marked down: its idle connections close, and exchanges that await its response
     /// look for another.
@@ -72,7 +74,8 @@ pub(crate) enum Command {
         /// Whether exchanges go on regardless.
         keep: bool,
     },
-    /// Close idle connections to a server that has as many open as it may.
+    /// Close idle connections to a server that has as many open as it may: another worker waits
+    /// for one.
     CloseIdle {
         /// [`Server::id`].
         server: u64,
@@ -95,6 +98,7 @@ impl Worker {
             )
         };
         let appenders = shared.frontends.iter().map(appender).collect();
+        let flows = FlowTable::new(shared.max_flows);
         Self {
             index,
             shared,
@@ -104,6 +108,7 @@ impl Worker {
             idle: IdlePool::default(),
             metrics,
             contexts: http1::ContextPool::default(),
+            flows,
             open: Cell::new(0),
             mirrors: Cell::new(0),
             is_draining: Cell::new(false),
@@ -187,11 +192,11 @@ impl Worker {
 pub(crate) struct OpenConnection {
     worker: Rc<Worker>,
     /// Its place among the frontend's connections.
-    _admitted: [Admitted; 2],
+    _admitted: (Admitted, Option<Admitted>),
 }
 
 impl OpenConnection {
-    pub(crate) fn new(worker: &Rc<Worker>, admitted: [Admitted; 2]) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, admitted: (Admitted, Option<Admitted>)) -> Self {
         worker.open.set(worker.open.get() + 1);
         worker.shared.loads[worker.index]
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);

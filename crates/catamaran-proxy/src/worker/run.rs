@@ -3,7 +3,7 @@
 use super::{Command, IDLE_SWEEP, OpenConnection, Worker};
 use crate::io::Stream;
 use crate::state::{Admitted, Frontend, Shared};
-use crate::{http1, tcp};
+use crate::{http1, tcp, udp};
 use catamaran_core::Timestamp;
 use catamaran_core::model::Protocol;
 use std::cell::RefCell;
@@ -83,6 +83,10 @@ async fn run(start: Start) {
             frontend: RefCell::new(frontend),
         });
         slots.push(Rc::clone(&slot));
+        if slot.frontend().model.protocol == Protocol::Udp {
+            tokio::task::spawn_local(udp::listen(Rc::clone(&worker), slot, socket));
+            continue;
+        }
         tokio::task::spawn_local(accept(
             Rc::clone(&worker),
             slot,
@@ -127,6 +131,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Index of the listener.
+    pub(crate) const fn listener(&self) -> usize {
+        self.listener
+    }
+
     /// The frontend's policy as it is now.
     pub(crate) fn frontend(&self) -> Arc<Frontend> {
         Arc::clone(&self.frontend.borrow())
@@ -159,10 +168,10 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
             Some(Ok((stream, peer))) => {
                 // One connection per worker may wait here, the rest in the kernel.
                 let frontend = slot.frontend();
-                let admitted = [
+                let admitted = (
                     frontend.connections.admit().await,
-                    worker.shared.connections.admit().await,
-                ];
+                    Some(worker.shared.connections.admit().await),
+                );
                 place(&worker, &slot, stream, peer, admitted);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
@@ -194,7 +203,7 @@ fn place(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: [Admitted; 2],
+    admitted: (Admitted, Option<Admitted>),
 ) {
     match neighbour(worker) {
         Some(index) => match stream.into_std() {
@@ -236,7 +245,7 @@ fn serve(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: [Admitted; 2],
+    admitted: (Admitted, Option<Admitted>),
 ) {
     let frontend = slot.frontend();
     worker.metrics.frontends[frontend.id.index()]

@@ -5,10 +5,10 @@
 
 use crate::check;
 use crate::control::{Control, space};
-use socket2::{SockAddr, SockAddrStorage};
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// An address of this machine, with the interface that a link-local one belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +46,18 @@ pub(super) fn report_destination(socket: BorrowedFd<'_>, addr: SocketAddr) -> io
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), len)
     })?;
     Ok(())
+}
+
+/// Opens a UDP socket that talks with `addr` only. Nothing is sent by that; that nobody listens
+/// there is reported, as `ConnectionRefused`, by a later send or receive (ICMP, RFC 1122 §4.1.3.3).
+///
+/// # Errors
+/// When there is no route to `addr`, or no free local port.
+pub fn connect_udp(addr: SocketAddr) -> io::Result<OwnedFd> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(addr), kind, None)?;
+    socket.connect(&addr.into())?;
+    Ok(socket.into())
 }
 
 /// Receives a datagram on a socket of [`super::udp_group`].
@@ -202,6 +214,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!(client.recv_from(&mut [0; 8]).unwrap(), (2, asked));
+    }
+
+    #[test]
+    fn a_connected_socket_learns_that_nobody_listens() {
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = nobody.local_addr().unwrap();
+        drop(nobody);
+        let socket = UdpSocket::from(connect_udp(addr).unwrap());
+        socket.send(b"x").unwrap();
+        let error = (0..5000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            let error = socket.recv(&mut [0; 8]).unwrap_err();
+            (error.kind() != io::ErrorKind::WouldBlock).then_some(error)
+        });
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

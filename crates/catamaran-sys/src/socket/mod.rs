@@ -10,5 +10,5 @@ pub use connection::{
     ConnectState, PeekResult, accept, connect_tcp, connect_unix, is_reset, peek, set_linger_zero,
     set_nodelay, set_user_timeout, shutdown_write, take_error, unsent_bytes,
 };
-pub use datagram::{Datagram, LocalAddr, recv_with_dst, send_to_from};
+pub use datagram::{Datagram, LocalAddr, connect_udp, recv_with_dst, send_to_from};
 pub use listen::{listen_group, local_addr, udp_group};

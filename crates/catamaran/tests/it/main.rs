@@ -5,6 +5,7 @@ mod access_log;
 mod affinity;
 mod balancer;
 mod check;
+mod connections;
 mod demo;
 mod echo;
 mod hostile;
@@ -13,6 +14,7 @@ mod routes;
 mod smuggling;
 mod supervisor;
 mod tcp;
+mod udp;
 
 use catamaran_testkit::{Process, Program};
 use std::net::SocketAddr;

@@ -464,16 +464,6 @@ fn the_process_holds_at_most_its_connections_over_all_frontends() {
     assert_eq!(other.receive(1).unwrap(), b"y");
 }
 
-#[test]
-fn udp_is_a_clear_error_until_it_can_be_served() {
-    let mut process = catamaran(&["run", "--udp", "--listen", "127.0.0.1:0"])
-        .args(["--server", "127.0.0.1:9"])
-        .start()
-        .unwrap();
-    assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(1));
-    process.wait_for_stderr("takes UDP", PATIENCE).unwrap();
-}
-
 /// How a new connection ends that is not served; it may be over before it is seen to stand.
 fn turned_away(balancer: &Balancer) -> WireError {
     match Client::connect(balancer.addr()) {

@@ -1,0 +1,251 @@
+//! UDP: datagrams of one client are relayed to one server, and its answers back.
+//!
+//! ```text
+//!  listener's task                        flow's task
+//!  recv batch -> flow of the datagram? -- no --> limits -> choose a server, connect a socket to it
+//!                     | yes                        |  \ backlog meanwhile
+//!                     +--> send to its server      +--> recv batch -> send from the address asked
+//! ```
+//! The kernel hands all datagrams of one client to the same worker (SO_REUSEPORT hashes addresses
+//! and ports), so that flows are a worker's own. Nothing waits for room to send: a datagram that a
+//! socket does not take is lost, as on any network, and counted.
+
+mod flow;
+mod relay;
+
+use crate::http1::log;
+use crate::outcome::Outcome;
+use crate::state::{Admitted, Connections, Frontend, OpenSource};
+use crate::worker::{OpenConnection, Slot, Worker};
+use catamaran_core::Timestamp;
+use catamaran_core::flow::Flows;
+use catamaran_sys::socket::{Datagram, LocalAddr, recv_with_dst};
+use flow::Flow;
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+/// Datagrams taken from one socket before other tasks get their turn. Chosen: about a tenth of a
+/// millisecond of work.
+const BATCH: usize = 32;
+/// Wait after a receive that failed for want of memory.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What makes datagrams belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FlowKey {
+    /// Index of the listener.
+    listener: usize,
+    client: SocketAddr,
+    /// The address of ours that the client talks to; answers leave from it.
+    local: LocalAddr,
+}
+
+/// The flows of one worker.
+#[derive(Debug)]
+pub(crate) struct FlowTable(RefCell<Flows<FlowKey, Rc<Flow>>>);
+
+impl FlowTable {
+    pub(crate) fn new(max: usize) -> Self {
+        Self(RefCell::new(Flows::new(max)))
+    }
+
+    fn find(&self, key: FlowKey) -> Option<Rc<Flow>> {
+        self.0.borrow_mut().handle_datagram(key).map(Rc::clone)
+    }
+
+    /// Adds `flow`. Returns the one that has to give way.
+    fn insert(&self, flow: &Rc<Flow>) -> Option<Rc<Flow>> {
+        self.0.borrow_mut().insert(flow.key, Rc::clone(flow))
+    }
+
+    /// Removes `flow`, unless another has taken its place since.
+    fn remove(&self, flow: &Flow) {
+        if !flow.is_evicted() {
+            self.0.borrow_mut().remove(flow.key);
+        }
+    }
+}
+
+/// Takes what comes to a listener's socket and passes it on, for as long as the worker lives: flows
+/// go on while it drains.
+pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) {
+    let socket = match UdpSocket::from_std(socket.into()) {
+        Ok(socket) => Rc::new(socket),
+        Err(error) => {
+            tracing::error!(%error, "cannot listen");
+            return;
+        }
+    };
+    loop {
+        if let Err(error) = socket.readable().await {
+            tracing::error!(%error, "a listener is lost");
+            return;
+        }
+        match receive_batch(&worker, &slot, &socket) {
+            Ok(Received::All) => {}
+            Ok(Received::Batch) => tokio::task::yield_now().await,
+            Err(error) => {
+                worker.metrics.accepts_exhausted.add_alone(1);
+                tracing::error!(frontend = %slot.frontend().model.name, %error, "cannot receive datagrams");
+                tokio::time::sleep(RECEIVE_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What a turn at a socket took from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    /// All there was.
+    All,
+    /// As much as one turn may; there may be more.
+    Batch,
+}
+
+fn receive_batch(worker: &Rc<Worker>, slot: &Slot, socket: &Rc<UdpSocket>) -> io::Result<Received> {
+    let now = Worker::now();
+    let mut buffer = worker.buffers.large();
+    let mut result = Ok(Received::Batch);
+    for _ in 0..BATCH {
+        let received = socket.try_io(Interest::READABLE, || {
+            recv_with_dst(socket.as_fd(), buffer.spare())
+        });
+        match received {
+            Ok(datagram) => {
+                let bytes = &buffer.spare()[..datagram.len];
+                handle_datagram(worker, slot, socket, &datagram, bytes, now);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                result = Ok(Received::All);
+                break;
+            }
+            // One without a usable address concerns nobody else.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                worker.metrics.datagrams_dropped.add_alone(1);
+            }
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    worker.buffers.give_back(buffer);
+    result
+}
+
+/// Gives a datagram to its flow, which begins with it if there is none.
+fn handle_datagram(
+    worker: &Rc<Worker>,
+    slot: &Slot,
+    socket: &Rc<UdpSocket>,
+    datagram: &Datagram,
+    bytes: &[u8],
+    now: Timestamp,
+) {
+    let key = FlowKey {
+        listener: slot.listener(),
+        client: datagram.source,
+        local: datagram.destination,
+    };
+    if let Some(flow) = worker.flows.find(key) {
+        flow.forward(worker, bytes, now);
+        return;
+    }
+    let frontend = slot.frontend();
+    if worker.is_draining.get() || !can_be_answered(socket, datagram) {
+        worker.metrics.datagrams_dropped.add_alone(1);
+        return;
+    }
+    let (admitted, source) = match admit(worker, &frontend, datagram.source, now) {
+        Ok(counted) => counted,
+        // Only counted: forged sources must not fill the log.
+        Err(outcome) => {
+            worker.metrics.datagrams_dropped.add_alone(1);
+            worker.metrics.frontends[frontend.id.index()].end(outcome, 0);
+            return;
+        }
+    };
+    worker.metrics.frontends[frontend.id.index()]
+        .connections
+        .add_alone(1);
+    let flow = Rc::new(Flow::new(frontend, key, Rc::clone(socket), now));
+    flow.forward(worker, bytes, now);
+    if let Some(oldest) = worker.flows.insert(&flow) {
+        worker.metrics.flows_evicted.add_alone(1);
+        oldest.evict();
+    }
+    let open = OpenConnection::new(worker, admitted);
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        serve(&worker, &flow, now).await;
+        drop(source);
+        drop(open);
+    });
+}
+
+/// Whether answers may be sent to where a datagram says it comes from. One that claims to come from
+/// the listener itself would be relayed round and round.
+fn can_be_answered(socket: &UdpSocket, datagram: &Datagram) -> bool {
+    let own_port = socket.local_addr().map(|address| address.port());
+    let is_own = datagram.source.ip() == datagram.destination.ip
+        && own_port.is_ok_and(|port| port == datagram.source.port());
+    datagram.source.port() != 0 && !is_own
+}
+
+/// Whether a new flow from `client` may begin.
+fn admit(
+    worker: &Worker,
+    frontend: &Arc<Frontend>,
+    client: SocketAddr,
+    now: Timestamp,
+) -> Result<([Admitted; 2], OpenSource), Outcome> {
+    let place =
+        |connections: &Arc<Connections>| connections.admit_now().ok_or(Outcome::TooManyConnections);
+    let admitted = [
+        place(&frontend.connections)?,
+        place(&worker.shared.connections)?,
+    ];
+    let source = frontend
+        .open_source(client.ip())
+        .map_err(|_| Outcome::TooManyConnections)?;
+    frontend
+        .check_rate(now, client.ip(), |_| None)
+        .map_err(|_| Outcome::RateLimited)?;
+    Ok((admitted, source))
+}
+
+/// Relays a flow until it ends, then counts and logs it.
+async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
+    /// Takes the flow out of the table, however its task ends.
+    struct Listed<'a>(&'a Worker, &'a Flow);
+    impl Drop for Listed<'_> {
+        fn drop(&mut self) {
+            self.0.flows.remove(self.1);
+        }
+    }
+    let listed = Listed(worker, flow);
+    let backend = flow.frontend.backend(
+        flow.frontend
+            .model
+            .backend
+            .expect("a UDP frontend has a backend"),
+    );
+    let mut facts = relay::facts(backend, began);
+    let outcome = relay::run(worker, flow, backend, &mut facts).await;
+    drop(listed);
+    flow.drop_backlog(worker);
+    let (bytes_in, bytes_out) = flow.bytes();
+    facts.bytes_in = bytes_in;
+    facts.bytes_out = bytes_out;
+    worker.metrics.frontends[flow.frontend.id.index()]
+        .bytes_in
+        .add_alone(bytes_in);
+    log::relayed(worker, &flow.frontend, flow.key.client, &facts, outcome);
+}
