@@ -15,7 +15,7 @@ mod relay;
 
 use crate::http1::log;
 use crate::outcome::Outcome;
-use crate::state::{Admitted, Connections, Frontend, OpenSource};
+use crate::state::{Admitted, Frontend, OpenSource};
 use crate::worker::{OpenConnection, Slot, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::flow::Flows;
@@ -163,7 +163,7 @@ fn handle_datagram(
         worker.metrics.datagrams_dropped.add_alone(1);
         return;
     }
-    let (admitted, source) = match admit(worker, &frontend, datagram.source, now) {
+    let (admitted, source) = match admit(&frontend, datagram.source, now) {
         Ok(counted) => counted,
         // Only counted: forged sources must not fill the log.
         Err(outcome) => {
@@ -201,24 +201,22 @@ fn can_be_answered(socket: &UdpSocket, datagram: &Datagram) -> bool {
 
 /// Whether a new flow from `client` may begin.
 fn admit(
-    worker: &Worker,
     frontend: &Arc<Frontend>,
     client: SocketAddr,
     now: Timestamp,
-) -> Result<([Admitted; 2], OpenSource), Outcome> {
-    let place =
-        |connections: &Arc<Connections>| connections.admit_now().ok_or(Outcome::TooManyConnections);
-    let admitted = [
-        place(&frontend.connections)?,
-        place(&worker.shared.connections)?,
-    ];
+) -> Result<((Admitted, Option<Admitted>), OpenSource), Outcome> {
+    let admitted = frontend
+        .connections
+        .admit_now()
+        .ok_or(Outcome::TooManyConnections)?;
     let source = frontend
         .open_source(client.ip())
         .map_err(|_| Outcome::TooManyConnections)?;
     frontend
         .check_rate(now, client.ip(), |_| None)
         .map_err(|_| Outcome::RateLimited)?;
-    Ok((admitted, source))
+    // The table of flows has the process's limit: the oldest gives way.
+    Ok(((admitted, None), source))
 }
 
 /// Relays a flow until it ends, then counts and logs it.
