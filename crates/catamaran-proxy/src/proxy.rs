@@ -1,7 +1,7 @@
 //! Starting and ending the data plane.
 
 use crate::access_log::Writer;
-use crate::state::{Backend, Frontend, Server, Shared, Signals, Target};
+use crate::state::{Backend, Connections, Frontend, Server, Shared, Signals, Target};
 use crate::worker::{Command, Start, Worker, WorkerMetrics, runtime, start};
 use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
 use catamaran_core::server::ServerState;
@@ -184,12 +184,12 @@ fn share(
         worker_metrics: (0..workers)
             .map(|_| Arc::new(WorkerMetrics::new(frontends.len())))
             .collect(),
-        max_connections: config.process.max_connections,
         loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
         max_flows: max_flows(config.process.max_connections, workers),
         frontends,
         backends,
         signals: Signals::default(),
+        connections: Connections::new(config.process.max_connections),
         log_writers: writers.into_values().collect(),
         commands,
         is_draining: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Frontend, Server, lock};
+use super::{Backend, Connections, Frontend, Server, lock};
 use crate::access_log::Writer;
 use crate::worker::{Command, WorkerMetrics};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,12 +18,12 @@ pub struct Shared {
     pub worker_metrics: Vec<Arc<WorkerMetrics>>,
     /// Clients' connections open, by worker.
     pub loads: Vec<AtomicUsize>,
-    /// Clients' connections that may be open in the whole process.
-    pub max_connections: Option<usize>,
     /// UDP flows that each worker keeps at most.
     pub max_flows: usize,
     /// Servers that the control plane is to look at.
     pub signals: Signals,
+    /// Connections of clients over all frontends.
+    pub(crate) connections: Arc<Connections>,
     /// One for each target of access logs.
     pub log_writers: Vec<Arc<Writer>>,
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,

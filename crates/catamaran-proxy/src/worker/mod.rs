@@ -65,8 +65,8 @@ pub(crate) enum Command {
         stream: std::net::TcpStream,
         /// Its client.
         peer: SocketAddr,
-        /// Its place among the frontend's connections.
-        admitted: Admitted,
+        /// Its places among the connections of the frontend and of the process.
+        admitted: (Admitted, Option<Admitted>),
     },
     /// A server was marked down: its idle connections close, and exchanges that await its response
     /// look for another.
@@ -208,11 +208,11 @@ impl Worker {
 pub(crate) struct OpenConnection {
     worker: Rc<Worker>,
     /// Its place among the frontend's connections.
-    _admitted: Admitted,
+    _admitted: (Admitted, Option<Admitted>),
 }
 
 impl OpenConnection {
-    pub(crate) fn new(worker: &Rc<Worker>, admitted: Admitted) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, admitted: (Admitted, Option<Admitted>)) -> Self {
         worker.open.set(worker.open.get() + 1);
         worker.shared.loads[worker.index]
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);

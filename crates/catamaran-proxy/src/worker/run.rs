@@ -188,7 +188,10 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
             Some(Ok((stream, peer))) => {
                 // One connection per worker may wait here, the rest in the kernel.
                 let frontend = slot.frontend();
-                let admitted = frontend.admit().await;
+                let admitted = (
+                    frontend.connections.admit().await,
+                    Some(worker.shared.connections.admit().await),
+                );
                 place(&worker, &slot, stream, peer, admitted);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
@@ -201,18 +204,6 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-        wait_for_room(&worker).await;
-    }
-}
-
-/// Waits while as many connections are open in the whole process as may be. More wait in the
-/// kernel's queue, and the descriptors that are left are for connections to servers.
-async fn wait_for_room(worker: &Worker) {
-    let Some(max) = worker.shared.max_connections else {
-        return;
-    };
-    while worker.shared.open_connections() >= max && !worker.is_draining.get() {
-        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
@@ -235,7 +226,7 @@ fn place(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: Admitted,
+    admitted: (Admitted, Option<Admitted>),
 ) {
     match neighbour(worker) {
         Some(index) => match stream.into_std() {
@@ -277,7 +268,7 @@ fn serve(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: Admitted,
+    admitted: (Admitted, Option<Admitted>),
 ) {
     let frontend = slot.frontend();
     worker.metrics.frontends[frontend.id.index()]
