@@ -1,8 +1,8 @@
 //! Starting and ending the data plane.
 
 use crate::access_log::Writer;
-use crate::state::{Backend, Frontend, Server, Shared, Signals, Target};
-use crate::worker::{Command, Start, Worker, WorkerMetrics, start};
+use crate::state::{Backend, Connections, Frontend, Server, Shared, Signals, Target};
+use crate::worker::{Command, Start, Worker, WorkerMetrics, runtime, start};
 use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
 use catamaran_core::server::ServerState;
 use std::collections::HashMap;
@@ -84,17 +84,23 @@ impl Proxy {
             shared: Arc::clone(&shared),
             workers: Mutex::new(Vec::new()),
         };
-        for (index, (sockets, commands)) in sockets.into_iter().zip(receivers).enumerate() {
+        // All of them before the first one accepts and could use the descriptors up.
+        let runtimes = (0..count).map(|_| runtime());
+        let runtimes: Vec<_> = runtimes
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Thread)?;
+        let each = sockets.into_iter().zip(receivers).zip(runtimes);
+        for (index, ((sockets, commands), runtime)) in each.enumerate() {
             let shared = Arc::clone(&shared);
             let cpu = cpus.get(index).copied();
-            let worker = start(Start {
+            let parts = Start {
                 index,
                 shared,
                 sockets,
                 commands,
                 cpu,
-            })
-            .map_err(StartError::Thread)?;
+            };
+            let worker = start(parts, runtime).map_err(StartError::Thread)?;
             proxy.workers().push(worker);
         }
         Ok(proxy)
@@ -183,6 +189,7 @@ fn share(
         frontends,
         backends,
         signals: Signals::default(),
+        connections: Connections::new(config.process.max_connections),
         log_writers: writers.into_values().collect(),
         commands,
         is_draining: AtomicBool::new(false),

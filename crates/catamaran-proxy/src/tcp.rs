@@ -9,10 +9,10 @@ use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
 use crate::worker::{Deadline, Worker};
-use catamaran_core::{Key, Timestamp};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
+use catamaran_core::{Key, Timestamp};
 use catamaran_sys::socket::{PeekResult, peek};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -146,14 +146,7 @@ async fn open<'a>(
         server.metrics.requests.add(1);
         facts.server = Some((Arc::clone(server), chosen.why));
         let began = Worker::now();
-        let result = connect(
-            worker,
-            &backend.model,
-            server,
-            deadline,
-            Timestamp::MAX,
-        )
-        .await;
+        let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
         let now = Worker::now();
         facts.connected = Some(now.saturating_since(began));
         let error = match result {

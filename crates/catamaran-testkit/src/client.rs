@@ -79,6 +79,11 @@ impl Client {
         self.stream().set_read_timeout(Some(patience))
     }
 
+    /// Lets the kernel hold only so much that was not yet received, instead of growing with it.
+    pub fn limit_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self.stream()).set_recv_buffer_size(bytes)
+    }
+
     /// The socket itself.
     #[must_use]
     pub const fn stream(&self) -> &TcpStream {

@@ -104,6 +104,23 @@ impl Program {
         self
     }
 
+    /// Has it started by another program, which gets its path and arguments behind these words:
+    /// `prlimit`, say, or `nice`. That must become it (exec) rather than start it.
+    #[must_use]
+    pub fn under(self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        command.current_dir(self.dir.path());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command, ..self }
+    }
+
     /// Starts it.
     pub fn start(mut self) -> io::Result<Process> {
         use std::os::unix::process::CommandExt as _;

@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::bind;
 use crate::engine::Engine;
 use crate::handover::{Channel, Handover, Notice};
+use crate::limits;
 use crate::reopen::Reopen;
 use crate::stop::{REQUESTS, Signals, Stop};
 use anyhow::Context as _;
@@ -26,7 +27,8 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
         .take()
         .await
         .context("the supervisor's hand-over failed")?;
-    let config = source.load_logged()?;
+    let mut config = source.load_logged()?;
+    limits::settle(&mut config);
     let drain = config.process.drain;
     let engine = Engine::start(config, listeners)?;
     channel.tell(Notice::Ready).await?;
@@ -38,8 +40,9 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let source = args.source()?;
     let stops = Signals::new()?.into_requests();
     let reopen = Reopen::new()?;
-    let config = source.load_logged()?;
+    let mut config = source.load_logged()?;
     let listeners = bind::open_all(&config)?;
+    limits::settle(&mut config);
     let drain = config.process.drain;
     let engine = Engine::start(config, listeners)?;
     tracing::info!("serving without a supervisor");

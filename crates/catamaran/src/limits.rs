@@ -2,18 +2,13 @@
 
 use catamaran_core::model::Config;
 
-/// Says how many connections the limit on open descriptors allows, having raised it.
+/// Raises the limit on open descriptors and says how many connections it allows.
 pub(crate) fn raise(config: &Config) {
-    let limit = match catamaran_sys::process::raise_descriptor_limit() {
-        Ok(limit) => limit.soft,
-        Err(error) => {
-            tracing::warn!(%error, "the limit on open files could not be raised");
-            return;
-        }
+    let Some((limit, possible)) = possible() else {
+        return;
     };
-    let possible = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION;
     let wanted = config.process.max_connections;
-    if wanted.is_some_and(|wanted| wanted as u64 > possible) {
+    if wanted.is_some_and(|wanted| wanted > possible) {
         tracing::warn!(
             limit,
             possible,
@@ -33,9 +28,33 @@ pub(crate) fn raise(config: &Config) {
     }
 }
 
-/// Descriptors that are not connections: listeners, logs, probes, event queues; chosen.
+/// Keeps the connections from clients to what the limit on open descriptors allows.
+pub(crate) fn settle(config: &mut Config) {
+    if let Some((_, possible)) = possible() {
+        let max = &mut config.process.max_connections;
+        *max = Some(max.map_or(possible, |wanted| wanted.min(possible)));
+    }
+}
+
+/// The limit on open descriptors, raised as far as it goes, and the connections it allows.
+fn possible() -> Option<(u64, usize)> {
+    match catamaran_sys::process::raise_descriptor_limit() {
+        Ok(limit) => {
+            let reserved = RESERVED_DESCRIPTORS.min(limit.soft / 4);
+            let possible = (limit.soft - reserved) / DESCRIPTORS_PER_CONNECTION;
+            Some((limit.soft, usize::try_from(possible).unwrap_or(usize::MAX)))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+            None
+        }
+    }
+}
+
+/// Descriptors that are not connections: listeners, logs, probes, event queues; chosen. A quarter of
+/// a limit below 1,024.
 const RESERVED_DESCRIPTORS: u64 = 256;
 /// One to the client and one to the server; pipes come on top, but few connections hold one.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// Fewer connections than this are worth a warning; chosen.
-const FEW_CONNECTIONS: u64 = 1000;
+const FEW_CONNECTIONS: usize = 1000;

@@ -79,8 +79,8 @@ pub(crate) static FRONTEND: Section = Section {
             "max-connections",
             Kind::Integer(1, 10_000_000),
             Means("no limit of its own"),
-            "Connections (flows, for UDP) open at once; more wait in the kernel, datagrams of more \
-             flows are dropped.",
+            "Connections (flows, for UDP) open at once; more wait until one ends, datagrams of \
+             more flows are dropped.",
         ),
         Key::new(
             "max-connections-per-source",
@@ -238,7 +238,7 @@ pub(crate) static ACCESS_LOG: Section = Section {
     name: "access-log",
     title: "frontend.NAME.access-log",
     doc: "Lines that cannot be written in time are dropped and counted; they never hold up \
-          traffic.",
+          traffic. A file that was moved away, as log rotation does, is opened anew on SIGUSR1.",
     keys: &[
         Key::new(
             "format",

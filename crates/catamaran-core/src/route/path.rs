@@ -4,9 +4,9 @@
 
 use std::borrow::Cow;
 
-/// A path whose dot segments climb above the root.
+/// A path whose dot segments climb above the root, or that servers read in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("path climbs above the root")]
+#[error("path climbs above the root or has more than one reading")]
 pub struct BadPath;
 
 /// Returns `path` in normal form, borrowed if it has that already.
@@ -14,7 +14,8 @@ pub struct BadPath;
 /// What does not begin with a slash (`*`) is returned as it is.
 ///
 /// # Errors
-/// [`BadPath`] if dot segments climb above the root.
+/// [`BadPath`] if dot segments climb above the root, or if there is a backslash, which some servers
+/// take for a slash, or an escaped NUL, at which some end the path.
 pub fn normal(path: &[u8]) -> Result<Cow<'_, [u8]>, BadPath> {
     if !may_differ(path) {
         return Ok(Cow::Borrowed(path));
@@ -22,6 +23,9 @@ pub fn normal(path: &[u8]) -> Result<Cow<'_, [u8]>, BadPath> {
     let Some(relative) = path.strip_prefix(b"/") else {
         return Ok(Cow::Borrowed(path));
     };
+    if path.contains(&b'\\') || path.windows(3).any(|part| part == b"%00") {
+        return Err(BadPath);
+    }
     let decoded = decode_unreserved(relative);
     let mut out = Vec::with_capacity(path.len());
     let mut ends_in_slash = false;
@@ -84,7 +88,7 @@ fn strip_dot(segment: &[u8]) -> Option<&[u8]> {
 fn may_differ(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
-        if byte == b'%' || (previous == b'/' && matches!(byte, b'/' | b'.')) {
+        if matches!(byte, b'%' | b'\\') || (previous == b'/' && matches!(byte, b'/' | b'.')) {
             return true;
         }
         previous = byte;
@@ -194,6 +198,13 @@ mod tests {
             "//../a",
             "/a/..//..",
         ] {
+            assert_eq!(normal_text(sent), Err(BadPath), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_two_readings_is_refused() {
+        for sent in ["/a\\..\\b", "/a\\", "/a%00", "/a%00/b"] {
             assert_eq!(normal_text(sent), Err(BadPath), "{sent}");
         }
     }

@@ -91,7 +91,7 @@ impl Writer {
         Appender::new(format, self.sender.clone(), Arc::clone(&self.shared))
     }
 
-    /// Opens the file anew by its name before the next line (SIGHUP after log rotation).
+    /// Opens the file anew by its name before the next line (SIGUSR1 after log rotation).
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         self.wake();

@@ -50,12 +50,13 @@ impl Asked {
     ///
     /// Returns also how many bytes of the buffer the request takes.
     pub(super) fn of(head: &RequestHead, client: &Client, is_draining: bool) -> (Self, usize) {
-        let held = client.input.len() - head.head_len;
+        // A large body has pushed the head out of the buffer, and its own end cannot be found.
+        let held = client.input.len().checked_sub(head.head_len);
         let body = match head.body {
-            BodyFraming::None => Some(0),
+            BodyFraming::None => held.map(|_| 0),
             BodyFraming::Length(length) => usize::try_from(length)
                 .ok()
-                .filter(|&length| length <= held),
+                .filter(|&length| held.is_some_and(|held| length <= held)),
             BodyFraming::Chunked => None,
         };
         let asked = Self {
@@ -63,7 +64,8 @@ impl Asked {
             version: head.version,
             keep_alive: head.keep_alive && body.is_some() && !head.expect_continue && !is_draining,
         };
-        (asked, head.head_len + body.unwrap_or(held))
+        let taken = body.map_or(client.input.len(), |body| head.head_len + body);
+        (asked, taken)
     }
 }
 

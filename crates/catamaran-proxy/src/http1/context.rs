@@ -31,7 +31,13 @@ pub(crate) struct Context {
 
 /// The contexts of one worker that nobody borrows.
 #[derive(Debug, Default)]
-pub(crate) struct ContextPool(RefCell<Vec<Box<Context>>>);
+pub(crate) struct ContextPool(
+    #[expect(
+        clippy::vec_box,
+        reason = "a context is borrowed with its box: it is large and never moved"
+    )]
+    RefCell<Vec<Box<Context>>>,
+);
 
 /// Contexts kept at most; each holds a few KiB of lists that have grown.
 const MAX_POOLED: usize = 1024;

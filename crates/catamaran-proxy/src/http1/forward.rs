@@ -73,7 +73,7 @@ impl<'a> Exchange<'a> {
                     },
                     Err(error) => (error, self.attempt_facts(None)),
                 };
-                match self.verdict(error, attempt, &chosen, &terms) {
+                match self.verdict(&error, attempt, &chosen, &terms) {
                     Ok(Verdict::RetrySame) => freshness = None,
                     Ok(_) => {
                         self.context.ask.tried.push(chosen.room.server().id());
@@ -237,7 +237,7 @@ impl<'a> Exchange<'a> {
     /// What follows a failed try: another, or the outcome that the client is told.
     fn verdict(
         &mut self,
-        error: TryError,
+        error: &TryError,
         facts: Attempt,
         chosen: &Chosen,
         terms: &Terms<'_>,
@@ -248,7 +248,7 @@ impl<'a> Exchange<'a> {
         self.worker
             .buffers
             .give_back(std::mem::take(&mut self.context.reply));
-        let failure = match error {
+        let failure = match *error {
             TryError::Server(failure) => failure,
             TryError::Over(outcome) => {
                 if matches!(outcome, Outcome::BadResponse | Outcome::ResponseTimeout) {

@@ -6,6 +6,7 @@
 
 use super::exchange::Exchange;
 use super::plan::Target;
+use super::request::Forwarding;
 use crate::state::Backend;
 use crate::upstream::{Ask, connect, select};
 use crate::worker::{Deadline, Worker};
@@ -74,7 +75,14 @@ fn copy(exchange: &Exchange<'_>) -> Option<Vec<u8>> {
     }
     let mut out = Vec::new();
     let mut writer = HeadWriter::request(&mut out, head, buf, None, None);
-    writer.request_fields(head, buf, |_| true);
+    // A copy says of the client what the request itself says, and no more.
+    let forwarding = Forwarding {
+        frontend: exchange.frontend,
+        client: exchange.client,
+        head,
+    };
+    writer.request_fields(head, buf, |field| forwarding.keeps(field.id));
+    forwarding.write(&mut writer, &mut Vec::new(), None);
     if head.body != BodyFraming::None {
         writer.request_framing(BodyFraming::Length(body.len() as u64));
     }

@@ -145,7 +145,7 @@ fn give_back(worker: &Worker, client: &mut Client) {
 }
 
 /// Waits, without holding a buffer, until the client sends. Returns whether it did.
-async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> bool {
+async fn wait_for_request(worker: &Worker, slot: &Slot, client: &Client) -> bool {
     if !client.input.is_empty() {
         return true;
     }
@@ -157,7 +157,12 @@ async fn wait_for_request(worker: &Worker, slot: &Slot, client: &mut Client) -> 
             timeouts.keep_alive
         }
     };
-    client.deadline.set(worker.time() + wait);
+    // The worker may have slept long before this client came.
+    let now = match client.served {
+        0 => worker.tick(),
+        _ => worker.time(),
+    };
+    client.deadline.set(now + wait);
     poll_fn(|cx| {
         if let Poll::Ready(ready) = client.stream.poll_read_ready(cx) {
             return Poll::Ready(ready.is_ok());
@@ -181,8 +186,7 @@ async fn serve_request(
 ) -> Next {
     match head::read(worker, frontend, client, &mut context.request).await {
         Ok(()) => Exchange::new(worker, frontend, client, context).run().await,
-        Err(HeadEnd::Closed) => Next::End,
-        Err(HeadEnd::Late { is_begun: false }) => Next::End,
+        Err(HeadEnd::Closed | HeadEnd::Late { is_begun: false }) => Next::End,
         Err(HeadEnd::Late { is_begun: true }) => {
             Box::pin(answer::refuse(
                 worker,

@@ -117,9 +117,8 @@ pub(super) fn plan<'a>(
     if head.method == Method::Connect {
         return Plan::Refuse(Outcome::BadRequest(405), None);
     }
-    let found = match frontend.routes.find(&view) {
-        Ok(found) => found,
-        Err(_) => return Plan::Refuse(Outcome::BadPath, None),
+    let Ok(found) = frontend.routes.find(&view) else {
+        return Plan::Refuse(Outcome::BadPath, None);
     };
     let Some(Found {
         route: index,

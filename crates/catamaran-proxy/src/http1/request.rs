@@ -87,10 +87,10 @@ pub(super) fn write_changes(writer: &mut HeadWriter<'_>, changes: &HeaderModifie
 }
 
 /// What is told to servers of the client.
-struct Forwarding<'a> {
-    frontend: &'a Frontend,
-    client: &'a Client,
-    head: &'a RequestHead,
+pub(super) struct Forwarding<'a> {
+    pub(super) frontend: &'a Frontend,
+    pub(super) client: &'a Client,
+    pub(super) head: &'a RequestHead,
 }
 
 impl Forwarding<'_> {
@@ -101,7 +101,7 @@ impl Forwarding<'_> {
 
     /// Whether a field of the client's is copied: fields that we write, or that only a trusted
     /// proxy may say, are not.
-    fn keeps(&self, id: FieldId) -> bool {
+    pub(super) fn keeps(&self, id: FieldId) -> bool {
         use ForwardedHeaders::{Both, Forwarded, Off, XForwarded};
         let mode = self.frontend.model.forwarded;
         match id {
@@ -114,7 +114,7 @@ impl Forwarding<'_> {
         }
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         writer: &mut HeadWriter<'_>,
         scratch: &mut Vec<u8>,

@@ -76,6 +76,10 @@ pub(crate) struct Transfer {
     /// Whether the CRLF that ends the chunk of `direct` is still owed.
     owes_crlf: bool,
     pipe: Option<(Pipe, usize)>,
+    /// Whether the last splice took all that it could.
+    fills_pipe: bool,
+    /// Whether the kernel may hold back what was sent last, for more to come.
+    is_held_back: bool,
     is_flushed: bool,
     /// Bytes of body data received.
     pub(crate) data_bytes: u64,
@@ -125,6 +129,8 @@ impl Transfer {
         self.direct = 0;
         self.sent_of_out = 0;
         self.owes_crlf = false;
+        self.fills_pipe = false;
+        self.is_held_back = false;
         self.is_flushed = false;
         self.data_bytes = 0;
         self.sent_bytes = 0;
@@ -174,7 +180,12 @@ impl Transfer {
             match self.poll_receive(cx, ends) {
                 Poll::Ready(result) => result?,
                 Poll::Pending if self.owes_crlf => self.write_owed(ends.out),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if std::mem::take(&mut self.is_held_back) {
+                        ends.to.push();
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -266,10 +277,12 @@ impl Transfer {
             if let Some((pipe, bytes)) = &mut self.pipe
                 && *bytes > 0
             {
-                let more = if self.reader.is_finished() {
-                    More::No
-                } else {
+                // Only a full pipe speaks for more at once: the kernel holds the last packet back.
+                self.is_held_back = self.fills_pipe && !self.reader.is_finished();
+                let more = if self.is_held_back {
                     More::Expected
+                } else {
+                    More::No
                 };
                 let sent = ready!(ends.to.poll_splice_out(cx, pipe, *bytes, more))?;
                 if sent == 0 {
@@ -395,6 +408,7 @@ impl Transfer {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.reader.skip(count as u64);
                 self.data_bytes += count as u64;
+                self.fills_pipe = count == wanted;
                 self.pipe = Some((pipe, count));
                 self.progress = true;
                 Poll::Ready(Ok(()))

@@ -144,6 +144,14 @@ impl Stream {
         }
     }
 
+    /// Has the kernel send what it holds back because more was expected (tcp(7), TCP_NODELAY).
+    pub(crate) fn push(&self) {
+        if let Self::Tcp(stream) = self {
+            // A socket that refuses the option shows why at its next write.
+            let _ = stream.set_nodelay(true);
+        }
+    }
+
     /// Says that no more bytes will be written.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         catamaran_sys::socket::shutdown_write(self.as_fd())

@@ -1,6 +1,6 @@
 //! One frontend, as the workers share it.
 
-use super::{Backend, lock};
+use super::{Backend, Connections, lock};
 use crate::access_log::Writer;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, FrontendId, RateKey, RateLimit};
@@ -8,9 +8,7 @@ use catamaran_core::route::RouteTable;
 use catamaran_core::{Key, Timestamp};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::Notify;
 
 /// Parts of a rate limit's table, each under its own lock.
 const SHARDS: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
@@ -33,8 +31,8 @@ pub struct Frontend {
     /// Limits of the routes, by their index.
     route_limiters: Vec<Option<SharedLimiter>>,
     sources: Option<Mutex<Sources>>,
-    open: AtomicUsize,
-    room: Notify,
+    /// Its connections.
+    pub(crate) connections: Arc<Connections>,
 }
 
 /// A rate limit over all workers.
@@ -43,10 +41,6 @@ struct SharedLimiter {
     by: RateKey,
     shards: Box<[Mutex<Limiter>]>,
 }
-
-/// A connection counted among those of its frontend, while it lives.
-#[derive(Debug)]
-pub(crate) struct Admitted(Arc<Frontend>);
 
 /// A connection counted for its source, while it lives.
 #[derive(Debug)]
@@ -79,8 +73,7 @@ impl Frontend {
             sources: model
                 .max_connections_per_source
                 .map(|max| Mutex::new(Sources::new(max, MAX_SOURCES))),
-            open: AtomicUsize::new(0),
-            room: Notify::new(),
+            connections: Connections::new(model.max_connections),
             model,
         }
     }
@@ -108,35 +101,7 @@ impl Frontend {
 
     /// Connections open.
     pub fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Counts an accepted connection; waits while as many are open as may be.
-    pub(crate) async fn admit(self: &Arc<Self>) -> Admitted {
-        while !self.try_admit() {
-            let mut room = std::pin::pin!(self.room.notified());
-            // Registered before another look, so that a close in between is not missed.
-            room.as_mut().enable();
-            if self.try_admit() {
-                break;
-            }
-            room.await;
-        }
-        Admitted(Arc::clone(self))
-    }
-
-    /// Counts a flow, unless as many are open as may be.
-    pub(crate) fn admit_now(self: &Arc<Self>) -> Option<Admitted> {
-        self.try_admit().then(|| Admitted(Arc::clone(self)))
-    }
-
-    fn try_admit(&self) -> bool {
-        let max = self.model.max_connections.unwrap_or(usize::MAX);
-        self.open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < max).then_some(open + 1)
-            })
-            .is_ok()
+        self.connections.open()
     }
 
     /// Counts a request (a connection, for TCP) against the frontend's rate limit.
@@ -194,15 +159,6 @@ impl Drop for OpenSource {
     fn drop(&mut self) {
         if let (Some(ip), Some(sources)) = (self.ip, &self.frontend.sources) {
             lock(sources).close(ip);
-        }
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        if self.0.model.max_connections.is_some() {
-            self.0.room.notify_one();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! exchange takes at most one at a time.
 
 mod backend;
+mod connections;
 mod frontend;
 mod in_flight;
 mod metered;
@@ -13,7 +14,8 @@ mod shared;
 mod waiting;
 
 pub use backend::{Backend, BackendMetrics, ServerSet};
-pub(crate) use frontend::Admitted;
+pub(crate) use connections::Admitted;
+pub(crate) use connections::Connections;
 pub use frontend::Frontend;
 pub(crate) use frontend::OpenSource;
 pub(crate) use in_flight::InFlight;

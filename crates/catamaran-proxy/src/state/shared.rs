@@ -1,6 +1,6 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Frontend, Server, lock};
+use super::{Backend, Connections, Frontend, Server, lock};
 use crate::access_log::Writer;
 use crate::worker::{Command, WorkerMetrics};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +22,8 @@ pub struct Shared {
     pub max_flows: usize,
     /// Servers that the control plane is to look at.
     pub signals: Signals,
+    /// Connections of clients over all frontends.
+    pub(crate) connections: Arc<Connections>,
     /// One for each target of access logs.
     pub log_writers: Vec<Arc<Writer>>,
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
@@ -64,11 +66,11 @@ impl Shared {
         });
     }
 
-    /// Clients' connections open in the whole process.
+    /// Clients' connections open in the whole process, those on their way between workers too.
     pub fn open_connections(&self) -> usize {
-        self.loads
+        self.frontends
             .iter()
-            .map(|load| load.load(Ordering::Relaxed))
+            .map(|frontend| frontend.open_connections())
             .sum()
     }
 

@@ -216,9 +216,8 @@ pub(super) fn leave(backend: &Arc<Backend>, server: &Arc<Server>) {
     if waiting.len() > 0
         && server.state.is_usable()
         && server.state.try_begin(server.max_in_flight())
+        && !waiting.hand_over(backend, server)
     {
-        if !waiting.hand_over(backend, server) {
-            server.state.end();
-        }
+        server.state.end();
     }
 }

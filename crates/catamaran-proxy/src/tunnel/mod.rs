@@ -106,16 +106,14 @@ impl Ends {
     /// A socket that cannot be read is broken. One that cannot be written may still hold what the
     /// other side sent before it closed, so that direction goes on until it ends by itself.
     fn verdict(&self) -> Option<RelayEnd> {
+        use HalfError::{Read, Write};
         match (&self.up, &self.down) {
-            (Some(Err(HalfError::Read(_))), _) => Some(RelayEnd::ClientReset),
-            (_, Some(Err(HalfError::Read(_)))) => Some(RelayEnd::ServerReset),
-            (Some(Err(HalfError::Write(_))), Some(Ok(()))) => Some(RelayEnd::ServerReset),
-            (Some(Ok(())), Some(Err(HalfError::Write(_)))) => Some(RelayEnd::ClientReset),
-            (Some(Err(HalfError::Write(_))), Some(Err(HalfError::Write(_)))) => {
-                Some(RelayEnd::ServerReset)
+            (Some(Err(Read(_))), _) | (Some(Ok(())), Some(Err(Write(_)))) => {
+                Some(RelayEnd::ClientReset)
             }
+            (_, Some(Err(Read(_)))) | (Some(Err(Write(_))), Some(_)) => Some(RelayEnd::ServerReset),
             (Some(Ok(())), Some(Ok(()))) => Some(RelayEnd::Closed),
-            _ => None,
+            (None, _) | (_, None) => None,
         }
     }
 }

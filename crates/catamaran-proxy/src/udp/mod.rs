@@ -204,15 +204,19 @@ fn admit(
     frontend: &Arc<Frontend>,
     client: SocketAddr,
     now: Timestamp,
-) -> Result<(Admitted, OpenSource), Outcome> {
-    let admitted = frontend.admit_now().ok_or(Outcome::TooManyConnections)?;
+) -> Result<((Admitted, Option<Admitted>), OpenSource), Outcome> {
+    let admitted = frontend
+        .connections
+        .admit_now()
+        .ok_or(Outcome::TooManyConnections)?;
     let source = frontend
         .open_source(client.ip())
         .map_err(|_| Outcome::TooManyConnections)?;
     frontend
         .check_rate(now, client.ip(), |_| None)
         .map_err(|_| Outcome::RateLimited)?;
-    Ok((admitted, source))
+    // The table of flows has the process's limit: the oldest gives way.
+    Ok(((admitted, None), source))
 }
 
 /// Relays a flow until it ends, then counts and logs it.

@@ -165,7 +165,10 @@ fn report(worker: &Worker, server: &Arc<Server>, error: &ConnectError) {
         ConnectError::Failed(_) | ConnectError::TimedOut => Signal::ConnectFailed,
         ConnectError::Ours(error) => {
             worker.metrics.connects_exhausted.add(1);
-            tracing::error!(server = %server.model.name, %error, "out of resources to connect to a server");
+            if worker.tells_exhausted() {
+                let server = &server.model.name;
+                tracing::error!(%server, %error, "out of resources to connect to a server");
+            }
             return;
         }
         ConnectError::ServerDown | ConnectError::Full => return,

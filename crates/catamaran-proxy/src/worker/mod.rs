@@ -9,7 +9,7 @@ mod run;
 
 pub(crate) use deadline::{Alarm, Deadline, Deadlines};
 pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
-pub(crate) use run::{Slot, Start, start};
+pub(crate) use run::{Slot, Start, runtime, start};
 
 use crate::access_log::{Appender, Record};
 use crate::http1;
@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) mirrors: Cell<usize>,
     /// Whether this worker winds down: connections close after their exchange.
     pub(crate) is_draining: Cell<bool>,
+    /// When the log was last told that something is used up.
+    told_exhausted: Cell<Option<Timestamp>>,
     /// The clock as it was last read.
     time: Cell<Timestamp>,
     rng: RefCell<fastrand::Rng>,
@@ -63,8 +65,8 @@ pub(crate) enum Command {
         stream: std::net::TcpStream,
         /// Its client.
         peer: SocketAddr,
-        /// Its place among the frontend's connections.
-        admitted: Admitted,
+        /// Its places among the connections of the frontend and of the process.
+        admitted: (Admitted, Option<Admitted>),
     },
     /// A server was marked down: its idle connections close, and exchanges that await its response
     /// look for another.
@@ -112,6 +114,7 @@ impl Worker {
             open: Cell::new(0),
             mirrors: Cell::new(0),
             is_draining: Cell::new(false),
+            told_exhausted: Cell::new(None),
             time: Cell::new(Self::now()),
             rng: RefCell::new(fastrand::Rng::new()),
             appenders: RefCell::new(appenders),
@@ -179,6 +182,19 @@ impl Worker {
         deadline
     }
 
+    /// Whether to log that something is used up: once in a while, however many requests feel it.
+    pub(crate) fn tells_exhausted(&self) -> bool {
+        let now = Self::now();
+        let is_due = self
+            .told_exhausted
+            .get()
+            .is_none_or(|told| now.saturating_since(told) >= EXHAUSTED_EVERY);
+        if is_due {
+            self.told_exhausted.set(Some(now));
+        }
+        is_due
+    }
+
     /// Tells the control plane what was noticed of `server`.
     pub(crate) fn signal(&self, server: &Arc<Server>, signal: Signal) {
         if server.raise(signal) {
@@ -192,11 +208,11 @@ impl Worker {
 pub(crate) struct OpenConnection {
     worker: Rc<Worker>,
     /// Its place among the frontend's connections.
-    _admitted: Admitted,
+    _admitted: (Admitted, Option<Admitted>),
 }
 
 impl OpenConnection {
-    pub(crate) fn new(worker: &Rc<Worker>, admitted: Admitted) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, admitted: (Admitted, Option<Admitted>)) -> Self {
         worker.open.set(worker.open.get() + 1);
         worker.shared.loads[worker.index]
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
@@ -224,6 +240,9 @@ impl Drop for OpenConnection {
             .store(worker.open.get(), std::sync::atomic::Ordering::Relaxed);
     }
 }
+
+/// How often the log is told that descriptors, ports or memory are used up.
+const EXHAUSTED_EVERY: Duration = Duration::from_secs(1);
 
 /// How often idle connections to servers are looked over.
 pub(crate) const IDLE_SWEEP: Duration = Duration::from_secs(1);

@@ -18,6 +18,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
@@ -32,28 +33,47 @@ pub(crate) struct Start {
     pub(crate) cpu: Option<usize>,
 }
 
-/// Wait after an accept that failed for want of descriptors or memory.
+/// Makes what a worker runs on.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+}
+
+/// Wait after an accept that failed for want of descriptors or memory, or that may not be tried.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A connection goes to the worker with the fewest when this one has that many more than twice as
 /// many.
 const HAND_OVER_SLACK: usize = 16;
 
 /// Starts a worker's thread.
-pub(crate) fn start(start: Start) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name(format!("worker-{}", start.index)).spawn(move || {
+pub(crate) fn start(start: Start, runtime: Runtime) -> io::Result<thread::JoinHandle<()>> {
+    let name = format!("worker-{}", start.index);
+    thread::Builder::new().name(name).spawn(move || {
+        let _last = Last;
         if let Some(cpu) = start.cpu
             && let Err(error) = catamaran_sys::process::pin_to(cpu)
         {
             tracing::warn!(cpu, %error, "cannot keep a worker on its core");
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .expect("a worker needs its runtime: descriptors for epoll and a wake-up are at hand this early");
         let local = LocalSet::new();
         local.block_on(&runtime, run(start));
     })
+}
+
+/// The last thing that a worker drops.
+struct Last;
+
+impl Drop for Last {
+    /// A panic of a connection ends with its task. One of the worker itself leaves sockets from
+    /// which nobody accepts: the whole process goes, and the supervisor starts another.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("a worker panicked");
+            std::process::abort();
+        }
+    }
 }
 
 async fn run(start: Start) {
@@ -168,13 +188,19 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
             Some(Ok((stream, peer))) => {
                 // One connection per worker may wait here, the rest in the kernel.
                 let frontend = slot.frontend();
-                let admitted = frontend.admit().await;
+                let admitted = (
+                    frontend.connections.admit().await,
+                    Some(worker.shared.connections.admit().await),
+                );
                 place(&worker, &slot, stream, peer, admitted);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
                 worker.metrics.accepts_exhausted.add_alone(1);
-                tracing::error!(frontend = %slot.frontend().model.name, %error, "cannot accept connections");
+                if worker.tells_exhausted() {
+                    let frontend = &slot.frontend().model.name;
+                    tracing::error!(%frontend, %error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -200,7 +226,7 @@ fn place(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: Admitted,
+    admitted: (Admitted, Option<Admitted>),
 ) {
     match neighbour(worker) {
         Some(index) => match stream.into_std() {
@@ -242,7 +268,7 @@ fn serve(
     slot: &Rc<Slot>,
     stream: TcpStream,
     peer: SocketAddr,
-    admitted: Admitted,
+    admitted: (Admitted, Option<Admitted>),
 ) {
     let frontend = slot.frontend();
     worker.metrics.frontends[frontend.id.index()]

@@ -160,7 +160,7 @@ mod tests {
     use std::time::Duration;
 
     /// Receives as a worker would, once its reactor says that something came.
-    fn receive(group: &[std::os::fd::OwnedFd]) -> (usize, Datagram, Vec<u8>) {
+    fn receive(group: &[OwnedFd]) -> (usize, Datagram, Vec<u8>) {
         let mut buf = [0; 64];
         for _ in 0..5000 {
             for (index, fd) in group.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::balancer::Balancer;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{
-    Ending, Origin, Reply, Signal, TempDir, free_addr, request_bytes, tcp_exchange, tunnel,
+    Ending, Origin, Program, Reply, Signal, TempDir, free_addr, request_bytes, tcp_exchange, tunnel,
 };
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -347,4 +347,42 @@ fn a_log_that_was_moved_away_is_opened_anew_on_request() {
         assert_eq!(member(&fresh[0], "target").as_deref(), Some("/after"));
         assert_eq!(lines(&moved, 1).len(), 1);
     }
+}
+
+#[test]
+fn a_target_that_takes_nothing_holds_nobody_up() {
+    let origin = origin();
+    let dir = TempDir::create().unwrap();
+    let metrics = free_addr().unwrap();
+    let config = format!(
+        "[process]\nworkers = 1\nmetrics = \"{metrics}\"\n[frontend.web]\n\
+         listen = \"127.0.0.1:0\"\nbackend = \"app\"\naccess-log = \"json\"\n\
+         [backend.app]\nservers = [\"{}\"]\n",
+        origin.addr()
+    );
+    let file = dir.write("catamaran.toml", &config).unwrap();
+    // Whoever should read the standard output sleeps.
+    let process = Program::new("/bin/sh")
+        .unwrap()
+        .args(["-c", "\"$@\" | sleep 1000", "sh"])
+        .args([env!("CARGO_BIN_EXE_catamaran"), "run", "-c"])
+        .arg(file)
+        .start()
+        .unwrap();
+    process.wait_for_stderr(" serving", PATIENCE).unwrap();
+    let balancer = Balancer { process };
+    let mut client = balancer.connect();
+    // More than the pipe, the writer's queue and the worker's batch hold together, about 4.3 MB.
+    let target = format!("/{}", "x".repeat(8000));
+    for _ in 0..700 {
+        assert_eq!(client.get(&target).unwrap().status, 200);
+    }
+    let page = catamaran_testkit::http_get(metrics, "/metrics")
+        .unwrap()
+        .text();
+    let dropped = page
+        .lines()
+        .find(|line| line.starts_with("catamaran_access_log_dropped_total"))
+        .and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert!(dropped.is_some_and(|count| count > 0.0), "{dropped:?}");
 }

@@ -48,8 +48,10 @@ impl Balancer {
     /// How long a GET on a connection of its own takes.
     pub(crate) fn time_of_a_get(&self) -> Duration {
         let began = Instant::now();
-        let response = self.client().get("/good").unwrap();
-        assert_eq!(response.status, 200, "{}", response.text());
+        let response = self.client().get("/good");
+        let told = || self.process.stderr();
+        let response = response.unwrap_or_else(|error| panic!("{error}: {}", told()));
+        assert_eq!(response.status, 200, "{}{}", response.text(), told());
         began.elapsed()
     }
 

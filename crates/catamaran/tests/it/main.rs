@@ -10,6 +10,8 @@ mod demo;
 mod dying_servers;
 mod echo;
 mod hostile;
+mod hostile_clients;
+mod hostile_servers;
 mod http1;
 mod nothing_lost;
 mod routes;

@@ -130,7 +130,7 @@ fn a_low_limit_on_open_files_is_raised_and_told() {
         .unwrap();
     process.wait_for_port(address, PATIENCE).unwrap();
     process
-        .wait_for_stderr("limit=400 possible=72", PATIENCE)
+        .wait_for_stderr("limit=400 possible=150", PATIENCE)
         .unwrap();
 }
 

@@ -197,8 +197,7 @@ fn a_server_that_cannot_be_reached_is_passed_over() {
 #[test]
 fn without_any_server_the_connection_is_reset_and_not_just_closed() {
     let balancer = Balancer::tcp(&[free_addr().unwrap()], "", "");
-    let mut client = balancer.connect();
-    assert_eq!(client.receive_some(), Err(WireError::Reset));
+    assert_eq!(turned_away(&balancer), WireError::Reset);
 }
 
 #[test]
@@ -209,7 +208,7 @@ fn connecting_to_a_server_is_given_up_after_its_time() {
     let backend = "timeouts = { connect = \"200ms\" }\nretry = { max-tries = 0 }";
     let balancer = Balancer::tcp(&[addr], "", backend);
     let began = Instant::now();
-    assert_eq!(balancer.connect().receive_some(), Err(WireError::Reset));
+    assert_eq!(turned_away(&balancer), WireError::Reset);
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(200), "{took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
@@ -285,7 +284,7 @@ fn connections_of_one_source_are_limited_and_others_are_not() {
         client.send(b"x").unwrap();
         assert_eq!(client.receive(1).unwrap(), b"x");
     }
-    assert!(balancer.connect().is_closed_within(PATIENCE).unwrap());
+    assert_eq!(turned_away(&balancer), WireError::Reset);
     let mut other = Client::connect_from([127, 0, 0, 2].into(), balancer.addr()).unwrap();
     other.send(b"y").unwrap();
     assert_eq!(other.receive(1).unwrap(), b"y");
@@ -303,7 +302,7 @@ fn connections_beyond_the_rate_are_closed() {
     for _ in 0..3 {
         assert_eq!(tcp_exchange(balancer.addr(), b"x").unwrap(), b"x");
     }
-    assert!(balancer.connect().is_closed_within(PATIENCE).unwrap());
+    assert_eq!(turned_away(&balancer), WireError::Reset);
 }
 
 #[test]
@@ -442,6 +441,35 @@ fn ad_hoc_relaying_of_tcp_needs_no_file() {
     let (_, address) = log.split_once("address=").unwrap();
     let address = address.split_whitespace().next().unwrap().parse().unwrap();
     assert_eq!(tcp_exchange(address, b"\0\r\n").unwrap(), b"raw");
+}
+
+#[test]
+fn the_process_holds_at_most_its_connections_over_all_frontends() {
+    let server = echo_server();
+    let balancer = Balancer::start(&format!(
+        "[process]\nmax-connections = 1\n[frontend.web]\nprotocol = \"tcp\"\n\
+         listen = \"127.0.0.1:0\"\nbackend = \"app\"\n[frontend.other]\nprotocol = \"tcp\"\n\
+         listen = \"127.0.0.1:0\"\nbackend = \"app\"\n[backend.app]\nservers = [\"{}\"]\n",
+        server.addr()
+    ));
+    let mut held = balancer.connect();
+    held.send(b"x").unwrap();
+    assert_eq!(held.receive(1).unwrap(), b"x");
+    let mut other = Client::connect(balancer.addr_of("other")).unwrap();
+    other.send(b"y").unwrap();
+    other.set_patience(Duration::from_millis(200)).unwrap();
+    assert_eq!(other.receive(1), Err(WireError::Timeout));
+    drop(held);
+    other.set_patience(PATIENCE).unwrap();
+    assert_eq!(other.receive(1).unwrap(), b"y");
+}
+
+/// How a new connection ends that is not served; it may be over before it is seen to stand.
+fn turned_away(balancer: &Balancer) -> WireError {
+    match Client::connect(balancer.addr()) {
+        Err(error) => error.into(),
+        Ok(mut client) => client.receive_some().unwrap_err(),
+    }
 }
 
 /// A listener whose queue is full, with the connections that fill it.

@@ -159,7 +159,9 @@ fn datagrams_of_any_size_pass_whole_and_in_order() {
     let client = client();
     let mut buf = vec![0; 65_536];
     for size in [0, 1, 1472, 1473, 9000, 65_507] {
-        let sent: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let sent: Vec<u8> = (0..size)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect();
         client.send_to(&sent, address).unwrap();
         let (len, from) = client.recv_from(&mut buf).unwrap();
         assert_eq!(from, address);

@@ -5,4 +5,5 @@ mod connections;
 mod errors;
 mod forwarded;
 mod messages;
+mod pieces;
 mod upgrade;

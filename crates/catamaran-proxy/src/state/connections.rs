@@ -1,0 +1,69 @@
+//! Connections of clients that may be open at once, of a frontend or of the whole process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// How many connections are open, and how many may be.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    /// `usize::MAX` without a limit.
+    max: usize,
+    open: AtomicUsize,
+    room: Notify,
+}
+
+/// A connection that counts, while it lives.
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<Connections>);
+
+impl Connections {
+    pub(crate) fn new(max: Option<usize>) -> Arc<Self> {
+        Arc::new(Self {
+            max: max.unwrap_or(usize::MAX),
+            open: AtomicUsize::new(0),
+            room: Notify::new(),
+        })
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more; waits while as many are open as may be.
+    pub(crate) async fn admit(self: &Arc<Self>) -> Admitted {
+        while !self.try_admit() {
+            let mut room = std::pin::pin!(self.room.notified());
+            // Registered before another look, so that a close in between is not missed.
+            room.as_mut().enable();
+            if self.try_admit() {
+                break;
+            }
+            room.await;
+        }
+        Admitted(Arc::clone(self))
+    }
+
+    /// Counts one more, unless as many are open as may be.
+    pub(crate) fn admit_now(self: &Arc<Self>) -> Option<Admitted> {
+        self.try_admit().then(|| Admitted(Arc::clone(self)))
+    }
+
+    fn try_admit(&self) -> bool {
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < self.max).then_some(open + 1)
+            })
+            .is_ok()
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if self.0.max != usize::MAX {
+            self.0.room.notify_one();
+        }
+    }
+}
