@@ -227,7 +227,7 @@ impl<'a> Exchange<'a> {
                 0
             },
             is_buffered_whole: upload.is_retained() && upload.reader.is_finished(),
-            has_response_bytes: !self.context.reply.is_empty(),
+            has_response_bytes: !self.context.reply.is_empty() || self.facts.has_interim,
             retries: self.facts.retries,
             redispatches: self.facts.redispatches,
             max_retries: 0,
