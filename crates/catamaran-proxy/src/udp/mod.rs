@@ -93,7 +93,10 @@ pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) 
             Ok(Received::Batch) => tokio::task::yield_now().await,
             Err(error) => {
                 worker.metrics.accepts_exhausted.add_alone(1);
-                tracing::error!(frontend = %slot.frontend().model.name, %error, "cannot receive datagrams");
+                if worker.tells_exhausted() {
+                    let frontend = &slot.frontend().model.name;
+                    tracing::error!(%frontend, %error, "cannot receive datagrams");
+                }
                 tokio::time::sleep(RECEIVE_PAUSE).await;
             }
         }
