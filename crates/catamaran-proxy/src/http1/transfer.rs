@@ -6,7 +6,7 @@
 //! from where they were read, and what is larger still is spliced where the framing lets it.
 
 use crate::io::{Buffer, Stream};
-use crate::tunnel::Pools;
+use crate::tunnel::{MAX_TURN, Pools};
 use catamaran_http1::{BodyReader, ChunkError, ResponseFraming};
 use catamaran_http1::{encode_chunk_head, write_last_chunk};
 use catamaran_sys::splice::{More, Pipe};
@@ -159,13 +159,14 @@ impl Transfer {
         self.retention == Retention::WhileRoom
     }
 
-    /// Moves what can be moved; ready when the body has arrived whole.
+    /// Moves what can be moved in one turn; ready when the body has arrived whole.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         ends: &mut Ends<'_>,
     ) -> Poll<Result<(), TransferError>> {
         self.progress = false;
+        let turn_ends = self.sent_bytes + MAX_TURN;
         loop {
             self.gather(ends).map_err(TransferError::Malformed)?;
             ready!(self.poll_send(cx, ends)).map_err(TransferError::Write)?;
@@ -176,6 +177,10 @@ impl Transfer {
             // A large piece went out alone: what lies behind it comes before anything new.
             if ends.input.len() > self.at {
                 continue;
+            }
+            if self.sent_bytes >= turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             match self.poll_receive(cx, ends) {
                 Poll::Ready(result) => result?,

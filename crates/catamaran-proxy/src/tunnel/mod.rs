@@ -6,7 +6,7 @@
 
 mod half;
 
-pub(crate) use half::{Half, HalfError, Pools};
+pub(crate) use half::{Half, HalfError, MAX_TURN, Pools};
 
 use crate::io::Stream;
 use crate::worker::{Alarm, Deadline};
