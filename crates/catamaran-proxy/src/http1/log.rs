@@ -197,12 +197,12 @@ fn write(
             total: Some(took),
         },
         termination: [code[0], code[1]],
-        counts: counts(worker, frontend, facts),
+        counts: counts(worker, frontend, facts, now),
     };
     worker.log(frontend, now, &record);
 }
 
-fn counts(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>) -> Counts {
+fn counts(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>, now: Timestamp) -> Counts {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let backend = facts.target.and_then(|target| target.backend);
     let server = facts
@@ -212,14 +212,7 @@ fn counts(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>) -> Counts {
     Counts {
         process: narrow(worker.shared.open_connections()),
         frontend: narrow(frontend.open_connections()),
-        backend: backend.map_or(0, |backend| {
-            backend
-                .set()
-                .servers
-                .iter()
-                .map(|server| server.state.in_flight())
-                .fold(0, u32::saturating_add)
-        }),
+        backend: backend.map_or(0, |backend| backend.in_flight(now)),
         server: server.unwrap_or(0),
         retries: facts.retries,
         redispatched: facts.is_redispatched,

@@ -10,6 +10,7 @@ use catamaran_core::retry::Budget;
 use catamaran_core::stick::{ServerKey, Table};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Parts of an affinity table, each under its own lock.
@@ -31,6 +32,10 @@ pub struct Backend {
     pub budget: Budget,
     /// Requests that wait for a server with room.
     pub(crate) waiting: Waiting,
+    /// [`Self::in_flight`] as it was last counted.
+    in_flight: AtomicU32,
+    /// When that was, in nanoseconds.
+    counted_at: AtomicU64,
     /// Counters.
     pub metrics: BackendMetrics,
 }
@@ -83,6 +88,8 @@ impl Backend {
             stick,
             budget: Budget::new(&model.retry),
             waiting: Waiting::new(&model.queue),
+            in_flight: AtomicU32::new(0),
+            counted_at: AtomicU64::new(0),
             metrics: BackendMetrics::default(),
             model,
         }
@@ -138,6 +145,28 @@ impl Backend {
                 shard.len()
             })
             .sum()
+    }
+
+    /// Requests in flight at all its servers, for the log: where there are many servers, as it was
+    /// some milliseconds ago, since each line would else look at all of them.
+    pub(crate) fn in_flight(&self, now: Timestamp) -> u32 {
+        /// Servers that are looked at for each line.
+        const FEW: usize = 32;
+        const EVERY_NANOS: u64 = 10_000_000;
+        let set = self.set();
+        let count = || {
+            let each = set.servers.iter().map(|server| server.state.in_flight());
+            each.fold(0, u32::saturating_add)
+        };
+        if set.servers.len() <= FEW {
+            return count();
+        }
+        let now = now.as_nanos();
+        if now.saturating_sub(self.counted_at.load(Ordering::Relaxed)) >= EVERY_NANOS {
+            self.counted_at.store(now, Ordering::Relaxed);
+            self.in_flight.store(count(), Ordering::Relaxed);
+        }
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// How many requests wait for a server with room.
