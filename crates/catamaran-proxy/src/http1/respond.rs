@@ -23,6 +23,12 @@ pub(super) async fn respond(
     chosen: Chosen,
     terms: &Terms<'_>,
 ) -> Next {
+    if exchange.context.response.tunnel && !exchange.context.upload.is_done() {
+        // What is left of the request is framed for a request: it must not go into the tunnel.
+        exchange.context.upload.release(exchange.worker.pools());
+        exchange.count_failure(&chosen, terms);
+        return Box::pin(exchange.fail(Outcome::BadResponse, None)).await;
+    }
     let status = exchange.context.response.status;
     exchange.facts.status = Some(status);
     exchange.judge(&chosen, terms);
@@ -35,7 +41,7 @@ pub(super) async fn respond(
     let (framing, leaving, mut after) =
         response::framing(&exchange.context.request, &exchange.context.response);
     // What the client still sends of its request has nowhere to go once the response is over.
-    if !exchange.context.upload.is_done() && !exchange.context.response.tunnel {
+    if !exchange.context.upload.is_done() {
         after = After::Close;
     }
     if exchange.worker.is_draining.get() {

@@ -328,6 +328,26 @@ fn a_request_that_got_an_interim_response_is_not_sent_again() {
 }
 
 #[test]
+fn a_switch_of_protocols_in_the_middle_of_the_request_is_a_502() {
+    let serve = |stream: TcpStream| {
+        let mut reader = WireReader::new(stream);
+        reader.read_head().unwrap();
+        let head = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        reader.inner().write_all(head).unwrap();
+        reader.read_to_end().ok();
+    };
+    let origin = Origin::tcp(Arc::new(serve)).start().unwrap();
+    let balancer = Balancer::before(&origin);
+    let mut client = balancer.client();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\
+                Transfer-Encoding: chunked\r\n\r\n3\r\nhal";
+    client.send(head.as_bytes()).unwrap();
+    let response = client.receive_response("POST").unwrap();
+    assert_eq!(response.status, 502);
+    assert!(!response.keeps_alive());
+}
+
+#[test]
 fn a_server_that_never_answers_is_a_504_in_time() {
     let origin = Origin::http(|_| Reply::nothing(Ending::Hang))
         .start()
