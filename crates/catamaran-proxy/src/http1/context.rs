@@ -41,7 +41,7 @@ pub(crate) struct ContextPool(
 
 /// Contexts kept at most; each holds a few KiB of lists that have grown.
 const MAX_POOLED: usize = 1024;
-/// Bytes of a scratch buffer that are kept; an exceptional one is freed.
+/// Bytes of lists in a context that is kept; an exceptional one is freed.
 const MAX_KEPT_BYTES: usize = 128 * 1024;
 
 impl ContextPool {
@@ -63,7 +63,10 @@ impl ContextPool {
         context.reply = Buffer::default();
         context.upload.abandon();
         context.download.abandon();
-        let kept = context.to_server.capacity() + context.to_client.capacity();
+        let kept = context.to_server.capacity()
+            + context.to_client.capacity()
+            + context.request_line.capacity()
+            + context.scratch.capacity();
         let mut pool = self.0.borrow_mut();
         if pool.len() < MAX_POOLED && kept <= MAX_KEPT_BYTES {
             pool.push(context);

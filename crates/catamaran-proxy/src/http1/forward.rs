@@ -217,7 +217,9 @@ impl<'a> Exchange<'a> {
                 Err(TryError::Over(Outcome::ConnectTimeout))
             }
             Err(ConnectError::Ours(_)) => Err(TryError::Over(Outcome::Exhausted)),
-            Err(ConnectError::Failed(_) | ConnectError::TimedOut | ConnectError::Full) => {
+            // The limit is ours: that it was reached says nothing of the server.
+            Err(ConnectError::Full) => Err(TryError::Over(Outcome::QueueTimeout)),
+            Err(ConnectError::Failed(_) | ConnectError::TimedOut) => {
                 Err(TryError::Server(Failure::Connect))
             }
         }

@@ -41,7 +41,7 @@ pub(super) fn send(exchange: &Exchange<'_>, target: &Target<'_>) {
             worker.metrics.mirrors_skipped.add_alone(1);
             continue;
         };
-        worker.mirrors.set(worker.mirrors.get() + 1);
+        let under_way = UnderWay::begin(worker);
         let backend = Arc::clone(exchange.frontend.backend(mirror.backend));
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
@@ -52,8 +52,24 @@ pub(super) fn send(exchange: &Exchange<'_>, target: &Target<'_>) {
             {
                 worker.metrics.mirrors_failed.add_alone(1);
             }
-            worker.mirrors.set(worker.mirrors.get() - 1);
+            drop(under_way);
         });
+    }
+}
+
+/// Counts a copy for as long as it is under way, however its task ends.
+struct UnderWay(Rc<Worker>);
+
+impl UnderWay {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.mirrors.set(worker.mirrors.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.mirrors.set(self.0.mirrors.get() - 1);
     }
 }
 
