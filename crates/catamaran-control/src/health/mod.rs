@@ -117,6 +117,8 @@ pub struct Monitor<H> {
     /// Servers by the address of their state; the watch keeps the state, so none is used twice.
     by_state: HashMap<usize, Uid>,
     timers: Timers<Timer>,
+    /// Until when each backend's rotation is not made anew, for the time that it took.
+    rest_until: Vec<Timestamp>,
     /// Checks that wait for one of [`MAX_PROBES`] to end.
     waiting: VecDeque<Job>,
     /// Servers never checked; counted down to the hook.
@@ -143,6 +145,7 @@ impl<H: Hooks> Monitor<H> {
             places: HashMap::new(),
             by_state: HashMap::new(),
             timers: Timers::new(),
+            rest_until: vec![Timestamp::ZERO; backends.len()],
             waiting: VecDeque::new(),
             unchecked: None,
             next_uid: 0,
@@ -302,12 +305,20 @@ impl<H: Hooks> Monitor<H> {
             let name = &watched.servers[slot].name;
             self.hooks.status_changed(watched.id, name, status);
         }
-        if effect != Effect::None {
-            let next = self.hooks.rotation_changed(watch.watched().id);
-            let soonest = self.clock.now() + REBUILD_PAUSE;
-            let next = next.map(|at| at.max(soonest));
-            self.timers.arm(Timer::Rotation(backend), next);
+        if effect == Effect::None {
+            return;
         }
+        let began = self.clock.now();
+        let rest = self.rest_until[backend];
+        let next = if began < rest {
+            Some(rest)
+        } else {
+            let next = self.hooks.rotation_changed(watch.watched().id);
+            let now = self.clock.now();
+            self.rest_until[backend] = now + now.saturating_since(began) * REST;
+            next.map(|at| at.max(now + REBUILD_PAUSE))
+        };
+        self.timers.arm(Timer::Rotation(backend), next);
     }
 
     /// Notes that `checked` servers were checked for the first time.
@@ -338,6 +349,10 @@ fn finding_of(ended: Result<(Id, Finding), JoinError>) -> (Id, Finding) {
 /// Checks under way at once, and so descriptors that they use. Chosen: 10,000 servers checked every
 /// 2 s, each answering within 100 ms, need half of it.
 const MAX_PROBES: usize = 1024;
+/// How many times as long as a rebuild took its backend rests from it: where thousands of servers
+/// change at once, one rebuild does for all that change meanwhile, and checks stay in time. A pick
+/// looks at the servers' state itself, so that none that went down is chosen in between.
+const REST: u32 = 4;
 /// Shortest time between two rebuilds of a rotation for time alone.
 const REBUILD_PAUSE: Duration = Duration::from_millis(10);
 
