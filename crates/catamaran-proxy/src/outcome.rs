@@ -196,6 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_explains_every_outcome() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for outcome in Outcome::ALL {
+            let Consequence {
+                status,
+                log_code,
+                label,
+            } = outcome.consequence();
+            // Of these two the status is the server's, or the route's.
+            let status = match outcome {
+                Outcome::Done | Outcome::Answered => "–".to_owned(),
+                _ => status.to_string(),
+            };
+            let row = format!("\n| `{label}` | {status} | `{log_code}` | ");
+            assert!(text.contains(&row), "docs/operations.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn labels_are_distinct_words() {
         let mut labels: Vec<_> = Outcome::ALL
             .iter()
