@@ -157,6 +157,7 @@ impl Outcome {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::BadRequest(404) | Self::NoRoute => "nothing is served here",
+            Self::BadRequest(405 | 501) => "this method is not served here",
             Self::BadRequest(_) | Self::BadPath | Self::BadRequestBody => {
                 "the request could not be understood"
             }
