@@ -44,7 +44,8 @@ const STEPS: &[Step] = &[
     Step {
         name: TEST,
         arguments: &["test", "--workspace", "--locked"],
-        variables: &[],
+        // Trials that prove something by their number run in full.
+        variables: &[("CATAMARAN_ROUNDS", "full")],
     },
     Step {
         name: "documentation",

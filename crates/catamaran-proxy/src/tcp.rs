@@ -5,7 +5,9 @@ use crate::io::Stream;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Frontend, Signal};
 use crate::tunnel::Relay;
-use crate::upstream::{Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, select};
+use crate::upstream::{
+    Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
+};
 use crate::worker::{Deadline, Worker};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
@@ -21,7 +23,7 @@ use std::task::Poll;
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     frontend: &Arc<Frontend>,
-    mut client: Stream,
+    client: Stream,
     peer: SocketAddr,
 ) {
     let deadline = worker.deadline().await;
@@ -47,13 +49,7 @@ pub(crate) async fn serve(
     let outcome = match admitted {
         Ok(source) => {
             let outcome = relay(
-                worker,
-                frontend,
-                backend,
-                &mut client,
-                peer,
-                &deadline,
-                &mut facts,
+                worker, frontend, backend, &client, peer, &deadline, &mut facts,
             )
             .await;
             drop(source);
@@ -78,13 +74,13 @@ async fn relay<'a>(
     worker: &Rc<Worker>,
     frontend: &Frontend,
     backend: &'a Arc<Backend>,
-    client: &mut Stream,
+    client: &Stream,
     peer: SocketAddr,
     deadline: &Deadline,
     facts: &mut Facts<'a>,
 ) -> Outcome {
     let connected = Box::pin(open(worker, backend, client, peer, deadline, facts)).await;
-    let (mut connection, chosen) = match connected {
+    let (connection, chosen) = match connected {
         Ok(connected) => connected,
         Err(outcome) => return outcome,
     };
@@ -95,13 +91,7 @@ async fn relay<'a>(
     let mut relay = Relay::default();
     let idle = frontend.model.timeouts.tunnel;
     let end = relay
-        .run(
-            worker.pools(),
-            client,
-            &mut connection.stream,
-            deadline,
-            idle,
-        )
+        .run(worker.pools(), client, &connection.stream, deadline, idle)
         .await;
     deadline.watch(0);
     facts.bytes_in = relay.up.moved;
@@ -169,6 +159,8 @@ async fn open<'a>(
             facts.retries += 1;
             facts.is_redispatched = true;
             ask.tried.push(server.id());
+        } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
+            ask.tried.clear();
         } else {
             return Err(match error {
                 ConnectError::TimedOut => Outcome::ConnectTimeout,

@@ -33,6 +33,16 @@ impl Client {
         Self::from_stream(socket.into())
     }
 
+    /// Connects with little room: what is sent to it and not read soon stays with the sender.
+    ///
+    /// On loopback an ordinary connection takes in several MiB that nobody reads.
+    pub fn connect_narrow(addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        make_narrow(&socket)?;
+        socket.connect_timeout(&addr.into(), PATIENCE)?;
+        Self::from_stream(socket.into())
+    }
+
     /// Opens `count` connections at the same moment, one thread each, and returns them in the
     /// order they were started.
     #[must_use]
@@ -196,6 +206,13 @@ impl Client {
             thread::sleep(pause);
         }
     }
+}
+
+/// Gives a socket that is not connected yet the smallest receive buffer, and segments so short that
+/// the other side's send buffer, which the kernel sizes by them, is small too.
+pub(crate) fn make_narrow(socket: &Socket) -> io::Result<()> {
+    socket.set_recv_buffer_size(4096)?;
+    socket.set_tcp_mss(1000)
 }
 
 /// Makes the coming close of this socket a reset.

@@ -178,6 +178,9 @@ impl BackendWatch {
                     server.state.mark_refusing()
                 }
             }
+            // Its failures are the refusals: it is out already, and back when it accepts again, not
+            // when the time of an ejection is over.
+            Signal::Outlier if machines.refusal.is_refusing() => false,
             Signal::Outlier => match self.detector.handle_streak(now, server_id(slot)) {
                 None => false,
                 Some(ejected) => {

@@ -140,7 +140,7 @@ impl<'a> Exchange<'a> {
             .deadline
             .set(Worker::now() + self.frontend.model.timeouts.body);
         let is_sent = answer::send(
-            &mut self.client.stream,
+            &self.client.stream,
             &self.client.deadline,
             &self.context.to_client,
         )

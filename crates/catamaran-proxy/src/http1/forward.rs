@@ -6,7 +6,8 @@ use super::{request, respond};
 use crate::outcome::Outcome;
 use crate::state::{Backend, Signal};
 use crate::upstream::{
-    Ask, Binding, Chosen, ConnectError, Connection, Freshness, NoServer, connect, select,
+    Ask, Binding, Chosen, ConnectError, Connection, Freshness, NoServer, connect,
+    is_to_choose_again, select,
 };
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, StickKey};
@@ -77,6 +78,12 @@ impl<'a> Exchange<'a> {
                     Ok(_) => {
                         self.context.ask.tried.push(chosen.room.server().id());
                         self.facts.is_redispatched = true;
+                        continue 'choose;
+                    }
+                    Err(Outcome::ConnectFailed)
+                        if Box::pin(is_to_choose_again(backend, self.facts.began)).await =>
+                    {
+                        self.context.ask.tried.clear();
                         continue 'choose;
                     }
                     Err(outcome) => return Box::pin(self.fail(outcome, None)).await,

@@ -334,23 +334,26 @@ impl Transfer {
         ends: &mut Ends<'_>,
     ) -> Poll<Result<(), TransferError>> {
         ready!(ends.from.poll_read_ready(cx)).map_err(TransferError::Read)?;
-        if self.may_splice(ends) {
-            return self.poll_splice(cx, ends);
+        // Without descriptors for a pipe the body goes on through buffers.
+        if self.may_splice(ends)
+            && let Ok(pipe) = ends.pools.pipes.take()
+        {
+            return self.poll_splice(cx, ends, pipe);
         }
         self.make_room(ends);
-        match ends.from.poll_read(cx, ends.input) {
-            Poll::Ready(Ok(0)) => self.end_of_input(ends),
-            Poll::Ready(Ok(_)) => {
+        match ends.from.read_now(ends.input) {
+            Ok(Some(0)) => self.end_of_input(ends),
+            Ok(Some(_)) => {
                 self.progress = true;
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(TransferError::Read(error))),
-            Poll::Pending => {
+            Ok(None) => {
                 if self.retention == Retention::None && ends.input.is_empty() {
                     ends.pools.buffers.give_back(std::mem::take(ends.input));
                 }
-                Poll::Pending
+                Poll::Ready(Ok(()))
             }
+            Err(error) => Poll::Ready(Err(TransferError::Read(error))),
         }
     }
 
@@ -393,14 +396,11 @@ impl Transfer {
         &mut self,
         cx: &mut Context<'_>,
         ends: &mut Ends<'_>,
+        pipe: Pipe,
     ) -> Poll<Result<(), TransferError>> {
         if ends.input.capacity() > 0 {
             ends.pools.buffers.give_back(std::mem::take(ends.input));
         }
-        let pipe = match ends.pools.pipes.take() {
-            Ok(pipe) => pipe,
-            Err(error) => return Poll::Ready(Err(TransferError::Read(error))),
-        };
         let wanted = usize::try_from(self.reader.remaining_length())
             .unwrap_or(usize::MAX)
             .min(pipe.capacity());

@@ -6,4 +6,4 @@ mod select;
 
 pub(crate) use connect::{ConnectError, Connection, connect};
 pub(crate) use idle::{Freshness, IdlePool};
-pub(crate) use select::{Ask, Binding, Chosen, NoServer, select};
+pub(crate) use select::{Ask, Binding, Chosen, NoServer, is_to_choose_again, select};

@@ -10,6 +10,7 @@ use catamaran_core::stick::{ServerKey, Why};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// What of a request decides which server it goes to.
 #[derive(Debug, Default)]
@@ -54,6 +55,21 @@ pub(crate) enum NoServer {
     QueueTimeout,
     /// The client left the queue.
     ClientGone,
+}
+
+/// Whether a request that no server accepts a connection for chooses again, since its backend has it
+/// wait for servers that are down. Returns after a pause.
+///
+/// That they refuse connections takes the control plane a moment to notice. From then on they are
+/// not chosen any more, and the choice waits in the queue; until then it would find them again.
+pub(crate) async fn is_to_choose_again(backend: &Backend, began: Timestamp) -> bool {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let queue = &backend.model.queue;
+    if !queue.when_down || Worker::now() >= began + queue.timeout {
+        return false;
+    }
+    tokio::time::sleep(PAUSE).await;
+    true
 }
 
 enum Selected {

@@ -165,7 +165,9 @@ impl Entry {
     }
 
     fn ring(&self, alarm: Alarm) {
-        self.alarm.set(Some(alarm));
+        if self.alarm.get() != Some(Alarm::ServerDown) {
+            self.alarm.set(Some(alarm));
+        }
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -182,10 +184,15 @@ impl Deadline {
         .await;
     }
 
-    /// Sets when [`Self::alarm`] says [`Alarm::Late`]; clears an alarm not yet seen.
+    /// Sets when [`Self::alarm`] says [`Alarm::Late`]; clears such an alarm not yet seen.
+    ///
+    /// That the watched server is down stays said until [`Self::watch`]: a task that has something
+    /// else to do in the same turn, and moves its deadline, has not seen it.
     pub(crate) fn set(&self, at: Timestamp) {
         let entry = self.entry();
-        entry.alarm.set(None);
+        if entry.alarm.get() == Some(Alarm::Late) {
+            entry.alarm.set(None);
+        }
         entry.deadline.set(at);
         if at < self.chunk.earliest.get() {
             self.chunk.earliest.set(at);
@@ -198,9 +205,13 @@ impl Deadline {
         }
     }
 
-    /// Watches the server of `key` besides; zero watches none.
+    /// Watches the server of `key` besides, and no other any more; zero watches none.
     pub(crate) fn watch(&self, key: u64) {
-        self.entry().watch.set(key);
+        let entry = self.entry();
+        entry.watch.set(key);
+        if entry.alarm.get() == Some(Alarm::ServerDown) {
+            entry.alarm.set(None);
+        }
     }
 
     /// Why the task should stop waiting, if it should.
@@ -270,6 +281,19 @@ mod tests {
             (one.alarm(), other.alarm()),
             (Some(Alarm::ServerDown), None)
         );
+    }
+
+    #[test]
+    fn a_moved_deadline_does_not_hide_that_the_server_went_down() {
+        let all = Rc::new(Deadlines::default());
+        let one = all.register();
+        one.watch(7);
+        one.set(at(10));
+        all.server_down(7);
+        one.set(at(50));
+        assert_eq!(one.alarm(), Some(Alarm::ServerDown));
+        one.watch(0);
+        assert_eq!(one.alarm(), None);
     }
 
     #[test]

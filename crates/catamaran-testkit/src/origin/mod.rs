@@ -31,6 +31,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub use self::program::OriginProcess;
 pub use self::reply::{Ending, Reply, Tunnel};
+use crate::client::make_narrow;
 use crate::message::Request;
 use crate::wire::WireError;
 
@@ -61,6 +62,7 @@ struct Plan {
     idle: Option<Duration>,
     answers_early: bool,
     drops_reused: bool,
+    is_narrow: bool,
     keeps_records: bool,
 }
 
@@ -88,6 +90,7 @@ impl Builder {
                 idle: None,
                 answers_early: false,
                 drops_reused: false,
+                is_narrow: false,
                 keeps_records: true,
             },
         }
@@ -126,6 +129,13 @@ impl Builder {
     #[must_use]
     pub const fn drops_reused_connections(mut self) -> Self {
         self.plan.drops_reused = true;
+        self
+    }
+
+    /// Has little room: what is sent to it and not read soon stays with the sender.
+    #[must_use]
+    pub const fn narrow(mut self) -> Self {
+        self.plan.is_narrow = true;
         self
     }
 
@@ -204,7 +214,7 @@ impl Origin {
     }
 
     fn start(mut plan: Plan, state: Arc<State>) -> io::Result<Self> {
-        let listener = Arc::new(listen(plan.addr, plan.backlog)?);
+        let listener = Arc::new(listen(&plan)?);
         plan.addr = listener.local_addr()?;
         let acceptor = {
             let (plan, state, listener) = (plan.clone(), Arc::clone(&state), Arc::clone(&listener));
@@ -365,11 +375,15 @@ impl Drop for Origin {
     }
 }
 
-fn listen(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+fn listen(plan: &Plan) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(plan.addr);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(backlog)?;
+    if plan.is_narrow {
+        make_narrow(&socket)?;
+    }
+    socket.bind(&plan.addr.into())?;
+    socket.listen(plan.backlog)?;
     Ok(socket.into())
 }
 
