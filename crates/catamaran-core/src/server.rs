@@ -2,11 +2,12 @@
 //!
 //! Only atomics, so that a worker never waits for another. Orderings are relaxed: each value stands
 //! for itself, and a worker that sees a change a moment later only picks on slightly older news.
+//! Only the gauges are in one order with the lengths of wait queues: see `Gauge`.
 
 use crate::Timestamp;
 use crate::model::{Name, Weight};
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 /// What the operator wants of a server.
@@ -276,6 +277,9 @@ impl fmt::Debug for ServerState {
 
 /// A count that workers raise and lower at once; a cache line of its own, for it is written on
 /// every request while its neighbours are only read.
+///
+/// Who leaves a place lowers it, then looks whether somebody waits; who waits says so, then looks
+/// for a place. Were these not in one order, each could miss the other.
 #[derive(Default)]
 #[repr(align(64))]
 struct Gauge(AtomicU32);
@@ -291,14 +295,14 @@ impl Gauge {
             return true;
         };
         let raised = |value| (value < max).then(|| value + 1);
-        self.0.fetch_update(Relaxed, Relaxed, raised).is_ok()
+        self.0.fetch_update(SeqCst, SeqCst, raised).is_ok()
     }
 
     /// Returns false, and stays at zero, if there was nothing to lower: a count of four billion
     /// would take the server out of rotation for good.
     fn lower(&self) -> bool {
         let lowered = |value: u32| value.checked_sub(1);
-        self.0.fetch_update(Relaxed, Relaxed, lowered).is_ok()
+        self.0.fetch_update(SeqCst, SeqCst, lowered).is_ok()
     }
 
     fn value(&self) -> u32 {

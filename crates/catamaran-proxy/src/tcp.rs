@@ -121,7 +121,7 @@ async fn open<'a>(
             }
             _ => Poll::Pending,
         };
-        let chosen = select(worker, backend, &ask, asked, deadline, left)
+        let chosen = select(worker, backend, &ask, asked, Timestamp::MAX, deadline, left)
             .await
             .map_err(|reason| match reason {
                 NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,

@@ -34,6 +34,7 @@ impl Engine {
         let (end, ended) = oneshot::channel::<()>();
         let (started, is_started) = std::sync::mpsc::sync_channel(1);
         let control = move || {
+            let _vital = Vital;
             let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
@@ -80,6 +81,20 @@ impl Engine {
         self.readiness.send_replace(Readiness::Draining);
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
+        }
+    }
+}
+
+/// Held by the control thread.
+struct Vital;
+
+impl Drop for Vital {
+    /// Without it servers would stay as they were last seen, and nobody would say so: the whole
+    /// process goes, and the supervisor starts another.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("the control thread panicked");
+            std::process::abort();
         }
     }
 }

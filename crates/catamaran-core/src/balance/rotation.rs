@@ -7,7 +7,7 @@ use super::ring::Ring;
 use super::round_robin::{Cursor, Turns};
 use super::{Pick, Request};
 use crate::Timestamp;
-use crate::model::{Backend, Balance, HashMethod};
+use crate::model::{Backend, Balance, HashMethod, ServerId};
 use crate::server::ServerState;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -110,6 +110,15 @@ impl Rotation {
             Ejections::Respected => server.takes_sticky(),
             Ejections::Ignored => server.is_usable_in_panic(),
         }
+    }
+
+    /// Whether the server of this id takes new clients: it is in rotation, and usable at this
+    /// moment. Not at weight 0, nor as a backup while a primary is usable.
+    #[must_use]
+    pub fn takes_new(&self, id: ServerId) -> bool {
+        // In the order of the backend's servers, as they were built.
+        let found = self.servers.binary_search_by_key(&id, |server| server.id);
+        found.is_ok_and(|at| self.servers[at].is_usable(self.tier.ejections))
     }
 
     /// Chooses a server that is usable at this moment, has room and, if there is another, was not

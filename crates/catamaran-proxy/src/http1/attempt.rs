@@ -94,6 +94,7 @@ impl Exchange<'_> {
                 return Ok(());
             }
             interim += 1;
+            self.facts.has_interim = true;
             if interim > MAX_INTERIM {
                 return Err(TryError::Over(Outcome::BadResponse));
             }

@@ -38,6 +38,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) queued: Option<Duration>,
     pub(crate) connected: Option<Duration>,
     pub(crate) responded: Option<Duration>,
+    /// Whether an interim response came: a server works on the request.
+    pub(crate) has_interim: bool,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) retries: u32,
@@ -194,6 +196,7 @@ impl Facts<'_> {
             queued: None,
             connected: None,
             responded: None,
+            has_interim: false,
             bytes_in,
             bytes_out: 0,
             retries: 0,

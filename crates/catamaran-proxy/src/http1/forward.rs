@@ -61,7 +61,7 @@ impl<'a> Exchange<'a> {
             Repeat::Unsafe => Some(Freshness::Proven),
         };
         'choose: loop {
-            let chosen = match self.choose(backend).await {
+            let chosen = match self.choose(backend, terms.until).await {
                 Ok(chosen) => chosen,
                 Err(outcome) => return Box::pin(self.fail(outcome, None)).await,
             };
@@ -137,7 +137,11 @@ impl<'a> Exchange<'a> {
         Repeat::of_request(view.method(), header.and_then(|name| view.header(name)))
     }
 
-    async fn choose(&mut self, backend: &Arc<Backend>) -> Result<Chosen, Outcome> {
+    async fn choose(
+        &mut self,
+        backend: &Arc<Backend>,
+        until: Timestamp,
+    ) -> Result<Chosen, Outcome> {
         let before = self.worker.time();
         let client = &mut *self.client;
         let stream = &mut client.stream;
@@ -151,7 +155,16 @@ impl<'a> Exchange<'a> {
             _ => Poll::Pending,
         };
         let ask: &Ask = &self.context.ask;
-        let chosen = select(self.worker, backend, ask, before, &client.deadline, left).await;
+        let chosen = select(
+            self.worker,
+            backend,
+            ask,
+            before,
+            until,
+            &client.deadline,
+            left,
+        )
+        .await;
         let chosen = chosen.map_err(|reason| match reason {
             NoServer::Unusable if self.facts.server.is_some() => Outcome::ConnectFailed,
             NoServer::Unusable => Outcome::NoServer,
@@ -227,7 +240,7 @@ impl<'a> Exchange<'a> {
                 0
             },
             is_buffered_whole: upload.is_retained() && upload.reader.is_finished(),
-            has_response_bytes: !self.context.reply.is_empty(),
+            has_response_bytes: !self.context.reply.is_empty() || self.facts.has_interim,
             retries: self.facts.retries,
             redispatches: self.facts.redispatches,
             max_retries: 0,

@@ -99,12 +99,13 @@ async fn exchange_copy(
     copy: &[u8],
 ) -> Option<()> {
     let now = Worker::now();
-    let chosen = select(worker, backend, &Ask::default(), now, deadline, |_| {
+    let until = now + TIMEOUT;
+    let ask = Ask::default();
+    let chosen = select(worker, backend, &ask, now, until, deadline, |_| {
         Poll::Pending
     })
     .await
     .ok()?;
-    let until = now + TIMEOUT;
     let server = chosen.room.server();
     let connection = connect(worker, &backend.model, server, deadline, until)
         .await

@@ -114,6 +114,7 @@ impl Backend {
             self.set.store(Arc::new(set));
             next
         };
+        self.waiting.release_bound(&self.set.load());
         self.waiting.serve_all(self);
         next
     }

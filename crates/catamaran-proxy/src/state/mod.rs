@@ -22,6 +22,6 @@ pub(crate) use in_flight::InFlight;
 pub use metered::Metered;
 pub use server::{Server, ServerMetrics, Signal, Target};
 pub use shared::{Shared, Signals};
-pub(crate) use waiting::{Place, Waiting};
+pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
 use backend::lock;

@@ -16,7 +16,7 @@ mod relay;
 use crate::http1::log;
 use crate::outcome::Outcome;
 use crate::state::{Admitted, Frontend, OpenSource};
-use crate::worker::{OpenConnection, Slot, Worker};
+use crate::worker::{OpenConnection, Slot, Vital, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::flow::Flows;
 use catamaran_sys::socket::{Datagram, LocalAddr, recv_with_dst};
@@ -76,6 +76,7 @@ impl FlowTable {
 /// Takes what comes to a listener's socket and passes it on, for as long as the worker lives: flows
 /// go on while it drains.
 pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) {
+    let _vital = Vital;
     let socket = match UdpSocket::from_std(socket.into()) {
         Ok(socket) => Rc::new(socket),
         Err(error) => {
@@ -93,7 +94,10 @@ pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) 
             Ok(Received::Batch) => tokio::task::yield_now().await,
             Err(error) => {
                 worker.metrics.accepts_exhausted.add_alone(1);
-                tracing::error!(frontend = %slot.frontend().model.name, %error, "cannot receive datagrams");
+                if worker.tells_exhausted() {
+                    let frontend = &slot.frontend().model.name;
+                    tracing::error!(%frontend, %error, "cannot receive datagrams");
+                }
                 tokio::time::sleep(RECEIVE_PAUSE).await;
             }
         }

@@ -77,7 +77,7 @@ pub(super) async fn run<'a>(
             End::Flow(outcome) => return outcome,
             End::Failed(error) => {
                 fail(worker, backend, server, &error);
-                ask.tried.push(server.id());
+                note_tried(&mut ask, server);
             }
             End::ServerDown => {}
         }
@@ -124,15 +124,23 @@ async fn open<'a>(
                 Poll::Pending
             }
         };
-        let chosen = select(worker, backend, ask, asked, deadline, evicted)
-            .await
-            .map_err(|reason| match reason {
-                NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
-                NoServer::Unusable => Outcome::NoServer,
-                NoServer::QueueFull => Outcome::QueueFull,
-                NoServer::QueueTimeout => Outcome::QueueTimeout,
-                NoServer::ClientGone => Outcome::Evicted,
-            })?;
+        let chosen = select(
+            worker,
+            backend,
+            ask,
+            asked,
+            Timestamp::MAX,
+            deadline,
+            evicted,
+        )
+        .await
+        .map_err(|reason| match reason {
+            NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
+            NoServer::Unusable => Outcome::NoServer,
+            NoServer::QueueFull => Outcome::QueueFull,
+            NoServer::QueueTimeout => Outcome::QueueTimeout,
+            NoServer::ClientGone => Outcome::Evicted,
+        })?;
         let now = Worker::now();
         facts.queued = Some(now.saturating_since(asked));
         let server = chosen.room.server();
@@ -146,12 +154,15 @@ async fn open<'a>(
             }
             Err(error) if Blame::of_connect_error(&error) == Blame::Ours => {
                 worker.metrics.connects_exhausted.add(1);
-                tracing::error!(server = %server.model.name, %error, "out of resources to talk to a server");
+                if worker.tells_exhausted() {
+                    let server = &server.model.name;
+                    tracing::error!(%server, %error, "out of resources to talk to a server");
+                }
                 return Err(Outcome::Exhausted);
             }
             Err(error) => {
                 fail(worker, backend, server, &error);
-                ask.tried.push(server.id());
+                note_tried(ask, server);
             }
         }
     }
@@ -232,6 +243,13 @@ fn ended(flow: &Flow, deadline: &Deadline) -> Option<End> {
         }
         // The way every flow ends: nothing in UDP says that it has.
         Alarm::Late => Some(End::Flow(Outcome::Done)),
+    }
+}
+
+/// Notes that `server` was tried in vain. A flow may live long and try it often.
+fn note_tried(ask: &mut Ask, server: &Server) {
+    if !ask.tried.contains(&server.id()) {
+        ask.tried.push(server.id());
     }
 }
 

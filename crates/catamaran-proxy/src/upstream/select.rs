@@ -1,6 +1,6 @@
 //! Which server a request goes to: affinity first, then the backend's balance.
 
-use crate::state::{Backend, InFlight, Place, Server, ServerSet};
+use crate::state::{Backend, InFlight, Place, Server, ServerSet, Waited, takes_bound};
 use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Key;
 use catamaran_core::Timestamp;
@@ -80,7 +80,8 @@ enum Selected {
     NoneUsable,
 }
 
-/// Chooses a server with room at once, or waits for one in the backend's queue.
+/// Chooses a server with room at once, or waits for one in the backend's queue, until `until` at
+/// the latest.
 ///
 /// `client_left` is polled while waiting.
 pub(crate) async fn select(
@@ -88,58 +89,80 @@ pub(crate) async fn select(
     backend: &Arc<Backend>,
     ask: &Ask,
     now: Timestamp,
+    until: Timestamp,
     deadline: &Deadline,
-    client_left: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    mut client_left: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Result<Chosen, NoServer> {
-    let (bound, why) = match select_now(worker, backend, ask, now) {
-        Selected::Chosen(chosen) => return Ok(chosen),
-        Selected::BoundFull(server, why) => (Some(server), why),
-        Selected::AllFull => (None, Why::New),
-        Selected::NoneUsable if backend.model.queue.when_down => (None, Why::New),
-        Selected::NoneUsable => {
-            backend.metrics.no_server.add(1);
-            return Err(NoServer::Unusable);
-        }
-    };
-    let waited = Box::pin(wait(backend, bound.as_ref(), deadline, client_left)).await;
-    match waited {
-        Ok(room) => {
-            let now = worker.tick();
-            if let Binding::Key(key) = ask.binding
-                && bound.is_none()
-                && let Some(mut shard) = backend.stick_shard(key)
-            {
-                let served_by = room.server().stick_key;
-                shard.lookup_or_choose(now, key, |_| true, || Some(served_by));
+    let until = until.min(now + backend.model.queue.timeout);
+    let mut now = now;
+    loop {
+        let (bound, why) = match select_now(worker, backend, ask, now) {
+            Selected::Chosen(chosen) => return Ok(chosen),
+            Selected::BoundFull(server, why) => (Some(server), why),
+            Selected::AllFull => (None, Why::New),
+            Selected::NoneUsable if backend.model.queue.when_down => (None, Why::New),
+            Selected::NoneUsable => {
+                backend.metrics.no_server.add(1);
+                return Err(NoServer::Unusable);
             }
-            Ok(Chosen { room, why })
+        };
+        let waited = Box::pin(wait(
+            backend,
+            bound.as_ref(),
+            until,
+            deadline,
+            &mut client_left,
+        ))
+        .await;
+        now = worker.tick();
+        match waited {
+            // What it waited for may have gone down in the meantime.
+            Ok(Waited::Room(room)) if takes_bound(&backend.set(), room.server()) => {
+                if bound.is_none() {
+                    bind(backend, ask, now, room.server());
+                }
+                return Ok(Chosen { room, why });
+            }
+            Ok(Waited::Room(_) | Waited::ChooseAgain) => {}
+            Err(reason) => {
+                backend.metrics.queue_failures.add(1);
+                return Err(reason);
+            }
         }
-        Err(reason) => {
-            backend.metrics.queue_failures.add(1);
-            Err(reason)
-        }
+    }
+}
+
+/// Binds a client to the server that it waited for, unless it was bound meanwhile.
+fn bind(backend: &Backend, ask: &Ask, now: Timestamp, server: &Server) {
+    if let Binding::Key(key) = ask.binding
+        && let Some(mut shard) = backend.stick_shard(key)
+    {
+        shard.lookup_or_choose(now, key, |_| true, || Some(server.stick_key));
     }
 }
 
 async fn wait(
     backend: &Arc<Backend>,
     bound: Option<&Arc<Server>>,
+    until: Timestamp,
     deadline: &Deadline,
     mut client_left: impl FnMut(&mut Context<'_>) -> Poll<()>,
-) -> Result<InFlight, NoServer> {
+) -> Result<Waited, NoServer> {
     let now = Worker::now();
     let place =
         Place::enter(backend, bound.map(Arc::as_ref), now).map_err(|_| NoServer::QueueFull)?;
     backend.metrics.queued.add(1);
-    // A server may have come up, or got room, just before we entered.
     match bound {
+        // It may have gone down just before we entered, when nobody could be told yet.
+        Some(server) if !takes_bound(&backend.set(), server) => return Ok(Waited::ChooseAgain),
+        // A server may have come up, or got room, just before we entered.
         Some(server) => drop(InFlight::begin(backend, server)),
         None => backend.waiting.serve_all(backend),
     }
-    deadline.set(now + backend.model.queue.timeout);
+    deadline.set(until);
     poll_fn(|cx| {
-        if let Poll::Ready(room) = place.poll(cx) {
-            return Poll::Ready(Ok(room));
+        if let Poll::Ready(waited) = place.poll(cx) {
+            return Poll::Ready(Ok(waited));
         }
         if deadline.alarm() == Some(Alarm::Late) {
             return Poll::Ready(Err(NoServer::QueueTimeout));

@@ -51,7 +51,7 @@ const HAND_OVER_SLACK: usize = 16;
 pub(crate) fn start(start: Start, runtime: Runtime) -> io::Result<thread::JoinHandle<()>> {
     let name = format!("worker-{}", start.index);
     thread::Builder::new().name(name).spawn(move || {
-        let _last = Last;
+        let _vital = Vital;
         if let Some(cpu) = start.cpu
             && let Err(error) = catamaran_sys::process::pin_to(cpu)
         {
@@ -62,12 +62,13 @@ pub(crate) fn start(start: Start, runtime: Runtime) -> io::Result<thread::JoinHa
     })
 }
 
-/// The last thing that a worker drops.
-struct Last;
+/// Held by what a worker cannot do without: its thread, and the tasks that accept and keep time.
+pub(crate) struct Vital;
 
-impl Drop for Last {
-    /// A panic of a connection ends with its task. One of the worker itself leaves sockets from
-    /// which nobody accepts: the whole process goes, and the supervisor starts another.
+impl Drop for Vital {
+    /// A panic of a connection ends with its task. One of these leaves sockets from which nobody
+    /// accepts, or deadlines that never come: the whole process goes, and the supervisor starts
+    /// another.
     fn drop(&mut self) {
         if thread::panicking() {
             tracing::error!("a worker panicked");
@@ -163,6 +164,7 @@ impl Slot {
 }
 
 async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<Notify>) {
+    let _vital = Vital;
     let listener = match TcpListener::from_std(socket.into()) {
         Ok(listener) => listener,
         Err(error) => {
@@ -171,12 +173,12 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
         }
     };
     let mut stop = std::pin::pin!(stop.notified());
-    let mut is_stopping = false;
+    // The order to stop may have come before this task began.
+    let mut is_stopping = worker.is_draining.get();
     loop {
         let accepted = poll_fn(|cx| {
             is_stopping = is_stopping || stop.as_mut().poll(cx).is_ready();
             match listener.poll_accept(cx) {
-                // What waits in the accept queue is still served: closing would reset it.
                 Poll::Pending if is_stopping => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -184,27 +186,60 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
         })
         .await;
         match accepted {
-            None => return,
-            Some(Ok((stream, peer))) => {
-                // One connection per worker may wait here, the rest in the kernel.
-                let frontend = slot.frontend();
-                let admitted = (
-                    frontend.connections.admit().await,
-                    Some(worker.shared.connections.admit().await),
-                );
-                place(&worker, &slot, stream, peer, admitted);
-            }
-            Some(Err(error)) if is_of_one_connection(&error) => {}
-            Some(Err(error)) => {
-                worker.metrics.accepts_exhausted.add_alone(1);
-                if worker.tells_exhausted() {
-                    let frontend = &slot.frontend().model.name;
-                    tracing::error!(%frontend, %error, "cannot accept connections");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            None => break,
+            Some(Ok((stream, peer))) => admit(&worker, &slot, stream, peer).await,
+            Some(Err(error)) => pause_after(&worker, &slot, &error).await,
         }
     }
+    match listener.into_std() {
+        Ok(listener) => accept_rest(&worker, &slot, &listener).await,
+        Err(error) => tracing::error!(%error, "cannot empty an accept queue"),
+    }
+}
+
+/// Accepts until the socket itself says that nobody waits: closing it would reset those who do. The
+/// reactor may not have heard of the last of them, or had its turn of them.
+async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<Slot>, listener: &std::net::TcpListener) {
+    /// Connections accepted before other tasks get their turn.
+    const BATCH: usize = 64;
+    for count in 1.. {
+        let accepted = listener.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => admit(worker, slot, stream, peer).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => pause_after(worker, slot, &error).await,
+        }
+        if count % BATCH == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Serves a new connection as soon as it may be open. One per worker may wait here, the rest in the
+/// kernel.
+async fn admit(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+    let frontend = slot.frontend();
+    let admitted = (
+        frontend.connections.admit().await,
+        Some(worker.shared.connections.admit().await),
+    );
+    place(worker, slot, stream, peer, admitted);
+}
+
+/// Tells of a failed accept and waits, unless it concerns one connection only.
+async fn pause_after(worker: &Worker, slot: &Slot, error: &io::Error) {
+    if is_of_one_connection(error) {
+        return;
+    }
+    worker.metrics.accepts_exhausted.add_alone(1);
+    if worker.tells_exhausted() {
+        let frontend = &slot.frontend().model.name;
+        tracing::error!(%frontend, %error, "cannot accept connections");
+    }
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// Whether a failed accept concerns the one connection only (accept(2), "error handling").
@@ -291,6 +326,7 @@ fn serve(
 
 /// Wakes connections whose deadline has passed.
 async fn sweep_deadlines(worker: Rc<Worker>) {
+    let _vital = Vital;
     let clock_start = (tokio::time::Instant::now(), Worker::now());
     let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
     poll_fn(|cx| -> Poll<()> {
@@ -316,6 +352,7 @@ async fn sweep_deadlines(worker: Rc<Worker>) {
 
 /// Closes idle connections to servers that are old or were closed.
 async fn sweep_idle(worker: Rc<Worker>) {
+    let _vital = Vital;
     loop {
         tokio::time::sleep(IDLE_SWEEP).await;
         let now: Timestamp = Worker::now();
@@ -325,6 +362,7 @@ async fn sweep_idle(worker: Rc<Worker>) {
 
 /// Hands access log lines over that no later line has pushed out.
 async fn flush_logs(worker: Rc<Worker>) {
+    let _vital = Vital;
     loop {
         tokio::time::sleep(LOG_FLUSH).await;
         worker.flush_logs(Worker::now());

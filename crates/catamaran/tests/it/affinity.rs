@@ -2,9 +2,11 @@
 
 use crate::balancer::{Balancer, quoted};
 use crate::{PATIENCE, eventually};
-use catamaran_testkit::{Client, Origin, Reply, tunnel};
+use catamaran_testkit::{Client, Ending, Origin, Reply, request_bytes, tunnel};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -189,6 +191,41 @@ fn a_full_sticky_server_is_waited_for() {
         .map(|thread| thread.join().unwrap())
         .collect();
     assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[test]
+fn a_client_that_waits_for_a_server_that_goes_down_is_sent_to_another() {
+    let is_well = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&is_well);
+    let full = Origin::http(move |request| match request.target.as_str() {
+        "/health" if told.load(Ordering::SeqCst) => Reply::new(200, ""),
+        "/health" => Reply::new(503, ""),
+        _ => Reply::nothing(Ending::Hang),
+    });
+    let full = full.start().unwrap();
+    let other = Origin::fixed(200, "other").start().unwrap();
+    let balancer = Balancer::start(&format!(
+        "[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n[backend.app]\n\
+         stick = {{ on = \"source-ip\", for = \"1h\" }}\nqueue = {{ timeout = \"1m\" }}\n\
+         health = {{ http = \"/health\", interval = \"50ms\", fall = 1, rise = 1 }}\n\
+         servers = [{{ address = \"{}\", max-requests = 1 }}, \
+         {{ address = \"{}\", backup = true }}]\n",
+        full.addr(),
+        other.addr()
+    ));
+    let (mut held, mut waiting) = (balancer.connect(), balancer.connect());
+    held.send(&request_bytes("GET", "/held", &[], b"")).unwrap();
+    eventually("the request that fills the server", || {
+        let requests = full.requests();
+        requests.iter().any(|r| r.target == "/held").then_some(())
+    });
+    waiting.send(&request_bytes("GET", "/", &[], b"")).unwrap();
+    // Nothing tells from outside that it waits.
+    thread::sleep(Duration::from_millis(100));
+    is_well.store(false, Ordering::SeqCst);
+    for client in [&mut held, &mut waiting] {
+        assert_eq!(client.receive_response("GET").unwrap().text(), "other");
+    }
 }
 
 #[test]

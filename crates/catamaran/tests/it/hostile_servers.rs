@@ -317,6 +317,17 @@ fn a_failure_after_a_large_upload_is_told_and_the_balancer_lives() {
 }
 
 #[test]
+fn a_request_that_got_an_interim_response_is_not_sent_again() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let reply = Reply::raw(hints).then(Ending::Close);
+    let origin = Origin::http(move |_| reply.clone()).start().unwrap();
+    let balancer = Balancer::before(&origin);
+    let response = balancer.client().get("/").unwrap();
+    assert_eq!((response.status, response.interim.len()), (502, 1));
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
 fn a_server_that_never_answers_is_a_504_in_time() {
     let origin = Origin::http(|_| Reply::nothing(Ending::Hang))
         .start()
