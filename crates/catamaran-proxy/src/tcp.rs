@@ -132,6 +132,7 @@ async fn open<'a>(
             })?;
         let server = chosen.room.server();
         server.metrics.requests.add(1);
+        facts.is_redispatched |= facts.is_elsewhere(server);
         facts.server = Some((Arc::clone(server), chosen.why));
         let began = Worker::now();
         let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
@@ -157,7 +158,6 @@ async fn open<'a>(
         if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
             server.metrics.retries.add(1);
             facts.retries += 1;
-            facts.is_redispatched = true;
             ask.tried.push(server.id());
         } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
             ask.tried.clear();

@@ -237,7 +237,8 @@ pub(super) async fn refuse(
     let metrics = &worker.metrics.frontends[frontend.id.index()];
     metrics.status(status);
     metrics.end(outcome, 0);
-    super::log::refused(worker, frontend, client, status, outcome);
+    let sent = (status, context.to_client.len());
+    super::log::refused(worker, frontend, client, sent, outcome);
     if is_sent { Next::Close } else { Next::End }
 }
 
