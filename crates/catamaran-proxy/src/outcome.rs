@@ -157,6 +157,7 @@ impl Outcome {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::BadRequest(404) | Self::NoRoute => "nothing is served here",
+            Self::BadRequest(405 | 501) => "this method is not served here",
             Self::BadRequest(_) | Self::BadPath | Self::BadRequestBody => {
                 "the request could not be understood"
             }
@@ -192,6 +193,26 @@ mod tests {
     fn every_outcome_finds_its_place() {
         for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome.index(), place);
+        }
+    }
+
+    #[test]
+    fn the_documentation_explains_every_outcome() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for outcome in Outcome::ALL {
+            let Consequence {
+                status,
+                log_code,
+                label,
+            } = outcome.consequence();
+            // Of these two the status is the server's, or the route's.
+            let status = match outcome {
+                Outcome::Done | Outcome::Answered => "–".to_owned(),
+                _ => status.to_string(),
+            };
+            let row = format!("\n| `{label}` | {status} | `{log_code}` | ");
+            assert!(text.contains(&row), "docs/operations.md lacks {row}");
         }
     }
 

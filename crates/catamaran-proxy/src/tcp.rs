@@ -23,7 +23,7 @@ use std::task::Poll;
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     frontend: &Arc<Frontend>,
-    mut client: Stream,
+    client: Stream,
     peer: SocketAddr,
 ) {
     let deadline = worker.deadline().await;
@@ -49,13 +49,7 @@ pub(crate) async fn serve(
     let outcome = match admitted {
         Ok(source) => {
             let outcome = relay(
-                worker,
-                frontend,
-                backend,
-                &mut client,
-                peer,
-                &deadline,
-                &mut facts,
+                worker, frontend, backend, &client, peer, &deadline, &mut facts,
             )
             .await;
             drop(source);
@@ -80,13 +74,13 @@ async fn relay<'a>(
     worker: &Rc<Worker>,
     frontend: &Frontend,
     backend: &'a Arc<Backend>,
-    client: &mut Stream,
+    client: &Stream,
     peer: SocketAddr,
     deadline: &Deadline,
     facts: &mut Facts<'a>,
 ) -> Outcome {
     let connected = Box::pin(open(worker, backend, client, peer, deadline, facts)).await;
-    let (mut connection, chosen) = match connected {
+    let (connection, chosen) = match connected {
         Ok(connected) => connected,
         Err(outcome) => return outcome,
     };
@@ -97,13 +91,7 @@ async fn relay<'a>(
     let mut relay = Relay::default();
     let idle = frontend.model.timeouts.tunnel;
     let end = relay
-        .run(
-            worker.pools(),
-            client,
-            &mut connection.stream,
-            deadline,
-            idle,
-        )
+        .run(worker.pools(), client, &connection.stream, deadline, idle)
         .await;
     deadline.watch(0);
     facts.bytes_in = relay.up.moved;
@@ -144,6 +132,7 @@ async fn open<'a>(
             })?;
         let server = chosen.room.server();
         server.metrics.requests.add(1);
+        facts.is_redispatched |= facts.is_elsewhere(server);
         facts.server = Some((Arc::clone(server), chosen.why));
         let began = Worker::now();
         let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
@@ -169,7 +158,6 @@ async fn open<'a>(
         if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
             server.metrics.retries.add(1);
             facts.retries += 1;
-            facts.is_redispatched = true;
             ask.tried.push(server.id());
         } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
             ask.tried.clear();

@@ -70,7 +70,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["listen", "servers"])]
     pub(crate) config: Option<PathBuf>,
     /// Balance without a file: listen on this address and port (repeatable)
-    #[arg(long, value_name = "ADDR", requires = "servers")]
+    #[arg(long, value_name = "ADDR", requires = "servers", value_parser = parse_address)]
     pub(crate) listen: Vec<SocketAddr>,
     /// Balance without a file: a server, as address:port, name:port or unix:/path (repeatable)
     #[arg(long = "server", value_name = "ADDR", requires = "listen")]
@@ -101,7 +101,7 @@ pub(crate) struct CheckArgs {
 )]
 pub(crate) struct EchoArgs {
     /// Address and port, for TCP and UDP; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) listen: SocketAddr,
     /// What is answered
     #[arg(long, value_name = "TEXT")]
@@ -138,6 +138,14 @@ impl RunArgs {
             servers: self.servers.clone(),
         }))
     }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.strip_prefix(':').unwrap_or(text);
+        let port = port.parse::<u16>().unwrap_or(8000);
+        format!("expected an address and a port, such as 127.0.0.1:{port} or [::1]:{port}")
+    })
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -201,6 +209,15 @@ mod tests {
         assert!(parse_duration("s").is_err());
         assert_eq!(parse_size("1MiB"), Ok(1 << 20));
         assert!(parse_size("99999999999999999999GiB").is_err());
+    }
+
+    #[test]
+    fn an_address_without_a_host_is_told_with_one() {
+        assert!(parse_address("127.0.0.1:80").is_ok());
+        let told = |text| parse_address(text).unwrap_err();
+        assert!(told(":9000").contains("127.0.0.1:9000"));
+        assert!(told("9000").contains("127.0.0.1:9000"));
+        assert!(told("localhost").contains("127.0.0.1:8000"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::limits;
 use catamaran_core::model::{Config, FrontendId, Protocol};
 use catamaran_sys::socket;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// An address that could not be bound.
@@ -72,7 +72,23 @@ fn workers(config: &Config) -> usize {
 fn log_opened(frontend: &str, sockets: &[OwnedFd]) {
     if let Some(Ok(address)) = sockets.first().map(|fd| socket::local_addr(fd.as_fd())) {
         tracing::info!(frontend, %address, "listening");
+        if !is_here(address.ip()) {
+            tracing::warn!(
+                frontend,
+                %address,
+                "this machine does not have that address now; nobody reaches the listener until \
+                 it does (`ip address` shows those that it has)"
+            );
+        }
     }
+}
+
+/// Whether the machine has `ip` now: listeners may be bound before it has (`IP_FREEBIND`).
+fn is_here(ip: IpAddr) -> bool {
+    // A socket without that option, which the kernel refuses an address that is not there.
+    UdpSocket::bind((ip, 0))
+        .err()
+        .is_none_or(|error| error.kind() != io::ErrorKind::AddrNotAvailable)
 }
 
 impl BindError {
@@ -149,6 +165,14 @@ mod tests {
         assert!(shown(libc::EACCES).contains("setcap cap_net_bind_service"));
         assert!(shown(libc::EADDRNOTAVAIL).contains("not available"));
         assert!(shown(libc::EMFILE).contains("ulimit"));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_noticed() {
+        assert!(is_here("127.0.0.1".parse().unwrap()));
+        assert!(is_here("0.0.0.0".parse().unwrap()));
+        // RFC 5737: of nobody's machine.
+        assert!(!is_here("203.0.113.1".parse().unwrap()));
     }
 
     #[test]

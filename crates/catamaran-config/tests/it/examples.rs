@@ -1,4 +1,4 @@
-//! The files in `docs/examples` load as they are.
+//! The files in `docs/examples` load as they are, and so do the blocks in the texts around them.
 
 use std::path::Path;
 
@@ -15,6 +15,27 @@ fn every_example_loads_without_warnings() {
         count += 1;
     }
     assert!(count >= 4);
+}
+
+#[test]
+fn every_configuration_shown_in_the_documentation_loads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in ["README.md", "docs/routing.md", "docs/operations.md"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let blocks: Vec<_> = text
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("```"))
+            .collect();
+        assert!(!blocks.is_empty(), "{file} shows none");
+        for (block, _) in blocks {
+            let no_file = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+            match catamaran_config::parse(block, file, &|_| None, &no_file) {
+                Ok(loaded) => assert_eq!(loaded.warnings, []),
+                Err(errors) => panic!("{errors}\n{block}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -139,6 +139,26 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_every_metric() {
+        const START: &str = "cargo test -p catamaran-control` -->\n";
+        const END: &str = "<!-- end of metrics -->";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = text.split_once(START).unwrap();
+        let (listed, after) = rest.split_once(END).unwrap();
+        let mut table = String::from("| metric | kind | is |\n| --- | --- | --- |\n");
+        for metric in Metric::ALL {
+            let (name, kind, help) = (metric.name(), metric.kind().as_str(), metric.help());
+            table += &format!("| `{name}` | {kind} | {help} |\n");
+        }
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{before}{START}{table}{END}{after}")).unwrap();
+        } else {
+            assert_eq!(listed, table, "run with UPDATE_DOCS=1");
+        }
+    }
+
+    #[test]
     fn the_place_in_the_list_is_the_variant_s_number() {
         for (place, metric) in Metric::ALL.iter().enumerate() {
             assert_eq!(place, *metric as usize);

@@ -198,7 +198,7 @@ impl<'a> Answer<'a> {
 }
 
 /// Sends the bytes of `out`; false if the client does not take them before its deadline.
-pub(super) async fn send(stream: &mut Stream, deadline: &Deadline, out: &[u8]) -> bool {
+pub(super) async fn send(stream: &Stream, deadline: &Deadline, out: &[u8]) -> bool {
     let mut sent = 0;
     poll_fn(|cx| {
         while sent < out.len() {
@@ -218,7 +218,7 @@ pub(super) async fn send(stream: &mut Stream, deadline: &Deadline, out: &[u8]) -
 pub(super) async fn refuse(
     worker: &Worker,
     frontend: &Frontend,
-    client: &mut Client,
+    client: &Client,
     outcome: Outcome,
 ) -> Next {
     let mut context = Context::default();
@@ -233,11 +233,12 @@ pub(super) async fn refuse(
     client
         .deadline
         .set(Worker::now() + frontend.model.timeouts.body);
-    let is_sent = send(&mut client.stream, &client.deadline, &context.to_client).await;
+    let is_sent = send(&client.stream, &client.deadline, &context.to_client).await;
     let metrics = &worker.metrics.frontends[frontend.id.index()];
     metrics.status(status);
     metrics.end(outcome, 0);
-    super::log::refused(worker, frontend, client, status, outcome);
+    let sent = (status, context.to_client.len());
+    super::log::refused(worker, frontend, client, sent, outcome);
     if is_sent { Next::Close } else { Next::End }
 }
 

@@ -170,7 +170,7 @@ impl Exchange<'_> {
     fn poll_reply_head(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection,
+        connection: &Connection,
     ) -> Poll<Result<(), TryError>> {
         let kind = self.context.request.kind();
         loop {
@@ -183,17 +183,15 @@ impl Exchange<'_> {
             if self.context.reply.capacity() == 0 {
                 self.context.reply = self.worker.buffers.large();
             }
-            match connection.stream.poll_read(cx, &mut self.context.reply) {
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(Err(TryError::Server(Failure::Closed))),
-                Poll::Pending => {
-                    if self.context.reply.is_empty() {
-                        self.worker
-                            .buffers
-                            .give_back(std::mem::take(&mut self.context.reply));
-                    }
-                    return Poll::Pending;
+            match connection.stream.read_now(&mut self.context.reply) {
+                Ok(Some(0)) | Err(_) => {
+                    return Poll::Ready(Err(TryError::Server(Failure::Closed)));
                 }
+                Ok(None) if self.context.reply.is_empty() => {
+                    let unused = std::mem::take(&mut self.context.reply);
+                    self.worker.buffers.give_back(unused);
+                }
+                Ok(_) => {}
             }
         }
     }
@@ -234,7 +232,7 @@ impl Exchange<'_> {
                 .deadline
                 .set(Worker::now() + self.frontend.model.timeouts.body);
             let out = &self.context.to_client;
-            let is_sent = answer::send(&mut self.client.stream, &self.client.deadline, out).await;
+            let is_sent = answer::send(&self.client.stream, &self.client.deadline, out).await;
             self.facts.bytes_out += self.context.to_client.len() as u64;
             if !is_sent {
                 return Err(TryError::Over(Outcome::ClientGone));

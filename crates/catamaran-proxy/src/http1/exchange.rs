@@ -142,7 +142,7 @@ impl<'a> Exchange<'a> {
             .deadline
             .set(Worker::now() + self.frontend.model.timeouts.body);
         let is_sent = answer::send(
-            &mut self.client.stream,
+            &self.client.stream,
             &self.client.deadline,
             &self.context.to_client,
         )
@@ -187,6 +187,12 @@ impl<'a> Exchange<'a> {
 }
 
 impl Facts<'_> {
+    /// Whether `server` is another than the one tried before.
+    pub(crate) fn is_elsewhere(&self, server: &Server) -> bool {
+        let before = self.server.as_ref();
+        before.is_some_and(|(before, _)| before.id() != server.id())
+    }
+
     pub(crate) const fn new(began: Timestamp, bytes_in: u64) -> Self {
         Self {
             began,

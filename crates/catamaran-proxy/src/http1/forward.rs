@@ -77,7 +77,6 @@ impl<'a> Exchange<'a> {
                     Ok(Verdict::RetrySame) => freshness = None,
                     Ok(_) => {
                         self.context.ask.tried.push(chosen.room.server().id());
-                        self.facts.is_redispatched = true;
                         continue 'choose;
                     }
                     Err(Outcome::ConnectFailed)
@@ -177,7 +176,9 @@ impl<'a> Exchange<'a> {
             self.facts.queued = Some(waited);
         }
         chosen.room.server().metrics.requests.add(1);
-        self.facts.server = Some((Arc::clone(chosen.room.server()), chosen.why));
+        let server = chosen.room.server();
+        self.facts.is_redispatched |= self.facts.is_elsewhere(server);
+        self.facts.server = Some((Arc::clone(server), chosen.why));
         Ok(chosen)
     }
 

@@ -100,15 +100,17 @@ pub(super) fn refused(
     worker: &Worker,
     frontend: &Frontend,
     client: &Client,
-    status: u16,
+    answer: (u16, usize),
     outcome: Outcome,
 ) {
     if frontend.model.access_log.is_none() {
         return;
     }
+    let (status, bytes) = answer;
     let now = Worker::now();
     let mut facts = Facts::new(now, client.input.len() as u64);
     facts.status = Some(status);
+    facts.bytes_out = bytes as u64;
     let http = Http {
         method: b"",
         target: b"",

@@ -123,11 +123,11 @@ async fn exchange_copy(
     .await
     .ok()?;
     let server = chosen.room.server();
-    let mut connection = connect(worker, &backend.model, server, deadline, until)
+    let connection = connect(worker, &backend.model, server, deadline, until)
         .await
         .ok()?;
     deadline.set(until);
-    if !super::answer::send(&mut connection.stream, deadline, copy).await {
+    if !super::answer::send(&connection.stream, deadline, copy).await {
         return None;
     }
     let mut buffer = worker.buffers.small();

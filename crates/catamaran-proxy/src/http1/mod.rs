@@ -109,7 +109,7 @@ pub(crate) fn serve(
         client.deadline.adopt().await;
         let Ok(source) = slot.frontend().open_source(client.peer.ip()) else {
             let outcome = Outcome::TooManyConnections;
-            Box::pin(refuse(open.worker(), &slot, &mut client, outcome)).await;
+            Box::pin(refuse(open.worker(), &slot, &client, outcome)).await;
             return;
         };
         serve_requests(open.worker(), &slot, &mut client).await;
@@ -118,7 +118,7 @@ pub(crate) fn serve(
     }
 }
 
-async fn refuse(worker: &Worker, slot: &Slot, client: &mut Client, outcome: Outcome) {
+async fn refuse(worker: &Worker, slot: &Slot, client: &Client, outcome: Outcome) {
     if answer::refuse(worker, &slot.frontend(), client, outcome).await == Next::Close {
         linger(worker, client).await;
     }
@@ -211,7 +211,7 @@ async fn serve_request(
 
 /// Closes so that the client gets all that was sent: says that nothing more comes, then reads what
 /// the client still sends for a while.
-async fn linger(worker: &Worker, client: &mut Client) {
+async fn linger(worker: &Worker, client: &Client) {
     if client.stream.shutdown_write().is_err() {
         return;
     }

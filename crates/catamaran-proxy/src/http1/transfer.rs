@@ -346,19 +346,19 @@ impl Transfer {
             return self.poll_splice(cx, ends, pipe);
         }
         self.make_room(ends);
-        match ends.from.poll_read(cx, ends.input) {
-            Poll::Ready(Ok(0)) => self.end_of_input(ends),
-            Poll::Ready(Ok(_)) => {
+        match ends.from.read_now(ends.input) {
+            Ok(Some(0)) => self.end_of_input(ends),
+            Ok(Some(_)) => {
                 self.progress = true;
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(TransferError::Read(error))),
-            Poll::Pending => {
+            Ok(None) => {
                 if self.retention == Retention::None && ends.input.is_empty() {
                     ends.pools.buffers.give_back(std::mem::take(ends.input));
                 }
-                Poll::Pending
+                Poll::Ready(Ok(()))
             }
+            Err(error) => Poll::Ready(Err(TransferError::Read(error))),
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn run(
     exchange.context.reply.consume(head_len);
     exchange.client.deadline.set(Worker::now() + idle);
     let head = &exchange.context.to_client;
-    if !super::answer::send(&mut exchange.client.stream, &exchange.client.deadline, head).await {
+    if !super::answer::send(&exchange.client.stream, &exchange.client.deadline, head).await {
         exchange.end(Outcome::ClientGone);
         return Next::End;
     }
@@ -42,7 +42,7 @@ pub(super) async fn run(
         relay
             .run(
                 worker.pools(),
-                &mut client.stream,
+                &client.stream,
                 server,
                 &client.deadline,
                 idle,

@@ -6,11 +6,11 @@
 use super::Buffer;
 use catamaran_sys::socket::{PeekResult, peek};
 use catamaran_sys::splice::{More, Pipe};
+use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected stream socket.
@@ -25,19 +25,33 @@ pub(crate) enum Stream {
 impl Stream {
     /// Reads into the free room of `buffer`; zero is the end of the stream.
     pub(crate) fn poll_read(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
         buffer: &mut Buffer,
     ) -> Poll<io::Result<usize>> {
-        let mut read = ReadBuf::new(buffer.spare());
-        let polled = match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
-        };
-        ready!(polled)?;
-        let count = read.filled().len();
-        buffer.fill(count);
-        Poll::Ready(Ok(count))
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            if let Some(count) = self.read_now(buffer)? {
+                return Poll::Ready(Ok(count));
+            }
+        }
+    }
+
+    /// Reads into the free room of `buffer` once [`Self::poll_read_ready`] has said that there is
+    /// something; `None` if there was nothing after all, and readiness is to be asked for again.
+    pub(crate) fn read_now(&self, buffer: &mut Buffer) -> io::Result<Option<usize>> {
+        let spare = buffer.spare();
+        let room = spare.len();
+        let mut read = 0;
+        let result = self.try_io(Interest::READABLE, || {
+            // Not through the C library, whose calls are cancellation points: in a process with
+            // threads that costs each of them two atomic operations.
+            read = rustix::net::recv(self.as_fd(), spare, RecvFlags::empty())?.1;
+            no_more(0 < read && read < room)
+        });
+        let read = outcome(result, read)?;
+        buffer.fill(read.unwrap_or_default());
+        Ok(read)
     }
 
     /// Whether a read would find something; says nothing of what.
@@ -57,20 +71,35 @@ impl Stream {
     }
 
     /// Writes some of `bytes`.
-    pub(crate) fn poll_write(
-        &mut self,
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes.len(), || {
+            Ok(rustix::net::send(self.as_fd(), bytes, SendFlags::NOSIGNAL)?)
+        })
+    }
+
+    /// Sends by `send`, which would like to send `wanted` bytes.
+    fn poll_send(
+        &self,
         cx: &mut Context<'_>,
-        bytes: &[u8],
+        wanted: usize,
+        send: impl Fn() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let mut sent = 0;
+            let result = self.try_io(Interest::WRITABLE, || {
+                sent = send()?;
+                no_more(0 < sent && sent < wanted)
+            });
+            if let Some(sent) = outcome(result, sent)? {
+                return Poll::Ready(Ok(sent));
+            }
         }
     }
 
     /// Writes some of the pieces, in their order, in one call.
     pub(crate) fn poll_write_pieces(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
         pieces: [&[u8]; 3],
     ) -> Poll<io::Result<usize>> {
@@ -83,10 +112,10 @@ impl Stream {
         if count <= 1 {
             return self.poll_write(cx, &slices[0]);
         }
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices[..count]),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, &slices[..count]),
-        }
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.poll_send(cx, wanted, || {
+            Ok(rustix::io::writev(self.as_fd(), &slices[..count])?)
+        })
     }
 
     /// Moves up to `length` bytes from the socket into `pipe`, which must be empty: only then does
@@ -189,6 +218,26 @@ impl Stream {
             Self::Tcp(stream) => stream.try_io(interest, operation),
             Self::Unix(stream) => stream.try_io(interest, operation),
         }
+    }
+}
+
+/// Tells the reactor whether the socket is known to be empty, or full, after a move of bytes: a
+/// read that left room, or a write that left bytes, saves the call that would find that out.
+fn no_more(is_so: bool) -> io::Result<()> {
+    if is_so {
+        Err(io::ErrorKind::WouldBlock.into())
+    } else {
+        Ok(())
+    }
+}
+
+/// What came of a move of `count` bytes; `None` if it has to be tried again.
+fn outcome(result: io::Result<()>, count: usize) -> io::Result<Option<usize>> {
+    match result {
+        Ok(()) => Ok(Some(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((count > 0).then_some(count)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -100,8 +100,8 @@ impl Half {
         &mut self,
         cx: &mut Context<'_>,
         pools: Pools<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &Stream,
+        to: &Stream,
     ) -> Poll<Result<(), HalfError>> {
         let turn_ends = self.moved + MAX_TURN;
         loop {
@@ -139,36 +139,29 @@ impl Half {
         &mut self,
         cx: &mut Context<'_>,
         pools: Pools<'_>,
-        from: &mut Stream,
+        from: &Stream,
     ) -> Poll<io::Result<()>> {
         let count = match self.mode {
-            Mode::Buffered => ready!(self.poll_read(cx, pools, from))?,
+            Mode::Buffered => self.read(pools, from)?,
             Mode::Spliced => ready!(self.poll_splice_in(cx, pools, from))?,
         };
-        if count == 0 {
+        if count == Some(0) {
             self.stage = Stage::Ending;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        pools: Pools<'_>,
-        from: &mut Stream,
-    ) -> Poll<io::Result<usize>> {
+    /// Reads what the socket was said to have; `None` if it has nothing after all.
+    fn read(&mut self, pools: Pools<'_>, from: &Stream) -> io::Result<Option<usize>> {
         let mut buffer = pools.buffers.large();
-        match from.poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(count)) if count > 0 => {
-                self.note(buffer.is_full(), BULKY_AFTER, Mode::Spliced);
-                self.held = Held::Buffer(buffer);
-                Poll::Ready(Ok(count))
-            }
-            other => {
-                pools.buffers.give_back(buffer);
-                other
-            }
+        let read = from.read_now(&mut buffer);
+        if let Ok(Some(1..)) = read {
+            self.note(buffer.is_full(), BULKY_AFTER, Mode::Spliced);
+            self.held = Held::Buffer(buffer);
+        } else {
+            pools.buffers.give_back(buffer);
         }
+        read
     }
 
     fn poll_splice_in(
@@ -176,21 +169,21 @@ impl Half {
         cx: &mut Context<'_>,
         pools: Pools<'_>,
         from: &Stream,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<Option<usize>>> {
         let Ok(pipe) = pools.pipes.take() else {
             // No descriptor for a pipe: the flow goes on through buffers.
             self.mode = Mode::Buffered;
-            return Poll::Ready(Ok(usize::MAX));
+            return Poll::Ready(Ok(None));
         };
         match from.poll_splice_in(cx, &pipe, MAX_SPLICE) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.note(count < SMALL_MOVE, INTERACTIVE_AFTER, Mode::Buffered);
                 self.held = Held::Pipe { pipe, bytes: count };
-                Poll::Ready(Ok(count))
+                Poll::Ready(Ok(Some(count)))
             }
             other => {
                 pools.pipes.give_back_empty(pipe);
-                other
+                other.map_ok(Some)
             }
         }
     }
@@ -199,7 +192,7 @@ impl Half {
         &mut self,
         cx: &mut Context<'_>,
         pools: Pools<'_>,
-        to: &mut Stream,
+        to: &Stream,
     ) -> Poll<io::Result<()>> {
         loop {
             let sent = match &mut self.held {

@@ -44,8 +44,8 @@ impl Relay {
     pub(crate) async fn run(
         &mut self,
         pools: Pools<'_>,
-        client: &mut Stream,
-        server: &mut Stream,
+        client: &Stream,
+        server: &Stream,
         deadline: &Deadline,
         idle: Duration,
     ) -> RelayEnd {

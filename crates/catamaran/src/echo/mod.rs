@@ -7,6 +7,7 @@ mod request;
 
 use crate::args::EchoArgs;
 use crate::bind::{self, BindError};
+use crate::stop::Signals;
 use anyhow::Context as _;
 use catamaran_core::model::Protocol;
 use catamaran_sys::socket;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
 
 /// What is answered.
 #[derive(Debug)]
@@ -30,8 +32,9 @@ struct Answers {
     delay: Duration,
 }
 
-/// Serves until the process is ended.
+/// Serves until a signal asks for the end, then answers those who had connected.
 pub(crate) async fn run(args: &EchoArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
     let (listener, datagrams) = open(args.listen)?;
     let address = socket::local_addr(listener.as_fd())?;
     let listener = TcpListener::from_std(listener.into()).context("listening socket")?;
@@ -40,22 +43,36 @@ pub(crate) async fn run(args: &EchoArgs) -> anyhow::Result<ExitCode> {
     // Whoever started us may wait for this line, and may have gone since.
     let _ = writeln!(io::stdout(), "{READY}{address}");
     tokio::spawn(serve_datagrams(datagrams, Arc::clone(&answers)));
+    // Closes once every connection has ended.
+    let (open, mut ended) = mpsc::channel::<()>(1);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let answers = Arc::clone(&answers);
-                tokio::spawn(async move {
-                    if let Err(error) = connection::serve(stream, &answers).await {
-                        tracing::debug!(%error, "connection failed");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        tokio::select! {
+            // A client that has connected is served whatever signal has come.
+            biased;
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => serve_stream(stream, Arc::clone(&answers), open.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = signals.recv() => break,
         }
     }
+    drop((listener, open));
+    // Those that are still open then hold a connection without asking.
+    let _ = tokio::time::timeout(END_GRACE, ended.recv()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves one connection, holding `open` until its end.
+fn serve_stream(stream: TcpStream, answers: Arc<Answers>, open: mpsc::Sender<()>) {
+    tokio::spawn(async move {
+        if let Err(error) = connection::serve(stream, &answers).await {
+            tracing::debug!(%error, "connection failed");
+        }
+        drop(open);
+    });
 }
 
 /// Opens the same port for TCP and UDP.
@@ -121,6 +138,8 @@ impl Answers {
 pub(crate) const READY: &str = "listening on ";
 /// Pause after a failed accept, which most often means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long open connections may take for their end after a signal.
+const END_GRACE: Duration = Duration::from_secs(1);
 /// Longest payload of a datagram over IPv4, rounded up.
 const MAX_DATAGRAM: usize = 64 * 1024;
 const PORT_TRIES: u32 = 8;

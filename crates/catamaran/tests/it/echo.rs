@@ -1,7 +1,7 @@
 //! The echo server.
 
 use crate::{PATIENCE, catamaran, echo};
-use catamaran_testkit::{Client, http_get, tcp_exchange};
+use catamaran_testkit::{Client, Signal, http_get, tcp_exchange};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,20 @@ fn a_client_that_says_nothing_gets_the_message_too() {
     let mut silent = Client::connect(address).unwrap();
     assert_eq!(silent.receive_to_end().unwrap(), b"Coucou\n");
     assert!(began.elapsed() >= Duration::from_millis(1900));
+}
+
+#[test]
+fn whoever_had_connected_is_answered_when_it_is_asked_to_end() {
+    let (mut server, address) = echo("Coucou", &["--delay", "300ms"]);
+    let mut clients: Vec<_> = (0..5).map(|_| Client::connect(address).unwrap()).collect();
+    for client in &mut clients {
+        client.send(b"hi").unwrap();
+    }
+    server.signal(Signal::TERM).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.receive_to_end().unwrap(), b"Coucou\n");
+    }
+    assert!(server.wait(PATIENCE).unwrap().success());
 }
 
 #[test]
