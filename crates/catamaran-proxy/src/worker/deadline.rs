@@ -46,7 +46,7 @@ struct Chunk {
 #[derive(Debug)]
 struct Entry {
     deadline: Cell<Timestamp>,
-    /// [`watch_key`] of the awaited server; zero when none is.
+    /// [`Server::id`](crate::state::Server::id) of the awaited server; zero when none is.
     watch: Cell<u64>,
     alarm: Cell<Option<Alarm>>,
     waker: RefCell<Option<Waker>>,
