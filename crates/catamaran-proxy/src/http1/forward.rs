@@ -13,7 +13,7 @@ use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, Verdict, decide};
 use catamaran_core::route::{RequestView, cookie, query};
-use catamaran_core::stick::ServerKey;
+use catamaran_core::stick::{ServerKey, Why};
 use catamaran_core::{Key, Timestamp};
 use catamaran_sys::socket::{PeekResult, peek};
 use std::sync::Arc;
@@ -196,6 +196,10 @@ impl<'a> Exchange<'a> {
         {
             connection.is_reused = true;
             server.metrics.reuses.add(1);
+            // An entry made just now; one that bound the client was confirmed by who made it.
+            if chosen.why != Why::Sticky {
+                chosen.confirm(terms.backend, self.context.ask.binding, now);
+            }
             return Ok(connection);
         }
         let connected = Box::pin(connect(
