@@ -146,7 +146,8 @@ fn a_hangup_is_ignored_under_nohup() {
         .args(["--server", &server.to_string()])
         .start()
         .unwrap();
-    process.wait_for_port(address, PATIENCE).unwrap();
+    // The port is open before the data process serves it.
+    process.wait_for_stderr("serving", PATIENCE).unwrap();
     process.signal(Signal::HUP).unwrap();
     assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
     process.terminate().unwrap();
