@@ -21,6 +21,7 @@
 
 mod ad_hoc;
 mod address;
+mod admin;
 mod backend;
 mod error;
 mod frontend;
@@ -116,11 +117,13 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .node("process")
         .and_then(process::read)
         .unwrap_or_default();
+    let admin = fields.node("admin").and_then(admin::read);
     let backends = Backends::read(fields);
     let frontends = frontend::read_all(fields, &backends);
     backends.warn_unused();
     reader.is_clean().then(|| Config {
         process,
+        admin: admin.unwrap_or_default(),
         frontends,
         backends: backends.into_models(),
     })

@@ -22,6 +22,6 @@ pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use state::{
     Backend, BackendMetrics, Frontend, Metered, Server, ServerMetrics, ServerSet, Shared, Signal,
-    Signals, Target,
+    Signals, StickEntry, Target,
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

@@ -27,6 +27,11 @@ pub(crate) fn start(level: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is logged now.
+pub(crate) fn level() -> String {
+    LEVEL.get().cloned().unwrap_or_default()
+}
+
 /// Hands the level of this process on to a child.
 pub(crate) fn pass_on(command: &mut std::process::Command) {
     if let Some(level) = LEVEL.get() {

@@ -1,5 +1,6 @@
 //! The `catamaran` binary: reads the command line and hands over to the command.
 
+mod admin;
 mod args;
 mod bind;
 mod check;
@@ -8,6 +9,7 @@ mod demo;
 mod echo;
 mod engine;
 mod handover;
+mod host;
 mod limits;
 mod logging;
 mod reopen;

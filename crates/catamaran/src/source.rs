@@ -8,6 +8,7 @@ use catamaran_config::{Errors, Loaded};
 use catamaran_core::model::Protocol;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A configuration that was found but not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,15 @@ impl Source {
             tracing::warn!("{warning}");
         }
         Ok(loaded.config)
+    }
+
+    /// A digest of what was written: two processes with the same digest serve the same.
+    pub(crate) fn digest(&self) -> String {
+        let digest = match self {
+            Self::Text { text, .. } => xxh3_64(text.as_bytes()),
+            Self::AdHoc(flags) => xxh3_64(format!("{flags:?}").as_bytes()),
+        };
+        format!("{digest:016x}")
     }
 
     /// What messages call it.
