@@ -23,10 +23,10 @@ mod ad_hoc;
 mod address;
 mod admin;
 mod backend;
+pub mod edit;
 mod error;
 mod frontend;
 mod headers;
-mod nearest;
 mod policy;
 mod process;
 mod read;
@@ -108,6 +108,22 @@ pub fn parse(
         Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
         _ => Err(Errors::new(errors)),
     }
+}
+
+/// Reads a server that is not written in a file: its address, and its name if it has another.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub fn server(address: &str, name: Option<&str>) -> Result<catamaran_core::model::Server, String> {
+    use catamaran_core::model::{Name, Server};
+    let mut server = Server::new(address::server(address)?);
+    if let Some(name) = name {
+        if let Some(problem) = backend::name_problem(name) {
+            return Err(format!("the name of server `{name}` {problem}"));
+        }
+        server.name = Name::new(name);
+    }
+    Ok(server)
 }
 
 /// Reads the whole file. `None` if anything is wrong.

@@ -1,10 +1,8 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
 use crate::Clock;
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Plane, Rates};
-use crate::health::{
-    Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
-};
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Lists, Plane, Rates};
+use crate::health::{Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer};
 use crate::metrics::{Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
@@ -46,6 +44,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let discovery = Discovery::new(configured, clock, fastrand::Rng::new());
     let lookups = discovery.as_ref().map(Discovery::counts);
     let metrics = Arc::new(PlaneMetrics::new(Arc::clone(&shared), clock, lookups));
+    let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
         shared: Arc::clone(&shared),
         clock,
@@ -55,6 +54,8 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         checks: Arc::new(Checks::default()),
         rates: Arc::new(Rates::default()),
         host: parts.host,
+        lists: Lists::default(),
+        monitor: commands,
     });
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
@@ -69,7 +70,6 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         .map(|b| watched(&shared, b))
         .collect();
     let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
-    let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
@@ -82,11 +82,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
                 .await;
         }
     };
-    // It owns `commands`, so that the monitor runs on when nothing is configured by name.
-    let applying = async {
-        apply_changes(&shared, clock, changes_rx, &commands).await;
-        std::future::pending::<()>().await;
-    };
+    let applying = apply_changes(&plane, changes_rx);
     tokio::join!(watching, serving, sampling, resolving, applying, expiring);
 }
 
@@ -123,30 +119,23 @@ async fn expire(metrics: &PlaneMetrics) {
 
 /// Puts the addresses found into the backends and under watch.
 async fn apply_changes(
-    shared: &Shared,
-    clock: Clock,
+    plane: &Plane,
     mut changes: mpsc::Receiver<(BackendId, Vec<model::Server>)>,
-    commands: &mpsc::Sender<Command>,
 ) {
     while let Some((id, models)) = changes.recv().await {
-        let backend = &shared.backends[id.index()];
-        let now = clock.now();
-        let servers = servers_of(backend, &models, now);
-        backend.set_servers(servers, now);
-        let watched = watched(shared, backend).servers;
-        if commands
-            .send(Command::SetServers(id, watched))
-            .await
-            .is_err()
-        {
-            return;
-        }
+        let backend = &plane.shared.backends[id.index()];
+        plane.lists.set_written(backend, models);
+        plane.set_servers(backend).await;
     }
 }
 
 /// The servers for `models`: those that are there already stay, or keep their load and health if
 /// their weight or rank is another.
-fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Vec<Arc<Server>> {
+pub(crate) fn servers_of(
+    backend: &Backend,
+    models: &[model::Server],
+    now: Timestamp,
+) -> Vec<Arc<Server>> {
     let set = backend.set();
     let known: HashMap<&Name, &Arc<Server>> =
         set.servers.iter().map(|s| (&s.model.name, s)).collect();
@@ -158,6 +147,10 @@ fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Ve
         let known = known.get(&model.name).filter(|s| s.target == target);
         if let Some(known) = known.filter(|known| known.model == *model) {
             return Some(Arc::clone(known));
+        }
+        if let Some(known) = known.filter(|known| known.model.weight != model.weight) {
+            // What an operator set gives way to what the file came to say.
+            known.state.set_weight(None);
         }
         let state = known.map(|known| Arc::clone(&known.state));
         let state = state.unwrap_or_else(|| {
@@ -172,7 +165,8 @@ fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Ve
     models.iter().filter_map(new).collect()
 }
 
-fn watched(shared: &Shared, backend: &Backend) -> Watched {
+/// What the monitor is to watch of `backend`.
+pub(crate) fn watched(shared: &Shared, backend: &Backend) -> Watched {
     let is_udp = shared.frontends.iter().any(|frontend| {
         frontend.model.protocol == Protocol::Udp && frontend.model.backend == Some(backend.id)
     });
@@ -366,8 +360,32 @@ mod tests {
             "info".to_owned()
         }
 
+        fn set_log_level(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
         fn config(&self) -> admin::ConfigFacts {
             admin::ConfigFacts::default()
+        }
+
+        fn config_text(&self) -> Option<String> {
+            None
+        }
+
+        fn check(&self, _: &str, _: Option<&str>) -> admin::Verdict {
+            admin::Verdict::default()
+        }
+
+        fn persist(&self, _: &model::Edit) -> Result<(), String> {
+            Err("there is no file".to_owned())
+        }
+
+        fn server(&self, _: &str, _: Option<&str>) -> Result<model::Server, String> {
+            Err("no server".to_owned())
+        }
+
+        fn drain(&self) -> Result<(), String> {
+            Ok(())
         }
     }
 

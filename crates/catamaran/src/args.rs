@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::ctl::CtlArgs;
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Check a configuration and print every error
     Check(CheckArgs),
+    /// Watch and steer a balancer that runs
+    Ctl(CtlArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
     /// The data process, started by the supervisor
@@ -148,7 +151,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let millis = match unit {
         "ms" => 1,

@@ -4,6 +4,7 @@ mod admin;
 mod args;
 mod bind;
 mod check;
+mod ctl;
 mod data;
 mod demo;
 mod echo;
@@ -44,6 +45,7 @@ fn set_name(name: &str) {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
             set_name("catamaran-data");
             block_on(data::run_supervised(args.channel))

@@ -86,6 +86,22 @@ impl Source {
         }
     }
 
+    /// Judges a text as if it stood in the place of this one; messages call it `name`.
+    pub(crate) fn judge(&self, text: &str, name: Option<&str>) -> Result<Loaded, Errors> {
+        let path = match self {
+            Self::Text { path, .. } => path.as_path(),
+            Self::AdHoc(_) => Path::new(PLACES[0]),
+        };
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let own = path.display().to_string();
+        catamaran_config::parse(
+            text,
+            name.unwrap_or(&own),
+            &|name| std::env::var(name).ok(),
+            &|file| std::fs::read(directory.join(file)),
+        )
+    }
+
     /// As [`Source::load`], with warnings logged and all errors in one message.
     pub(crate) fn load_logged(&self) -> anyhow::Result<catamaran_core::model::Config> {
         let loaded = self.load().map_err(|errors| {

@@ -189,16 +189,13 @@ impl Overview {
         let now = plane.clock.now();
         let rates = plane.rates.view();
         let shared = &plane.shared;
-        let frontends = shared.frontends.iter();
         let backends = shared.backends.iter();
         Self {
             at: unix_now(),
             rate_window_seconds: WINDOW.as_secs_f64(),
             process: Process::of(plane),
             workers: workers(plane, &rates),
-            frontends: frontends
-                .map(|frontend| FrontendState::of(plane, frontend, &rates))
-                .collect(),
+            frontends: frontends(plane, &rates),
             backends: backends
                 .map(|backend| BackendState::of(plane, backend, now, &rates))
                 .collect(),
@@ -237,6 +234,13 @@ pub(crate) fn workers(plane: &Plane, rates: &View<'_>) -> Vec<Worker> {
         panics: metrics.panics.total(),
     })
     .collect()
+}
+
+/// The frontends now.
+pub(crate) fn frontends(plane: &Plane, rates: &View<'_>) -> Vec<FrontendState> {
+    let each = plane.shared.frontends.iter();
+    each.map(|frontend| FrontendState::of(plane, frontend, rates))
+        .collect()
 }
 
 impl FrontendState {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod backend;
+mod edit;
 mod frontend;
 mod health;
 mod net;
@@ -15,6 +16,7 @@ pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
     StickKey, Weight,
 };
+pub use edit::Edit;
 pub use frontend::{
     AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
     LogFormat, LogTarget, Protocol, RateKey, RateLimit,
