@@ -22,6 +22,7 @@
 mod ad_hoc;
 mod address;
 mod backend;
+mod difference;
 mod error;
 mod frontend;
 mod headers;
@@ -37,6 +38,7 @@ mod unit;
 
 pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
+pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
 
 use backend::Backends;

@@ -4,6 +4,7 @@
 //! - [`probe`]: one active check of a server.
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
+//! - [`reload`]: putting another configuration in place.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
 //! Nothing here decides policy: what a check's result means is decided by `catamaran_core`, what a
@@ -15,6 +16,7 @@ pub mod health;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
+pub mod reload;
 pub mod resolve;
 mod run;
 

@@ -7,12 +7,12 @@ use crate::health::{
 use crate::metrics::{Endpoint, Readiness};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::Target as CheckTarget;
-use crate::resolve::{Discovery, Dns};
+use crate::reload::Reloader;
+use crate::resolve::{Discovery, Dns, Found, Names};
 use catamaran_core::Timestamp;
 use catamaran_core::health::{ProbeResult, Status};
-use catamaran_core::model::{self, BackendId, Check, Name, Protocol};
-use catamaran_core::server::ServerState;
-use catamaran_proxy::{Backend, Server, Shared, Signal, Target};
+use catamaran_core::model::{Check, Name, Protocol};
+use catamaran_proxy::{Backend, Server, Shared, Signal, Snapshot, Target};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,18 +23,26 @@ use tokio::sync::{mpsc, watch};
 /// one. Never returns; drop it to end it.
 ///
 /// `readiness` becomes [`Readiness::Ready`] when every checked server was checked once; draining is
-/// for the caller to say.
+/// for the caller to say. `reloader` is counted in the metrics.
 pub async fn run(
     shared: Arc<Shared>,
     resolvers: &[SocketAddr],
     endpoint: Option<Endpoint>,
     readiness: watch::Sender<Readiness>,
+    reloader: Option<Arc<Reloader>>,
 ) {
     let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
-    let configured = shared.backends.iter().map(|b| (b.id, &b.model));
-    let discovery = Discovery::new(configured, clock, fastrand::Rng::new());
-    let lookups = discovery.as_ref().map(Discovery::counts);
-    let metrics = Arc::new(PlaneMetrics::new(Arc::clone(&shared), clock, lookups));
+    // Before the snapshot is looked at, so that none is missed.
+    let snapshots = shared.changes();
+    let names = Discovery::names_in(&shared.snapshot().config.backends);
+    let discovery = Discovery::new(names, clock, fastrand::Rng::new());
+    let lookups = discovery.counts();
+    let metrics = Arc::new(PlaneMetrics::new(
+        Arc::clone(&shared),
+        clock,
+        lookups,
+        reloader,
+    ));
     let told = readiness.subscribe();
     let hooks = PlaneHooks {
         shared: Arc::clone(&shared),
@@ -42,11 +50,7 @@ pub async fn run(
         readiness,
         clock,
     };
-    let watched = shared
-        .backends
-        .iter()
-        .map(|b| watched(&shared, b))
-        .collect();
+    let watched = all_watched(&shared.snapshot());
     let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
@@ -57,16 +61,17 @@ pub async fn run(
             endpoint.serve(Arc::clone(&metrics) as _, told).await;
         }
     };
-    let resolving = async {
-        if let Some(discovery) = discovery {
-            discovery.run(Arc::new(Dns::new(resolvers)), changes).await;
-        }
+    let (orders, orders_rx) = mpsc::channel(1);
+    let resolving = discovery.run(Arc::new(Dns::new(resolvers)), changes, orders_rx);
+    // It owns `commands`, so that the monitor runs on for as long.
+    let following = Following {
+        shared: Arc::clone(&shared),
+        clock,
+        generation: 0,
+        commands,
+        orders,
     };
-    // It owns `commands`, so that the monitor runs on when nothing is configured by name.
-    let applying = async {
-        apply_changes(&shared, clock, changes_rx, &commands).await;
-        std::future::pending::<()>().await;
-    };
+    let applying = following.run(changes_rx, snapshots);
     tokio::join!(watching, serving, resolving, applying, expiring);
 }
 
@@ -77,59 +82,64 @@ async fn expire(metrics: &PlaneMetrics) {
     }
 }
 
-/// Puts the addresses found into the backends and under watch.
-async fn apply_changes(
-    shared: &Shared,
+/// Has the parts of the control plane follow what is found and what is configured.
+struct Following {
+    shared: Arc<Shared>,
     clock: Clock,
-    mut changes: mpsc::Receiver<(BackendId, Vec<model::Server>)>,
-    commands: &mpsc::Sender<Command>,
-) {
-    while let Some((id, models)) = changes.recv().await {
-        let backend = &shared.backends[id.index()];
-        let now = clock.now();
-        let servers = servers_of(backend, &models, now);
-        backend.set_servers(servers, now);
-        let watched = watched(shared, backend).servers;
-        if commands
-            .send(Command::SetServers(id, watched))
-            .await
-            .is_err()
-        {
-            return;
+    /// Configurations so far.
+    generation: u64,
+    commands: mpsc::Sender<Command>,
+    orders: mpsc::Sender<Names>,
+}
+
+impl Following {
+    async fn run(mut self, mut found: mpsc::Receiver<Found>, mut snapshots: watch::Receiver<()>) {
+        loop {
+            let command = tokio::select! {
+                Some(found) = found.recv() => self.put_servers(found),
+                Ok(()) = snapshots.changed() => Some(self.put_snapshot().await),
+                rebuild = self.shared.rebuilds.next() => Some(Command::Rebuild(rebuild)),
+            };
+            if let Some(command) = command
+                && self.commands.send(command).await.is_err()
+            {
+                return;
+            }
         }
+    }
+
+    /// Puts the addresses found into their backend and under watch.
+    fn put_servers(&self, found: Found) -> Option<Command> {
+        let snapshot = self.shared.snapshot();
+        let backend = snapshot.backend(&found.backend)?;
+        if found.generation != self.generation {
+            return None;
+        }
+        let now = self.clock.now();
+        let servers = backend.servers_of(&found.servers, now);
+        backend.set_servers(servers, now);
+        let servers = watched(&snapshot, backend).servers;
+        Some(Command::SetServers(found.backend, servers))
+    }
+
+    /// Has names asked for and servers watched that another configuration names.
+    async fn put_snapshot(&mut self) -> Command {
+        let snapshot = self.shared.snapshot();
+        self.generation += 1;
+        let names = Discovery::names_in(&snapshot.config.backends);
+        // Discovery ends with us, not before.
+        let _ = self.orders.send(names).await;
+        Command::SetBackends(all_watched(&snapshot))
     }
 }
 
-/// The servers for `models`: those that are there already stay, or keep their load and health if
-/// their weight or rank is another.
-fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Vec<Arc<Server>> {
-    let set = backend.set();
-    let known: std::collections::HashMap<&Name, &Arc<Server>> =
-        set.servers.iter().map(|s| (&s.model.name, s)).collect();
-    let new = |model: &model::Server| {
-        let target = match CheckTarget::new(&model.address)? {
-            CheckTarget::Ip(address) => Target::Ip(address),
-            CheckTarget::Unix(path) => Target::Unix(path),
-        };
-        let known = known.get(&model.name).filter(|s| s.target == target);
-        if let Some(known) = known.filter(|known| known.model == *model) {
-            return Some(Arc::clone(known));
-        }
-        let state = known.map(|known| Arc::clone(&known.state));
-        let state = state.unwrap_or_else(|| {
-            let state = ServerState::new(model.name.clone());
-            if !set.servers.is_empty() {
-                state.start_slowly(now);
-            }
-            Arc::new(state)
-        });
-        Some(Arc::new(Server::new(model.clone(), target, state)))
-    };
-    models.iter().filter_map(new).collect()
+fn all_watched(snapshot: &Snapshot) -> Vec<Watched> {
+    let backends = snapshot.backends.iter();
+    backends.map(|backend| watched(snapshot, backend)).collect()
 }
 
-fn watched(shared: &Shared, backend: &Backend) -> Watched {
-    let is_udp = shared.frontends.iter().any(|frontend| {
+fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
+    let is_udp = snapshot.frontends.iter().any(|frontend| {
         frontend.model.protocol == Protocol::Udp && frontend.model.backend == Some(backend.id)
     });
     let server = |server: &Arc<Server>| WatchedServer {
@@ -141,7 +151,6 @@ fn watched(shared: &Shared, backend: &Backend) -> Watched {
         state: Arc::clone(&server.state),
     };
     Watched {
-        id: backend.id,
         name: backend.model.name.clone(),
         health: backend.model.health.clone(),
         outlier: backend.model.outlier.clone(),
@@ -159,13 +168,17 @@ struct PlaneHooks {
 }
 
 impl Hooks for PlaneHooks {
-    fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp> {
-        self.shared.backends[backend.index()].rebuild(self.clock.now())
+    fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
+        let snapshot = self.shared.snapshot();
+        snapshot.backend(backend)?.rebuild(self.clock.now())
     }
 
-    fn status_changed(&mut self, backend: BackendId, server: &Name, status: Status) {
+    fn status_changed(&mut self, backend: &Name, server: &Name, status: Status) {
         self.metrics.count_status(status);
-        let backend = &self.shared.backends[backend.index()];
+        let snapshot = self.shared.snapshot();
+        let Some(backend) = snapshot.backend(backend) else {
+            return;
+        };
         let set = backend.set();
         let server = set.servers.iter().find(|s| s.model.name == *server);
         if let (Status::Down, Some(server)) = (status, server) {
@@ -173,7 +186,7 @@ impl Hooks for PlaneHooks {
         }
     }
 
-    fn checked(&mut self, _backend: BackendId, _server: &Name, result: ProbeResult) {
+    fn checked(&mut self, _backend: &Name, _server: &Name, result: ProbeResult) {
         self.metrics.count_check(result);
     }
 
@@ -217,7 +230,9 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catamaran_core::model::{Config, Frontend, FrontendId, Health, ServerAddr};
+    use catamaran_core::model::{
+        self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
+    };
     use catamaran_proxy::{ListenerSockets, Proxy};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};
@@ -235,14 +250,14 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let listen = vec![socket.local_addr().unwrap()];
         let frontend = Frontend::new("web".into(), Protocol::Tcp, listen, BackendId(0));
+        let key = ListenerKey::of(&frontend, 0);
         let config = Config {
             frontends: vec![frontend],
             backends: vec![backend],
             ..Config::default()
         };
         let listeners = vec![ListenerSockets {
-            frontend: FrontendId(0),
-            listener: 0,
+            key,
             sockets: vec![socket.into()],
         }];
         Proxy::start(config, listeners).unwrap()
@@ -264,12 +279,12 @@ mod tests {
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let proxy = proxy(ServerAddr::Ip(socket.local_addr().unwrap()));
         let shared = Arc::clone(proxy.shared());
-        let state = Arc::clone(&shared.backends[0].set().servers[0].state);
+        let state = Arc::clone(&shared.snapshot().backends[0].set().servers[0].state);
 
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = endpoint.local_addr().unwrap();
         let (readiness, mut ready) = watch::channel(Readiness::Starting);
-        let running = run(Arc::clone(&shared), &[], Some(endpoint), readiness);
+        let running = run(Arc::clone(&shared), &[], Some(endpoint), readiness, None);
         let scene = async {
             ready.wait_for(|r| *r == Readiness::Ready).await.unwrap();
             while !state.is_checked_down() {
@@ -306,13 +321,13 @@ mod tests {
         let host = "localhost".to_owned();
         let proxy = proxy(ServerAddr::Dns { host, port });
         let shared = Arc::clone(proxy.shared());
-        assert!(shared.backends[0].set().servers.is_empty());
+        assert!(shared.snapshot().backends[0].set().servers.is_empty());
 
         let (readiness, _ready) = watch::channel(Readiness::Starting);
         let nobody = [([127, 0, 0, 1], 9).into()];
-        let running = run(Arc::clone(&shared), &nobody, None, readiness);
+        let running = run(Arc::clone(&shared), &nobody, None, readiness, None);
         let found = || {
-            let set = shared.backends[0].set();
+            let set = shared.snapshot().backends[0].set();
             let name = format!("localhost:{port}#127.0.0.1");
             let server = set.servers.iter().find(|s| s.model.name.as_str() == name);
             server.map(|server| Arc::clone(&server.state))

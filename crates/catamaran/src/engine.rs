@@ -1,34 +1,45 @@
 //! The data plane and its control plane, started and ended together.
 
+use crate::limits;
 use anyhow::Context as _;
 use catamaran_control::metrics::{Endpoint, Readiness};
+use catamaran_control::reload::{PortRequest, Reloader, Text};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
-use catamaran_proxy::Proxy;
+use catamaran_proxy::{Proxy, Shared};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A data plane at work, and the thread that watches over it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     proxy: Proxy,
     readiness: watch::Sender<Readiness>,
+    reloader: Arc<Reloader>,
     /// Ends the control thread when dropped.
     _control: oneshot::Sender<()>,
 }
 
 impl Engine {
-    /// Serves `config` on `listeners`.
-    pub(crate) fn start(config: Config, listeners: Vec<ListenerSockets>) -> anyhow::Result<Self> {
+    /// Serves `config` on `listeners`. It was read from `text`, unless it came from flags; `ports`
+    /// leads to who opens the sockets of others.
+    pub(crate) fn start(
+        config: Config,
+        listeners: Vec<ListenerSockets>,
+        text: Option<Text>,
+        ports: mpsc::Sender<PortRequest>,
+    ) -> anyhow::Result<Self> {
         let resolvers = config.process.resolvers.clone();
         let metrics = config.process.metrics;
         let proxy = Proxy::start(config, listeners)?;
         let shared = Arc::clone(proxy.shared());
+        let reloader = Reloader::new(Arc::clone(&shared), text, ports, limits::settle);
+        let counted = Arc::clone(&reloader);
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
         let (end, ended) = oneshot::channel::<()>();
@@ -47,7 +58,7 @@ impl Engine {
                 drop(started.send(Ok(())));
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, &resolvers, endpoint, told) => {}
+                    _ = catamaran_control::run(shared, &resolvers, endpoint, told, Some(counted)) => {}
                 }
             });
         };
@@ -67,6 +78,7 @@ impl Engine {
         Ok(Self {
             proxy,
             readiness,
+            reloader,
             _control: end,
         })
     }
@@ -76,9 +88,24 @@ impl Engine {
         self.proxy.reopen_logs();
     }
 
+    /// Puts other configurations in place.
+    pub(crate) const fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
+    /// What the workers share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.proxy.shared()
+    }
+
+    /// Says that no new clients are wanted; those that come are served all the same.
+    pub(crate) fn turn_away(&self) {
+        self.readiness.send_replace(Readiness::Draining);
+    }
+
     /// Takes no new clients and waits for those in flight, at most `deadline`.
     pub(crate) async fn drain(self, deadline: Duration) {
-        self.readiness.send_replace(Readiness::Draining);
+        self.turn_away();
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
         }

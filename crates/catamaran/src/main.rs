@@ -2,6 +2,7 @@
 
 mod args;
 mod bind;
+mod channel;
 mod check;
 mod data;
 mod demo;
@@ -10,6 +11,8 @@ mod engine;
 mod handover;
 mod limits;
 mod logging;
+mod ports;
+mod reload;
 mod reopen;
 mod source;
 mod stop;

@@ -22,12 +22,11 @@ pub struct WorkerMetrics {
     pub datagrams_dropped: Metered,
     /// Tasks that panicked.
     pub panics: Metered,
-    /// By index of the frontend.
-    pub frontends: Vec<FrontendMetrics>,
 }
 
-/// Counters of one frontend on one worker.
+/// Counters of one frontend on one worker. Those of other workers lie on other cache lines.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct FrontendMetrics {
     /// Connections accepted.
     pub connections: Metered,
@@ -50,17 +49,6 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     5_000_000, 30_000_000,
 ];
-
-impl WorkerMetrics {
-    /// Counters for `frontends` frontends.
-    pub(crate) fn new(frontends: usize) -> Self {
-        let mut metrics = Self::default();
-        metrics
-            .frontends
-            .resize_with(frontends, FrontendMetrics::default);
-        metrics
-    }
-}
 
 impl FrontendMetrics {
     /// Counts an exchange or relay that ended after `micros`.
