@@ -168,8 +168,8 @@ mod tests {
             shown(old, new),
             [
                 "backend.api server a:1: \"a:1\" > -",
-                "backend.api server b: { name = \"b\", address = \"b:1\" } > \
-                 { name = \"b\", address = \"b:1\", weight = 2 }",
+                "backend.api server b: { address = \"b:1\", name = \"b\" } > \
+                 { address = \"b:1\", name = \"b\", weight = 2 }",
                 "backend.api server c:1: - > \"c:1\"",
                 "frontend.web listen :81: - > \":81\"",
             ]
