@@ -1,14 +1,14 @@
 //! TCP: a client's connection is relayed to a server.
 
-use crate::facts::{self, Facts, Target, relay_outcome};
+use crate::facts::{self, Facts, relay_outcome};
 use crate::io::Stream;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Frontend, Signal};
+use crate::state::{Backend, Frontend, OpenSource, Signal};
 use crate::tunnel::Relay;
 use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
-use crate::worker::{Deadline, Worker};
+use crate::worker::{Deadline, Slot, Worker};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
@@ -20,38 +20,19 @@ use std::sync::Arc;
 use std::task::Poll;
 
 /// Relays a connection until it ends.
-pub(crate) async fn serve(
-    worker: &Rc<Worker>,
-    frontend: &Arc<Frontend>,
-    client: Stream,
-    peer: SocketAddr,
-) {
+///
+/// Nothing here keeps the frontend, and through it the configuration, while the tunnel goes on.
+pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer: SocketAddr) {
     let deadline = worker.deadline().await;
+    deadline.belongs_to(slot.id());
+    deadline.set_tunnel();
     let began = Worker::now();
     let mut facts = Facts::new(began, 0);
-    let id = frontend
-        .model
-        .backend
-        .expect("a TCP frontend has a backend");
-    let backend = frontend.backend(id);
-    facts.target = Some(Target {
-        backend: Some(backend),
-        route: None,
-        prefix: "",
-    });
-    let admitted = match frontend.open_source(peer.ip()) {
-        Ok(source) => match frontend.check_rate(began, peer.ip(), |_| None) {
-            Ok(()) => Ok(source),
-            Err(_) => Err(Outcome::RateLimited),
-        },
-        Err(_) => Err(Outcome::TooManyConnections),
-    };
+    let (backend, admitted) = admit(&slot.frontend(), began, peer);
+    facts.backend = Some(&backend);
     let outcome = match admitted {
         Ok(source) => {
-            let outcome = relay(
-                worker, frontend, backend, &client, peer, &deadline, &mut facts,
-            )
-            .await;
+            let outcome = relay(worker, slot, &backend, &client, peer, &deadline, &mut facts).await;
             drop(source);
             outcome
         }
@@ -64,15 +45,35 @@ pub(crate) async fn serve(
         // The client must not take silence for an answer.
         client.reset_on_close();
     }
-    worker.metrics.frontends[frontend.id.index()]
-        .bytes_in
-        .add_alone(facts.bytes_in);
-    facts::relayed(worker, frontend, peer, &facts, outcome);
+    let frontend = slot.frontend();
+    let counters = frontend.counters(worker.index);
+    counters.bytes_in.add_alone(facts.bytes_in);
+    facts::relayed(worker, &frontend, peer, &facts, outcome);
+}
+
+/// Where a connection goes, and whether it may.
+fn admit(
+    frontend: &Frontend,
+    now: Timestamp,
+    peer: SocketAddr,
+) -> (Arc<Backend>, Result<OpenSource, Outcome>) {
+    let id = frontend
+        .model
+        .backend
+        .expect("a TCP frontend has a backend");
+    let admitted = match frontend.open_source(peer.ip()) {
+        Ok(source) => match frontend.check_rate(now, peer.ip(), |_| None) {
+            Ok(()) => Ok(source),
+            Err(_) => Err(Outcome::RateLimited),
+        },
+        Err(_) => Err(Outcome::TooManyConnections),
+    };
+    (Arc::clone(frontend.backend(id)), admitted)
 }
 
 async fn relay<'a>(
     worker: &Rc<Worker>,
-    frontend: &Frontend,
+    slot: &Slot,
     backend: &'a Arc<Backend>,
     client: &Stream,
     peer: SocketAddr,
@@ -84,12 +85,15 @@ async fn relay<'a>(
         Ok(connected) => connected,
         Err(outcome) => return outcome,
     };
-    facts::connected(worker, frontend, peer, facts);
+    let idle = {
+        let frontend = slot.frontend();
+        facts::connected(worker, &frontend, peer, facts);
+        frontend.model.timeouts.tunnel
+    };
     if backend.model.on_down == OnDown::Redispatch {
         deadline.watch(connection.server.id());
     }
     let mut relay = Relay::default();
-    let idle = frontend.model.timeouts.tunnel;
     let end = relay
         .run(worker.pools(), client, &connection.stream, deadline, idle)
         .await;

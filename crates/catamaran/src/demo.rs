@@ -7,6 +7,7 @@ use crate::stop::{REQUESTS, Signals, Stop};
 use crate::supervisor::{self, Options, Orphans};
 use crate::{bind, echo, logging};
 use anyhow::{Context as _, bail};
+use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -41,6 +42,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
+        reloads: None,
     };
     let supervised = supervisor::supervise(handover, options, stops);
     let text = what_to_try(args, &servers);
@@ -80,10 +82,10 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
             );
         }
     }
-    let source = Source::Text {
+    let source = Source::Text(Text {
         path: PathBuf::from("demo"),
         text: configuration(args),
-    };
+    });
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config).map_err(|errors| {
         anyhow::anyhow!(

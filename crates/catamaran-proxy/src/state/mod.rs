@@ -11,6 +11,7 @@ mod in_flight;
 mod metered;
 mod server;
 mod shared;
+mod snapshot;
 mod waiting;
 
 pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
@@ -21,7 +22,9 @@ pub(crate) use frontend::OpenSource;
 pub(crate) use in_flight::InFlight;
 pub use metered::Metered;
 pub use server::{Server, ServerMetrics, Signal, Target};
-pub use shared::{Shared, Signals};
+pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
+pub(crate) use shared::{ListenerId, Listeners, Process};
+pub use snapshot::{LogError, Snapshot};
 pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
-use backend::lock;
+pub(crate) use backend::lock;

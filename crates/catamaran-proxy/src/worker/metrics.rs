@@ -25,8 +25,6 @@ pub struct WorkerMetrics {
     pub panics: Metered,
     /// How late its loop runs.
     pub lag: Lag,
-    /// By index of the frontend.
-    pub frontends: Vec<FrontendMetrics>,
 }
 
 /// How late a worker's loop runs: the time between when a timer was due and when it was heeded.
@@ -36,8 +34,9 @@ pub struct Lag {
     worst: AtomicU64,
 }
 
-/// Counters of one frontend on one worker.
+/// Counters of one frontend on one worker. Those of other workers lie on other cache lines.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct FrontendMetrics {
     /// Connections accepted.
     pub connections: Metered,
@@ -60,17 +59,6 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     5_000_000, 30_000_000,
 ];
-
-impl WorkerMetrics {
-    /// Counters for `frontends` frontends.
-    pub(crate) fn new(frontends: usize) -> Self {
-        let mut metrics = Self::default();
-        metrics
-            .frontends
-            .resize_with(frontends, FrontendMetrics::default);
-        metrics
-    }
-}
 
 impl Lag {
     /// Notes that a timer was heeded `nanos` late.
