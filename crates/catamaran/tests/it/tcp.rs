@@ -217,7 +217,7 @@ fn connecting_to_a_server_is_given_up_after_its_time() {
     // 3.5 s if it is not told otherwise.
     let bound = Duration::from_secs(3);
     let took = shortest(bound, || {
-        assert_eq!(turned_away(&balancer), WireError::Reset)
+        assert_eq!(turned_away(&balancer), WireError::Reset);
     });
     assert!(took >= Duration::from_millis(200), "{took:?}");
     assert!(took < bound, "{took:?}");
