@@ -1,6 +1,6 @@
 //! TCP: a client's connection is relayed to a server.
 
-use crate::http1::{Facts, Target, log, relay_outcome};
+use crate::facts::{self, Facts, Target, relay_outcome};
 use crate::io::Stream;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Frontend, Signal};
@@ -67,7 +67,7 @@ pub(crate) async fn serve(
     worker.metrics.frontends[frontend.id.index()]
         .bytes_in
         .add_alone(facts.bytes_in);
-    log::relayed(worker, frontend, peer, &facts, outcome);
+    facts::relayed(worker, frontend, peer, &facts, outcome);
 }
 
 async fn relay<'a>(
@@ -84,7 +84,7 @@ async fn relay<'a>(
         Ok(connected) => connected,
         Err(outcome) => return outcome,
     };
-    log::connected(worker, frontend, peer, facts);
+    facts::connected(worker, frontend, peer, facts);
     if backend.model.on_down == OnDown::Redispatch {
         deadline.watch(connection.server.id());
     }

@@ -1,19 +1,16 @@
 //! One request and its response.
 
 use super::answer::{self, Answer, Asked};
-use super::plan::{Plan, Target, plan};
+use super::plan::{Plan, plan};
 use super::response::After;
 use super::{Client, Context, log};
+use crate::facts::Facts;
 use crate::outcome::Outcome;
-use crate::state::{Frontend, Server};
+use crate::state::Frontend;
 use crate::worker::Worker;
-use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
-use catamaran_core::stick::Why;
 use catamaran_http1::Method;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,25 +23,6 @@ pub(super) enum Next {
     Abort,
     /// It has ended already, or was handed to a tunnel that did.
     End,
-}
-
-/// What is known of an exchange, for logs and metrics.
-#[derive(Debug)]
-pub(crate) struct Facts<'a> {
-    pub(crate) began: Timestamp,
-    pub(crate) target: Option<Target<'a>>,
-    pub(crate) server: Option<(Arc<Server>, Why)>,
-    pub(crate) status: Option<u16>,
-    pub(crate) queued: Option<Duration>,
-    pub(crate) connected: Option<Duration>,
-    pub(crate) responded: Option<Duration>,
-    /// Whether an interim response came: a server works on the request.
-    pub(crate) has_interim: bool,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) retries: u32,
-    pub(crate) redispatches: u32,
-    pub(crate) is_redispatched: bool,
 }
 
 /// One request at work.
@@ -182,32 +160,6 @@ impl<'a> Exchange<'a> {
             Next::End
         } else {
             Next::Close
-        }
-    }
-}
-
-impl Facts<'_> {
-    /// Whether `server` is another than the one tried before.
-    pub(crate) fn is_elsewhere(&self, server: &Server) -> bool {
-        let before = self.server.as_ref();
-        before.is_some_and(|(before, _)| before.id() != server.id())
-    }
-
-    pub(crate) const fn new(began: Timestamp, bytes_in: u64) -> Self {
-        Self {
-            began,
-            target: None,
-            server: None,
-            status: None,
-            queued: None,
-            connected: None,
-            responded: None,
-            has_interim: false,
-            bytes_in,
-            bytes_out: 0,
-            retries: 0,
-            redispatches: 0,
-            is_redispatched: false,
         }
     }
 }

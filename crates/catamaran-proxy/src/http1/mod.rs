@@ -14,7 +14,7 @@ mod context;
 mod exchange;
 mod forward;
 mod head;
-pub(crate) mod log;
+mod log;
 mod mirror;
 mod plan;
 mod request;
@@ -24,9 +24,6 @@ mod transfer;
 mod upgrade;
 
 pub(crate) use context::{Context, ContextPool};
-pub(crate) use exchange::Facts;
-pub(crate) use plan::Target;
-pub(crate) use upgrade::relay_outcome;
 
 use crate::io::{Buffer, Stream};
 use crate::outcome::Outcome;

@@ -3,8 +3,9 @@
 use super::exchange::{Exchange, Next};
 use super::forward::Terms;
 use super::log;
+use crate::facts::relay_outcome;
 use crate::outcome::Outcome;
-use crate::tunnel::{Half, Relay, RelayEnd};
+use crate::tunnel::{Half, Relay};
 use crate::upstream::{Chosen, Connection};
 use crate::worker::Worker;
 
@@ -57,15 +58,4 @@ pub(super) async fn run(
     drop(chosen);
     log::ended(exchange, relay_outcome(end));
     Next::End
-}
-
-/// The outcome of a relay.
-pub(crate) const fn relay_outcome(end: RelayEnd) -> Outcome {
-    match end {
-        RelayEnd::Closed => Outcome::Done,
-        RelayEnd::ClientReset => Outcome::ClientGone,
-        RelayEnd::ServerReset => Outcome::Truncated,
-        RelayEnd::Idle => Outcome::IdleTimeout,
-        RelayEnd::ServerDown => Outcome::ServerDown,
-    }
 }

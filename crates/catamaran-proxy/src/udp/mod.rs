@@ -13,7 +13,7 @@
 mod flow;
 mod relay;
 
-use crate::http1::log;
+use crate::facts;
 use crate::outcome::Outcome;
 use crate::state::{Admitted, Frontend, OpenSource};
 use crate::worker::{OpenConnection, Slot, Vital, Worker};
@@ -249,5 +249,5 @@ async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
     worker.metrics.frontends[flow.frontend.id.index()]
         .bytes_in
         .add_alone(bytes_in);
-    log::relayed(worker, &flow.frontend, flow.key.client, &facts, outcome);
+    facts::relayed(worker, &flow.frontend, flow.key.client, &facts, outcome);
 }

@@ -8,7 +8,7 @@
 
 use super::Received;
 use super::flow::{Flow, TO_READ};
-use crate::http1::{Facts, Target, log};
+use crate::facts::{self, Facts, Target};
 use crate::outcome::Outcome;
 use crate::state::{Backend, Server, Signal, Target as Address};
 use crate::tcp::ask;
@@ -65,7 +65,7 @@ pub(super) async fn run<'a>(
             Ok(opened) => opened,
             Err(outcome) => return outcome,
         };
-        log::connected(worker, &flow.frontend, flow.key.client, facts);
+        facts::connected(worker, &flow.frontend, flow.key.client, facts);
         let server = chosen.room.server();
         if backend.model.on_down == OnDown::Redispatch {
             deadline.watch(server.id());
