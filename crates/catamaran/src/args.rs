@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::probe::{Url, parse_url};
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
+    /// Ask a URL; the exit status tells whether the answer was 200 to 299
+    Probe(ProbeArgs),
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
@@ -112,6 +115,17 @@ pub(crate) struct EchoArgs {
     /// Repeat the message until an HTTP body has this size
     #[arg(long, hide = true, value_parser = parse_size)]
     pub(crate) body_size: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  catamaran probe http://127.0.0.1:9100/ready")]
+pub(crate) struct ProbeArgs {
+    /// What to GET: http, a numeric address, a path
+    #[arg(value_parser = parse_url)]
+    pub(crate) url: Url,
+    /// How long everything may take together
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, clap::Args)]
