@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::compose;
 use super::need::Need;
+use super::{compose, kubernetes};
 
 /// One test.
 #[derive(Debug)]
@@ -19,21 +19,38 @@ pub(super) struct Case {
 }
 
 /// All cases, in the order in which they run.
-pub(super) const CASES: &[Case] = &[Case {
-    name: "compose",
-    title: "the system of deploy/compose: containers are killed under load, nothing is lost",
-    needs: &[
-        Need::Root,
-        Need::Engine,
-        Need::Compose,
-        Need::Program {
-            name: "etcd",
-            package: "etcd-server",
-        },
-        Need::Program {
-            name: "etcdctl",
-            package: "etcd-client",
-        },
-    ],
-    run: compose::run,
-}];
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "kubernetes",
+        title: "the manifests of deploy/kubernetes are what Kubernetes expects",
+        needs: &[
+            Need::Program {
+                name: "kubectl",
+                package: "kubernetes-client",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3-venv",
+            },
+        ],
+        run: kubernetes::run,
+    },
+    Case {
+        name: "compose",
+        title: "the system of deploy/compose: containers are killed under load, nothing is lost",
+        needs: &[
+            Need::Root,
+            Need::Engine,
+            Need::Compose,
+            Need::Program {
+                name: "etcd",
+                package: "etcd-server",
+            },
+            Need::Program {
+                name: "etcdctl",
+                package: "etcd-client",
+            },
+        ],
+        run: compose::run,
+    },
+];

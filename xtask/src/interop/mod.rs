@@ -6,6 +6,7 @@
 
 mod case;
 mod compose;
+mod kubernetes;
 mod need;
 
 use std::time::{Duration, Instant};

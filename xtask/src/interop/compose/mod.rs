@@ -114,7 +114,7 @@ fn list(api: SocketAddr) -> Result<Vec<String>> {
             );
         }
         match page["next"].as_str() {
-            Some(next) => target = format!("/alerts?limit=100&after={next}"),
+            Some(next) => target = format!("/alerts?limit=100&cursor={next}"),
             None => return Ok(ids),
         }
     }
