@@ -170,8 +170,10 @@ fn copy_with_libraries(name: &str, root: &Path) -> Result<()> {
     if !program.is_file() {
         bail!("{name} is not installed: apt-get install -y etcd-server etcd-client");
     }
-    fs::create_dir_all(root)?;
-    fs::copy(&program, root.join(name))?;
+    // Where the image of the etcd project has them too.
+    let bin = root.join("usr/local/bin");
+    fs::create_dir_all(&bin)?;
+    fs::copy(&program, bin.join(name))?;
     let listing = shell::output("ldd", &[program.to_str().context("the path is UTF-8")?])?;
     for library in libraries(&listing) {
         let inside = root.join(library.trim_start_matches('/'));
@@ -216,6 +218,30 @@ mod tests {
             assert!(text.contains("FROM scratch\n"), "{path}");
             assert!(text.contains("USER 65532:65532\n"), "{path}");
             assert!(text.contains("HEALTHCHECK "), "{path}");
+        }
+    }
+
+    /// The instructions of a Dockerfile from `start` on, without remarks and without where the
+    /// program is copied from.
+    fn instructions(text: &str, start: &str) -> Vec<String> {
+        let (_, rest) = text.split_once(start).unwrap();
+        rest.lines()
+            .take_while(|line| !line.starts_with("FROM "))
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| line.replace("--from=build /", ""))
+            .collect()
+    }
+
+    #[test]
+    fn the_dockerfile_for_users_makes_the_images_that_are_tested() {
+        let read = |name: &str| fs::read_to_string(format!("../deploy/docker/{name}")).unwrap();
+        let staged = read("Dockerfile");
+        assert!(staged.contains(&format!("RUSTFLAGS=\"{FLAGS}\"")));
+        for image in ["catamaran", "alerts"] {
+            let ours = instructions(&read(&format!("{image}.Dockerfile")), "FROM scratch\n");
+            let theirs = instructions(&staged, &format!("FROM scratch AS {image}\n"));
+            assert_eq!(ours, theirs);
+            assert!(ours.len() > 3, "{ours:?}");
         }
     }
 }
