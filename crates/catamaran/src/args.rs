@@ -26,7 +26,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what it does: two echo servers and a balancer before them, on nothing but this binary
+    /// Show what it does: two echo servers and a balancer before them, on nothing but this binary;
+    /// or a whole replicated API with --api
     Demo(DemoArgs),
     /// Run the balancer
     Run(RunArgs),
@@ -42,8 +43,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  catamaran demo --servers 3 --for 30s\n\n\
-    Then, in another terminal:\n  printf hi | nc 127.0.0.1 7878\n  curl 127.0.0.1:7879")]
+#[command(
+    after_help = "Examples:\n  catamaran demo --servers 3 --for 30s\n  catamaran demo --api\n\n\
+    Then, in another terminal:\n  printf hi | nc 127.0.0.1 7878\n  curl 127.0.0.1:7879"
+)]
 pub(crate) struct DemoArgs {
     /// Echo servers to start, 1 to 16
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
@@ -54,6 +57,14 @@ pub(crate) struct DemoArgs {
     /// Port of the first echo server; the others take the next ones
     #[arg(long, default_value_t = 8080, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_519))]
     pub(crate) server_port: u16,
+    /// Instead of echo servers start the example API: three replicas, their store, a sink for
+    /// their mails, and the balancer before them on the port of the HTTP frontend
+    #[arg(long, conflicts_with_all = ["servers", "server_port"])]
+    pub(crate) api: bool,
+    /// With --api: the nodes of an etcd cluster, as HOST:PORT,HOST:PORT,… to keep the alerts in
+    /// instead of a store server of ours
+    #[arg(long, requires = "api", value_name = "NODES")]
+    pub(crate) etcd: Option<String>,
     /// End by itself after this time, such as 30s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
