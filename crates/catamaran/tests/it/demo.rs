@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Starts a demonstration on ports that are free, and returns it with the balancer's port.
-fn demo(more: &[&str]) -> (Process, u16) {
+pub(crate) fn demo(more: &[&str]) -> (Process, u16) {
     let (port, servers) = (free_row(), free_row());
     let process = catamaran(&["demo", "--port", &port.to_string()])
         .args(["--server-port", &servers.to_string()])
@@ -35,7 +35,7 @@ fn free_row() -> u16 {
     })
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
