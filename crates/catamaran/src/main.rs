@@ -15,6 +15,7 @@ mod host;
 mod limits;
 mod logging;
 mod ports;
+mod probe;
 mod reload;
 mod reopen;
 mod source;
@@ -58,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-echo");
             block_on(echo::run(&args))
         }
+        Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),
     }

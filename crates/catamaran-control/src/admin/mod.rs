@@ -157,7 +157,6 @@ pub(crate) async fn sample(plane: &Plane) {
             // Told once for as long as it lasts.
             let was_stalled = std::mem::replace(&mut stalled[worker], lag >= STALL);
             if lag >= STALL && !was_stalled {
-                tracing::warn!(worker, ?lag, "a worker stood still");
                 let message = format!("worker {worker} stood still for {} ms", lag.as_millis());
                 plane.events.note(Kind::WorkerStalled, message);
             }
@@ -166,5 +165,5 @@ pub(crate) async fn sample(plane: &Plane) {
     }
 }
 
-/// A worker that ran later than this stood still; design §4 has a neighbour take over by then.
+/// A worker that ran later than this stood still: a neighbour takes over by then, and logs it.
 const STALL: std::time::Duration = std::time::Duration::from_millis(250);

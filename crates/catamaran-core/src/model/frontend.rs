@@ -95,8 +95,9 @@ impl ListenerKey {
     #[must_use]
     pub fn shares_port(&self, other: &Self) -> bool {
         fn port(key: &ListenerKey) -> Option<(&str, &str)> {
-            let (kind, rest) = key.0.split_once(' ')?;
-            let (_, port) = rest.rsplit_once(':')?;
+            let mut words = key.0.split(' ');
+            let (kind, address) = (words.next()?, words.next()?);
+            let (_, port) = address.rsplit_once(':')?;
             (port != "0").then_some((kind, port))
         }
         port(self).is_some() && port(self) == port(other)

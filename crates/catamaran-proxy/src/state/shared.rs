@@ -1,6 +1,6 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Connections, Server, Snapshot, lock};
+use super::{Backend, Connections, Listening, Pulse, Server, Snapshot, lock};
 use crate::worker::{Command, WorkerMetrics};
 use arc_swap::ArcSwap;
 use catamaran_core::Timestamp;
@@ -23,6 +23,12 @@ pub struct Shared {
     pub worker_metrics: Vec<Arc<WorkerMetrics>>,
     /// Clients' connections open, by worker.
     pub loads: Vec<AtomicUsize>,
+    /// When each worker last turned its loop.
+    pub pulses: Vec<Pulse>,
+    /// When the control thread last turned its loop, which is for that to say.
+    pub control_pulse: Pulse,
+    /// The sockets that each worker accepts from.
+    pub(crate) listening: Vec<Listening>,
     /// UDP flows that each worker keeps at most.
     pub max_flows: usize,
     /// Servers that the control plane is to look at.
@@ -268,12 +274,16 @@ impl Shared {
         max_flows: usize,
     ) -> Self {
         let workers = commands.len();
+        let now = Timestamp::from_nanos(catamaran_sys::clock::now_nanos());
         let max_connections = snapshot.config.process.max_connections;
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             changed: watch::channel(()).0,
             worker_metrics: (0..workers).map(|_| Arc::default()).collect(),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            pulses: (0..workers).map(|_| Pulse::new(now)).collect(),
+            control_pulse: Pulse::new(now),
+            listening: (0..workers).map(|_| Listening::default()).collect(),
             max_flows,
             signals: Signals::default(),
             rebuilds: Rebuilds::default(),

@@ -1,16 +1,17 @@
 //! A worker's listeners: accepting, and their coming and going.
 
-use super::{Change, Command, OpenConnection, Opened, Phase, Vital, Worker};
+use super::{Change, Command, OpenConnection, Opened, Phase, Vital, Worker, stall};
 use crate::io::Stream;
 use crate::state::{Admitted, Frontend, ListenerId};
 use crate::{http1, tcp, udp};
 use catamaran_core::model::Protocol;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -149,6 +150,11 @@ impl Listeners {
         Rc::clone(slot)
     }
 
+    /// The listener of this id, if it is known here.
+    pub(crate) fn find(&self, id: ListenerId) -> Option<Rc<Slot>> {
+        self.slots.borrow().get(&id).cloned()
+    }
+
     /// Follows another configuration.
     pub(crate) fn reload(
         self: &Rc<Self>,
@@ -167,6 +173,7 @@ impl Listeners {
             if let Some(listener) = listener {
                 let slot = self.slot(*new, Arc::clone(frontend));
                 listener.slot.replace(slot);
+                worker.shared.listening[worker.index].rename(*old, *new);
                 self.open.borrow_mut().insert(*new, listener);
             }
             self.close_slot(worker, *old, change);
@@ -256,31 +263,43 @@ async fn accept(worker: Rc<Worker>, this: Rc<Listener>, socket: OwnedFd) {
             return;
         }
     };
-    let mut stop = std::pin::pin!(this.stop.notified());
+    let listening = &worker.shared.listening[worker.index];
+    let listener = listening.open(this.slot().id, listener);
+    let mut stop = std::pin::pin!(this.stopped());
+    let mut is_stopping = false;
     loop {
-        let accepted = poll_fn(|cx| {
-            // Also registers this task; the order to stop may have come before it began.
-            let _ = stop.as_mut().poll(cx);
-            let is_stopping = this.is_stopping.get();
-            match listener.poll_accept(cx) {
-                Poll::Pending if is_stopping => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            }
-        })
-        .await;
-        match accepted {
+        match next_connection(&listener, stop.as_mut(), &mut is_stopping).await {
             None => break,
             Some(Ok((stream, peer))) => admit(&worker, &this.slot(), stream, peer).await,
             Some(Err(error)) => pause_after(&worker, &this.slot(), &error).await,
         }
     }
+    let listener = listening
+        .close(listener)
+        .expect("the list held the only other reference");
     match listener.into_std() {
         Ok(listener) => accept_rest(&worker, &this.slot(), &listener).await,
         Err(error) => tracing::error!(%error, "cannot empty an accept queue"),
     }
     // The socket is closed: whoever waits for that may go on.
     this.closed();
+}
+
+/// The next connection; `None` once `stop` has come and nobody waits.
+pub(super) async fn next_connection<T>(
+    listener: &TcpListener,
+    mut stop: Pin<&mut impl Future<Output = T>>,
+    is_stopping: &mut bool,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|cx| {
+        *is_stopping = *is_stopping || stop.as_mut().poll(cx).is_ready();
+        match listener.poll_accept(cx) {
+            Poll::Pending if *is_stopping => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        }
+    })
+    .await
 }
 
 /// Accepts until the socket itself says that nobody waits: closing it would reset those who do. The
@@ -306,7 +325,12 @@ async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<Slot>, listener: &std::net::
 
 /// Serves a new connection as soon as it may be open. One per worker may wait here, the rest in the
 /// kernel.
-async fn admit(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn admit(
+    worker: &Rc<Worker>,
+    slot: &Rc<Slot>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let frontend = slot.frontend();
     let admitted = (
         frontend.connections.admit().await,
@@ -316,7 +340,7 @@ async fn admit(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: So
 }
 
 /// Tells of a failed accept and waits, unless it concerns one connection only.
-async fn pause_after(worker: &Worker, slot: &Slot, error: &io::Error) {
+pub(super) async fn pause_after(worker: &Worker, slot: &Slot, error: &io::Error) {
     if is_of_one_connection(error) {
         return;
     }
@@ -383,7 +407,11 @@ fn neighbour(worker: &Worker) -> Option<usize> {
         .loads
         .iter()
         .map(|load| load.load(Ordering::Relaxed));
-    let (index, least) = loads.enumerate().min_by_key(|&(_, load)| load)?;
+    let now = Worker::now();
+    let turning = loads
+        .enumerate()
+        .filter(|&(index, _)| !stall::is_stalled(worker, index, now));
+    let (index, least) = turning.min_by_key(|&(_, load)| load)?;
     (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
 }
 

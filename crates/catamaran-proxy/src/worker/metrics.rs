@@ -3,6 +3,7 @@
 use crate::outcome::Outcome;
 use crate::state::Metered;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
@@ -13,6 +14,10 @@ pub struct WorkerMetrics {
     pub accepts_exhausted: Metered,
     /// Connections handed to a worker with fewer.
     pub handed_over: Metered,
+    /// Stalls of neighbours that were noticed.
+    pub stalls: Metered,
+    /// Connections accepted in place of a neighbour that stalled.
+    pub adopted: Metered,
     /// Copies of requests that were not sent: too many under way, or the body not at hand.
     pub mirrors_skipped: Metered,
     /// Copies of requests that got no response.
@@ -61,8 +66,9 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
 ];
 
 impl Lag {
-    /// Notes that a timer was heeded `nanos` late.
-    pub(crate) fn note(&self, nanos: u64) {
+    /// Notes that a timer was heeded this late.
+    pub(crate) fn note(&self, late: Duration) {
+        let nanos = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
         self.worst.fetch_max(nanos, Ordering::Relaxed);
     }
 

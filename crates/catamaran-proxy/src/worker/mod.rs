@@ -7,6 +7,7 @@ mod deadline;
 mod listening;
 mod metrics;
 mod run;
+mod stall;
 
 pub(crate) use deadline::{Alarm, Deadline, Deadlines, Phase};
 pub(crate) use listening::{Listener, Slot};
@@ -131,6 +132,9 @@ pub(crate) enum Command {
     Drain,
     /// End at once.
     Stop,
+    /// Block the thread until the other end is dropped.
+    #[cfg(test)]
+    Stall(std::sync::mpsc::Receiver<()>),
 }
 
 impl Worker {

@@ -1,7 +1,7 @@
 //! The life of a worker: its runtime, its commands, its end.
 
 use super::listening::{Listeners, serve_other};
-use super::{Command, IDLE_SWEEP, Opened, Worker};
+use super::{Command, IDLE_SWEEP, Opened, Worker, stall};
 use crate::state::Shared;
 use catamaran_core::Timestamp;
 use std::future::poll_fn;
@@ -73,18 +73,12 @@ async fn run(start: Start) {
         ..
     } = start;
     let worker = Rc::new(Worker::new(index, shared));
-    tokio::task::spawn_local(sweep_deadlines(Rc::clone(&worker)));
-    tokio::task::spawn_local(sweep_idle(Rc::clone(&worker)));
-    tokio::task::spawn_local(watch_lag(Rc::clone(&worker)));
     let listeners = Rc::new(Listeners::default());
+    keep(&worker, &listeners);
     for opened in opened {
         listeners.open(&worker, opened);
     }
-    let mut is_flushing = false;
-    while let Some(command) = {
-        is_flushing = is_flushing || spawn_flushing(&worker);
-        commands.recv().await
-    } {
+    while let Some(command) = commands.recv().await {
         match command {
             Command::Serve {
                 listener,
@@ -121,8 +115,18 @@ async fn run(start: Start) {
                 worker.deadlines.wake_all();
             }
             Command::Stop => break,
+            #[cfg(test)]
+            Command::Stall(until) => drop(until.recv()),
         }
     }
+}
+
+/// Starts what goes on beside the connections.
+fn keep(worker: &Rc<Worker>, listeners: &Rc<Listeners>) {
+    tokio::task::spawn_local(stall::keep_pulse(Rc::clone(worker), Rc::clone(listeners)));
+    tokio::task::spawn_local(sweep_deadlines(Rc::clone(worker)));
+    tokio::task::spawn_local(sweep_idle(Rc::clone(worker)));
+    tokio::task::spawn_local(flush_logs(Rc::clone(worker)));
 }
 
 /// Wakes connections whose deadline has passed.
@@ -161,29 +165,6 @@ async fn sweep_idle(worker: Rc<Worker>) {
     }
 }
 
-/// Notes how late the loop runs.
-async fn watch_lag(worker: Rc<Worker>) {
-    let _vital = Vital;
-    loop {
-        let due = tokio::time::Instant::now() + LAG_LOOK;
-        tokio::time::sleep_until(due).await;
-        let nanos = due.elapsed().as_nanos();
-        worker
-            .metrics
-            .lag
-            .note(u64::try_from(nanos).unwrap_or(u64::MAX));
-    }
-}
-
-/// Starts to hand access log lines over, if there can be any. Returns whether it did.
-fn spawn_flushing(worker: &Rc<Worker>) -> bool {
-    let logs = !worker.shared.snapshot().log_writers.is_empty();
-    if logs {
-        tokio::task::spawn_local(flush_logs(Rc::clone(worker)));
-    }
-    logs
-}
-
 /// Hands access log lines over that no later line has pushed out.
 async fn flush_logs(worker: Rc<Worker>) {
     let _vital = Vital;
@@ -193,7 +174,5 @@ async fn flush_logs(worker: Rc<Worker>) {
     }
 }
 
-/// How often it is looked at how late the loop runs.
-const LAG_LOOK: Duration = Duration::from_millis(100);
 /// How often that is looked at.
 const LOG_FLUSH: Duration = Duration::from_millis(100);
