@@ -1,46 +1,68 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
 use crate::Clock;
-use crate::health::{
-    Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
-};
-use crate::metrics::{Endpoint, Readiness};
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Lists, Plane, Rates};
+use crate::health::{Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer};
+use crate::metrics::{Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
-use crate::probe::Target as CheckTarget;
+use crate::probe::{Finding, Target as CheckTarget};
 use crate::resolve::{Discovery, Dns};
 use catamaran_core::Timestamp;
-use catamaran_core::health::{ProbeResult, Status};
+use catamaran_core::health::Status;
 use catamaran_core::model::{self, BackendId, Check, Name, Protocol};
 use catamaran_core::server::ServerState;
 use catamaran_proxy::{Backend, Server, Shared, Signal, Target};
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// Runs the control plane: health, names, the ends of affinity, and the metrics endpoint if there is
-/// one. Never returns; drop it to end it.
-///
-/// `readiness` becomes [`Readiness::Ready`] when every checked server was checked once; draining is
-/// for the caller to say.
-pub async fn run(
-    shared: Arc<Shared>,
-    resolvers: &[SocketAddr],
-    endpoint: Option<Endpoint>,
-    readiness: watch::Sender<Readiness>,
-) {
+/// What the control plane works with, besides what the workers share.
+pub struct Parts {
+    /// Name servers to ask instead of those of the system.
+    pub resolvers: Vec<SocketAddr>,
+    /// Where the pages for machines are served.
+    pub endpoint: Option<Endpoint>,
+    /// Where the admin API is served.
+    pub doors: Doors,
+    /// The process around.
+    pub host: Arc<dyn Host>,
+    /// What happened lately.
+    pub events: Arc<Events>,
+    /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
+    /// caller to say.
+    pub readiness: watch::Sender<Readiness>,
+}
+
+/// Runs the control plane: health, names, the ends of affinity, the pages and the admin API. Never
+/// returns; drop it to end it.
+pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
     let configured = shared.backends.iter().map(|b| (b.id, &b.model));
     let discovery = Discovery::new(configured, clock, fastrand::Rng::new());
     let lookups = discovery.as_ref().map(Discovery::counts);
     let metrics = Arc::new(PlaneMetrics::new(Arc::clone(&shared), clock, lookups));
-    let told = readiness.subscribe();
-    let hooks = PlaneHooks {
+    let (commands, commands_rx) = mpsc::channel(COMMANDS);
+    let plane = Arc::new(Plane {
         shared: Arc::clone(&shared),
-        metrics: Arc::clone(&metrics),
-        readiness,
         clock,
+        started: clock.now(),
+        readiness: parts.readiness.subscribe(),
+        events: parts.events,
+        checks: Arc::new(Checks::default()),
+        rates: Arc::new(Rates::default()),
+        host: parts.host,
+        lists: Lists::default(),
+        monitor: commands,
+    });
+    let told = parts.readiness.subscribe();
+    let hooks = PlaneHooks {
+        plane: Arc::clone(&plane),
+        metrics: Arc::clone(&metrics),
+        readiness: parts.readiness,
+        seen: HashMap::new(),
     };
     let watched = shared
         .backends
@@ -48,26 +70,44 @@ pub async fn run(
         .map(|b| watched(&shared, b))
         .collect();
     let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
-    let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
-    let serving = async {
-        if let Some(endpoint) = endpoint {
-            endpoint.serve(Arc::clone(&metrics) as _, told).await;
-        }
-    };
+    let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
+    let sampling = admin::sample(clock, &shared, &plane.rates, &plane.events);
     let resolving = async {
         if let Some(discovery) = discovery {
-            discovery.run(Arc::new(Dns::new(resolvers)), changes).await;
+            discovery
+                .run(Arc::new(Dns::new(&parts.resolvers)), changes)
+                .await;
         }
     };
-    // It owns `commands`, so that the monitor runs on when nothing is configured by name.
-    let applying = async {
-        apply_changes(&shared, clock, changes_rx, &commands).await;
-        std::future::pending::<()>().await;
+    let applying = apply_changes(&plane, changes_rx);
+    tokio::join!(watching, serving, sampling, resolving, applying, expiring);
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+async fn serve(
+    endpoint: Option<Endpoint>,
+    doors: Doors,
+    plane: &Arc<Plane>,
+    metrics: &Arc<PlaneMetrics>,
+    told: watch::Receiver<Readiness>,
+) {
+    let source = || Arc::clone(metrics) as _;
+    let machines = pages(source(), told.clone());
+    let admin = admin::serve(doors, Arc::clone(plane), machines);
+    let pages = async {
+        if let Some(endpoint) = endpoint {
+            endpoint.serve(source(), told).await;
+        }
     };
-    tokio::join!(watching, serving, resolving, applying, expiring);
+    tokio::join!(admin, pages);
 }
 
 async fn expire(metrics: &PlaneMetrics) {
@@ -79,32 +119,25 @@ async fn expire(metrics: &PlaneMetrics) {
 
 /// Puts the addresses found into the backends and under watch.
 async fn apply_changes(
-    shared: &Shared,
-    clock: Clock,
+    plane: &Plane,
     mut changes: mpsc::Receiver<(BackendId, Vec<model::Server>)>,
-    commands: &mpsc::Sender<Command>,
 ) {
     while let Some((id, models)) = changes.recv().await {
-        let backend = &shared.backends[id.index()];
-        let now = clock.now();
-        let servers = servers_of(backend, &models, now);
-        backend.set_servers(servers, now);
-        let watched = watched(shared, backend).servers;
-        if commands
-            .send(Command::SetServers(id, watched))
-            .await
-            .is_err()
-        {
-            return;
-        }
+        let backend = &plane.shared.backends[id.index()];
+        plane.lists.set_written(backend, models);
+        plane.set_servers(backend).await;
     }
 }
 
 /// The servers for `models`: those that are there already stay, or keep their load and health if
 /// their weight or rank is another.
-fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Vec<Arc<Server>> {
+pub(crate) fn servers_of(
+    backend: &Backend,
+    models: &[model::Server],
+    now: Timestamp,
+) -> Vec<Arc<Server>> {
     let set = backend.set();
-    let known: std::collections::HashMap<&Name, &Arc<Server>> =
+    let known: HashMap<&Name, &Arc<Server>> =
         set.servers.iter().map(|s| (&s.model.name, s)).collect();
     let new = |model: &model::Server| {
         let target = match CheckTarget::new(&model.address)? {
@@ -114,6 +147,10 @@ fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Ve
         let known = known.get(&model.name).filter(|s| s.target == target);
         if let Some(known) = known.filter(|known| known.model == *model) {
             return Some(Arc::clone(known));
+        }
+        if let Some(known) = known.filter(|known| known.model.weight != model.weight) {
+            // What an operator set gives way to what the file came to say.
+            known.state.set_weight(None);
         }
         let state = known.map(|known| Arc::clone(&known.state));
         let state = state.unwrap_or_else(|| {
@@ -128,7 +165,8 @@ fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Ve
     models.iter().filter_map(new).collect()
 }
 
-fn watched(shared: &Shared, backend: &Backend) -> Watched {
+/// What the monitor is to watch of `backend`.
+pub(crate) fn watched(shared: &Shared, backend: &Backend) -> Watched {
     let is_udp = shared.frontends.iter().any(|frontend| {
         frontend.model.protocol == Protocol::Udp && frontend.model.backend == Some(backend.id)
     });
@@ -152,29 +190,96 @@ fn watched(shared: &Shared, backend: &Backend) -> Watched {
 
 /// What the monitor's verdicts do to the data plane.
 struct PlaneHooks {
-    shared: Arc<Shared>,
+    plane: Arc<Plane>,
     metrics: Arc<PlaneMetrics>,
     readiness: watch::Sender<Readiness>,
-    clock: Clock,
+    /// What was last seen of each server that is not as it should be.
+    seen: HashMap<(BackendId, Name), Seen>,
+}
+
+/// What passive observation says of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    refusing: bool,
+    ejected: bool,
+}
+
+impl PlaneHooks {
+    /// Notes the events that made the rotation change, but for those of active checks.
+    fn note_events(&mut self, id: BackendId) {
+        let backend = &self.plane.shared.backends[id.index()];
+        let set = backend.set();
+        let events = &self.plane.events;
+        let mut after = HashMap::new();
+        for server in &set.servers {
+            let name = &server.model.name;
+            let key = (id, name.clone());
+            let was = self.seen.get(&key).copied().unwrap_or_default();
+            let is = Seen {
+                refusing: server.state.is_refusing(),
+                ejected: server.state.is_ejected(),
+            };
+            for (was, is, begins, ends) in [
+                (
+                    was.refusing,
+                    is.refusing,
+                    Kind::ServerRefusing,
+                    Kind::ServerAccepting,
+                ),
+                (
+                    was.ejected,
+                    is.ejected,
+                    Kind::ServerEjected,
+                    Kind::ServerReadmitted,
+                ),
+            ] {
+                if was != is {
+                    let kind = if is { begins } else { ends };
+                    events.note_server(kind, backend.model.name.as_str(), name.as_str(), "");
+                }
+            }
+            if is != Seen::default() {
+                after.insert(key, is);
+            }
+        }
+        self.seen.retain(|(backend, _), _| *backend != id);
+        self.seen.extend(after);
+        let is_there = |name: &Name| set.by_name(name).is_some();
+        self.plane.checks.retain(&backend.model.name, is_there);
+    }
 }
 
 impl Hooks for PlaneHooks {
     fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp> {
-        self.shared.backends[backend.index()].rebuild(self.clock.now())
+        self.note_events(backend);
+        self.plane.shared.backends[backend.index()].rebuild(self.plane.clock.now())
     }
 
     fn status_changed(&mut self, backend: BackendId, server: &Name, status: Status) {
         self.metrics.count_status(status);
-        let backend = &self.shared.backends[backend.index()];
+        let shared = &self.plane.shared;
+        let backend = &shared.backends[backend.index()];
+        let (kind, reason) = match status {
+            Status::Up => (Kind::ServerUp, String::new()),
+            Status::Down => {
+                let checks = self.plane.checks.of(&backend.model.name);
+                let reason = checks.get(server).map(|check| check.reason.clone());
+                (Kind::ServerDown, reason.unwrap_or_default())
+            }
+        };
+        let events = &self.plane.events;
+        events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
         let set = backend.set();
-        let server = set.servers.iter().find(|s| s.model.name == *server);
-        if let (Status::Down, Some(server)) = (status, server) {
-            self.shared.server_down(backend, server);
+        if let (Status::Down, Some(server)) = (status, set.by_name(server)) {
+            shared.server_down(backend, server);
         }
     }
 
-    fn checked(&mut self, _backend: BackendId, _server: &Name, result: ProbeResult) {
-        self.metrics.count_check(result);
+    fn checked(&mut self, backend: BackendId, server: &Name, finding: &Finding) {
+        self.metrics.count_check(finding.into());
+        let backend = &self.plane.shared.backends[backend.index()].model.name;
+        let now = self.plane.clock.now();
+        self.plane.checks.note(now, backend, server, finding);
     }
 
     fn all_checked(&mut self) {
@@ -248,9 +353,56 @@ mod tests {
         Proxy::start(config, listeners).unwrap()
     }
 
+    struct NoHost;
+
+    impl Host for NoHost {
+        fn log_level(&self) -> String {
+            "info".to_owned()
+        }
+
+        fn set_log_level(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn config(&self) -> admin::ConfigFacts {
+            admin::ConfigFacts::default()
+        }
+
+        fn config_text(&self) -> Option<String> {
+            None
+        }
+
+        fn check(&self, _: &str, _: Option<&str>) -> admin::Verdict {
+            admin::Verdict::default()
+        }
+
+        fn persist(&self, _: &model::Edit) -> Result<(), String> {
+            Err("there is no file".to_owned())
+        }
+
+        fn server(&self, _: &str, _: Option<&str>) -> Result<model::Server, String> {
+            Err("no server".to_owned())
+        }
+
+        fn drain(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn parts(endpoint: Option<Endpoint>, readiness: watch::Sender<Readiness>) -> Parts {
+        Parts {
+            resolvers: vec![([127, 0, 0, 1], 9).into()],
+            endpoint,
+            doors: Doors::default(),
+            host: Arc::new(NoHost),
+            events: Arc::default(),
+            readiness,
+        }
+    }
+
     async fn page(address: SocketAddr) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await.unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).await.unwrap();
@@ -269,7 +421,7 @@ mod tests {
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = endpoint.local_addr().unwrap();
         let (readiness, mut ready) = watch::channel(Readiness::Starting);
-        let running = run(Arc::clone(&shared), &[], Some(endpoint), readiness);
+        let running = run(Arc::clone(&shared), parts(Some(endpoint), readiness));
         let scene = async {
             ready.wait_for(|r| *r == Readiness::Ready).await.unwrap();
             while !state.is_checked_down() {
@@ -309,8 +461,7 @@ mod tests {
         assert!(shared.backends[0].set().servers.is_empty());
 
         let (readiness, _ready) = watch::channel(Readiness::Starting);
-        let nobody = [([127, 0, 0, 1], 9).into()];
-        let running = run(Arc::clone(&shared), &nobody, None, readiness);
+        let running = run(Arc::clone(&shared), parts(None, readiness));
         let found = || {
             let set = shared.backends[0].set();
             let name = format!("localhost:{port}#127.0.0.1");

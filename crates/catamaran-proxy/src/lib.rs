@@ -21,7 +21,12 @@ mod worker;
 pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use state::{
+<<<<<<< HEAD
     Backend, BackendMetrics, Frontend, Metered, Pulse, Server, ServerMetrics, ServerSet, Shared,
     Signal, Signals, Target,
+=======
+    Backend, BackendMetrics, Frontend, Metered, Server, ServerMetrics, ServerSet, Shared, Signal,
+    Signals, StickEntry, Target,
+>>>>>>> admin
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::bind;
 use crate::engine::Engine;
 use crate::handover::{Channel, Handover, Notice};
+use crate::host::{ProcessHost, Supervisor};
 use crate::limits;
 use crate::reopen::Reopen;
 use crate::stop::{REQUESTS, Signals, Stop};
@@ -30,7 +31,11 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
     let mut config = source.load_logged()?;
     limits::settle(&mut config);
     let drain = config.process.drain;
-    let engine = Engine::start(config, listeners)?;
+    let engine = Engine::start(
+        config,
+        listeners,
+        ProcessHost::new(source, Supervisor::Parent),
+    )?;
     channel.tell(Notice::Ready).await?;
     serve(engine, drain, listen_to(channel, signals), reopen).await
 }
@@ -44,7 +49,11 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let listeners = bind::open_all(&config)?;
     limits::settle(&mut config);
     let drain = config.process.drain;
-    let engine = Engine::start(config, listeners)?;
+    let engine = Engine::start(
+        config,
+        listeners,
+        ProcessHost::new(source, Supervisor::None),
+    )?;
     tracing::info!("serving without a supervisor");
     serve(engine, drain, stops, reopen).await
 }

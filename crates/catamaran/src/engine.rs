@@ -1,11 +1,14 @@
 //! The data plane and its control plane, started and ended together.
 
+use crate::admin;
+use crate::host::ProcessHost;
 use anyhow::Context as _;
+use catamaran_control::Parts;
+use catamaran_control::admin::{Events, Kind};
 use catamaran_control::metrics::{Endpoint, Readiness};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::Proxy;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -18,36 +21,54 @@ use tokio::sync::{oneshot, watch};
 pub(crate) struct Engine {
     proxy: Proxy,
     readiness: watch::Sender<Readiness>,
+    events: Arc<Events>,
     /// Ends the control thread when dropped.
     _control: oneshot::Sender<()>,
 }
 
 impl Engine {
     /// Serves `config` on `listeners`.
-    pub(crate) fn start(config: Config, listeners: Vec<ListenerSockets>) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        config: Config,
+        listeners: Vec<ListenerSockets>,
+        host: ProcessHost,
+    ) -> anyhow::Result<Self> {
         let resolvers = config.process.resolvers.clone();
         let metrics = config.process.metrics;
+        let doors = config.admin.clone();
         let proxy = Proxy::start(config, listeners)?;
         let shared = Arc::clone(proxy.shared());
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
+        let events = Arc::new(Events::default());
+        events.note(Kind::Started, format!("process {}", std::process::id()));
+        let noted = Arc::clone(&events);
         let (end, ended) = oneshot::channel::<()>();
-        let (started, is_started) = std::sync::mpsc::sync_channel(1);
+        let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
         let control = move || {
             let _vital = Vital;
             let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(started.send(Err(error))),
+                Err(error) => return drop(started.send(Err(error.into()))),
             };
             runtime.block_on(async {
-                let endpoint = match bind(metrics).await {
-                    Ok(endpoint) => endpoint,
+                let opened = async { Ok((bind(metrics).await?, admin::open(&doors).await?)) };
+                let (endpoint, doors) = match opened.await {
+                    Ok(opened) => opened,
                     Err(error) => return drop(started.send(Err(error))),
                 };
                 drop(started.send(Ok(())));
+                let parts = Parts {
+                    resolvers,
+                    endpoint,
+                    doors,
+                    host: Arc::new(host),
+                    events: noted,
+                    readiness: told,
+                };
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, &resolvers, endpoint, told) => {}
+                    _ = catamaran_control::run(shared, parts) => {}
                 }
             });
         };
@@ -55,18 +76,13 @@ impl Engine {
             .name("control".to_owned())
             .spawn(control)
             .context("cannot start the control thread")?;
-        let is_started = is_started
+        is_started
             .recv()
-            .context("the control thread ended at once")?;
-        is_started.with_context(|| match metrics {
-            Some(address) => {
-                format!("{address}: cannot serve metrics there; change `metrics` under [process]")
-            }
-            None => "cannot start the control thread".to_owned(),
-        })?;
+            .context("the control thread ended at once")??;
         Ok(Self {
             proxy,
             readiness,
+            events,
             _control: end,
         })
     }
@@ -79,6 +95,7 @@ impl Engine {
     /// Takes no new clients and waits for those in flight, at most `deadline`.
     pub(crate) async fn drain(self, deadline: Duration) {
         self.readiness.send_replace(Readiness::Draining);
+        self.events.note(Kind::Draining, "");
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
         }
@@ -99,9 +116,12 @@ impl Drop for Vital {
     }
 }
 
-async fn bind(metrics: Option<SocketAddr>) -> io::Result<Option<Endpoint>> {
-    match metrics {
-        Some(address) => Ok(Some(Endpoint::bind(address).await?)),
-        None => Ok(None),
-    }
+async fn bind(metrics: Option<SocketAddr>) -> anyhow::Result<Option<Endpoint>> {
+    let Some(address) = metrics else {
+        return Ok(None);
+    };
+    let endpoint = Endpoint::bind(address).await.with_context(|| {
+        format!("{address}: cannot serve metrics there; change `metrics` under [process]")
+    })?;
+    Ok(Some(endpoint))
 }

@@ -8,6 +8,7 @@ use catamaran_config::{Errors, Loaded};
 use catamaran_core::model::Protocol;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A configuration that was found but not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,22 @@ impl Source {
         }
     }
 
+    /// Judges a text as if it stood in the place of this one; messages call it `name`.
+    pub(crate) fn judge(&self, text: &str, name: Option<&str>) -> Result<Loaded, Errors> {
+        let path = match self {
+            Self::Text { path, .. } => path.as_path(),
+            Self::AdHoc(_) => Path::new(PLACES[0]),
+        };
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let own = path.display().to_string();
+        catamaran_config::parse(
+            text,
+            name.unwrap_or(&own),
+            &|name| std::env::var(name).ok(),
+            &|file| std::fs::read(directory.join(file)),
+        )
+    }
+
     /// As [`Source::load`], with warnings logged and all errors in one message.
     pub(crate) fn load_logged(&self) -> anyhow::Result<catamaran_core::model::Config> {
         let loaded = self.load().map_err(|errors| {
@@ -94,6 +111,15 @@ impl Source {
             tracing::warn!("{warning}");
         }
         Ok(loaded.config)
+    }
+
+    /// A digest of what was written: two processes with the same digest serve the same.
+    pub(crate) fn digest(&self) -> String {
+        let digest = match self {
+            Self::Text { text, .. } => xxh3_64(text.as_bytes()),
+            Self::AdHoc(flags) => xxh3_64(format!("{flags:?}").as_bytes()),
+        };
+        format!("{digest:016x}")
     }
 
     /// What messages call it.

@@ -12,7 +12,7 @@ mod watch;
 use crate::Clock;
 use crate::probe::{Fault, Finding, Target, probe};
 use catamaran_core::Timestamp;
-use catamaran_core::health::{ProbeResult, Status};
+use catamaran_core::health::Status;
 use catamaran_core::model::{BackendId, Check, Health, Name, Outlier};
 use catamaran_core::server::ServerState;
 use timers::Timers;
@@ -87,8 +87,8 @@ pub trait Hooks {
     fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp>;
 
     /// A regular check of a server has ended.
-    fn checked(&mut self, backend: BackendId, server: &Name, result: ProbeResult) {
-        let _ = (backend, server, result);
+    fn checked(&mut self, backend: BackendId, server: &Name, finding: &Finding) {
+        let _ = (backend, server, finding);
     }
 
     /// Active checks took a server down or brought it up; the rotation is told after it.
@@ -106,6 +106,8 @@ pub enum Command {
     /// The backend has these servers now; those that stay (same name, address and state) keep what
     /// is known of them. The rotation is made anew.
     SetServers(BackendId, Vec<WatchedServer>),
+    /// Something else changed what the rotation of the backend depends on; it is made anew.
+    Rebuild(BackendId),
 }
 
 /// The watch over all backends.
@@ -191,6 +193,7 @@ impl<H: Hooks> Monitor<H> {
                 noticed = notices.next() => self.handle_notices(&noticed),
                 command = commands.recv() => match command {
                     Some(Command::SetServers(id, servers)) => self.set_servers(id, servers),
+                    Some(Command::Rebuild(id)) => self.rebuild(id),
                     None => return,
                 },
                 () = async {
@@ -234,7 +237,7 @@ impl<H: Hooks> Monitor<H> {
         if purpose == Purpose::Regular {
             let watched = watch.watched();
             let (id, name) = (watched.id, &watched.servers[slot].name);
-            self.hooks.checked(id, name, finding.into());
+            self.hooks.checked(id, name, finding);
         }
         let was_checked = watch.is_checked(slot);
         let effect = watch.handle_result(now, slot, purpose, finding);
@@ -275,6 +278,12 @@ impl<H: Hooks> Monitor<H> {
         if self.unchecked.is_some() {
             self.unchecked = Some(self.backends.iter().map(BackendWatch::unchecked).sum());
             self.count_down(0);
+        }
+    }
+
+    fn rebuild(&mut self, id: BackendId) {
+        if let Some(index) = self.backends.iter().position(|b| b.watched().id == id) {
+            self.apply(index, Effect::RotationChanged);
         }
     }
 

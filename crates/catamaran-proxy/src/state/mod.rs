@@ -14,7 +14,7 @@ mod server;
 mod shared;
 mod waiting;
 
-pub use backend::{Backend, BackendMetrics, ServerSet};
+pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub use frontend::Frontend;

@@ -72,6 +72,13 @@ impl Shared {
         });
     }
 
+    /// Closes the idle connections to `server`, which takes no new traffic.
+    pub fn close_idle(&self, server: &Server) {
+        self.command_all(|| Command::CloseIdle {
+            server: server.id(),
+        });
+    }
+
     /// Clients' connections open in the whole process, those on their way between workers too.
     pub fn open_connections(&self) -> usize {
         self.frontends

@@ -2,6 +2,7 @@
 
 use crate::outcome::Outcome;
 use crate::state::Metered;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
@@ -26,8 +27,17 @@ pub struct WorkerMetrics {
     pub datagrams_dropped: Metered,
     /// Tasks that panicked.
     pub panics: Metered,
+    /// How late its loop runs.
+    pub lag: Lag,
     /// By index of the frontend.
     pub frontends: Vec<FrontendMetrics>,
+}
+
+/// How late a worker's loop runs: the time between when a timer was due and when it was heeded.
+#[derive(Debug, Default)]
+pub struct Lag {
+    /// Worst since it was last taken, in nanoseconds.
+    worst: AtomicU64,
 }
 
 /// Counters of one frontend on one worker.
@@ -63,6 +73,19 @@ impl WorkerMetrics {
             .frontends
             .resize_with(frontends, FrontendMetrics::default);
         metrics
+    }
+}
+
+impl Lag {
+    /// Notes that a timer was heeded `nanos` late.
+    pub(crate) fn note(&self, nanos: u64) {
+        self.worst.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// Takes the worst since it was last taken, in nanoseconds. A worker that stands still has not
+    /// noted it yet.
+    pub fn take_worst(&self) -> u64 {
+        self.worst.swap(0, Ordering::Relaxed)
     }
 }
 

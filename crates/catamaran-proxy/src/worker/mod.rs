@@ -9,7 +9,7 @@ mod run;
 mod stall;
 
 pub(crate) use deadline::{Alarm, Deadline, Deadlines};
-pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};
 pub(crate) use run::{Slot, Start, Vital, runtime, start};
 
 use crate::access_log::{Appender, Record};

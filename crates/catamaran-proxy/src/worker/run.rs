@@ -87,8 +87,22 @@ async fn run(start: Start) {
         ..
     } = start;
     let worker = Rc::new(Worker::new(index, shared));
+<<<<<<< HEAD
     let accepting = stall::Slots::default();
     keep(&worker, &accepting);
+=======
+    tokio::task::spawn_local(sweep_deadlines(Rc::clone(&worker)));
+    tokio::task::spawn_local(sweep_idle(Rc::clone(&worker)));
+    tokio::task::spawn_local(watch_lag(Rc::clone(&worker)));
+    if worker
+        .shared
+        .frontends
+        .iter()
+        .any(|frontend| frontend.log.is_some())
+    {
+        tokio::task::spawn_local(flush_logs(Rc::clone(&worker)));
+    }
+>>>>>>> admin
     let stop_accepting = Rc::new(Notify::new());
     let mut slots = Vec::new();
     let accepting = stall::Slots::default();
@@ -395,6 +409,20 @@ async fn sweep_idle(worker: Rc<Worker>) {
     }
 }
 
+/// Notes how late the loop runs.
+async fn watch_lag(worker: Rc<Worker>) {
+    let _vital = Vital;
+    loop {
+        let due = tokio::time::Instant::now() + LAG_LOOK;
+        tokio::time::sleep_until(due).await;
+        let nanos = due.elapsed().as_nanos();
+        worker
+            .metrics
+            .lag
+            .note(u64::try_from(nanos).unwrap_or(u64::MAX));
+    }
+}
+
 /// Hands access log lines over that no later line has pushed out.
 async fn flush_logs(worker: Rc<Worker>) {
     let _vital = Vital;
@@ -404,5 +432,7 @@ async fn flush_logs(worker: Rc<Worker>) {
     }
 }
 
+/// How often it is looked at how late the loop runs.
+const LAG_LOOK: Duration = Duration::from_millis(100);
 /// How often that is looked at.
 const LOG_FLUSH: Duration = Duration::from_millis(100);
