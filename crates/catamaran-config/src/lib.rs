@@ -23,6 +23,7 @@ mod ad_hoc;
 mod address;
 mod admin;
 mod backend;
+mod difference;
 pub mod edit;
 mod error;
 mod frontend;
@@ -38,6 +39,7 @@ mod unit;
 
 pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
+pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
 
 use backend::Backends;

@@ -5,6 +5,7 @@
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
 //! - [`admin`]: what an operator sees and changes at run time.
+//! - [`reload`]: putting another configuration in place.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
 //! Nothing here decides policy: what a check's result means is decided by `catamaran_core`, what a
@@ -18,6 +19,7 @@ mod http;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
+pub mod reload;
 pub mod resolve;
 mod run;
 

@@ -1,17 +1,19 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
 use crate::Clock;
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Lists, Plane, Rates};
-use crate::health::{Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer};
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
+use crate::health::{
+    Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
+};
 use crate::metrics::{Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
-use crate::resolve::{Discovery, Dns};
+use crate::reload::Reloader;
+use crate::resolve::{Discovery, Dns, Found, Names};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
-use catamaran_core::model::{self, BackendId, Check, Name, Protocol};
-use catamaran_core::server::ServerState;
-use catamaran_proxy::{Backend, Server, Shared, Signal, Target};
+use catamaran_core::model::{Check, Name, Protocol};
+use catamaran_proxy::{Backend, Server, Shared, Signal, Snapshot, Target};
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,6 +31,10 @@ pub struct Parts {
     pub doors: Doors,
     /// The process around.
     pub host: Arc<dyn Host>,
+    /// Puts other configurations in place.
+    pub reloader: Arc<Reloader>,
+    /// Servers that an operator added and removed, as the reloader knows them too.
+    pub overlays: Arc<Overlays>,
     /// What happened lately.
     pub events: Arc<Events>,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
@@ -40,10 +46,16 @@ pub struct Parts {
 /// returns; drop it to end it.
 pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
-    let configured = shared.backends.iter().map(|b| (b.id, &b.model));
-    let discovery = Discovery::new(configured, clock, fastrand::Rng::new());
-    let lookups = discovery.as_ref().map(Discovery::counts);
-    let metrics = Arc::new(PlaneMetrics::new(Arc::clone(&shared), clock, lookups));
+    // Before the snapshot is looked at, so that none is missed.
+    let snapshots = shared.changes();
+    let names = Discovery::names_in(&shared.snapshot().config.backends);
+    let discovery = Discovery::new(names, clock, fastrand::Rng::new());
+    let metrics = Arc::new(PlaneMetrics::new(
+        Arc::clone(&shared),
+        clock,
+        discovery.counts(),
+        Arc::clone(&parts.reloader),
+    ));
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
         shared: Arc::clone(&shared),
@@ -51,10 +63,11 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         started: clock.now(),
         readiness: parts.readiness.subscribe(),
         events: parts.events,
-        checks: Arc::new(Checks::default()),
-        rates: Arc::new(Rates::default()),
+        checks: Checks::default(),
+        rates: Rates::default(),
         host: parts.host,
-        lists: Lists::default(),
+        reloader: parts.reloader,
+        overlays: parts.overlays,
         monitor: commands,
     });
     let told = parts.readiness.subscribe();
@@ -64,25 +77,22 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         readiness: parts.readiness,
         seen: HashMap::new(),
     };
-    let watched = shared
-        .backends
-        .iter()
-        .map(|b| watched(&shared, b))
-        .collect();
+    let watched = all_watched(&shared.snapshot());
     let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
     let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
-    let sampling = admin::sample(clock, &shared, &plane.rates, &plane.events);
-    let resolving = async {
-        if let Some(discovery) = discovery {
-            discovery
-                .run(Arc::new(Dns::new(&parts.resolvers)), changes)
-                .await;
-        }
+    let sampling = admin::sample(&plane);
+    let (orders, orders_rx) = mpsc::channel(1);
+    let dns = Arc::new(Dns::new(&parts.resolvers));
+    let resolving = discovery.run(dns, changes, orders_rx);
+    let following = Following {
+        plane: Arc::clone(&plane),
+        generation: 0,
+        orders,
     };
-    let applying = apply_changes(&plane, changes_rx);
+    let applying = following.run(changes_rx, snapshots);
     tokio::join!(watching, serving, sampling, resolving, applying, expiring);
 }
 
@@ -117,57 +127,60 @@ async fn expire(metrics: &PlaneMetrics) {
     }
 }
 
-/// Puts the addresses found into the backends and under watch.
-async fn apply_changes(
-    plane: &Plane,
-    mut changes: mpsc::Receiver<(BackendId, Vec<model::Server>)>,
-) {
-    while let Some((id, models)) = changes.recv().await {
-        let backend = &plane.shared.backends[id.index()];
-        plane.lists.set_written(backend, models);
-        plane.set_servers(backend).await;
+/// Has the parts of the control plane follow what is found and what is configured.
+struct Following {
+    plane: Arc<Plane>,
+    /// Configurations so far.
+    generation: u64,
+    orders: mpsc::Sender<Names>,
+}
+
+impl Following {
+    async fn run(mut self, mut found: mpsc::Receiver<Found>, mut snapshots: watch::Receiver<()>) {
+        let shared = Arc::clone(&self.plane.shared);
+        loop {
+            tokio::select! {
+                Some(found) = found.recv() => self.put_servers(found).await,
+                Ok(()) = snapshots.changed() => self.put_snapshot().await,
+                rebuild = shared.rebuilds.next() => {
+                    self.plane.tell_monitor(Command::Rebuild(rebuild)).await;
+                }
+            }
+        }
+    }
+
+    /// Puts the addresses found into their backend and under watch.
+    async fn put_servers(&self, found: Found) {
+        let snapshot = self.plane.shared.snapshot();
+        let Some(backend) = snapshot.backend(&found.backend) else {
+            return;
+        };
+        if found.generation == self.generation {
+            let servers = self.plane.overlays.over(&found.backend, found.servers);
+            self.plane.set_servers(&snapshot, backend, &servers).await;
+        }
+    }
+
+    /// Has names asked for and servers watched that another configuration names.
+    async fn put_snapshot(&mut self) {
+        let snapshot = self.plane.shared.snapshot();
+        self.generation += 1;
+        let names = Discovery::names_in(&snapshot.config.backends);
+        // Discovery ends with us, not before.
+        let _ = self.orders.send(names).await;
+        let watched = all_watched(&snapshot);
+        self.plane.tell_monitor(Command::SetBackends(watched)).await;
     }
 }
 
-/// The servers for `models`: those that are there already stay, or keep their load and health if
-/// their weight or rank is another.
-pub(crate) fn servers_of(
-    backend: &Backend,
-    models: &[model::Server],
-    now: Timestamp,
-) -> Vec<Arc<Server>> {
-    let set = backend.set();
-    let known: HashMap<&Name, &Arc<Server>> =
-        set.servers.iter().map(|s| (&s.model.name, s)).collect();
-    let new = |model: &model::Server| {
-        let target = match CheckTarget::new(&model.address)? {
-            CheckTarget::Ip(address) => Target::Ip(address),
-            CheckTarget::Unix(path) => Target::Unix(path),
-        };
-        let known = known.get(&model.name).filter(|s| s.target == target);
-        if let Some(known) = known.filter(|known| known.model == *model) {
-            return Some(Arc::clone(known));
-        }
-        if let Some(known) = known.filter(|known| known.model.weight != model.weight) {
-            // What an operator set gives way to what the file came to say.
-            known.state.set_weight(None);
-        }
-        let state = known.map(|known| Arc::clone(&known.state));
-        let state = state.unwrap_or_else(|| {
-            let state = ServerState::new(model.name.clone());
-            if !set.servers.is_empty() {
-                state.start_slowly(now);
-            }
-            Arc::new(state)
-        });
-        Some(Arc::new(Server::new(model.clone(), target, state)))
-    };
-    models.iter().filter_map(new).collect()
+fn all_watched(snapshot: &Snapshot) -> Vec<Watched> {
+    let backends = snapshot.backends.iter();
+    backends.map(|backend| watched(snapshot, backend)).collect()
 }
 
 /// What the monitor is to watch of `backend`.
-pub(crate) fn watched(shared: &Shared, backend: &Backend) -> Watched {
-    let is_udp = shared.frontends.iter().any(|frontend| {
+pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
+    let is_udp = snapshot.frontends.iter().any(|frontend| {
         frontend.model.protocol == Protocol::Udp && frontend.model.backend == Some(backend.id)
     });
     let server = |server: &Arc<Server>| WatchedServer {
@@ -179,7 +192,6 @@ pub(crate) fn watched(shared: &Shared, backend: &Backend) -> Watched {
         state: Arc::clone(&server.state),
     };
     Watched {
-        id: backend.id,
         name: backend.model.name.clone(),
         health: backend.model.health.clone(),
         outlier: backend.model.outlier.clone(),
@@ -194,7 +206,7 @@ struct PlaneHooks {
     metrics: Arc<PlaneMetrics>,
     readiness: watch::Sender<Readiness>,
     /// What was last seen of each server that is not as it should be.
-    seen: HashMap<(BackendId, Name), Seen>,
+    seen: HashMap<(Name, Name), Seen>,
 }
 
 /// What passive observation says of a server.
@@ -206,14 +218,14 @@ struct Seen {
 
 impl PlaneHooks {
     /// Notes the events that made the rotation change, but for those of active checks.
-    fn note_events(&mut self, id: BackendId) {
-        let backend = &self.plane.shared.backends[id.index()];
+    fn note_events(&mut self, backend: &Backend) {
+        let of = &backend.model.name;
         let set = backend.set();
         let events = &self.plane.events;
         let mut after = HashMap::new();
         for server in &set.servers {
             let name = &server.model.name;
-            let key = (id, name.clone());
+            let key = (of.clone(), name.clone());
             let was = self.seen.get(&key).copied().unwrap_or_default();
             let is = Seen {
                 refusing: server.state.is_refusing(),
@@ -242,7 +254,7 @@ impl PlaneHooks {
                 after.insert(key, is);
             }
         }
-        self.seen.retain(|(backend, _), _| *backend != id);
+        self.seen.retain(|(backend, _), _| backend != of);
         self.seen.extend(after);
         let is_there = |name: &Name| set.by_name(name).is_some();
         self.plane.checks.retain(&backend.model.name, is_there);
@@ -250,15 +262,20 @@ impl PlaneHooks {
 }
 
 impl Hooks for PlaneHooks {
-    fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp> {
+    fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
+        let snapshot = self.plane.shared.snapshot();
+        let backend = snapshot.backend(backend)?;
         self.note_events(backend);
-        self.plane.shared.backends[backend.index()].rebuild(self.plane.clock.now())
+        backend.rebuild(self.plane.clock.now())
     }
 
-    fn status_changed(&mut self, backend: BackendId, server: &Name, status: Status) {
+    fn status_changed(&mut self, backend: &Name, server: &Name, status: Status) {
         self.metrics.count_status(status);
         let shared = &self.plane.shared;
-        let backend = &shared.backends[backend.index()];
+        let snapshot = shared.snapshot();
+        let Some(backend) = snapshot.backend(backend) else {
+            return;
+        };
         let (kind, reason) = match status {
             Status::Up => (Kind::ServerUp, String::new()),
             Status::Down => {
@@ -275,9 +292,8 @@ impl Hooks for PlaneHooks {
         }
     }
 
-    fn checked(&mut self, backend: BackendId, server: &Name, finding: &Finding) {
+    fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
         self.metrics.count_check(finding.into());
-        let backend = &self.plane.shared.backends[backend.index()].model.name;
         let now = self.plane.clock.now();
         self.plane.checks.note(now, backend, server, finding);
     }
@@ -322,7 +338,9 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catamaran_core::model::{Config, Frontend, FrontendId, Health, ServerAddr};
+    use catamaran_core::model::{
+        self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
+    };
     use catamaran_proxy::{ListenerSockets, Proxy};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};
@@ -340,14 +358,14 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let listen = vec![socket.local_addr().unwrap()];
         let frontend = Frontend::new("web".into(), Protocol::Tcp, listen, BackendId(0));
+        let key = ListenerKey::of(&frontend, 0);
         let config = Config {
             frontends: vec![frontend],
             backends: vec![backend],
             ..Config::default()
         };
         let listeners = vec![ListenerSockets {
-            frontend: FrontendId(0),
-            listener: 0,
+            key,
             sockets: vec![socket.into()],
         }];
         Proxy::start(config, listeners).unwrap()
@@ -364,38 +382,28 @@ mod tests {
             Ok(())
         }
 
-        fn config(&self) -> admin::ConfigFacts {
-            admin::ConfigFacts::default()
-        }
-
-        fn config_text(&self) -> Option<String> {
-            None
-        }
-
-        fn check(&self, _: &str, _: Option<&str>) -> admin::Verdict {
-            admin::Verdict::default()
-        }
-
-        fn persist(&self, _: &model::Edit) -> Result<(), String> {
-            Err("there is no file".to_owned())
-        }
-
-        fn server(&self, _: &str, _: Option<&str>) -> Result<model::Server, String> {
-            Err("no server".to_owned())
-        }
-
         fn drain(&self) -> Result<(), String> {
             Ok(())
         }
     }
 
-    fn parts(endpoint: Option<Endpoint>, readiness: watch::Sender<Readiness>) -> Parts {
+    fn parts(
+        shared: &Arc<Shared>,
+        endpoint: Option<Endpoint>,
+        readiness: watch::Sender<Readiness>,
+    ) -> Parts {
+        let (overlays, events) = (Arc::default(), Arc::default());
+        let ports = mpsc::channel(1).0;
+        let (overlays_too, events_too) = (Arc::clone(&overlays), Arc::clone(&events));
+        let shared = Arc::clone(shared);
         Parts {
             resolvers: vec![([127, 0, 0, 1], 9).into()],
             endpoint,
             doors: Doors::default(),
             host: Arc::new(NoHost),
-            events: Arc::default(),
+            reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
+            overlays,
+            events,
             readiness,
         }
     }
@@ -416,12 +424,15 @@ mod tests {
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let proxy = proxy(ServerAddr::Ip(socket.local_addr().unwrap()));
         let shared = Arc::clone(proxy.shared());
-        let state = Arc::clone(&shared.backends[0].set().servers[0].state);
+        let state = Arc::clone(&shared.snapshot().backends[0].set().servers[0].state);
 
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = endpoint.local_addr().unwrap();
         let (readiness, mut ready) = watch::channel(Readiness::Starting);
-        let running = run(Arc::clone(&shared), parts(Some(endpoint), readiness));
+        let running = run(
+            Arc::clone(&shared),
+            parts(&shared, Some(endpoint), readiness),
+        );
         let scene = async {
             ready.wait_for(|r| *r == Readiness::Ready).await.unwrap();
             while !state.is_checked_down() {
@@ -458,12 +469,12 @@ mod tests {
         let host = "localhost".to_owned();
         let proxy = proxy(ServerAddr::Dns { host, port });
         let shared = Arc::clone(proxy.shared());
-        assert!(shared.backends[0].set().servers.is_empty());
+        assert!(shared.snapshot().backends[0].set().servers.is_empty());
 
         let (readiness, _ready) = watch::channel(Readiness::Starting);
-        let running = run(Arc::clone(&shared), parts(None, readiness));
+        let running = run(Arc::clone(&shared), parts(&shared, None, readiness));
         let found = || {
-            let set = shared.backends[0].set();
+            let set = shared.snapshot().backends[0].set();
             let name = format!("localhost:{port}#127.0.0.1");
             let server = set.servers.iter().find(|s| s.model.name.as_str() == name);
             server.map(|server| Arc::clone(&server.state))

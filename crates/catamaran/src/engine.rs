@@ -2,35 +2,41 @@
 
 use crate::admin;
 use crate::host::ProcessHost;
+use crate::limits;
 use anyhow::Context as _;
 use catamaran_control::Parts;
-use catamaran_control::admin::{Events, Kind};
+use catamaran_control::admin::{Events, Kind, Overlays};
 use catamaran_control::metrics::{Endpoint, Readiness};
+use catamaran_control::reload::{PortRequest, Reloader, Text};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
-use catamaran_proxy::Proxy;
+use catamaran_proxy::{Proxy, Shared};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A data plane at work, and the thread that watches over it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     proxy: Proxy,
     readiness: watch::Sender<Readiness>,
+    reloader: Arc<Reloader>,
     events: Arc<Events>,
     /// Ends the control thread when dropped.
     _control: oneshot::Sender<()>,
 }
 
 impl Engine {
-    /// Serves `config` on `listeners`.
+    /// Serves `config` on `listeners`. It was read from `text`, unless it came from flags; `ports`
+    /// leads to who opens the sockets of others.
     pub(crate) fn start(
         config: Config,
         listeners: Vec<ListenerSockets>,
+        text: Option<Text>,
+        ports: mpsc::Sender<PortRequest>,
         host: ProcessHost,
     ) -> anyhow::Result<Self> {
         let resolvers = config.process.resolvers.clone();
@@ -38,11 +44,19 @@ impl Engine {
         let doors = config.admin.clone();
         let proxy = Proxy::start(config, listeners)?;
         let shared = Arc::clone(proxy.shared());
+        let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
+        events.note(Kind::Started, format!("process {}", std::process::id()));
+        let reloader = Reloader::new(
+            Arc::clone(&shared),
+            text,
+            ports,
+            limits::settle,
+            Arc::clone(&overlays),
+            Arc::clone(&events),
+        );
+        let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
-        let events = Arc::new(Events::default());
-        events.note(Kind::Started, format!("process {}", std::process::id()));
-        let noted = Arc::clone(&events);
         let (end, ended) = oneshot::channel::<()>();
         let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
         let control = move || {
@@ -63,7 +77,9 @@ impl Engine {
                     endpoint,
                     doors,
                     host: Arc::new(host),
-                    events: noted,
+                    reloader: reloader_too,
+                    overlays,
+                    events: events_too,
                     readiness: told,
                 };
                 tokio::select! {
@@ -82,6 +98,7 @@ impl Engine {
         Ok(Self {
             proxy,
             readiness,
+            reloader,
             events,
             _control: end,
         })
@@ -92,9 +109,24 @@ impl Engine {
         self.proxy.reopen_logs();
     }
 
+    /// Puts other configurations in place.
+    pub(crate) const fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
+    /// What the workers share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.proxy.shared()
+    }
+
+    /// Says that no new clients are wanted; those that come are served all the same.
+    pub(crate) fn turn_away(&self) {
+        self.readiness.send_replace(Readiness::Draining);
+    }
+
     /// Takes no new clients and waits for those in flight, at most `deadline`.
     pub(crate) async fn drain(self, deadline: Duration) {
-        self.readiness.send_replace(Readiness::Draining);
+        self.turn_away();
         self.events.note(Kind::Draining, "");
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");

@@ -3,6 +3,7 @@
 mod admin;
 mod args;
 mod bind;
+mod channel;
 mod check;
 mod ctl;
 mod data;
@@ -13,7 +14,9 @@ mod handover;
 mod host;
 mod limits;
 mod logging;
+mod ports;
 mod probe;
+mod reload;
 mod reopen;
 mod source;
 mod stop;

@@ -1,25 +1,21 @@
 //! Where a configuration comes from, before it is read.
 //!
-//! The supervisor reads the file once and hands the text on, so that a data process that is
-//! restarted in the middle of an edit gets the configuration that was serving.
+//! The supervisor reads the file once and hands the text on; a reload gives it the text that is
+//! served from then on. So a data process that is restarted in the middle of an edit gets the
+//! configuration that was serving.
 
 use anyhow::Context as _;
 use catamaran_config::{Errors, Loaded};
+use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::xxh3_64;
+use std::path::Path;
 
 /// A configuration that was found but not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A text and the file that it stands in.
-    Text {
-        /// The file, for messages and for paths relative to it.
-        path: PathBuf,
-        /// Its content.
-        text: String,
-    },
+    Text(Text),
     /// Flags of the command line.
     AdHoc(AdHoc),
 }
@@ -56,16 +52,16 @@ impl Source {
             .with_context(|| format!("{}: the file cannot be read", path.display()))?;
         let text = String::from_utf8(text)
             .map_err(|_| anyhow::anyhow!("{}: the file is not UTF-8", path.display()))?;
-        Ok(Self::Text {
+        Ok(Self::Text(Text {
             path: path.to_owned(),
             text,
-        })
+        }))
     }
 
     /// Turns the source into a valid configuration.
     pub(crate) fn load(&self) -> Result<Loaded, Errors> {
         match self {
-            Self::Text { path, text } => {
+            Self::Text(Text { path, text }) => {
                 let directory = path.parent().unwrap_or_else(|| Path::new(""));
                 catamaran_config::parse(
                     text,
@@ -86,22 +82,6 @@ impl Source {
         }
     }
 
-    /// Judges a text as if it stood in the place of this one; messages call it `name`.
-    pub(crate) fn judge(&self, text: &str, name: Option<&str>) -> Result<Loaded, Errors> {
-        let path = match self {
-            Self::Text { path, .. } => path.as_path(),
-            Self::AdHoc(_) => Path::new(PLACES[0]),
-        };
-        let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        let own = path.display().to_string();
-        catamaran_config::parse(
-            text,
-            name.unwrap_or(&own),
-            &|name| std::env::var(name).ok(),
-            &|file| std::fs::read(directory.join(file)),
-        )
-    }
-
     /// As [`Source::load`], with warnings logged and all errors in one message.
     pub(crate) fn load_logged(&self) -> anyhow::Result<catamaran_core::model::Config> {
         let loaded = self.load().map_err(|errors| {
@@ -113,19 +93,18 @@ impl Source {
         Ok(loaded.config)
     }
 
-    /// A digest of what was written: two processes with the same digest serve the same.
-    pub(crate) fn digest(&self) -> String {
-        let digest = match self {
-            Self::Text { text, .. } => xxh3_64(text.as_bytes()),
-            Self::AdHoc(flags) => xxh3_64(format!("{flags:?}").as_bytes()),
-        };
-        format!("{digest:016x}")
+    /// The text, if it is one.
+    pub(crate) const fn text(&self) -> Option<&Text> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::AdHoc(_) => None,
+        }
     }
 
     /// What messages call it.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Text { path, .. } => path.display().to_string(),
+            Self::Text(text) => text.path.display().to_string(),
             Self::AdHoc(_) => "the command line".to_owned(),
         }
     }

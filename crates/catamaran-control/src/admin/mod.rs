@@ -6,12 +6,14 @@
 //! end) is asked of [`Host`].
 
 mod checks;
+mod config;
 mod error;
 mod events;
 mod extract;
 mod guard;
-mod lists;
 mod openapi;
+mod overlays;
+mod persist;
 mod process;
 mod rates;
 mod routes;
@@ -22,16 +24,16 @@ mod tables;
 pub(crate) use checks::Checks;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
-pub(crate) use lists::Lists;
-pub use process::Verdict;
+pub use overlays::Overlays;
 pub(crate) use rates::{Rates, SAMPLE_INTERVAL};
 
 use crate::health::Command;
 use crate::metrics::Readiness;
+use crate::reload::Reloader;
 use crate::{Clock, http};
 use catamaran_core::Timestamp;
-use catamaran_core::model::{self, Edit};
-use catamaran_proxy::{Backend, Shared};
+use catamaran_core::model;
+use catamaran_proxy::{Backend, Shared, Snapshot};
 use error::Refused;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -50,27 +52,6 @@ pub trait Host: Send + Sync {
     /// Why `level` is none.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
 
-    /// What is known of the configuration.
-    fn config(&self) -> ConfigFacts;
-
-    /// The text of the configuration; `None` if it comes from the command line.
-    fn config_text(&self) -> Option<String>;
-
-    /// Judges a configuration that messages call `name`, or as the file that serves.
-    fn check(&self, text: &str, name: Option<&str>) -> Verdict;
-
-    /// Writes a change into the configuration file.
-    ///
-    /// # Errors
-    /// Why it cannot be; the file is as it was.
-    fn persist(&self, edit: &Edit) -> Result<(), String>;
-
-    /// Reads a server as the configuration would write it.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    fn server(&self, address: &str, name: Option<&str>) -> Result<model::Server, String>;
-
     /// Takes no new clients and ends when those there are have left.
     ///
     /// # Errors
@@ -86,19 +67,8 @@ pub enum Kept {
     UntilRestart,
     /// It is written into the configuration file.
     InFile,
-}
-
-/// What is known of the configuration that serves.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
-pub struct ConfigFacts {
-    /// The file, or `the command line`.
-    pub source: String,
-    /// XXH3-64 of its text in hexadecimal digits: two processes with the same digest serve the same.
-    pub digest: String,
-    /// 1 at the start; one more with each reload.
-    pub generation: u64,
-    /// Why the last reload was refused; none if it was not.
-    pub last_error: Option<String>,
+    /// Until the file is read anew.
+    UntilReload,
 }
 
 /// Everything that the API reads and steers.
@@ -108,49 +78,35 @@ pub(crate) struct Plane {
     pub(crate) started: Timestamp,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) events: Arc<Events>,
-    pub(crate) checks: Arc<Checks>,
-    pub(crate) rates: Arc<Rates>,
+    pub(crate) checks: Checks,
+    pub(crate) rates: Rates,
     pub(crate) host: Arc<dyn Host>,
-    pub(crate) lists: Lists,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) overlays: Arc<Overlays>,
     pub(crate) monitor: mpsc::Sender<Command>,
 }
 
 impl Plane {
-    /// Makes the rotation of `backend` anew after an operator changed what it depends on.
-    pub(crate) async fn rebuild(&self, backend: &Arc<Backend>) {
-        // At once, so that the change holds when it is answered; the monitor makes it again, and
-        // knows when time will change it next.
-        backend.rebuild(self.clock.now());
-        self.tell_monitor(Command::Rebuild(backend.id)).await;
-    }
-
-    /// Puts the servers that `backend` is to have now into it and under watch.
-    pub(crate) async fn set_servers(&self, backend: &Arc<Backend>) {
-        let now = self.clock.now();
-        let models = self.lists.current(backend);
-        backend.set_servers(crate::run::servers_of(backend, &models, now), now);
-        let watched = crate::run::watched(&self.shared, backend).servers;
-        self.tell_monitor(Command::SetServers(backend.id, watched))
-            .await;
-    }
-
-    /// Writes `edit` into the configuration file. Beside the control thread, which a slow disk must
-    /// not hold up.
-    async fn persist(&self, edit: Edit) -> Result<Kept, Refused> {
-        self.ask_host(move |host| host.persist(&edit))
-            .await?
-            .map_err(Refused::conflict)?;
-        Ok(Kept::InFile)
-    }
-
-    /// Asks something of the host that may take its time.
-    pub(crate) async fn ask_host<R: Send + 'static>(
+    /// Puts the servers that `models` describe into `backend` and under watch.
+    pub(crate) async fn set_servers(
         &self,
-        ask: impl FnOnce(&dyn Host) -> R + Send + 'static,
+        snapshot: &Snapshot,
+        backend: &Arc<Backend>,
+        models: &[model::Server],
+    ) {
+        let now = self.clock.now();
+        backend.set_servers(backend.servers_of(models, now), now);
+        let watched = crate::run::watched(snapshot, backend).servers;
+        let name = backend.model.name.clone();
+        self.tell_monitor(Command::SetServers(name, watched)).await;
+    }
+
+    /// Does something that may take its time, beside the control thread.
+    pub(crate) async fn aside<R: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Refused> {
-        let host = Arc::clone(&self.host);
-        let asked = tokio::task::spawn_blocking(move || ask(&*host));
-        asked.await.map_err(|error| {
+        tokio::task::spawn_blocking(act).await.map_err(|error| {
             tracing::error!(%error, "a request of the admin API panicked");
             Refused::new(
                 axum::http::StatusCode::INTERNAL_SERVER_ERROR,
@@ -160,7 +116,8 @@ impl Plane {
         })
     }
 
-    async fn tell_monitor(&self, command: Command) {
+    /// Gives the watch over the servers an order.
+    pub(crate) async fn tell_monitor(&self, command: Command) {
         // Without a monitor everything ends anyway.
         let _ = self.monitor.send(command).await;
     }
@@ -192,22 +149,21 @@ pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router) 
 }
 
 /// Takes samples for rates, and notes workers that stood still.
-pub(crate) async fn sample(clock: Clock, shared: &Shared, rates: &Rates, events: &Events) {
-    let mut stalled = vec![false; shared.worker_metrics.len()];
+pub(crate) async fn sample(plane: &Plane) {
+    let mut stalled = vec![false; plane.shared.worker_metrics.len()];
     loop {
-        let lags = rates.sample(clock.now(), shared);
+        let lags = plane.rates.sample(plane.clock.now(), &plane.shared);
         for (worker, lag) in lags.into_iter().enumerate() {
             // Told once for as long as it lasts.
             let was_stalled = std::mem::replace(&mut stalled[worker], lag >= STALL);
             if lag >= STALL && !was_stalled {
-                tracing::warn!(worker, ?lag, "a worker stood still");
                 let message = format!("worker {worker} stood still for {} ms", lag.as_millis());
-                events.note(Kind::WorkerStalled, message);
+                plane.events.note(Kind::WorkerStalled, message);
             }
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
     }
 }
 
-/// A worker that ran later than this stood still; design §4 has a neighbour take over by then.
+/// A worker that ran later than this stood still: a neighbour takes over by then, and logs it.
 const STALL: std::time::Duration = std::time::Duration::from_millis(250);

@@ -3,7 +3,7 @@
 use super::error::Refused;
 use super::extract::{Asked, Body};
 use super::servers::Changed;
-use super::{ConfigFacts, Event, Kept, Kind, Plane};
+use super::{Event, Kept, Kind, Plane};
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
@@ -23,36 +23,6 @@ pub(crate) struct LogLevel {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
-
-/// The configuration that serves.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct ConfigDocument {
-    #[serde(flatten)]
-    facts: ConfigFacts,
-    /// Its text; none if it comes from the command line.
-    text: Option<String>,
-}
-
-/// A configuration to be judged.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ConfigText {
-    /// The whole text.
-    text: String,
-    /// What messages call it; the file that serves unless given.
-    name: Option<String>,
-}
-
-/// What is to be said of a configuration.
-#[derive(Debug, Default, JsonSchema, Serialize)]
-pub struct Verdict {
-    /// Whether it could serve.
-    pub valid: bool,
-    /// What is wrong, each with its place.
-    pub errors: Vec<String>,
-    /// What is allowed but probably not meant, each with its place.
-    pub warnings: Vec<String>,
-}
 
 /// Which events.
 #[derive(Debug, Deserialize)]
@@ -86,21 +56,6 @@ pub(crate) async fn set_log_level(
     Ok(Json(Changed {
         kept: Kept::UntilRestart,
     }))
-}
-
-pub(crate) async fn config(State(plane): State<Arc<Plane>>) -> Json<ConfigDocument> {
-    Json(ConfigDocument {
-        facts: plane.host.config(),
-        text: plane.host.config_text(),
-    })
-}
-
-pub(crate) async fn check(
-    State(plane): State<Arc<Plane>>,
-    Body(config): Body<ConfigText>,
-) -> Result<Json<Verdict>, Refused> {
-    let verdict = plane.ask_host(move |host| host.check(&config.text, config.name.as_deref()));
-    Ok(Json(verdict.await?))
 }
 
 pub(crate) async fn drain(

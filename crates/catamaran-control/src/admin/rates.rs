@@ -7,7 +7,7 @@
 
 use catamaran_core::Timestamp;
 use catamaran_core::model::Name;
-use catamaran_proxy::{FrontendMetrics, LATENCY_BOUNDS, Outcome, Shared};
+use catamaran_proxy::{Frontend, FrontendMetrics, LATENCY_BOUNDS, Outcome, Shared, Snapshot};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
@@ -93,10 +93,11 @@ impl Rates {
     pub(crate) fn sample(&self, now: Timestamp, shared: &Shared) -> Vec<Duration> {
         let workers = shared.worker_metrics.iter();
         let lags: Vec<u64> = workers.map(|worker| worker.lag.take_worst()).collect();
+        let snapshot = shared.snapshot();
         let sample = Sample {
             at: now,
-            frontends: frontends(shared),
-            servers: servers(shared),
+            frontends: frontends(&snapshot),
+            servers: servers(&snapshot),
             lags: lags.clone(),
         };
         let mut samples = self.lock();
@@ -204,23 +205,20 @@ const fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn frontends(shared: &Shared) -> HashMap<Name, FrontendTotals> {
-    let each = shared.frontends.iter();
-    each.map(|frontend| {
-        let name = frontend.model.name.clone();
-        (name, frontend_totals(shared, frontend.id.index()))
-    })
-    .collect()
+fn frontends(snapshot: &Snapshot) -> HashMap<Name, FrontendTotals> {
+    let each = snapshot.frontends.iter();
+    each.map(|frontend| (frontend.model.name.clone(), frontend_totals(frontend)))
+        .collect()
 }
 
-/// The counters of the frontend of this index, summed over the workers.
-pub(crate) fn frontend_totals(shared: &Shared, index: usize) -> FrontendTotals {
+/// The counters of a frontend, summed over the workers.
+pub(crate) fn frontend_totals(frontend: &Frontend) -> FrontendTotals {
     let mut totals = FrontendTotals {
         outcomes: vec![0; Outcome::ALL.len()],
         ..FrontendTotals::default()
     };
-    for worker in &shared.worker_metrics {
-        totals.add(&worker.frontends[index]);
+    for worker in frontend.metrics() {
+        totals.add(worker);
     }
     for outcome in Outcome::ALL {
         let count = totals.outcomes[outcome.index()];
@@ -249,9 +247,9 @@ impl FrontendTotals {
     }
 }
 
-fn servers(shared: &Shared) -> HashMap<u64, [u64; 2]> {
+fn servers(snapshot: &Snapshot) -> HashMap<u64, [u64; 2]> {
     let mut totals = HashMap::new();
-    for backend in &shared.backends {
+    for backend in &*snapshot.backends {
         for server in &backend.set().servers {
             let counts = &server.metrics;
             let both = [counts.requests.total(), counts.failures.total()];

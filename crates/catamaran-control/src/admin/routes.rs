@@ -2,7 +2,7 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, openapi, process, servers, tables};
+use super::{Event, Plane, config, openapi, process, servers, tables};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -196,21 +196,32 @@ fn of_process() -> Vec<Operation> {
         )
         .does("Changes what is logged.")
         .takes::<process::LogLevel>(),
-        Operation::new::<process::ConfigDocument>(
+        Operation::new::<config::ConfigDocument>(
             "get",
             "/v1/config",
             "get-config",
-            get(process::config),
+            get(config::show),
         )
         .does("The configuration that serves."),
-        Operation::new::<process::Verdict>(
+        Operation::new::<config::Verdict>(
             "post",
             "/v1/config/check",
             "check-config",
-            post(process::check),
+            post(config::check),
         )
-        .does("Judges a configuration; nothing changes.")
-        .takes::<process::ConfigText>(),
+        .does("Judges a configuration and says what it would change; nothing changes.")
+        .takes::<config::ConfigText>(),
+        Operation::new::<config::Applied>(
+            "post",
+            "/v1/config/apply",
+            "apply-config",
+            post(config::apply),
+        )
+        .does("Puts a configuration in place while everything goes on.")
+        .takes::<config::NewConfig>(),
+        Operation::new::<config::Applied>("post", "/v1/reload", "reload", post(config::reload))
+            .does("Puts the configuration file in place as it stands now, or says what that would change.")
+            .takes::<config::Reload>(),
         Operation::new::<servers::Changed>("post", "/v1/drain", "drain", post(process::drain))
             .does("Takes no new clients and ends the process when those there are have left.")
             .takes::<process::Nothing>(),

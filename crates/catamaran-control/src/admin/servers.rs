@@ -7,10 +7,10 @@ use super::{Kept, Kind, Plane};
 use axum::Json;
 use axum::extract::State;
 use catamaran_core::health::Status;
-use catamaran_core::model::{Edit, Name, Weight};
+use catamaran_core::model::{self, Edit, Name, Weight};
 use catamaran_core::nearest::remedy;
 use catamaran_core::server::Admin;
-use catamaran_proxy::{Backend, Server};
+use catamaran_proxy::{Backend, NoSuchServer, Server};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -107,7 +107,8 @@ pub(crate) struct Changed {
 
 pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<BackendState>> {
     let rates = plane.rates.view();
-    let backends = plane.shared.backends.iter();
+    let snapshot = plane.shared.snapshot();
+    let backends = snapshot.backends.iter();
     let now = plane.clock.now();
     Json(
         backends
@@ -120,7 +121,7 @@ pub(crate) async fn backend(
     State(plane): State<Arc<Plane>>,
     Named(name): Named<String>,
 ) -> Result<Json<BackendState>, Refused> {
-    let backend = find_backend(&plane, &name)?;
+    let backend = &find_backend(&plane, &name)?;
     let rates = plane.rates.view();
     let state = BackendState::of(&plane, backend, plane.clock.now(), &rates);
     Ok(Json(state))
@@ -130,7 +131,7 @@ pub(crate) async fn server(
     State(plane): State<Arc<Plane>>,
     Named((backend, server)): Named<(String, String)>,
 ) -> Result<Json<ServerDocument>, Refused> {
-    let backend = find_backend(&plane, &backend)?;
+    let backend = &find_backend(&plane, &backend)?;
     let server = find_server(backend, &server)?;
     Ok(Json(document(&plane, backend, &server)))
 }
@@ -141,7 +142,7 @@ pub(crate) async fn change(
     Named((backend, server)): Named<(String, String)>,
     Body(change): Body<ServerChange>,
 ) -> Result<Json<ChangedServer>, Refused> {
-    let backend = find_backend(&plane, &backend)?;
+    let backend = &find_backend(&plane, &backend)?;
     let server = find_server(backend, &server)?;
     let weight = change.weight.map(|weight| weight_of(weight, &server));
     let weight = weight.transpose()?;
@@ -151,12 +152,28 @@ pub(crate) async fn change(
     } else {
         Kept::UntilRestart
     };
-    let now = plane.clock.now();
-    let state = &server.state;
+    let told = make(&plane, &change, backend, &server, weight)?;
+    note(&plane, backend, server.model.name.as_str(), &told);
+    let server = document(&plane, backend, &server);
+    Ok(Json(ChangedServer { kept, server }))
+}
+
+/// Makes a change; says it in words.
+fn make(
+    plane: &Plane,
+    change: &ServerChange,
+    backend: &Backend,
+    server: &Server,
+    weight: Option<Weight>,
+) -> Result<String, Refused> {
+    let gone = |error: NoSuchServer| Refused::unknown(error.to_string());
+    let (shared, backend) = (&plane.shared, &backend.model.name);
+    let server = &server.model.name;
     let mut told = Vec::new();
     if let Some(weight) = weight {
         let is_configured = matches!(change.weight, Some(WeightChange::Word(_)));
-        state.set_weight((!is_configured).then_some(weight));
+        let instead = (!is_configured).then_some(weight);
+        shared.set_weight(backend, server, instead).map_err(gone)?;
         told.push(format!("weight {}", weight.as_u16()));
     }
     if let Some(admin) = change.admin {
@@ -165,10 +182,9 @@ pub(crate) async fn change(
             AdminChange::Drain => (Admin::Drain, "drain"),
             AdminChange::Maintenance => (Admin::Maintenance, "maintenance"),
         };
-        state.set_admin(now, admin);
-        if admin != Admin::Ready {
-            plane.shared.close_idle(&server);
-        }
+        shared
+            .set_admin_state(backend, server, admin)
+            .map_err(gone)?;
         told.push(word.to_owned());
     }
     if let Some(health) = change.health {
@@ -177,21 +193,12 @@ pub(crate) async fn change(
             HealthChange::Down => (Some(Status::Down), "health down"),
             HealthChange::Auto => (None, "health auto"),
         };
-        state.set_health_override(now, health);
-        if health == Some(Status::Down) {
-            plane.shared.server_down(backend, &server);
-        }
+        shared
+            .set_health_override(backend, server, health)
+            .map_err(gone)?;
         told.push(word.to_owned());
     }
-    plane.rebuild(backend).await;
-    note(
-        &plane,
-        backend,
-        server.model.name.as_str(),
-        &told.join(", "),
-    );
-    let server = document(&plane, backend, &server);
-    Ok(Json(ChangedServer { kept, server }))
+    Ok(told.join(", "))
 }
 
 /// Adds a server to a backend.
@@ -200,11 +207,9 @@ pub(crate) async fn add(
     Named(backend): Named<String>,
     Body(new): Body<NewServer>,
 ) -> Result<Json<ChangedServer>, Refused> {
-    let backend = find_backend(&plane, &backend)?;
-    let mut server = plane
-        .host
-        .server(&new.address, new.name.as_deref())
-        .map_err(Refused::invalid)?;
+    let backend = &find_backend(&plane, &backend)?;
+    let mut server =
+        catamaran_config::server(&new.address, new.name.as_deref()).map_err(Refused::invalid)?;
     if crate::probe::Target::new(&server.address).is_none() {
         let told = "a server given by name is looked up as the configuration says; write it there";
         return Err(Refused::invalid(told));
@@ -236,8 +241,15 @@ pub(crate) async fn add(
     } else {
         Kept::UntilRestart
     };
-    plane.lists.add(backend, server).map_err(full)?;
-    plane.set_servers(backend).await;
+    let of = &backend.model.name;
+    plane.overlays.add(of, server.clone()).map_err(full)?;
+    // Writing the file has put it in place already.
+    if backend.set().by_name(&name).is_none() {
+        let snapshot = plane.shared.snapshot();
+        let mut models = models(backend);
+        models.push(server);
+        plane.set_servers(&snapshot, backend, &models).await;
+    }
     note(&plane, backend, name.as_str(), "added");
     let server = find_server(backend, name.as_str())?;
     let server = document(&plane, backend, &server);
@@ -250,7 +262,7 @@ pub(crate) async fn remove(
     Named((backend, server)): Named<(String, String)>,
     Asked(asked): Asked<Persist>,
 ) -> Result<Json<Changed>, Refused> {
-    let backend = find_backend(&plane, &backend)?;
+    let backend = &find_backend(&plane, &backend)?;
     let server = find_server(backend, &server)?;
     if backend.set().servers.len() == 1 {
         let told = "the last server of a backend cannot be removed; set it to maintenance";
@@ -266,26 +278,38 @@ pub(crate) async fn remove(
     } else {
         Kept::UntilRestart
     };
-    plane.lists.remove(backend, &server.model).map_err(full)?;
-    plane.set_servers(backend).await;
+    let of = &backend.model.name;
+    if backend.set().by_name(&server.model.name).is_some() {
+        plane.overlays.remove(of, &server.model).map_err(full)?;
+        let snapshot = plane.shared.snapshot();
+        let mut models = models(backend);
+        models.retain(|model| model.name != server.model.name);
+        plane.set_servers(&snapshot, backend, &models).await;
+    }
     plane.shared.close_idle(&server);
     note(&plane, backend, server.model.name.as_str(), "removed");
     Ok(Json(Changed { kept }))
 }
 
 /// The backend of this name.
-pub(crate) fn find_backend<'a>(plane: &'a Plane, name: &str) -> Result<&'a Arc<Backend>, Refused> {
-    let backends = &plane.shared.backends;
-    let found = backends
-        .iter()
-        .find(|backend| backend.model.name.as_str() == name);
-    found.ok_or_else(|| {
-        let names: Vec<&str> = backends.iter().map(|b| b.model.name.as_str()).collect();
-        Refused::unknown(format!(
-            "unknown backend `{name}`; {}",
-            remedy(name, &names)
-        ))
-    })
+pub(crate) fn find_backend(plane: &Plane, name: &str) -> Result<Arc<Backend>, Refused> {
+    let snapshot = plane.shared.snapshot();
+    if let Some(backend) = snapshot.backend(&Name::new(name)) {
+        return Ok(Arc::clone(backend));
+    }
+    let backends = snapshot.backends.iter();
+    let names: Vec<&str> = backends.map(|b| b.model.name.as_str()).collect();
+    let remedy = remedy(name, &names);
+    Err(Refused::unknown(format!(
+        "unknown backend `{name}`; {remedy}"
+    )))
+}
+
+/// The servers as they are now, names looked up.
+fn models(backend: &Backend) -> Vec<model::Server> {
+    let set = backend.set();
+    let servers = set.servers.iter();
+    servers.map(|server| server.model.clone()).collect()
 }
 
 /// The server of this name.

@@ -2,6 +2,7 @@
 
 use super::Plane;
 use super::checks::LastCheck;
+use super::config::ConfigFacts;
 use super::events::{Event, unix_now};
 use super::rates::{FrontendRates, FrontendTotals, ServerRates, View, WINDOW, frontend_totals};
 use crate::metrics::Readiness;
@@ -41,7 +42,7 @@ pub(crate) struct Process {
     /// Connections of clients that are open.
     connections: usize,
     log_level: String,
-    config: super::ConfigFacts,
+    config: ConfigFacts,
 }
 
 /// One worker.
@@ -188,8 +189,8 @@ impl Overview {
     pub(crate) fn of(plane: &Plane) -> Self {
         let now = plane.clock.now();
         let rates = plane.rates.view();
-        let shared = &plane.shared;
-        let backends = shared.backends.iter();
+        let snapshot = plane.shared.snapshot();
+        let backends = snapshot.backends.iter();
         Self {
             at: unix_now(),
             rate_window_seconds: WINDOW.as_secs_f64(),
@@ -218,7 +219,7 @@ impl Process {
             },
             connections: plane.shared.open_connections(),
             log_level: plane.host.log_level(),
-            config: plane.host.config(),
+            config: ConfigFacts::of(&plane.reloader),
         }
     }
 }
@@ -238,13 +239,14 @@ pub(crate) fn workers(plane: &Plane, rates: &View<'_>) -> Vec<Worker> {
 
 /// The frontends now.
 pub(crate) fn frontends(plane: &Plane, rates: &View<'_>) -> Vec<FrontendState> {
-    let each = plane.shared.frontends.iter();
-    each.map(|frontend| FrontendState::of(plane, frontend, rates))
+    let snapshot = plane.shared.snapshot();
+    let each = snapshot.frontends.iter();
+    each.map(|frontend| FrontendState::of(frontend, rates))
         .collect()
 }
 
 impl FrontendState {
-    fn of(plane: &Plane, frontend: &Frontend, rates: &View<'_>) -> Self {
+    fn of(frontend: &Frontend, rates: &View<'_>) -> Self {
         let model = &frontend.model;
         let name_of = |id: BackendId| frontend.backend(id).model.name.to_string();
         let routes = model.routes.iter();
@@ -276,7 +278,7 @@ impl FrontendState {
             backend: model.backend.map(name_of),
             connections: frontend.open_connections(),
             rates: rates.frontend(&model.name),
-            totals: Totals::of(&frontend_totals(&plane.shared, frontend.id.index())),
+            totals: Totals::of(&frontend_totals(frontend)),
         }
     }
 }

@@ -71,7 +71,8 @@ pub(crate) struct NewEntry {
 }
 
 pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<Table>> {
-    let backends = plane.shared.backends.iter();
+    let snapshot = plane.shared.snapshot();
+    let backends = snapshot.backends.iter();
     let tables = backends.filter_map(|backend| {
         let stick = backend.model.stick.as_ref()?;
         Some(Table {
@@ -97,7 +98,7 @@ pub(crate) async fn page(
     Named(backend): Named<String>,
     Asked(part): Asked<Part>,
 ) -> Result<Json<Page>, Refused> {
-    let backend = with_table(&plane, &backend)?;
+    let backend = &with_table(&plane, &backend)?;
     let limit = part.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Refused::invalid(format!("`limit` is 1 to {MAX_PAGE}")));
@@ -118,7 +119,7 @@ pub(crate) async fn look_up(
     Named(backend): Named<String>,
     Asked(which): Asked<Which>,
 ) -> Result<Json<EntryDocument>, Refused> {
-    let backend = with_table(&plane, &backend)?;
+    let backend = &with_table(&plane, &backend)?;
     let key = key_of(backend, &which.key)?;
     let now = plane.clock.now();
     let entry = backend.stick_entry(now, key).ok_or_else(none_bound)?;
@@ -130,7 +131,7 @@ pub(crate) async fn set(
     Named(backend): Named<String>,
     Body(new): Body<NewEntry>,
 ) -> Result<Json<EntryDocument>, Refused> {
-    let backend = with_table(&plane, &backend)?;
+    let backend = &with_table(&plane, &backend)?;
     let key = key_of(backend, &new.key)?;
     let server = find_server(backend, &new.server)?;
     let now = plane.clock.now();
@@ -149,7 +150,7 @@ pub(crate) async fn delete(
     Named(backend): Named<String>,
     Asked(which): Asked<Which>,
 ) -> Result<Json<Changed>, Refused> {
-    let backend = with_table(&plane, &backend)?;
+    let backend = &with_table(&plane, &backend)?;
     let key = key_of(backend, &which.key)?;
     if !backend.stick_forget(key) {
         return Err(none_bound());
@@ -176,7 +177,7 @@ impl EntryDocument {
     }
 }
 
-fn with_table<'a>(plane: &'a Plane, name: &str) -> Result<&'a Arc<Backend>, Refused> {
+fn with_table(plane: &Plane, name: &str) -> Result<Arc<Backend>, Refused> {
     let backend = find_backend(plane, name)?;
     if backend.stick_len().is_none() {
         return Err(Refused::unknown(format!(

@@ -19,7 +19,7 @@ pub use backend::{
 pub use edit::Edit;
 pub use frontend::{
     AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
-    LogFormat, LogTarget, Protocol, RateKey, RateLimit,
+    ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
 };
 pub use health::{Check, Health, HttpCheck, Outlier, StatusRange};
 pub use net::{IpNet, IpNetError};
@@ -56,6 +56,13 @@ pub struct Process {
     pub max_connections: Option<usize>,
     /// How long a stop waits for exchanges in flight. Default 30 s.
     pub drain: Duration,
+    /// How long a stop says that it is not ready before it closes the listeners, so that whoever
+    /// watches readiness sends clients elsewhere first. Default none.
+    pub drain_delay: Duration,
+    /// How long tunnels may go on whose listener a reload removed. Default 1 h.
+    pub drain_tunnels: Duration,
+    /// Whether a change of the configuration file is applied by itself. Default no.
+    pub watch: bool,
     /// Where the metrics are served in Prometheus' text format; off unless written.
     pub metrics: Option<SocketAddr>,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
@@ -68,6 +75,9 @@ impl Default for Process {
             workers: None,
             max_connections: None,
             drain: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            drain_tunnels: Duration::from_secs(3600),
+            watch: false,
             metrics: None,
             resolvers: Vec::new(),
         }

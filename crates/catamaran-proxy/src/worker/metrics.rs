@@ -3,6 +3,7 @@
 use crate::outcome::Outcome;
 use crate::state::Metered;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
@@ -29,8 +30,6 @@ pub struct WorkerMetrics {
     pub panics: Metered,
     /// How late its loop runs.
     pub lag: Lag,
-    /// By index of the frontend.
-    pub frontends: Vec<FrontendMetrics>,
 }
 
 /// How late a worker's loop runs: the time between when a timer was due and when it was heeded.
@@ -40,8 +39,9 @@ pub struct Lag {
     worst: AtomicU64,
 }
 
-/// Counters of one frontend on one worker.
+/// Counters of one frontend on one worker. Those of other workers lie on other cache lines.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct FrontendMetrics {
     /// Connections accepted.
     pub connections: Metered,
@@ -65,20 +65,10 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
     5_000_000, 30_000_000,
 ];
 
-impl WorkerMetrics {
-    /// Counters for `frontends` frontends.
-    pub(crate) fn new(frontends: usize) -> Self {
-        let mut metrics = Self::default();
-        metrics
-            .frontends
-            .resize_with(frontends, FrontendMetrics::default);
-        metrics
-    }
-}
-
 impl Lag {
-    /// Notes that a timer was heeded `nanos` late.
-    pub(crate) fn note(&self, nanos: u64) {
+    /// Notes that a timer was heeded this late.
+    pub(crate) fn note(&self, late: Duration) {
+        let nanos = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
         self.worst.fetch_max(nanos, Ordering::Relaxed);
     }
 

@@ -54,7 +54,13 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<TableAction>,
     },
-    /// Show or check the configuration
+    /// Put the configuration file in place as it stands now
+    Reload {
+        /// Only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show, check or change the configuration
     Config {
         #[command(subcommand)]
         action: ConfigAction,
@@ -169,6 +175,19 @@ pub(crate) enum ConfigAction {
     Check {
         /// The file
         file: PathBuf,
+    },
+    /// Tell what a file would change, or the configuration file as it stands now
+    Diff {
+        /// The file
+        file: Option<PathBuf>,
+    },
+    /// Put a file in place
+    Apply {
+        /// The file
+        file: PathBuf,
+        /// Write it into the configuration file too
+        #[arg(long)]
+        persist: bool,
     },
 }
 

@@ -15,9 +15,10 @@ use client::{Client, escaped};
 use failure::Failure;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use table::{Colour, Table};
+use table::{Colour, Table, without_controls};
 
 /// Does what `args` say.
 pub(crate) fn run(args: &CtlArgs) -> ExitCode {
@@ -70,6 +71,11 @@ impl Ctl {
             }
             CtlCommand::Table { backend, action } => self.table(backend, action.as_ref())?,
             CtlCommand::Config { action } => return self.config(action),
+            CtlCommand::Reload { dry_run } => {
+                let body = json!({ "dry_run": dry_run });
+                let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
+                self.applied(&applied)?;
+            }
             CtlCommand::Events => {
                 let events = self.client.get("/v1/events")?;
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -284,36 +290,73 @@ impl Ctl {
                     Some(text) if !self.json => io::stdout().write_all(text.as_bytes())?,
                     _ => self.print_json(&config)?,
                 }
-                Ok(ExitCode::SUCCESS)
             }
-            ConfigAction::Check { file } => {
-                let text = std::fs::read_to_string(file)
-                    .with_context(|| format!("{}: cannot be read", file.display()))?;
-                let body = json!({ "text": text, "name": file.display().to_string() });
-                let verdict = self
+            ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
+            ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
+            ConfigAction::Diff { file: None } => {
+                let body = json!({ "dry_run": true });
+                let changes = self.client.change("POST", "/v1/reload", Some(&body))?;
+                self.applied(&changes)?;
+            }
+            ConfigAction::Apply { file, persist } => {
+                let body = json!({ "text": read(file)?, "persist": persist });
+                let applied = self
                     .client
-                    .change("POST", "/v1/config/check", Some(&body))?;
-                let is_valid = verdict["valid"] == true;
-                if self.json {
-                    self.print_json(&verdict)?;
-                } else {
-                    for (list, suffix) in [("errors", ""), ("warnings", " (warning)")] {
-                        for line in verdict[list].as_array().into_iter().flatten() {
-                            let line = line.as_str().unwrap_or_default();
-                            writeln!(io::stderr(), "{line}{suffix}")?;
-                        }
-                    }
-                    if is_valid {
-                        writeln!(io::stdout(), "{}: ok", file.display())?;
-                    }
-                }
-                Ok(if is_valid {
-                    ExitCode::SUCCESS
-                } else {
-                    ExitCode::FAILURE
-                })
+                    .change("POST", "/v1/config/apply", Some(&body))?;
+                self.applied(&applied)?;
             }
         }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Has a file judged, and shows what is wrong with it or what it would change.
+    fn judge(&self, file: &Path, judged: Judged) -> Result<ExitCode, Failure> {
+        let body = json!({ "text": read(file)?, "name": file.display().to_string() });
+        let verdict = self
+            .client
+            .change("POST", "/v1/config/check", Some(&body))?;
+        let is_valid = verdict["valid"] == true;
+        if self.json {
+            self.print_json(&verdict)?;
+        } else {
+            told(&verdict)?;
+            match judged {
+                _ if !is_valid => {}
+                Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
+                Judged::Compared => {
+                    show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
+                }
+            }
+        }
+        Ok(if is_valid {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    /// Shows what a configuration changed, or would.
+    fn applied(&self, applied: &Value) -> Result<(), Failure> {
+        if self.json {
+            return self.print_json(applied);
+        }
+        told(applied)?;
+        let changes = applied["changes"].as_array().map_or(0, Vec::len);
+        let mut out = io::stdout().lock();
+        if changes > 0 {
+            show::changes(applied).print(&mut out, self.colour)?;
+        }
+        let (is_applied, kept) = (applied["applied"] == true, applied["kept"].as_str());
+        match (changes, is_applied, kept) {
+            (_, false, _) if changes > 0 => writeln!(out, "nothing was changed: a dry run")?,
+            (0, false, _) => writeln!(out, "nothing would change")?,
+            (_, _, Some("until-reload")) => {
+                writeln!(out, "in place until the configuration file is read anew")?;
+            }
+            (0, ..) => writeln!(out, "in place; nothing has changed")?,
+            _ => writeln!(out, "in place")?,
+        }
+        Ok(())
     }
 
     /// Shows an answer as a table, or as it came.
@@ -346,6 +389,28 @@ impl Ctl {
         writeln!(io::stdout(), "{answer:#}")?;
         Ok(())
     }
+}
+
+/// What a file is judged for.
+#[derive(Clone, Copy)]
+enum Judged {
+    Checked,
+    Compared,
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))
+}
+
+/// Tells what is wrong and what is doubtful, on standard error.
+fn told(verdict: &Value) -> io::Result<()> {
+    for (list, suffix) in [("errors", ""), ("warnings", " (warning)")] {
+        for line in verdict[list].as_array().into_iter().flatten() {
+            let line = without_controls(line.as_str().unwrap_or_default());
+            writeln!(io::stderr(), "{line}{suffix}")?;
+        }
+    }
+    Ok(())
 }
 
 fn named(target: Option<&str>) -> Result<&str, Failure> {

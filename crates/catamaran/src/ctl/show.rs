@@ -223,6 +223,29 @@ pub(crate) fn events(events: &Value, now: f64) -> Table {
     table
 }
 
+/// What a configuration changes.
+pub(crate) fn changes(applied: &Value) -> Table {
+    let mut table = Table::new(&[
+        Left("CHANGE"),
+        Left("WHERE"),
+        Left("WHAT"),
+        Left("BEFORE"),
+        Left("NOW"),
+        Left("COST"),
+    ]);
+    for change in each(&applied["changes"]) {
+        table.row([
+            text(&change["kind"]),
+            text(&change["section"]),
+            text(&change["item"]),
+            text(&change["old"]),
+            text(&change["new"]),
+            text(&change["cost"]),
+        ]);
+    }
+    table
+}
+
 fn each(values: &Value) -> impl Iterator<Item = &Value> {
     values.as_array().into_iter().flatten()
 }

@@ -15,6 +15,7 @@ mod hostile_servers;
 mod http1;
 mod nothing_lost;
 mod probe;
+mod reload;
 mod replay;
 mod routes;
 mod seed_rule;
