@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::api::Api;
-use crate::args::{Args, Command, ServeArgs, SinkArgs, StoreAddress, StoreArgs};
+use crate::args::{Args, Command, ProbeArgs, ServeArgs, SinkArgs, StoreAddress, StoreArgs};
 use crate::job::Job;
 use crate::mail::Mailer;
 use crate::server;
@@ -27,6 +27,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Serve(args) => serve(args, with_parent).await,
         Command::Store(args) => serve_store(&args, with_parent).await,
         Command::Sink(args) => serve_sink(&args, with_parent).await,
+        Command::Probe(args) => probe(&args).await,
     }
 }
 
@@ -123,6 +124,13 @@ async fn ended(with_parent: bool) {
     if let Err(error) = stop::requested(with_parent).await {
         tracing::error!(%error, "signals cannot be waited for; ending");
     }
+}
+
+/// The health check of an image without a shell.
+async fn probe(args: &ProbeArgs) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().timeout(args.timeout).build()?;
+    client.get(&args.url).send().await?.error_for_status()?;
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
