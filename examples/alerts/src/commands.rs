@@ -128,7 +128,10 @@ async fn ended(with_parent: bool) {
 
 /// The health check of an image without a shell.
 async fn probe(args: &ProbeArgs) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(args.timeout).build()?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(args.timeout)
+        .build()?;
     client.get(&args.url).send().await?.error_for_status()?;
     Ok(())
 }
