@@ -252,3 +252,142 @@ impl ListenerPlan {
 /// How long closing the sockets of removed listeners is waited for: connections that wait to be
 /// accepted are served first.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Proxy;
+    use catamaran_core::model::{self, BackendId, ServerAddr};
+    use catamaran_core::server::Admin;
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
+    use std::time::Instant;
+
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    /// Longer than anything here takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A server that says its name, then echoes.
+    fn server(name: &'static str) -> model::Server {
+        let listener = TcpListener::bind(ANY).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(name.as_bytes()).unwrap();
+                std::thread::spawn(move || {
+                    let mut back = stream.try_clone().unwrap();
+                    std::io::copy(&mut stream, &mut back)
+                });
+            }
+        });
+        model::Server {
+            name: name.into(),
+            ..model::Server::new(ServerAddr::Ip(address))
+        }
+    }
+
+    fn config(servers: Vec<model::Server>) -> Config {
+        let backend = model::Backend::new("app".into(), servers);
+        Config {
+            frontends: vec![model::Frontend::new(
+                "web".into(),
+                Protocol::Tcp,
+                vec![ANY],
+                BackendId(0),
+            )],
+            backends: vec![backend],
+            ..Config::default()
+        }
+    }
+
+    /// A proxy of two workers, and where it listens.
+    fn start(config: Config) -> (Proxy, SocketAddr) {
+        let sockets = catamaran_sys::socket::listen_group(ANY, 2, 128).unwrap();
+        let address = catamaran_sys::socket::local_addr(sockets[0].as_fd()).unwrap();
+        let key = ListenerKey::of(&config.frontends[0], 0);
+        let listeners = vec![ListenerSockets { key, sockets }];
+        (Proxy::start(config, listeners).unwrap(), address)
+    }
+
+    /// A connection, and the server it came to.
+    fn connect(address: SocketAddr) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut name = [0];
+        stream.read_exact(&mut name).unwrap();
+        (stream, String::from_utf8(name.to_vec()).unwrap())
+    }
+
+    fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}: waited in vain");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_outlives_the_snapshot_it_began_with() {
+        let servers = vec![server("a")];
+        let (proxy, address) = start(config(servers.clone()));
+        let (mut tunnel, _) = connect(address);
+        let shared = proxy.shared();
+        let (old, frontend) = {
+            let snapshot = shared.snapshot();
+            let frontend = Arc::downgrade(&snapshot.frontends[0]);
+            (Arc::downgrade(&snapshot), frontend)
+        };
+        let mut next = config(servers);
+        next.backends[0].max_idle = 7;
+        let plan = shared.plan(next).unwrap();
+        assert_eq!((plan.wanted().count(), plan.closed().count()), (0, 0));
+        shared.apply(plan, Vec::new()).await.unwrap();
+        let is_gone = || old.strong_count() == 0 && frontend.strong_count() == 0;
+        eventually("the old snapshot to be freed", is_gone);
+        tunnel.write_all(b"x").unwrap();
+        let mut back = [0];
+        tunnel.read_exact(&mut back).unwrap();
+        let set = shared.snapshot().backends[0].set().servers.clone();
+        assert_eq!((&back, set[0].state.in_flight()), (b"x", 1));
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_another_one_overtook_is_not_applied() {
+        let (proxy, _) = start(config(vec![server("a")]));
+        let shared = proxy.shared();
+        let late = shared.plan(config(vec![server("b")])).unwrap();
+        let first = shared.plan(config(vec![server("c")])).unwrap();
+        shared.apply(first, Vec::new()).await.unwrap();
+        let refused = shared.apply(late, Vec::new()).await;
+        assert!(matches!(refused, Err(ApplyError::Stale)), "{refused:?}");
+        assert!(shared.left(&"app".into(), &"c".into()).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_drains_keeps_what_it_has_and_gets_nothing_new() {
+        let (proxy, address) = start(config(vec![server("a"), server("b")]));
+        let shared = proxy.shared();
+        let (app, a, b) = ("app".into(), "a".into(), "b".into());
+        let mut held = Vec::new();
+        while !held.iter().any(|(_, name)| name == "a") {
+            held.push(connect(address));
+        }
+        shared.set_admin_state(&app, &a, Admin::Drain).unwrap();
+        let before = shared.left(&app, &a).unwrap().in_flight;
+        assert!(before >= 1);
+        for _ in 0..20 {
+            assert_eq!(connect(address).1, "b");
+        }
+        assert_eq!(shared.left(&app, &a).unwrap().in_flight, before);
+        shared.end_server(&app, &a).unwrap();
+        let is_idle = || shared.left(&app, &a).unwrap().in_flight == 0;
+        eventually("the server to have nothing left", is_idle);
+
+        shared.set_admin_state(&app, &a, Admin::Ready).unwrap();
+        shared.set_weight(&app, &b, model::Weight::new(0)).unwrap();
+        assert_eq!(connect(address).1, "a");
+        assert!(shared.left(&app, &"c".into()).is_err());
+    }
+}

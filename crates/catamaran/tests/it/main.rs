@@ -9,6 +9,7 @@ mod check;
 mod connections;
 mod ctl;
 mod demo;
+mod demo_api;
 mod dying_servers;
 mod echo;
 mod hostile;

@@ -357,6 +357,48 @@ fn a_tunnel_outlives_the_listener_it_came_by_until_its_time_is_over() {
     echo(&mut tunnel);
 }
 
+#[test]
+fn ten_thousand_servers_and_routes_are_reloaded_in_bounded_time() {
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let web = free_addr().unwrap();
+    let config = |servers: usize, routes: usize| {
+        // Nobody is there, which without checks nobody finds out: a route leads past them.
+        let mut many: Vec<String> = Vec::new();
+        for n in 0..servers {
+            many.push(format!("127.{}.{}.1:9", 1 + n / 250, 1 + n % 250));
+        }
+        let mut more = format!("[backend.many]\nservers = {}\n", quoted(&many));
+        for n in 0..routes {
+            more += &format!("[[frontend.web.route]]\npath = \"/r{n}\"\nbackend = \"many\"\n");
+        }
+        http(&[web], &[origin.addr()], &more)
+    };
+    let mut changing = Changing::start(&config(10_000, 10_000));
+    let began = Instant::now();
+    changing.reload(&config(9_999, 10_001));
+    changing.reload(&config(10_000, 10_000));
+    // A release build takes a fiftieth of it; see docs/operations.md.
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert_eq!(body(web, "/"), "up");
+}
+
+#[test]
+fn a_stop_says_first_that_it_is_not_ready() {
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let (web, metrics) = (free_addr().unwrap(), free_addr().unwrap());
+    let process = format!("workers = 2\nmetrics = \"{metrics}\"\ndrain-delay = \"2s\"");
+    let config = http(&[web], &[origin.addr()], "").replace("workers = 2", &process);
+    let mut balancer = Balancer::start(&config);
+    let ready = || http_get(metrics, "/ready").unwrap().status;
+    eventually("readiness", || (ready() == 200).then_some(()));
+    balancer.process.terminate().unwrap();
+    let said = "not ready any more";
+    balancer.process.wait_for_stderr(said, PATIENCE).unwrap();
+    // New clients are served for as long.
+    assert_eq!((ready(), body(web, "/")), (503, "up".to_owned()));
+    assert_eq!(balancer.process.wait(PATIENCE).unwrap().code(), Some(0));
+}
+
 /// What changes from reload to reload of the trial below.
 struct Trial {
     web: SocketAddr,
