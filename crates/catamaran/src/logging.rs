@@ -65,7 +65,11 @@ pub(crate) fn pass_on(command: &mut std::process::Command) {
 fn is_filter(filter: &str) -> bool {
     filter
         .split(',')
-        .all(|part| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok())
+        // Nothing would be taken for `error`.
+        .all(|part| {
+            let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+            is_level || part.contains(['=', '['])
+        })
 }
 
 fn current() -> MutexGuard<'static, String> {
@@ -89,5 +93,6 @@ mod tests {
         }
         assert!(!is_filter("inof"));
         assert!(!is_filter("inof,catamaran=debug"));
+        assert!(!is_filter("") && !is_filter("info,"));
     }
 }
