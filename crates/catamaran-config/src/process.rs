@@ -15,6 +15,7 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
         ..Process::default()
     };
     set(&mut process.drain, fields.duration("drain"));
+    set(&mut process.watchdog, fields.duration("watchdog"));
     if let Some(metrics) = fields.node("metrics") {
         process.metrics = address_of(metrics, address::listen_address);
     }

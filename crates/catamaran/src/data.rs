@@ -5,7 +5,9 @@ use crate::bind;
 use crate::engine::Engine;
 use crate::handover::{Channel, Handover, Notice};
 use crate::limits;
+use crate::pulse;
 use crate::reopen::Reopen;
+use crate::sandbox;
 use crate::stop::{REQUESTS, Signals, Stop};
 use anyhow::Context as _;
 use std::process::ExitCode;
@@ -29,9 +31,11 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
         .context("the supervisor's hand-over failed")?;
     let mut config = source.load_logged()?;
     limits::settle(&mut config);
+    sandbox::enter(&config, source.path())?;
     let drain = config.process.drain;
     let engine = Engine::start(config, listeners)?;
     channel.tell(Notice::Ready).await?;
+    tokio::spawn(pulse::tell(Arc::clone(&channel), engine.shared()));
     serve(engine, drain, listen_to(channel, signals), reopen).await
 }
 
@@ -89,7 +93,7 @@ fn listen_to(channel: Arc<Channel>, mut signals: Signals) -> mpsc::Receiver<Stop
                 notice = channel.hear() => match notice {
                     Some(Notice::Drain) => Stop::Drain,
                     Some(Notice::Stop) => Stop::Now,
-                    Some(Notice::Ready) => continue,
+                    Some(Notice::Ready | Notice::Beat | Notice::Hung(_)) => continue,
                     None => break,
                 },
                 signal = signals.recv() => {

@@ -1,10 +1,11 @@
 //! The data plane and its control plane, started and ended together.
 
+use crate::pulse;
 use anyhow::Context as _;
 use catamaran_control::metrics::{Endpoint, Readiness};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
-use catamaran_proxy::Proxy;
+use catamaran_proxy::{Proxy, Shared};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ impl Engine {
                 drop(started.send(Ok(())));
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, &resolvers, endpoint, told) => {}
+                    () = pulse::keep(Arc::clone(&shared)) => {}
+                    _ = catamaran_control::run(Arc::clone(&shared), &resolvers, endpoint, told) => {}
                 }
             });
         };
@@ -69,6 +71,11 @@ impl Engine {
             readiness,
             _control: end,
         })
+    }
+
+    /// What the threads of both planes share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(self.proxy.shared())
     }
 
     /// Opens the files of access logs anew.

@@ -5,6 +5,8 @@
 //!                      body, in packets of at most 32 KiB
 //!                      one byte and up to 253 descriptors a packet, in the order of the groups
 //! data -> supervisor   'r': ready, every listener is served
+//!                      'b': every thread turns   'c': the control thread does not
+//!                      'w' and its number u16: a worker does not
 //! supervisor -> data   'd': drain   's': stop at once
 //! ```
 //! The body holds the configuration's source and, for each listener, how many of the descriptors
@@ -35,10 +37,32 @@ pub(crate) struct Handover {
 pub(crate) enum Notice {
     /// The data process serves.
     Ready,
+    /// Every thread of the data process turns.
+    Beat,
+    /// A thread of it does not.
+    Hung(Part),
     /// Take no new clients and end when those in flight are served.
     Drain,
     /// End at once.
     Stop,
+}
+
+/// A thread of the data process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The worker of this number.
+    Worker(u16),
+    /// The control plane.
+    Control,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Worker(number) => write!(f, "worker {number}"),
+            Self::Control => f.write_str("the control thread"),
+        }
+    }
 }
 
 /// One end of the line between supervisor and data process.
@@ -102,14 +126,14 @@ impl Channel {
 
     /// Tells the other end.
     pub(crate) async fn tell(&self, notice: Notice) -> io::Result<()> {
-        self.send(&[notice.as_byte()], &[]).await
+        self.send(&notice.encode(), &[]).await
     }
 
     /// Waits for what the other end tells; `None` when it is gone.
     pub(crate) async fn hear(&self) -> Option<Notice> {
-        let mut byte = [0];
-        self.recv(&mut byte).await.ok()?;
-        Notice::from_byte(byte[0])
+        let mut packet = [0; 3];
+        let received = self.recv(&mut packet).await.ok()?;
+        Notice::decode(&packet[..received.len])
     }
 
     async fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -129,19 +153,31 @@ impl Channel {
 }
 
 impl Notice {
-    const fn as_byte(self) -> u8 {
+    fn encode(self) -> Vec<u8> {
         match self {
-            Self::Ready => b'r',
-            Self::Drain => b'd',
-            Self::Stop => b's',
+            Self::Ready => vec![b'r'],
+            Self::Beat => vec![b'b'],
+            Self::Hung(Part::Control) => vec![b'c'],
+            Self::Hung(Part::Worker(number)) => {
+                let [low, high] = number.to_le_bytes();
+                vec![b'w', low, high]
+            }
+            Self::Drain => vec![b'd'],
+            Self::Stop => vec![b's'],
         }
     }
 
-    const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            b'r' => Some(Self::Ready),
-            b'd' => Some(Self::Drain),
-            b's' => Some(Self::Stop),
+    const fn decode(packet: &[u8]) -> Option<Self> {
+        match packet {
+            b"r" => Some(Self::Ready),
+            b"b" => Some(Self::Beat),
+            b"c" => Some(Self::Hung(Part::Control)),
+            [b'w', low, high] => {
+                let number = u16::from_le_bytes([*low, *high]);
+                Some(Self::Hung(Part::Worker(number)))
+            }
+            b"d" => Some(Self::Drain),
+            b"s" => Some(Self::Stop),
             _ => None,
         }
     }
@@ -275,7 +311,7 @@ impl Fields<'_> {
 }
 
 /// Raised with every change of the messages above.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Largest packet, in bytes; well under the kernel's default socket buffer of 208 KiB.
 const PACKET: usize = 32 * 1024;
 const SOCKETS: u8 = b'f';
@@ -358,8 +394,15 @@ mod tests {
     async fn notices_pass_and_the_end_of_the_other_process_is_heard() {
         let (ours, theirs) = fd_passing::seqpacket_pair().unwrap();
         let (ours, theirs) = (Channel::new(ours).unwrap(), Channel::new(theirs).unwrap());
-        ours.tell(Notice::Drain).await.unwrap();
-        assert_eq!(theirs.hear().await, Some(Notice::Drain));
+        for notice in [
+            Notice::Drain,
+            Notice::Beat,
+            Notice::Hung(Part::Control),
+            Notice::Hung(Part::Worker(300)),
+        ] {
+            ours.tell(notice).await.unwrap();
+            assert_eq!(theirs.hear().await, Some(notice));
+        }
         drop(ours);
         assert_eq!(theirs.hear().await, None);
     }

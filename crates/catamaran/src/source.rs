@@ -35,6 +35,14 @@ pub(crate) struct AdHoc {
 }
 
 impl Source {
+    /// The file that it stands in, if in one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Text { path, .. } => Some(path),
+            Self::AdHoc(_) => None,
+        }
+    }
+
     /// Reads the file at `path`, else the first of the usual places that exists.
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
         let path = match path {

@@ -50,6 +50,9 @@ pub struct Process {
     pub max_connections: Option<usize>,
     /// How long a stop waits for exchanges in flight. Default 30 s.
     pub drain: Duration,
+    /// How long the data process may give no sign of life before its supervisor replaces it.
+    /// Default 10 s; zero is for ever.
+    pub watchdog: Duration,
     /// Where the metrics are served in Prometheus' text format; off unless written.
     pub metrics: Option<SocketAddr>,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
@@ -62,6 +65,7 @@ impl Default for Process {
             workers: None,
             max_connections: None,
             drain: Duration::from_secs(30),
+            watchdog: Duration::from_secs(10),
             metrics: None,
             resolvers: Vec::new(),
         }

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod child;
+mod watchdog;
 
 use crate::args::RunArgs;
 use crate::bind;
@@ -31,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) ready: Option<oneshot::Sender<()>>,
     /// How long a drain may take before the data process is killed.
     pub(crate) drain: Duration,
+    /// How long it may give no sign of life before it is killed; zero is for ever.
+    pub(crate) watchdog: Duration,
 }
 
 /// How the life of one data process ended.
@@ -54,6 +57,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         orphans: Orphans::Serve,
         ready: None,
         drain: config.process.drain,
+        watchdog: config.process.watchdog,
     };
     supervise(Handover { source, listeners }, options, stops).await
 }
@@ -106,7 +110,7 @@ async fn watch(
     tracing::info!(pid, "data process started");
     let was_ready = Cell::new(false);
     let request = {
-        let mut life = pin!(child.serve(handover, || {
+        let mut life = pin!(child.serve(handover, options.watchdog, || {
             was_ready.set(true);
             tracing::info!(pid, "serving");
             if let Some(ready) = options.ready.take() {
