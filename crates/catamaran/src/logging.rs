@@ -46,6 +46,9 @@ fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
         })
 }
 
+/// Puts another filter in place.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
 /// What is logged now.
 pub(crate) fn level() -> String {
     current().clone()
@@ -72,8 +75,7 @@ fn current() -> MutexGuard<'static, String> {
 /// What is logged.
 static LEVEL: Mutex<String> = Mutex::new(String::new());
 /// Changes it.
-static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>> =
-    OnceLock::new();
+static CHANGE: OnceLock<Change> = OnceLock::new();
 const VARIABLE: &str = "CATAMARAN_LOG";
 
 #[cfg(test)]
