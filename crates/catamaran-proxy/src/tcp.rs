@@ -1,17 +1,17 @@
 //! TCP: a client's connection is relayed to a server.
 
-use crate::http1::{Facts, Target, log, relay_outcome};
+use crate::facts::{self, Facts, relay_outcome};
 use crate::io::Stream;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Frontend, Signal};
-use crate::tunnel::Relay;
+use crate::state::{Backend, Frontend, OpenSource, Server, Signal};
+use crate::tunnel::{Opened, Opening, Relay, RelayEnd, Way};
 use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
-use crate::worker::{Deadline, Worker};
+use crate::worker::{Deadline, Slot, Worker};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
-use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
+use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, SilentEnd, Verdict, decide};
 use catamaran_core::{Key, Timestamp};
 use catamaran_sys::socket::{PeekResult, peek};
 use std::net::SocketAddr;
@@ -20,38 +20,27 @@ use std::sync::Arc;
 use std::task::Poll;
 
 /// Relays a connection until it ends.
-pub(crate) async fn serve(
-    worker: &Rc<Worker>,
-    frontend: &Arc<Frontend>,
-    client: Stream,
-    peer: SocketAddr,
-) {
+///
+/// Nothing here keeps the frontend, and through it the configuration, while the tunnel goes on.
+pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer: SocketAddr) {
     let deadline = worker.deadline().await;
+    deadline.belongs_to(slot.id());
+    deadline.set_tunnel();
     let began = Worker::now();
     let mut facts = Facts::new(began, 0);
-    let id = frontend
-        .model
-        .backend
-        .expect("a TCP frontend has a backend");
-    let backend = frontend.backend(id);
-    facts.target = Some(Target {
-        backend: Some(backend),
-        route: None,
-        prefix: "",
-    });
-    let admitted = match frontend.open_source(peer.ip()) {
-        Ok(source) => match frontend.check_rate(began, peer.ip(), |_| None) {
-            Ok(()) => Ok(source),
-            Err(_) => Err(Outcome::RateLimited),
-        },
-        Err(_) => Err(Outcome::TooManyConnections),
-    };
+    let (backend, admitted) = admit(&slot.frontend(), began, peer);
+    facts.backend = Some(&backend);
     let outcome = match admitted {
         Ok(source) => {
-            let outcome = relay(
-                worker, frontend, backend, &client, peer, &deadline, &mut facts,
-            )
-            .await;
+            let parties = Parties {
+                worker,
+                slot,
+                backend: &backend,
+                client: &client,
+                peer,
+                deadline: &deadline,
+            };
+            let outcome = parties.relay(&mut facts).await;
             drop(source);
             outcome
         }
@@ -64,108 +53,230 @@ pub(crate) async fn serve(
         // The client must not take silence for an answer.
         client.reset_on_close();
     }
-    worker.metrics.frontends[frontend.id.index()]
-        .bytes_in
-        .add_alone(facts.bytes_in);
-    log::relayed(worker, frontend, peer, &facts, outcome);
+    let frontend = slot.frontend();
+    let counters = frontend.counters(worker.index);
+    counters.bytes_in.add_alone(facts.bytes_in);
+    facts::relayed(worker, &frontend, peer, &facts, outcome);
 }
 
-async fn relay<'a>(
-    worker: &Rc<Worker>,
+/// Where a connection goes, and whether it may.
+fn admit(
     frontend: &Frontend,
-    backend: &'a Arc<Backend>,
-    client: &Stream,
+    now: Timestamp,
     peer: SocketAddr,
-    deadline: &Deadline,
-    facts: &mut Facts<'a>,
-) -> Outcome {
-    let connected = Box::pin(open(worker, backend, client, peer, deadline, facts)).await;
-    let (connection, chosen) = match connected {
-        Ok(connected) => connected,
-        Err(outcome) => return outcome,
+) -> (Arc<Backend>, Result<OpenSource, Outcome>) {
+    let id = frontend
+        .model
+        .backend
+        .expect("a TCP frontend has a backend");
+    let admitted = match frontend.open_source(peer.ip()) {
+        Ok(source) => match frontend.check_rate(now, peer.ip(), |_| None) {
+            Ok(()) => Ok(source),
+            Err(_) => Err(Outcome::RateLimited),
+        },
+        Err(_) => Err(Outcome::TooManyConnections),
     };
-    log::connected(worker, frontend, peer, facts);
-    if backend.model.on_down == OnDown::Redispatch {
-        deadline.watch(connection.server.id());
-    }
-    let mut relay = Relay::default();
-    let idle = frontend.model.timeouts.tunnel;
-    let end = relay
-        .run(worker.pools(), client, &connection.stream, deadline, idle)
-        .await;
-    deadline.watch(0);
-    facts.bytes_in = relay.up.moved;
-    facts.bytes_out = relay.down.moved;
-    // Who waits for the place at the server may need this connection's too.
-    drop(connection);
-    drop(chosen);
-    relay_outcome(end)
+    (Arc::clone(frontend.backend(id)), admitted)
 }
 
-/// Connects to a server, to another one if that fails.
-async fn open<'a>(
-    worker: &Rc<Worker>,
+/// Who takes part in a relay, whichever server it goes to.
+struct Parties<'a> {
+    worker: &'a Rc<Worker>,
+    slot: &'a Slot,
     backend: &'a Arc<Backend>,
-    client: &Stream,
+    client: &'a Stream,
     peer: SocketAddr,
-    deadline: &Deadline,
-    facts: &mut Facts<'a>,
-) -> Result<(Connection, Chosen), Outcome> {
-    let mut ask = ask(backend, peer);
-    backend.budget.handle_first_try();
-    loop {
-        let asked = Worker::now();
-        let left = |cx: &mut std::task::Context<'_>| match client.poll_read_ready(cx) {
-            Poll::Ready(_) if matches!(peek(client.as_fd()), PeekResult::Error(_)) => {
-                Poll::Ready(())
+    deadline: &'a Deadline,
+}
+
+/// How a relay goes on after its opening at one server.
+enum Begun {
+    Relay(Relay),
+    Over(RelayEnd),
+    /// Another server is to be tried.
+    Again,
+}
+
+impl<'a> Parties<'a> {
+    async fn relay(&self, facts: &mut Facts<'a>) -> Outcome {
+        let mut ask = ask(self.backend, self.peer);
+        self.backend.budget.handle_first_try();
+        let max_kept = self.backend.model.retry.replay_bytes;
+        let mut opening = (max_kept > 0).then(|| Box::new(Opening::new(max_kept)));
+        loop {
+            let (connection, chosen) = match Box::pin(self.open(&mut ask, facts)).await {
+                Ok(connected) => connected,
+                Err(outcome) => return outcome,
+            };
+            facts::connected(self.worker, &self.slot.frontend(), self.peer, facts);
+            if self.backend.model.on_down == OnDown::Redispatch {
+                self.deadline.watch(connection.server.id());
             }
-            _ => Poll::Pending,
-        };
-        let chosen = select(worker, backend, &ask, asked, Timestamp::MAX, deadline, left)
-            .await
-            .map_err(|reason| match reason {
-                NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
-                NoServer::Unusable => Outcome::NoServer,
-                NoServer::QueueFull => Outcome::QueueFull,
-                NoServer::QueueTimeout => Outcome::QueueTimeout,
-                NoServer::ClientGone => Outcome::ClientGone,
-            })?;
-        let server = chosen.room.server();
-        server.metrics.requests.add(1);
-        facts.is_redispatched |= facts.is_elsewhere(server);
-        facts.server = Some((Arc::clone(server), chosen.why));
-        let began = Worker::now();
-        let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
-        let now = Worker::now();
-        facts.connected = Some(now.saturating_since(began));
-        let error = match result {
-            Ok(connection) => {
-                server.streak.success();
-                server.observe(now, began);
-                chosen.confirm(backend, ask.binding, now);
-                return Ok((connection, chosen));
+            let begun = match &mut opening {
+                Some(opening) => Box::pin(self.begin(opening, &connection, facts)).await,
+                None => Begun::Relay(Relay::default()),
+            };
+            match begun {
+                Begun::Relay(relay) => {
+                    drop(opening);
+                    return self.relay_on(relay, connection, chosen, facts).await;
+                }
+                Begun::Over(end) => return relay_outcome(end),
+                Begun::Again => ask.tried.push(connection.server.id()),
             }
-            Err(ConnectError::Ours(_)) => return Err(Outcome::Exhausted),
-            Err(error) => error,
-        };
-        server.metrics.failures.add(1);
-        if !matches!(error, ConnectError::Full | ConnectError::ServerDown)
-            && let Some(threshold) = backend.model.outlier.consecutive
-            && server.streak.failure(threshold)
-        {
-            worker.signal(server, Signal::Outlier);
         }
-        if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
-            server.metrics.retries.add(1);
-            facts.retries += 1;
-            ask.tried.push(server.id());
-        } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
-            ask.tried.clear();
-        } else {
-            return Err(match error {
-                ConnectError::TimedOut => Outcome::ConnectTimeout,
-                _ => Outcome::ConnectFailed,
-            });
+    }
+
+    /// Relays to the end at the server that is settled.
+    async fn relay_on(
+        &self,
+        mut relay: Relay,
+        connection: Connection,
+        chosen: Chosen,
+        facts: &mut Facts<'a>,
+    ) -> Outcome {
+        let idle = self.slot.frontend().model.timeouts.tunnel;
+        let pools = self.worker.pools();
+        let end = relay
+            .run(pools, self.client, &connection.stream, self.deadline, idle)
+            .await;
+        self.deadline.watch(0);
+        facts.bytes_in = relay.up.moved;
+        facts.bytes_out = relay.down.moved;
+        // Who waits for the place at the server may need this connection's too.
+        drop(connection);
+        drop(chosen);
+        relay_outcome(end)
+    }
+
+    /// Sends the client's first bytes, which another server may get if this one ends in silence.
+    async fn begin(
+        &self,
+        opening: &mut Opening,
+        connection: &Connection,
+        facts: &mut Facts<'a>,
+    ) -> Begun {
+        let way = Way {
+            pools: self.worker.pools(),
+            client: self.client,
+            server: &connection.stream,
+        };
+        let idle = self.slot.frontend().model.timeouts.tunnel;
+        let opened = opening.run(way, self.deadline, idle).await;
+        facts.bytes_in = opening.received();
+        let end = match opened {
+            Opened::Relay(relay) => return Begun::Relay(relay),
+            Opened::Over(end) => return Begun::Over(end),
+            Opened::Silent(end) => end,
+        };
+        if self.is_again(opening, end, &connection.server, facts) {
+            self.deadline.watch(0);
+            return Begun::Again;
+        }
+        match end {
+            SilentEnd::Closed => Begun::Relay(opening.relay(way.pools)),
+            SilentEnd::Reset => Begun::Over(RelayEnd::ServerReset),
+            SilentEnd::MarkedDown => Begun::Over(RelayEnd::ServerDown),
+        }
+    }
+
+    /// Whether another server gets what one got that ended in silence.
+    fn is_again(
+        &self,
+        opening: &Opening,
+        end: SilentEnd,
+        server: &Arc<Server>,
+        facts: &mut Facts<'a>,
+    ) -> bool {
+        let Some(failure) = end.failure(opening.client()) else {
+            return false;
+        };
+        // Not towards ejection: a crash ends many connections at once and is over soon.
+        server.metrics.failures.add(1);
+        let attempt = Attempt {
+            failure,
+            // Who asks for bytes to be kept says that they may be sent twice.
+            repeat: Repeat::Idempotent,
+            sent_bytes: opening.sent(),
+            ..attempt(facts, self.backend)
+        };
+        match decide(Worker::now(), &attempt, &self.backend.budget) {
+            Verdict::RetryElsewhere | Verdict::RetrySame => {
+                server.metrics.retries.add(1);
+                facts.retries += 1;
+                facts.redispatches += u32::from(attempt.is_redispatch());
+                true
+            }
+            Verdict::GiveUp(reason) => {
+                if reason == Reason::BudgetSpent {
+                    self.backend.metrics.budget_spent.add(1);
+                }
+                false
+            }
+        }
+    }
+
+    /// Connects to a server, to another one if that fails.
+    async fn open(
+        &self,
+        ask: &mut Ask,
+        facts: &mut Facts<'a>,
+    ) -> Result<(Connection, Chosen), Outcome> {
+        let (worker, backend, deadline) = (self.worker, self.backend, self.deadline);
+        loop {
+            let asked = Worker::now();
+            let left = |cx: &mut std::task::Context<'_>| match self.client.poll_read_ready(cx) {
+                Poll::Ready(_) if matches!(peek(self.client.as_fd()), PeekResult::Error(_)) => {
+                    Poll::Ready(())
+                }
+                _ => Poll::Pending,
+            };
+            let chosen = select(worker, backend, ask, asked, Timestamp::MAX, deadline, left)
+                .await
+                .map_err(|reason| match reason {
+                    NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
+                    NoServer::Unusable => Outcome::NoServer,
+                    NoServer::QueueFull => Outcome::QueueFull,
+                    NoServer::QueueTimeout => Outcome::QueueTimeout,
+                    NoServer::ClientGone => Outcome::ClientGone,
+                })?;
+            let server = chosen.room.server();
+            server.metrics.requests.add(1);
+            facts.is_redispatched |= facts.is_elsewhere(server);
+            facts.server = Some((Arc::clone(server), chosen.why));
+            let began = Worker::now();
+            let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
+            let now = Worker::now();
+            facts.connected = Some(now.saturating_since(began));
+            let error = match result {
+                Ok(connection) => {
+                    server.streak.success();
+                    server.observe(now, began);
+                    chosen.confirm(backend, ask.binding, now);
+                    return Ok((connection, chosen));
+                }
+                Err(ConnectError::Ours(_)) => return Err(Outcome::Exhausted),
+                Err(error) => error,
+            };
+            server.metrics.failures.add(1);
+            if !matches!(error, ConnectError::Full | ConnectError::ServerDown)
+                && let Some(threshold) = backend.model.outlier.consecutive
+                && server.streak.failure(threshold)
+            {
+                worker.signal(server, Signal::Outlier);
+            }
+            if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
+                server.metrics.retries.add(1);
+                facts.retries += 1;
+                ask.tried.push(server.id());
+            } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
+                ask.tried.clear();
+            } else {
+                return Err(match error {
+                    ConnectError::TimedOut => Outcome::ConnectTimeout,
+                    _ => Outcome::ConnectFailed,
+                });
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::ctl::CtlArgs;
+use crate::probe::{Url, parse_url};
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
 use clap::{Parser, Subcommand};
@@ -32,8 +34,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Check a configuration and print every error
     Check(CheckArgs),
+    /// Watch and steer a balancer that runs
+    Ctl(CtlArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
+    /// Ask a URL; the exit status tells whether the answer was 200 to 299
+    Probe(ProbeArgs),
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
@@ -126,6 +132,17 @@ pub(crate) struct EchoArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  catamaran probe http://127.0.0.1:9100/ready")]
+pub(crate) struct ProbeArgs {
+    /// What to GET: http, a numeric address, a path
+    #[arg(value_parser = parse_url)]
+    pub(crate) url: Url,
+    /// How long everything may take together
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct DataArgs {
     /// Number of the descriptor that leads to the supervisor
     #[arg(long)]
@@ -159,7 +176,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let millis = match unit {
         "ms" => 1,

@@ -1,15 +1,22 @@
 //! The `catamaran` binary: reads the command line and hands over to the command.
 
+mod admin;
 mod args;
 mod bind;
+mod channel;
 mod check;
+mod ctl;
 mod data;
 mod demo;
 mod echo;
 mod engine;
 mod handover;
+mod host;
 mod limits;
 mod logging;
+mod ports;
+mod probe;
+mod reload;
 mod reopen;
 mod source;
 mod stop;
@@ -42,6 +49,7 @@ fn set_name(name: &str) {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
             set_name("catamaran-data");
             block_on(data::run_supervised(args.channel))
@@ -51,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-echo");
             block_on(echo::run(&args))
         }
+        Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::api::Api;
-use crate::args::{Args, Command, ServeArgs, SinkArgs, StoreAddress, StoreArgs};
+use crate::args::{Args, Command, ProbeArgs, ServeArgs, SinkArgs, StoreAddress, StoreArgs};
 use crate::job::Job;
 use crate::mail::Mailer;
 use crate::server;
@@ -25,6 +25,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Serve(args) => serve(args, end).await,
         Command::Store(args) => serve_store(&args, end).await,
         Command::Sink(args) => serve_sink(&args, end).await,
+        Command::Probe(args) => probe(&args).await,
     }
 }
 
@@ -109,6 +110,16 @@ async fn serve_sink(args: &SinkArgs, end: Requests) -> anyhow::Result<()> {
         end.wait().await;
     }) => {}
     }
+    Ok(())
+}
+
+/// The health check of an image without a shell.
+async fn probe(args: &ProbeArgs) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(args.timeout)
+        .build()?;
+    client.get(&args.url).send().await?.error_for_status()?;
     Ok(())
 }
 

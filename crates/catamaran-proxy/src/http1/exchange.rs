@@ -1,19 +1,16 @@
 //! One request and its response.
 
 use super::answer::{self, Answer, Asked};
-use super::plan::{Plan, Target, plan};
+use super::plan::{Plan, plan};
 use super::response::After;
 use super::{Client, Context, log};
+use crate::facts::Facts;
 use crate::outcome::Outcome;
-use crate::state::{Frontend, Server};
+use crate::state::Frontend;
 use crate::worker::Worker;
-use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
-use catamaran_core::stick::Why;
 use catamaran_http1::Method;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,27 +21,10 @@ pub(super) enum Next {
     Close,
     /// It is reset: what was sent must not be taken for whole.
     Abort,
-    /// It has ended already, or was handed to a tunnel that did.
+    /// It has ended already.
     End,
-}
-
-/// What is known of an exchange, for logs and metrics.
-#[derive(Debug)]
-pub(crate) struct Facts<'a> {
-    pub(crate) began: Timestamp,
-    pub(crate) target: Option<Target<'a>>,
-    pub(crate) server: Option<(Arc<Server>, Why)>,
-    pub(crate) status: Option<u16>,
-    pub(crate) queued: Option<Duration>,
-    pub(crate) connected: Option<Duration>,
-    pub(crate) responded: Option<Duration>,
-    /// Whether an interim response came: a server works on the request.
-    pub(crate) has_interim: bool,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) retries: u32,
-    pub(crate) redispatches: u32,
-    pub(crate) is_redispatched: bool,
+    /// It relays: the context holds the tunnel.
+    Tunnel,
 }
 
 /// One request at work.
@@ -88,11 +68,11 @@ impl<'a> Exchange<'a> {
             self.facts.began,
         ) {
             Plan::Forward(target) => {
-                self.facts.target = Some(target);
+                self.facts.set_target(target);
                 self.forward(target).await
             }
             Plan::Redirect(target, redirect) => {
-                self.facts.target = Some(target);
+                self.facts.set_target(target);
                 let answer = Answer::redirect(
                     redirect,
                     target.prefix,
@@ -102,7 +82,7 @@ impl<'a> Exchange<'a> {
                 Box::pin(self.answer(&answer, Outcome::Answered)).await
             }
             Plan::Respond(target, response) => {
-                self.facts.target = Some(target);
+                self.facts.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
@@ -127,7 +107,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
-        let is_draining = self.worker.is_draining.get();
+        let is_draining = self.client.is_closing(self.worker);
         // A body of which some went to a server, or is malformed, has no end that could be found.
         let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();
         let (mut asked, taken) = Asked::of(&self.context.request, self.client, is_draining);
@@ -172,7 +152,7 @@ impl<'a> Exchange<'a> {
 
     /// What becomes of the connection after a response that went out whole.
     pub(super) fn after(&self, after: After) -> Next {
-        if after == After::KeepAlive && !self.worker.is_draining.get() {
+        if after == After::KeepAlive && !self.client.is_closing(self.worker) {
             return Next::KeepAlive;
         }
         // A client that asked for the close, and of which nothing is unread, sends no more: there
@@ -182,32 +162,6 @@ impl<'a> Exchange<'a> {
             Next::End
         } else {
             Next::Close
-        }
-    }
-}
-
-impl Facts<'_> {
-    /// Whether `server` is another than the one tried before.
-    pub(crate) fn is_elsewhere(&self, server: &Server) -> bool {
-        let before = self.server.as_ref();
-        before.is_some_and(|(before, _)| before.id() != server.id())
-    }
-
-    pub(crate) const fn new(began: Timestamp, bytes_in: u64) -> Self {
-        Self {
-            began,
-            target: None,
-            server: None,
-            status: None,
-            queued: None,
-            connected: None,
-            responded: None,
-            has_interim: false,
-            bytes_in,
-            bytes_out: 0,
-            retries: 0,
-            redispatches: 0,
-            is_redispatched: false,
         }
     }
 }

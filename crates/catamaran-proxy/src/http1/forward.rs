@@ -1,8 +1,9 @@
 //! A request on its way to a server, as often as the retry rule lets it go.
 
 use super::exchange::{Exchange, Next};
-use super::plan::{Target, View, source};
+use super::plan::{View, source};
 use super::{request, respond};
+use crate::facts::Target;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Signal};
 use crate::upstream::{

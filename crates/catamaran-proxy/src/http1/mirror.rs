@@ -5,8 +5,8 @@
 //! reading them twice would cost the client.
 
 use super::exchange::Exchange;
-use super::plan::Target;
 use super::request::Forwarding;
+use crate::facts::Target;
 use crate::state::Backend;
 use crate::upstream::{Ask, connect, select};
 use crate::worker::{Deadline, Worker};

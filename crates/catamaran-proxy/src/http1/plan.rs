@@ -1,8 +1,9 @@
 //! Where a request goes: limits first, then routes.
 
 use super::Client;
+use crate::facts::Target;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Frontend};
+use crate::state::Frontend;
 use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::limit::RetryAfter;
@@ -10,7 +11,6 @@ use catamaran_core::model::{self, Action, IpNet};
 use catamaran_core::route::{Found, RequestView, cookie, draw};
 use catamaran_http1::{FieldId, Method, RequestHead, TargetForm};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -23,17 +23,6 @@ pub(super) enum Plan<'a> {
     Respond(Target<'a>, &'a model::FixedResponse),
     /// It is refused.
     Refuse(Outcome, Option<RetryAfter>),
-}
-
-/// The route that a request takes, and where it leads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    /// Where it is sent; `None` if the route answers by itself.
-    pub(crate) backend: Option<&'a Arc<Backend>>,
-    /// The route; `None` for the frontend's own backend.
-    pub(crate) route: Option<&'a model::Route>,
-    /// The prefix that the route matched, for rewriting.
-    pub(crate) prefix: &'a str,
 }
 
 /// A request as routes see it.

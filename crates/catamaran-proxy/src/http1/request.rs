@@ -1,7 +1,8 @@
 //! The head of a request as it goes to the server, written anew from the parsed one.
 
-use super::plan::{Target, is_trusted};
+use super::plan::is_trusted;
 use super::{Client, Context};
+use crate::facts::Target;
 use crate::state::Frontend;
 use catamaran_core::model::{ForwardedHeaders, HeaderModifier};
 use catamaran_core::route::forwarded::{Element, forwarded, x_forwarded_for};

@@ -9,19 +9,25 @@ mod connections;
 mod frontend;
 mod in_flight;
 mod metered;
+mod pulse;
 mod server;
 mod shared;
+mod snapshot;
 mod waiting;
 
-pub use backend::{Backend, BackendMetrics, ServerSet};
+pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub use frontend::Frontend;
 pub(crate) use frontend::OpenSource;
 pub(crate) use in_flight::InFlight;
 pub use metered::Metered;
+pub(crate) use pulse::Listening;
+pub use pulse::Pulse;
 pub use server::{Server, ServerMetrics, Signal, Target};
-pub use shared::{Shared, Signals};
+pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
+pub(crate) use shared::{ListenerId, Listeners, Process};
+pub use snapshot::{LogError, Snapshot};
 pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
-use backend::lock;
+pub(crate) use backend::lock;

@@ -1,0 +1,152 @@
+//! The end of an exchange or a tunnel in metrics and the access log.
+
+use super::Facts;
+use crate::access_log::{Counts, Http, Reason, Record, ServerUsed, Timers};
+use crate::outcome::Outcome;
+use crate::state::Frontend;
+use crate::worker::Worker;
+use catamaran_core::Timestamp;
+use catamaran_core::model::{LogFormat, Name};
+use catamaran_core::stick::Why;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Counts and logs a relay that ended.
+pub(crate) fn relayed(
+    worker: &Worker,
+    frontend: &Frontend,
+    peer: SocketAddr,
+    facts: &Facts<'_>,
+    outcome: Outcome,
+) {
+    let now = Worker::now();
+    count(worker, frontend, facts, outcome, now);
+    if logs_at(frontend, When::Ended) {
+        write(worker, frontend, peer, facts, outcome, now, None);
+    }
+}
+
+/// Logs a relay whose connection to the server stands, where a person is watching.
+pub(crate) fn connected(worker: &Worker, frontend: &Frontend, peer: SocketAddr, facts: &Facts<'_>) {
+    if logs_at(frontend, When::Connected) {
+        write(
+            worker,
+            frontend,
+            peer,
+            facts,
+            Outcome::Done,
+            Worker::now(),
+            None,
+        );
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Connected,
+    Ended,
+}
+
+/// Whether relays are logged at that time: for a person watching when they begin, else at the end.
+fn logs_at(frontend: &Frontend, when: When) -> bool {
+    let format = frontend.model.access_log.as_ref().map(|log| log.format);
+    format.is_some_and(|format| (format == LogFormat::Human) == (when == When::Connected))
+}
+
+/// Counts an exchange that ended.
+pub(crate) fn count(
+    worker: &Worker,
+    frontend: &Frontend,
+    facts: &Facts<'_>,
+    outcome: Outcome,
+    now: Timestamp,
+) {
+    let metrics = frontend.counters(worker.index);
+    let took = now.saturating_since(facts.began);
+    metrics.end(outcome, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    metrics.bytes_out.add_alone(facts.bytes_out);
+    if let Some(status) = facts.status {
+        metrics.status(status);
+    }
+}
+
+/// Logs an exchange that ended.
+pub(crate) fn write(
+    worker: &Worker,
+    frontend: &Frontend,
+    peer: SocketAddr,
+    facts: &Facts<'_>,
+    outcome: Outcome,
+    now: Timestamp,
+    http: Option<Http<'_>>,
+) {
+    let took = now.saturating_since(facts.began);
+    let backend = facts.backend;
+    let code = outcome.consequence().log_code.as_bytes();
+    let record = Record {
+        time_unix_us: unix_micros(took),
+        client: peer,
+        frontend: frontend.model.name.as_str(),
+        route: facts.route.map(Name::as_str),
+        backend: backend.map(|backend| backend.model.name.as_str()),
+        server: facts.server.as_ref().map(|(server, why)| ServerUsed {
+            name: server.model.name.as_str(),
+            address: &server.model.address,
+            reason: reason(*why),
+        }),
+        http,
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
+        timers: Timers {
+            request: Some(Duration::ZERO),
+            queue: facts
+                .server
+                .as_ref()
+                .map(|_| facts.queued.unwrap_or_default()),
+            connect: facts
+                .server
+                .as_ref()
+                .map(|_| facts.connected.unwrap_or_default()),
+            response: facts.responded,
+            total: Some(took),
+        },
+        termination: [code[0], code[1]],
+        counts: counts(worker, frontend, facts, now),
+    };
+    worker.log(frontend, now, &record);
+}
+
+fn counts(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>, now: Timestamp) -> Counts {
+    let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let backend = facts.backend;
+    let server = facts
+        .server
+        .as_ref()
+        .map(|(server, _)| server.state.in_flight());
+    Counts {
+        process: narrow(worker.shared.open_connections()),
+        frontend: narrow(frontend.open_connections()),
+        backend: backend.map_or(0, |backend| backend.in_flight(now)),
+        server: server.unwrap_or(0),
+        retries: facts.retries,
+        redispatched: facts.is_redispatched,
+        server_queue: 0,
+        backend_queue: backend.map_or(0, |backend| narrow(backend.waiting())),
+    }
+}
+
+const fn reason(why: Why) -> Reason {
+    match why {
+        Why::New => Reason::New,
+        Why::Rechosen => Reason::Rechosen,
+        Why::Sticky => Reason::Sticky,
+    }
+}
+
+/// The time `ago`, in microseconds since 1970.
+fn unix_micros(ago: Duration) -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.saturating_sub(ago).as_micros()).unwrap_or(u64::MAX)
+}
