@@ -4,6 +4,7 @@
 //! - [`probe`]: one active check of a server.
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
+//! - [`admin`]: what an operator sees and changes at run time.
 //! - [`reload`]: putting another configuration in place.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
@@ -11,8 +12,10 @@
 //! new answer of the DNS means by a machine of its own without I/O.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod clock;
 pub mod health;
+mod http;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
@@ -21,4 +24,4 @@ pub mod resolve;
 mod run;
 
 pub use clock::Clock;
-pub use run::run;
+pub use run::{Parts, run};

@@ -17,7 +17,7 @@ pub(crate) struct PlaneMetrics {
     shared: Arc<Shared>,
     clock: Clock,
     lookups: Arc<LookupCounts>,
-    reloader: Option<Arc<Reloader>>,
+    reloader: Arc<Reloader>,
     /// Pass, fail, inconclusive.
     checks: [AtomicU64; 3],
     /// Up, down.
@@ -29,7 +29,7 @@ impl PlaneMetrics {
         shared: Arc<Shared>,
         clock: Clock,
         lookups: Arc<LookupCounts>,
-        reloader: Option<Arc<Reloader>>,
+        reloader: Arc<Reloader>,
     ) -> Self {
         Self {
             shared,
@@ -204,9 +204,7 @@ impl MetricsSource for PlaneMetrics {
             self.backend(backend, out);
         }
         self.lookups.collect(out);
-        if let Some(reloader) = &self.reloader {
-            reloader.collect(out);
-        }
+        self.reloader.collect(out);
     }
 }
 

@@ -24,6 +24,6 @@ pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
     Backend, BackendMetrics, Frontend, Left, LogError, Metered, NoSuchServer, Pulse, Rebuilds,
-    Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, Target,
+    Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target,
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

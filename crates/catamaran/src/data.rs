@@ -5,6 +5,7 @@ use crate::bind;
 use crate::channel::Channel;
 use crate::engine::Engine;
 use crate::handover::{Handover, Message};
+use crate::host::ProcessHost;
 use crate::limits;
 use crate::ports::{self, Supervisor};
 use crate::reload;
@@ -75,7 +76,11 @@ fn start(
 ) -> anyhow::Result<Engine> {
     let (ports, requests) = mpsc::channel(1);
     let text = handover.source.text().cloned();
-    let engine = Engine::start(config, handover.listeners, text, ports)?;
+    let host = match supervisor {
+        Some(_) => ProcessHost::supervised(),
+        None => ProcessHost::alone(),
+    };
+    let engine = Engine::start(config, handover.listeners, text, ports, host)?;
     let shared = || Arc::clone(engine.shared());
     tokio::spawn(ports::serve(requests, supervisor, shared()));
     let reloader = Arc::clone(engine.reloader());

@@ -40,6 +40,8 @@ pub enum Command {
     Store(StoreArgs),
     /// Take mails and keep them in memory, for demonstrations and tests
     Sink(SinkArgs),
+    /// Ask a URL; the exit status tells whether the answer was 200 to 299
+    Probe(ProbeArgs),
 }
 
 /// Flags of `alerts serve`.
@@ -116,6 +118,16 @@ pub struct SinkArgs {
     /// Address and port for HTTP, where `/mails` shows what came
     #[arg(long, env = "ALERTS_SINK_HTTP", default_value = "127.0.0.1:8025")]
     pub http: SocketAddr,
+}
+
+/// Flags of `alerts probe`.
+#[derive(Debug, clap::Args)]
+pub struct ProbeArgs {
+    /// What to GET, such as <http://127.0.0.1:8090/ready>
+    pub url: String,
+    /// How long everything may take together
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Duration,
 }
 
 /// Where alerts are kept.

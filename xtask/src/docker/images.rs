@@ -112,18 +112,26 @@ pub(crate) fn sizes(engine: &Engine, images: &[Image]) -> Result<String> {
 }
 
 /// Builds our programs statically and returns where they are.
+///
+/// One after the other: built together, each would get the features that the other one asks of a
+/// crate they share.
 fn build_static(images: &[Image]) -> Result<PathBuf> {
-    let host = shell::host()?;
-    let packages: Vec<_> = images.iter().filter_map(|image| image.package()).collect();
-    if !packages.is_empty() {
-        // With a target of its own the flags do not reach build scripts and procedural macros.
-        let mut arguments = vec!["build", "--release", "--locked", "--target", &host];
-        arguments.extend(["--target-dir", "target"]);
-        for package in packages {
-            arguments.extend(["--package", package]);
-        }
-        shell::run_with("cargo", &arguments, &[("RUSTFLAGS", FLAGS)])?;
+    let mut directory = PathBuf::new();
+    for package in images.iter().filter_map(|image| image.package()) {
+        directory = build_package(package, &[])?;
     }
+    Ok(directory)
+}
+
+/// Builds what these arguments of cargo say of a package, as it is in the images, and returns where
+/// it is.
+pub(crate) fn build_package(package: &str, more: &[&str]) -> Result<PathBuf> {
+    let host = shell::host()?;
+    // With a target of its own the flags do not reach build scripts and procedural macros.
+    let mut arguments = vec!["build", "--release", "--locked", "--target", &host];
+    arguments.extend(["--target-dir", "target", "--package", package]);
+    arguments.extend(more);
+    shell::run_with("cargo", &arguments, &[("RUSTFLAGS", FLAGS)])?;
     Ok(Path::new("target").join(host).join("release"))
 }
 

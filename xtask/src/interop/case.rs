@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{compose, kubernetes};
+use super::{alerts, compose, kubernetes};
 
 /// One test.
 #[derive(Debug)]
@@ -34,6 +34,15 @@ pub(super) const CASES: &[Case] = &[
             },
         ],
         run: kubernetes::run,
+    },
+    Case {
+        name: "alerts",
+        title: "1,000 requests per second to the example API while its parts are killed",
+        needs: &[Need::Program {
+            name: "etcd",
+            package: "etcd-server",
+        }],
+        run: alerts::run,
     },
     Case {
         name: "compose",

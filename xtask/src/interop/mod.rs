@@ -4,6 +4,7 @@
 //! `--must`, as CI runs it: there a case that quietly does nothing would be worth nothing. All
 //! cases run whatever becomes of the earlier ones.
 
+mod alerts;
 mod case;
 mod compose;
 mod kubernetes;

@@ -27,6 +27,12 @@ pub(crate) static ROOT: Section = Section {
             Means("the defaults of [`process`](#process)"),
             "Settings of the process as a whole.",
         ),
+        Key::new(
+            "admin",
+            Kind::Table(&super::ADMIN),
+            Means("the defaults of [`admin`](#admin)"),
+            "Where the process is watched and steered from.",
+        ),
         Key::later("tls", "TLS"),
         Key::later("virtual-ip", "virtual IP addresses"),
         Key::later("cluster", "clusters"),

@@ -12,7 +12,7 @@ mod watch;
 use crate::Clock;
 use crate::probe::{Fault, Finding, Target, probe};
 use catamaran_core::Timestamp;
-use catamaran_core::health::{ProbeResult, Status};
+use catamaran_core::health::Status;
 use catamaran_core::model::{Check, Health, Name, Outlier};
 use catamaran_core::server::ServerState;
 use timers::Timers;
@@ -85,8 +85,8 @@ pub trait Hooks {
     fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp>;
 
     /// A regular check of a server has ended.
-    fn checked(&mut self, backend: &Name, server: &Name, result: ProbeResult) {
-        let _ = (backend, server, result);
+    fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
+        let _ = (backend, server, finding);
     }
 
     /// Active checks took a server down or brought it up; the rotation is told after it.
@@ -237,7 +237,7 @@ impl<H: Hooks> Monitor<H> {
         if purpose == Purpose::Regular {
             let watched = watch.watched();
             let server = &watched.servers[slot].name;
-            self.hooks.checked(&watched.name, server, finding.into());
+            self.hooks.checked(&watched.name, server, finding);
         }
         let was_checked = watch.is_checked(slot);
         let effect = watch.handle_result(now, slot, purpose, finding);

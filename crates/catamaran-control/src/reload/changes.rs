@@ -2,18 +2,19 @@
 
 use catamaran_config::{Difference, differences};
 use catamaran_core::model::Config;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
 
 /// All that changes, in the order of sections.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Diff {
     /// The changes; none if the configurations say the same.
     pub changes: Vec<Change>,
 }
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Change {
     /// Whether something comes, goes or is another.
     pub kind: ChangeKind,
@@ -30,7 +31,7 @@ pub struct Change {
 }
 
 /// Whether something comes, goes or is another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
     /// It comes.
@@ -42,7 +43,7 @@ pub enum ChangeKind {
 }
 
 /// What a change costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cost {
     /// Nothing: it counts from the next exchange on.
@@ -129,6 +130,11 @@ fn fixed(served: &Config, config: &Config) -> Vec<(&'static str, String, String)
     if old.resolvers != new.resolvers {
         let (old, new) = (&old.resolvers, &new.resolvers);
         fixed.push(("resolvers", format!("{old:?}"), format!("{new:?}")));
+    }
+    if served.admin != config.admin {
+        // Without the values: one of them is a secret.
+        let words = ("as before".to_owned(), "as written now".to_owned());
+        fixed.push(("[admin]", words.0, words.1));
     }
     fixed
 }

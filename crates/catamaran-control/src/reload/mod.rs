@@ -8,6 +8,7 @@ mod changes;
 
 pub use changes::{Change, ChangeKind, Cost, Diff};
 
+use crate::admin::{Events, Kind, Overlays};
 use crate::metrics::{Exposition, Metric, MetricsSource};
 use catamaran_config::{Errors, Loaded};
 use catamaran_core::model::{Config, ListenerKey};
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A configuration as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,14 @@ pub struct Text {
     pub path: PathBuf,
     /// Its content.
     pub text: String,
+}
+
+impl Text {
+    /// XXH3-64 in hexadecimal digits: the same text has the same everywhere.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        format!("{:016x}", xxh3_64(self.text.as_bytes()))
+    }
 }
 
 /// What is asked of whoever owns the listening sockets.
@@ -127,6 +137,9 @@ pub struct Reloader {
     /// What is served; `None` if it came from flags.
     text: Mutex<Option<Arc<Text>>>,
     turn: tokio::sync::Mutex<()>,
+    /// Servers that an operator added and removed at run time.
+    overlays: Arc<Overlays>,
+    events: Arc<Events>,
     status: Mutex<Status>,
     applied: AtomicU64,
     failed: AtomicU64,
@@ -140,6 +153,8 @@ impl Reloader {
         text: Option<Text>,
         ports: mpsc::Sender<PortRequest>,
         settle: fn(&mut Config),
+        overlays: Arc<Overlays>,
+        events: Arc<Events>,
     ) -> Arc<Self> {
         let status = Status {
             served_since: unix_now(),
@@ -151,6 +166,8 @@ impl Reloader {
             settle,
             text: Mutex::new(text.map(Arc::new)),
             turn: tokio::sync::Mutex::default(),
+            overlays,
+            events,
             status: Mutex::new(status),
             applied: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -161,6 +178,12 @@ impl Reloader {
     #[must_use]
     pub fn text(&self) -> Option<Arc<Text>> {
         lock(&self.text).clone()
+    }
+
+    /// Configurations put in place so far; the one at the start is the first.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        1 + self.applied.load(Relaxed)
     }
 
     /// How the last reload went.
@@ -186,7 +209,15 @@ impl Reloader {
     /// # Errors
     /// All that is wrong with it.
     pub fn check(&self, text: &Text) -> Result<Checked, Errors> {
-        let Loaded { config, warnings } = load(text)?;
+        self.check_as(text, &text.path.display().to_string())
+    }
+
+    /// As [`Self::check`], for a text that messages call `name`.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn check_as(&self, text: &Text, name: &str) -> Result<Checked, Errors> {
+        let Loaded { config, warnings } = load(text, name)?;
         let served = self.text();
         let before = served.as_deref().map_or("", |text| text.text.as_str());
         let snapshot = self.shared.snapshot();
@@ -225,10 +256,14 @@ impl Reloader {
             Ok(applied) => {
                 self.applied.fetch_add(1, Relaxed);
                 applied.log();
+                let changes = applied.diff.changes.len();
+                self.events
+                    .note(Kind::Reloaded, format!("{changes} changes"));
             }
             Err(error) => {
                 self.failed.fetch_add(1, Relaxed);
                 lock(&self.status).last_error = Some(error.to_string());
+                self.events.note(Kind::ReloadFailed, error.to_string());
                 tracing::error!("reload failed, the old configuration goes on\n{error}");
             }
         }
@@ -243,6 +278,7 @@ impl Reloader {
         } = self.check(&text)?;
         (self.settle)(&mut config);
         keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config);
+        self.overlays.lay_over(&mut config);
         let drain = config.process.drain + config.process.drain_delay;
         let plan = self.shared.plan(config)?;
         let sockets = match self.open(&plan).await {
@@ -341,11 +377,11 @@ impl MetricsSource for Reloader {
 }
 
 /// Reads `text`, with the environment of this process.
-fn load(text: &Text) -> Result<Loaded, Errors> {
+fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
     let directory = text.path.parent().unwrap_or_else(|| Path::new(""));
     catamaran_config::parse(
         &text.text,
-        &text.path.display().to_string(),
+        name,
         &|name| std::env::var(name).ok(),
         &|file| std::fs::read(directory.join(file)),
     )
@@ -357,6 +393,7 @@ fn keep_what_needs_a_restart(config: &mut Config, served: &Config) {
     new.workers = old.workers;
     new.metrics = old.metrics;
     new.resolvers.clone_from(&old.resolvers);
+    config.admin = served.admin.clone();
 }
 
 /// The listeners of `config`.

@@ -3,16 +3,20 @@
 //! A value of these types is valid by the time it exists: `catamaran-config` has resolved names to
 //! ids, checked ranges and filled in defaults. Ids index the vectors of [`Config`].
 
+mod admin;
 mod backend;
+mod edit;
 mod frontend;
 mod health;
 mod net;
 mod route;
 
+pub use admin::{Admin, AdminSocket, Secret};
 pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
     StickKey, Weight,
 };
+pub use edit::Edit;
 pub use frontend::{
     AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
     ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
@@ -35,6 +39,8 @@ use std::time::Duration;
 pub struct Config {
     /// Settings of the process itself.
     pub process: Process,
+    /// Where it is watched and steered from.
+    pub admin: Admin,
     /// Indexed by [`FrontendId`].
     pub frontends: Vec<Frontend>,
     /// Indexed by [`BackendId`].

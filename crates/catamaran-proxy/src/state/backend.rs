@@ -8,7 +8,7 @@ use catamaran_core::balance::{Cursor, Rotation};
 use catamaran_core::model::{self, BackendId, Name, ServerAddr, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::server::ServerState;
-use catamaran_core::stick::{ServerKey, Table};
+use catamaran_core::stick::{Entry, ServerKey, Table};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -69,6 +69,23 @@ struct Stick {
     /// Entries when they were last counted.
     entries: AtomicUsize,
 }
+
+/// One entry of an affinity table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StickEntry {
+    /// Whom it binds.
+    pub key: Key,
+    /// To what.
+    pub server: ServerKey,
+    /// Until when.
+    pub ends_at: Timestamp,
+    /// Whether a connection to the server has stood.
+    pub is_confirmed: bool,
+    shard: usize,
+}
+
+/// Cursors count shards by this, entries of a shard by one; a shard holds fewer.
+const SHARD_STEP: u64 = 1 << 32;
 
 /// The servers of a backend at one time.
 #[derive(Debug)]
@@ -190,7 +207,13 @@ impl Backend {
             let same = known.get(&model.name).filter(|s| s.target == target);
             servers.push(match same {
                 Some(known) if known.model == *model => Arc::clone(known),
-                Some(known) => Arc::new(known.with_model(model.clone())),
+                Some(known) => {
+                    if known.model.weight != model.weight {
+                        // What an operator set gives way to what the file came to say.
+                        known.state.set_weight(None);
+                    }
+                    Arc::new(known.with_model(model.clone()))
+                }
                 None => {
                     let state = ServerState::new(model.name.clone());
                     if !set.servers.is_empty() {
@@ -264,6 +287,72 @@ impl Backend {
         Some(stick.entries.load(Ordering::Relaxed))
     }
 
+    /// Entries of the affinity table, those that are over but not dropped yet included; `None`
+    /// without one.
+    pub fn stick_len(&self) -> Option<usize> {
+        let shards = &self.stick.as_ref()?.shards;
+        Some(shards.iter().map(|shard| lock(shard).len()).sum())
+    }
+
+    /// Entries of the affinity table that bind at `now`, at most `max` from `cursor` on (0 is the
+    /// first), with the cursor of what follows, if anything may. Entries that come and go between
+    /// two calls may be missed or told twice.
+    pub fn stick_page(
+        &self,
+        now: Timestamp,
+        cursor: u64,
+        max: usize,
+    ) -> (Vec<StickEntry>, Option<u64>) {
+        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
+        let shards = shards.unwrap_or_default();
+        let mut skipped = usize::try_from(cursor % SHARD_STEP).unwrap_or(usize::MAX);
+        let first = usize::try_from(cursor / SHARD_STEP).unwrap_or(usize::MAX);
+        let mut page = Vec::new();
+        for (index, shard) in shards.iter().enumerate().skip(first) {
+            let table = lock(shard);
+            for (key, entry) in table.iter(now).skip(std::mem::take(&mut skipped)) {
+                if page.len() == max {
+                    let taken = page
+                        .iter()
+                        .filter(|e: &&StickEntry| e.shard == index)
+                        .count();
+                    let before = if index == first {
+                        cursor % SHARD_STEP
+                    } else {
+                        0
+                    };
+                    let next = index as u64 * SHARD_STEP + before + taken as u64;
+                    return (page, Some(next));
+                }
+                page.push(StickEntry::new(key, entry, &table, index));
+            }
+        }
+        (page, None)
+    }
+
+    /// The entry of `key`, if it binds.
+    pub fn stick_entry(&self, now: Timestamp, key: Key) -> Option<StickEntry> {
+        let mut table = self.stick_shard(key)?;
+        let entry = table.entry(now, key)?;
+        Some(StickEntry::new(key, entry, &table, key.shard(STICK_SHARDS)))
+    }
+
+    /// Binds `key` to `server`; a window that is open stays as it is. Returns whether there is a
+    /// table.
+    pub fn stick_set(&self, now: Timestamp, key: Key, server: &Server) -> bool {
+        let table = self.stick_shard(key);
+        table.is_some_and(|mut table| {
+            table.learn(now, key, server.stick_key);
+            true
+        })
+    }
+
+    /// Forgets `key`. Returns whether there was an entry.
+    pub fn stick_forget(&self, key: Key) -> bool {
+        let table = self.stick_shard(key);
+        table.is_some_and(|mut table| table.forget(key))
+    }
+
     /// Requests in flight at all its servers, for the log: where there are many servers, as it was
     /// some milliseconds ago, since each line would else look at all of them.
     pub(crate) fn in_flight(&self, now: Timestamp) -> u32 {
@@ -289,6 +378,18 @@ impl Backend {
     /// How many requests wait for a server with room.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+impl StickEntry {
+    fn new(key: Key, entry: Entry, table: &Table, shard: usize) -> Self {
+        Self {
+            key,
+            server: entry.server,
+            ends_at: table.end_of(&entry),
+            is_confirmed: entry.is_confirmed,
+            shard,
+        }
     }
 }
 
@@ -411,6 +512,12 @@ impl ServerSet {
     /// The server of this id.
     pub(crate) fn server(&self, id: ServerId) -> &Arc<Server> {
         &self.servers[id.index()]
+    }
+
+    /// The name of the server that an affinity entry names, if it is still there.
+    #[must_use]
+    pub fn name_of(&self, key: ServerKey) -> Option<&Name> {
+        Some(&self.server(self.by_stick_key(key)?).model.name)
     }
 
     /// The server that an affinity entry names, if it is still there.

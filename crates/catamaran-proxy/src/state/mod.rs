@@ -15,7 +15,7 @@ mod shared;
 mod snapshot;
 mod waiting;
 
-pub use backend::{Backend, BackendMetrics, ServerSet};
+pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub use frontend::Frontend;

@@ -4,6 +4,7 @@ use super::{Backend, Connections, Listening, Pulse, Server, Snapshot, lock};
 use crate::worker::{Command, WorkerMetrics};
 use arc_swap::ArcSwap;
 use catamaran_core::Timestamp;
+use catamaran_core::health::Status;
 use catamaran_core::model::{ListenerKey, Name, Weight};
 use catamaran_core::server::Admin;
 use std::collections::HashMap;
@@ -176,6 +177,34 @@ impl Shared {
             self.rebuild(&found, now);
         }
         Ok(())
+    }
+
+    /// Sets what counts as a server's health whatever is observed of it; `None` returns to that.
+    ///
+    /// # Errors
+    /// [`NoSuchServer`].
+    pub fn set_health_override(
+        &self,
+        backend: &Name,
+        server: &Name,
+        health: Option<Status>,
+    ) -> Result<(), NoSuchServer> {
+        let (found, server) = self.find_server(backend, server)?;
+        let now = Timestamp::from_nanos(catamaran_sys::clock::now_nanos());
+        if server.state.set_health_override(now, health) {
+            self.rebuild(&found, now);
+            if health == Some(Status::Down) {
+                self.server_down(&found, &server);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the idle connections to `server`, which takes no new traffic.
+    pub fn close_idle(&self, server: &Server) {
+        self.command_all(|| Command::CloseIdle {
+            server: server.id(),
+        });
     }
 
     /// What a server still has to finish.

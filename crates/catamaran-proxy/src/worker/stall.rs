@@ -32,6 +32,8 @@ pub(crate) async fn keep_pulse(worker: Rc<Worker>, listeners: Rc<Listeners>) {
         tokio::time::sleep(BEAT).await;
         let now = Worker::now();
         worker.shared.pulses[worker.index].beat(now);
+        let late = now.saturating_since(last).saturating_sub(BEAT);
+        worker.metrics.lag.note(late);
         // Who was late itself knows nothing of others: the machine or the process may have slept.
         let is_fit = now.saturating_since(last) < STALL / 2;
         last = now;

@@ -7,6 +7,7 @@ mod balancer;
 mod check;
 mod connections;
 mod demo;
+mod demo_api;
 mod dying_servers;
 mod echo;
 mod hostile;
