@@ -84,6 +84,8 @@ pub(crate) fn lasting_state(balancer: &Balancer) -> Value {
     }
     lasting.push(state["process"]["log_level"].clone());
     lasting.push(state["process"]["readiness"].clone());
-    lasting.push(state["process"]["config"].clone());
+    // A configuration that was refused is told of, but serves not.
+    let config = &state["process"]["config"];
+    lasting.extend([config["digest"].clone(), config["generation"].clone()]);
     Value::Array(lasting)
 }
