@@ -67,8 +67,10 @@ fn is_filter(filter: &str) -> bool {
         .split(',')
         // Nothing would be taken for `error`.
         .all(|part| {
-            let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
-            is_level || part.contains(['=', '['])
+            // A part like `target[span]=level` may leave out the level, one with `=` alone may not.
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+            is_level || (part.contains('[') && !part.ends_with('='))
         })
 }
 
@@ -92,6 +94,7 @@ mod tests {
             assert!(is_filter(good), "{good}");
         }
         assert!(!is_filter("inof"));
+        assert!(!is_filter("nonsense="));
         assert!(!is_filter("inof,catamaran=debug"));
         assert!(!is_filter("") && !is_filter("info,"));
     }
