@@ -46,6 +46,9 @@ fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
         })
 }
 
+/// Puts another filter in place.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
 /// What is logged now.
 pub(crate) fn level() -> String {
     current().clone()
@@ -62,7 +65,11 @@ pub(crate) fn pass_on(command: &mut std::process::Command) {
 fn is_filter(filter: &str) -> bool {
     filter
         .split(',')
-        .all(|part| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok())
+        // Nothing would be taken for `error`.
+        .all(|part| {
+            let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+            is_level || part.contains(['=', '['])
+        })
 }
 
 fn current() -> MutexGuard<'static, String> {
@@ -72,8 +79,7 @@ fn current() -> MutexGuard<'static, String> {
 /// What is logged.
 static LEVEL: Mutex<String> = Mutex::new(String::new());
 /// Changes it.
-static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>> =
-    OnceLock::new();
+static CHANGE: OnceLock<Change> = OnceLock::new();
 const VARIABLE: &str = "CATAMARAN_LOG";
 
 #[cfg(test)]
@@ -87,5 +93,6 @@ mod tests {
         }
         assert!(!is_filter("inof"));
         assert!(!is_filter("inof,catamaran=debug"));
+        assert!(!is_filter("") && !is_filter("info,"));
     }
 }
