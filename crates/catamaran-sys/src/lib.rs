@@ -10,6 +10,7 @@ pub mod clock;
 mod control;
 pub mod fd_passing;
 pub mod process;
+pub mod sandbox;
 pub mod socket;
 pub mod splice;
 

@@ -8,8 +8,10 @@ use crate::handover::{Handover, Message};
 use crate::host::ProcessHost;
 use crate::limits;
 use crate::ports::{self, Supervisor};
+use crate::pulse;
 use crate::reload;
 use crate::reopen::Reopen;
+use crate::sandbox;
 use crate::stop::{self, REQUESTS, Signals, Stop};
 use anyhow::{Context as _, bail};
 use catamaran_core::model::Config;
@@ -38,8 +40,10 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
     };
     let mut config = handover.source.load_logged()?;
     limits::settle(&mut config);
+    sandbox::enter(&config, &handover.source)?;
     let engine = start(config, handover, Some(supervisor), line.reloads)?;
     Message::Ready.send(&channel).await?;
+    tokio::spawn(pulse::tell(channel, Arc::clone(engine.shared())));
     serve(engine, line.stops, reopen).await
 }
 

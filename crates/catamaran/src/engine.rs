@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::host::ProcessHost;
 use crate::limits;
+use crate::pulse;
 use anyhow::Context as _;
 use catamaran_control::Parts;
 use catamaran_control::admin::{Events, Kind, Overlays};
@@ -84,7 +85,8 @@ impl Engine {
                 };
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, parts) => {}
+                    () = pulse::keep(Arc::clone(&shared)) => {}
+                    _ = catamaran_control::run(Arc::clone(&shared), parts) => {}
                 }
             });
         };
@@ -114,7 +116,7 @@ impl Engine {
         &self.reloader
     }
 
-    /// What the workers share.
+    /// What the threads of both planes share.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.proxy.shared()
     }

@@ -22,7 +22,7 @@ use crate::store::{self, Embedded, Store};
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let end = Requests::new(args.exit_with_parent)?;
     match args.command.unwrap_or(Command::Serve(args.serve)) {
-Command::Serve(args) => serve(args, end).await,
+        Command::Serve(args) => serve(args, end).await,
         Command::Store(args) => serve_store(&args, end).await,
         Command::Sink(args) => serve_sink(&args, end).await,
         Command::Probe(args) => probe(&args).await,

@@ -55,7 +55,7 @@ impl Relay {
         let mut ends = Ends::default();
         let end = poll_fn(|cx| {
             match deadline.alarm() {
-                // Its listener may be gone for as long as tunnels may go on, however busy this is.
+                // One whose listener is gone ends even if bytes move.
                 Some(Alarm::Late)
                     if deadline.is_over() || silence.is_over(self.moved(), deadline) =>
                 {
