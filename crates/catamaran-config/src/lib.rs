@@ -34,6 +34,7 @@ mod route;
 mod route_action;
 mod syntax;
 mod unit;
+mod virtual_ip;
 
 pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
@@ -118,11 +119,13 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .unwrap_or_default();
     let backends = Backends::read(fields);
     let frontends = frontend::read_all(fields, &backends);
+    let virtual_ips = virtual_ip::read_all(fields, &backends);
     backends.warn_unused();
     reader.is_clean().then(|| Config {
         process,
         frontends,
         backends: backends.into_models(),
+        virtual_ips,
     })
 }
 

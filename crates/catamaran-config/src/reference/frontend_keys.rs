@@ -1,7 +1,7 @@
 //! Keys of the file itself, of `[frontend.*]` and of `[process]`.
 
 use super::Absent::{Default, Means, Required};
-use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT};
+use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
 use std::time::Duration;
 
 pub(crate) static ROOT: Section = Section {
@@ -28,7 +28,12 @@ pub(crate) static ROOT: Section = Section {
             "Settings of the process as a whole.",
         ),
         Key::later("tls", "TLS"),
-        Key::later("virtual-ip", "virtual IP addresses"),
+        Key::new(
+            "virtual-ip",
+            Kind::Map("NAME", &Kind::Table(&VIRTUAL_IP)),
+            Means("none"),
+            "Addresses that move between nodes.",
+        ),
         Key::later("cluster", "clusters"),
     ],
     example: "",

@@ -10,6 +10,7 @@ mod route_keys;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod virtual_ip_keys;
 
 pub(crate) use backend_keys::{
     BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,
@@ -22,6 +23,7 @@ pub(crate) use route_keys::{
     HEADERS, MATCH, MIRROR, PATH, REDIRECT, RESPOND, REWRITE, ROUTE, ROUTE_RETRY,
 };
 pub use schema::json_schema;
+pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP};
 
 use std::time::Duration;
 

@@ -72,6 +72,23 @@ fn within(section: &Section, key: &str) -> String {
             "backend = \"b\"\nmirror = {{ backend = \"b\"{} }}",
             after(key)
         )),
+        "[virtual-ip.NAME]" => parts(
+            "",
+            "",
+            &format!(
+                "[virtual-ip.v]\naddresses = \"10.0.0.9/24\"\ninterface = \"e\"\nrouter-id = \
+                 1\non-change = [\"/bin/true\"]\n{key}"
+            ),
+        ),
+        "virtual-ip.NAME.track" => parts(
+            "",
+            "",
+            &format!(
+                "[virtual-ip.v]\naddresses = \"10.0.0.9/24\"\ninterface = \"e\"\nrouter-id = \
+                 1\ntrack = [{{ command = [\"/bin/true\"]{} }}]",
+                after(key)
+            ),
+        ),
         title => panic!("this test needs a frame for `{title}`"),
     }
 }

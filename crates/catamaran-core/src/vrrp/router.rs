@@ -331,7 +331,7 @@ impl Router {
 
     fn hear_release(&mut self, now: Timestamp, from: IpAddr) {
         // Only the active has something to give up.
-        if self.heard.is_none_or(|heard| heard.from == from) {
+        if self.heard.is_some_and(|heard| heard.from == from) {
             let skew = self
                 .settings
                 .version
