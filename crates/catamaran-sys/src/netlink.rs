@@ -57,7 +57,11 @@ impl Netlink {
     /// What `socket(2)` reports.
     pub fn open() -> io::Result<Self> {
         let kind = Type::RAW.cloexec();
-        let socket = Socket::new(Domain::from(libc::AF_NETLINK), kind, Some(ROUTE))?;
+        let socket = Socket::new(
+            Domain::from(libc::AF_NETLINK),
+            kind,
+            Some(Protocol::from(libc::NETLINK_ROUTE)),
+        )?;
         // An answer of the kernel is there when the request returns; never wait for one for ever.
         socket.set_read_timeout(Some(ANSWER))?;
         Ok(Self {
@@ -72,7 +76,11 @@ impl Netlink {
     /// What `socket(2)` or `setsockopt(2)` reports.
     pub fn open_watch() -> io::Result<Self> {
         let kind = Type::RAW.cloexec().nonblocking();
-        let socket = Socket::new(Domain::from(libc::AF_NETLINK), kind, Some(ROUTE))?;
+        let socket = Socket::new(
+            Domain::from(libc::AF_NETLINK),
+            kind,
+            Some(Protocol::from(libc::NETLINK_ROUTE)),
+        )?;
         let watch = Self {
             socket,
             sequence: 0,
@@ -266,7 +274,10 @@ fn next_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
         sequence: u32_at(header, 8)?,
         body: bytes.get(HEADER..len)?,
     };
-    Some((message, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+    Some((
+        message,
+        bytes.get(len.next_multiple_of(4)..).unwrap_or_default(),
+    ))
 }
 
 /// The attributes of a message, as type and data.
@@ -367,7 +378,6 @@ fn put(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
-const ROUTE: Protocol = Protocol::ICMPV4;
 const HEADER: usize = 16;
 const IFADDRMSG: usize = 8;
 const IFINFOMSG: usize = 16;
@@ -404,7 +414,9 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let nobody = IpAddr::from([192, 0, 2, 1]);
         let lifetime = Duration::from_secs(3);
-        let error = netlink.add_address(999_999, nobody, 32, lifetime).unwrap_err();
+        let error = netlink
+            .add_address(999_999, nobody, 32, lifetime)
+            .unwrap_err();
         let expected = [Some(libc::ENODEV), Some(libc::EPERM)];
         assert!(expected.contains(&error.raw_os_error()), "{error}");
     }

@@ -22,12 +22,15 @@ pub enum Capability {
 /// # Errors
 /// What `capset(2)` reports.
 pub fn keep_capabilities(kept: &[Capability]) -> io::Result<()> {
-    let mask = kept.iter().fold(0_u32, |mask, one| mask | 1 << one.number());
+    let mask = kept
+        .iter()
+        .fold(0_u32, |mask, one| mask | 1 << one.number());
     for number in 0..=MAX_CAPABILITY {
         if mask & (1_u32.checked_shl(number).unwrap_or(0)) == 0 {
             // Without CAP_SETPCAP the bounding set stays, which then bounds nothing we hold.
             // SAFETY: PR_CAPBSET_DROP takes integers and touches no memory of ours.
-            let _ = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+            let _ =
+                unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
         }
     }
     let mut header = Header {
@@ -122,7 +125,10 @@ mod tests {
         std::thread::spawn(|| {
             keep_capabilities(&[Capability::NetRaw]).unwrap();
             let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-            let held = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap();
+            let held = status
+                .lines()
+                .find_map(|l| l.strip_prefix("CapEff:"))
+                .unwrap();
             let held = u64::from_str_radix(held.trim(), 16).unwrap();
             assert_eq!(held & !(1 << 13), 0, "{held:x}");
         })

@@ -126,7 +126,8 @@ impl RawIp {
         match source {
             IpAddr::V4(source) => v4_packet(&buf[..delivery.len], source),
             IpAddr::V6(source) => {
-                v6_packet(&control, delivery.len, source).ok_or(io::ErrorKind::InvalidData.into())
+                let packet = v6_packet(&control, delivery.len, source);
+                packet.ok_or_else(|| io::ErrorKind::InvalidData.into())
             }
         }
     }
@@ -175,7 +176,9 @@ pub fn send_frame(socket: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
 
 /// A raw IPv4 socket gives the header too (RFC 791 §3.1).
 fn v4_packet(bytes: &[u8], source: Ipv4Addr) -> io::Result<Packet> {
-    let header = bytes.first_chunk::<20>().ok_or(io::ErrorKind::InvalidData)?;
+    let header = bytes
+        .first_chunk::<20>()
+        .ok_or(io::ErrorKind::InvalidData)?;
     let header_len = usize::from(header[0] & 0xf) * 4;
     if header_len < 20 || header_len > bytes.len() {
         return Err(io::ErrorKind::InvalidData.into());
@@ -193,10 +196,14 @@ fn v6_packet<const N: usize>(control: &Control<N>, len: usize, source: Ipv6Addr)
     for (level, kind, data) in control.messages() {
         match (level, kind) {
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                destination = data.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets));
+                destination = data
+                    .first_chunk::<16>()
+                    .map(|octets| Ipv6Addr::from(*octets));
             }
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
-                hop_limit = data.first_chunk::<4>().map(|bytes| i32::from_ne_bytes(*bytes));
+                hop_limit = data
+                    .first_chunk::<4>()
+                    .map(|bytes| i32::from_ne_bytes(*bytes));
             }
             _ => {}
         }
@@ -214,7 +221,13 @@ fn set(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
     let len = u32::try_from(value.len()).unwrap_or_default();
     // SAFETY: the option's value lives through the call, which reads `len` bytes of it.
     let outcome = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), len)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_ptr().cast(),
+            len,
+        )
     };
     check(outcome)?;
     Ok(())

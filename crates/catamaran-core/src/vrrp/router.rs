@@ -72,6 +72,11 @@ pub enum Event {
         /// Who that is.
         other: IpAddr,
     },
+    /// Another active gave up, of which nothing had been heard: a handover, or a healed network.
+    OtherYielded {
+        /// Who that was.
+        other: IpAddr,
+    },
     /// The second active is heard no more.
     ConflictEnded {
         /// Who that was.
@@ -291,6 +296,8 @@ impl Router {
                 self.answer(now, out);
                 if self.rival.is_some_and(|rival| rival.from == from) {
                     self.end_conflict(out);
+                } else {
+                    out.event(Event::OtherYielded { other: from });
                 }
                 // What it announced last is put right.
                 self.announce_at = self.announce_at.min(now + self.spacing());

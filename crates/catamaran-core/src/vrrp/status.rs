@@ -78,7 +78,9 @@ impl Counters {
                 self.late += u64::from(matches!(reason, Reason::Late(_)));
             }
             super::Event::ConflictBegan { .. } => self.conflicts += 1,
-            super::Event::ConflictEnded { .. } | super::Event::PriorityChanged { .. } => {}
+            super::Event::ConflictEnded { .. }
+            | super::Event::OtherYielded { .. }
+            | super::Event::PriorityChanged { .. } => {}
         }
     }
 }

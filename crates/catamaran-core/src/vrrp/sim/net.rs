@@ -33,7 +33,8 @@ struct Node {
     is_cut: bool,
     holds_address: bool,
     announced: Vec<Timestamp>,
-    last_reason: Option<Reason>,
+    /// The first change of state since it woke, and whether it had sent anything by then.
+    woke: Option<(Reason, bool)>,
     spoke_at: Timestamp,
 }
 
@@ -63,7 +64,7 @@ impl Net {
                 is_cut: false,
                 holds_address: false,
                 announced: Vec::new(),
-                last_reason: None,
+                woke: None,
                 spoke_at: Timestamp::ZERO,
             })
             .collect();
@@ -112,16 +113,12 @@ impl Net {
         *self.nodes[node].announced.last().unwrap()
     }
 
-    pub(super) fn last_reason(&self, node: usize) -> Option<Reason> {
-        self.nodes[node].last_reason
+    pub(super) fn first_change_since_it_woke(&self, node: usize) -> Option<(Reason, bool)> {
+        self.nodes[node].woke
     }
 
     pub(super) fn is_asleep(&self, node: usize) -> bool {
         self.nodes[node].asleep_until > self.now
-    }
-
-    pub(super) fn spoke_since_it_woke(&self, node: usize) -> bool {
-        self.nodes[node].spoke_at >= self.nodes[node].asleep_until
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -154,6 +151,7 @@ impl Net {
 
     pub(super) fn sleep(&mut self, node: usize, time: Duration) {
         self.nodes[node].asleep_until = self.now + time;
+        self.nodes[node].woke = None;
     }
 
     pub(super) fn set_priority(&mut self, node: usize, priority: u8) {
@@ -260,7 +258,9 @@ impl Net {
                 }
                 Action::Event(_, Event::StateChanged { reason, .. }) => {
                     self.changes += 1;
-                    self.nodes[node].last_reason = Some(reason);
+                    let node = &mut self.nodes[node];
+                    let has_spoken = node.spoke_at >= node.asleep_until;
+                    node.woke.get_or_insert((reason, has_spoken));
                 }
                 Action::Event(..) => {}
             }
