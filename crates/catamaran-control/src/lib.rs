@@ -17,6 +17,8 @@ mod plane_metrics;
 pub mod probe;
 pub mod resolve;
 mod run;
+mod virtual_ip;
 
 pub use clock::Clock;
 pub use run::run;
+pub use virtual_ip::VirtualIps;

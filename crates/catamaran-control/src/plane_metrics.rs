@@ -1,8 +1,8 @@
 //! The counters of the data plane and of the watch over its servers, read out for the page.
 
-use crate::Clock;
 use crate::metrics::{Exposition, Histogram, Label, Metric, MetricsSource};
 use crate::resolve::LookupCounts;
+use crate::{Clock, VirtualIps};
 use catamaran_core::health::{ProbeResult, Status};
 use catamaran_proxy::{Backend, Frontend, LATENCY_BOUNDS, Metered, Outcome, Server, Shared};
 use catamaran_proxy::{FrontendMetrics, WorkerMetrics};
@@ -16,6 +16,7 @@ pub(crate) struct PlaneMetrics {
     shared: Arc<Shared>,
     clock: Clock,
     lookups: Option<Arc<LookupCounts>>,
+    virtual_ips: VirtualIps,
     /// Pass, fail, inconclusive.
     checks: [AtomicU64; 3],
     /// Up, down.
@@ -29,6 +30,7 @@ impl PlaneMetrics {
         shared: Arc<Shared>,
         clock: Clock,
         lookups: Option<Arc<LookupCounts>>,
+        virtual_ips: VirtualIps,
     ) -> Self {
         Self {
             stick_entries: shared
@@ -39,6 +41,7 @@ impl PlaneMetrics {
             shared,
             clock,
             lookups,
+            virtual_ips,
             checks: Default::default(),
             changes: Default::default(),
         }
@@ -207,6 +210,7 @@ impl MetricsSource for PlaneMetrics {
         if let Some(lookups) = &self.lookups {
             lookups.collect(out);
         }
+        self.virtual_ips.collect(out);
     }
 }
 

@@ -1,6 +1,5 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::Clock;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -8,6 +7,7 @@ use crate::metrics::{Endpoint, Readiness};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::Target as CheckTarget;
 use crate::resolve::{Discovery, Dns};
+use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::{ProbeResult, Status};
 use catamaran_core::model::{self, BackendId, Check, Name, Protocol};
@@ -23,18 +23,24 @@ use tokio::sync::{mpsc, watch};
 /// one. Never returns; drop it to end it.
 ///
 /// `readiness` becomes [`Readiness::Ready`] when every checked server was checked once; draining is
-/// for the caller to say.
+/// for the caller to say. `virtual_ips` is read for the page; the caller keeps it up to date.
 pub async fn run(
     shared: Arc<Shared>,
     resolvers: &[SocketAddr],
     endpoint: Option<Endpoint>,
     readiness: watch::Sender<Readiness>,
+    virtual_ips: VirtualIps,
 ) {
     let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
     let configured = shared.backends.iter().map(|b| (b.id, &b.model));
     let discovery = Discovery::new(configured, clock, fastrand::Rng::new());
     let lookups = discovery.as_ref().map(Discovery::counts);
-    let metrics = Arc::new(PlaneMetrics::new(Arc::clone(&shared), clock, lookups));
+    let metrics = Arc::new(PlaneMetrics::new(
+        Arc::clone(&shared),
+        clock,
+        lookups,
+        virtual_ips,
+    ));
     let told = readiness.subscribe();
     let hooks = PlaneHooks {
         shared: Arc::clone(&shared),
@@ -269,7 +275,13 @@ mod tests {
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = endpoint.local_addr().unwrap();
         let (readiness, mut ready) = watch::channel(Readiness::Starting);
-        let running = run(Arc::clone(&shared), &[], Some(endpoint), readiness);
+        let running = run(
+            Arc::clone(&shared),
+            &[],
+            Some(endpoint),
+            readiness,
+            VirtualIps::default(),
+        );
         let scene = async {
             ready.wait_for(|r| *r == Readiness::Ready).await.unwrap();
             while !state.is_checked_down() {
@@ -310,7 +322,13 @@ mod tests {
 
         let (readiness, _ready) = watch::channel(Readiness::Starting);
         let nobody = [([127, 0, 0, 1], 9).into()];
-        let running = run(Arc::clone(&shared), &nobody, None, readiness);
+        let running = run(
+            Arc::clone(&shared),
+            &nobody,
+            None,
+            readiness,
+            VirtualIps::default(),
+        );
         let found = || {
             let set = shared.backends[0].set();
             let name = format!("localhost:{port}#127.0.0.1");

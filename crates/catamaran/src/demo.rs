@@ -41,6 +41,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
+        virtual_ips: None,
     };
     let supervised = supervisor::supervise(handover, options, stops);
     let text = what_to_try(args, &servers);

@@ -1,10 +1,11 @@
 //! The data plane and its control plane, started and ended together.
 
 use anyhow::Context as _;
+use catamaran_control::VirtualIps;
 use catamaran_control::metrics::{Endpoint, Readiness};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
-use catamaran_proxy::Proxy;
+use catamaran_proxy::{Proxy, Shared};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 pub(crate) struct Engine {
     proxy: Proxy,
     readiness: watch::Sender<Readiness>,
+    virtual_ips: VirtualIps,
     /// Ends the control thread when dropped.
     _control: oneshot::Sender<()>,
 }
@@ -31,6 +33,8 @@ impl Engine {
         let shared = Arc::clone(proxy.shared());
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
+        let virtual_ips = VirtualIps::default();
+        let shown = virtual_ips.clone();
         let (end, ended) = oneshot::channel::<()>();
         let (started, is_started) = std::sync::mpsc::sync_channel(1);
         let control = move || {
@@ -47,7 +51,7 @@ impl Engine {
                 drop(started.send(Ok(())));
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, &resolvers, endpoint, told) => {}
+                    _ = catamaran_control::run(shared, &resolvers, endpoint, told, shown) => {}
                 }
             });
         };
@@ -67,6 +71,7 @@ impl Engine {
         Ok(Self {
             proxy,
             readiness,
+            virtual_ips,
             _control: end,
         })
     }
@@ -74,6 +79,21 @@ impl Engine {
     /// Opens the files of access logs anew.
     pub(crate) fn reopen_logs(&self) {
         self.proxy.reopen_logs();
+    }
+
+    /// Whether clients are served.
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// What is shown of the virtual addresses.
+    pub(crate) fn virtual_ips(&self) -> VirtualIps {
+        self.virtual_ips.clone()
+    }
+
+    /// What the workers share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(self.proxy.shared())
     }
 
     /// Takes no new clients and waits for those in flight, at most `deadline`.

@@ -19,6 +19,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-http1",
             "catamaran-proxy",
             "catamaran-sys",
+            "catamaran-vrrp",
         ],
     ),
     ("catamaran-config", &["catamaran-core"]),
@@ -39,6 +40,7 @@ const OWN: &[(&str, &[&str])] = &[
     ),
     ("catamaran-sys", &[]),
     ("catamaran-testkit", &[]),
+    ("catamaran-vrrp", &["catamaran-core", "catamaran-sys"]),
     ("xtask", &["catamaran-testkit"]),
 ];
 

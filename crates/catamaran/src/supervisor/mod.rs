@@ -2,10 +2,11 @@
 //!
 //! It parses nothing that clients send, so that what kills the data process leaves the listening
 //! sockets open: connections wait in their queues until the next one serves them. The vrrp process
-//! and binary upgrades will be its business too.
+//! is started the same way; binary upgrades will be its business too.
 
 mod backoff;
 mod child;
+mod virtual_ips;
 
 use crate::args::RunArgs;
 use crate::bind;
@@ -17,8 +18,10 @@ use child::DataProcess;
 use std::cell::Cell;
 use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use virtual_ips::VirtualIps;
 
 pub(crate) use child::Orphans;
 
@@ -31,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) ready: Option<oneshot::Sender<()>>,
     /// How long a drain may take before the data process is killed.
     pub(crate) drain: Duration,
+    /// The virtual addresses of this node, if it has any.
+    pub(crate) virtual_ips: Option<Arc<VirtualIps>>,
 }
 
 /// How the life of one data process ended.
@@ -50,12 +55,18 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stops = Signals::new()?.into_requests();
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config)?;
+    let virtual_ips = VirtualIps::start(&source, &config).await?.map(Arc::new);
     let options = Options {
+        virtual_ips: virtual_ips.clone(),
         orphans: Orphans::Serve,
         ready: None,
         drain: config.process.drain,
     };
-    supervise(Handover { source, listeners }, options, stops).await
+    let outcome = supervise(Handover { source, listeners }, options, stops).await;
+    if let Some(virtual_ips) = virtual_ips {
+        virtual_ips.stop().await;
+    }
+    outcome
 }
 
 /// Keeps a data process running until `stops` asks for the end. Returns its exit code.
@@ -69,7 +80,7 @@ pub(crate) async fn supervise(
     let mut served = false;
     loop {
         let started = Instant::now();
-        let end = match DataProcess::start(options.orphans) {
+        let end = match DataProcess::start(options.orphans, options.virtual_ips.as_deref()) {
             Ok(child) => watch(child, &mut handover, &mut options, &mut stops, &mut reopen).await?,
             Err(error) => End::NotStarted(error),
         };
@@ -130,6 +141,10 @@ async fn watch(
             }
         }
     };
+    // Another node takes over while clients of this one are still served to the end.
+    if let Some(virtual_ips) = &options.virtual_ips {
+        virtual_ips.stop().await;
+    }
     // From here on a connection that our copies took in would wait for nobody.
     handover.listeners.clear();
     if !was_ready.get() {
