@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if targets.is_empty() {
         targets = all_targets()?;
     }
-    let host = host()?;
+    let host = shell::host()?;
     // A target of its own keeps the flags away from build scripts and procedural macros.
     shell::run_with(
         "cargo",
@@ -122,12 +122,6 @@ fn executed(said: &str) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?;
     line.trim().parse().ok()
-}
-
-fn host() -> Result<String> {
-    let text = shell::output("rustc", &["-vV"])?;
-    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc names no host")?.to_owned())
 }
 
 #[cfg(test)]

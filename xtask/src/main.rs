@@ -1,10 +1,12 @@
 //! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `bench`,
-//! `callgrind`.
+//! `callgrind`, `images`, `interop`.
 
 mod bench;
 mod callgrind;
 mod ci;
+mod docker;
 mod fuzz;
+mod interop;
 mod shell;
 mod tidy;
 
@@ -22,7 +24,9 @@ cargo xtask COMMAND
   fuzz                the fuzz targets for a short time each; `fuzz --help`
   bench               side by side with HAProxy and nginx; `bench --help`
   callgrind           instructions per request against the bound in xtask/hot-path.toml;
-                      `callgrind --help`";
+                      `callgrind --help`
+  images              the container images of deploy/docker; `images --help`
+  interop             tests that need root or a real peer; `interop --help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -43,18 +47,26 @@ fn run() -> Result<()> {
         bail!("no command\n\n{HELP}");
     };
     match command.as_str() {
-        "bench" if rest.iter().any(|word| word == "--help") => shell::say(bench::HELP),
-        "fuzz" if rest.iter().any(|word| word == "--help") => shell::say(fuzz::HELP),
-        "callgrind" if rest.iter().any(|word| word == "--help") => shell::say(callgrind::HELP),
+        "bench" if asks_help(rest) => shell::say(bench::HELP),
+        "fuzz" if asks_help(rest) => shell::say(fuzz::HELP),
+        "callgrind" if asks_help(rest) => shell::say(callgrind::HELP),
+        "images" if asks_help(rest) => shell::say(docker::images::HELP),
+        "interop" if asks_help(rest) => shell::say(interop::HELP),
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
         "bench-load" => bench::run_load(rest)?,
         "callgrind" => callgrind::run(rest)?,
         "ci" => ci::run(rest)?,
         "fuzz" => fuzz::run(rest)?,
+        "images" => docker::images::run(rest)?,
+        "interop" => interop::run(rest)?,
         "tidy" => tidy::run()?,
         "--help" | "-h" | "help" => shell::say(HELP),
         other => bail!("unknown command `{other}`\n\n{HELP}"),
     }
     Ok(())
+}
+
+fn asks_help(arguments: &[String]) -> bool {
+    arguments.iter().any(|word| word == "--help")
 }

@@ -88,3 +88,16 @@ pub(crate) fn line(program: &str, arguments: &[&str]) -> String {
     }
     line
 }
+
+/// Whether a program of this name is in the search path.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|dir| dir.join(program).is_file())
+}
+
+/// The name of the target that programs run on here.
+pub(crate) fn host() -> Result<String> {
+    let text = output("rustc", &["-vV"])?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc names no host")?.to_owned())
+}

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::probe::{Url, parse_url};
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
 use clap::{Parser, Subcommand};
@@ -25,7 +26,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what it does: two echo servers and a balancer before them, on nothing but this binary
+    /// Show what it does: two echo servers and a balancer before them, on nothing but this binary;
+    /// or a whole replicated API with --api
     Demo(DemoArgs),
     /// Run the balancer
     Run(RunArgs),
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
+    /// Ask a URL; the exit status tells whether the answer was 200 to 299
+    Probe(ProbeArgs),
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
@@ -42,8 +46,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  catamaran demo --servers 3 --for 30s\n\n\
-    Then, in another terminal:\n  printf hi | nc 127.0.0.1 7878\n  curl 127.0.0.1:7879")]
+#[command(
+    after_help = "Examples:\n  catamaran demo --servers 3 --for 30s\n  catamaran demo --api\n\n\
+    Then, in another terminal:\n  printf hi | nc 127.0.0.1 7878\n  curl 127.0.0.1:7879"
+)]
 pub(crate) struct DemoArgs {
     /// Echo servers to start, 1 to 16
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
@@ -54,6 +60,14 @@ pub(crate) struct DemoArgs {
     /// Port of the first echo server; the others take the next ones
     #[arg(long, default_value_t = 8080, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_519))]
     pub(crate) server_port: u16,
+    /// Instead of echo servers start the example API: three replicas, their store, a sink for
+    /// their mails, and the balancer before them on the port of the HTTP frontend
+    #[arg(long, conflicts_with_all = ["servers", "server_port"])]
+    pub(crate) api: bool,
+    /// With --api: the nodes of an etcd cluster, as HOST:PORT,HOST:PORT,… to keep the alerts in
+    /// instead of a store server of ours
+    #[arg(long, requires = "api", value_name = "NODES")]
+    pub(crate) etcd: Option<String>,
     /// End by itself after this time, such as 30s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
@@ -115,6 +129,17 @@ pub(crate) struct EchoArgs {
     /// Repeat the message until an HTTP body has this size
     #[arg(long, hide = true, value_parser = parse_size)]
     pub(crate) body_size: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  catamaran probe http://127.0.0.1:9100/ready")]
+pub(crate) struct ProbeArgs {
+    /// What to GET: http, a numeric address, a path
+    #[arg(value_parser = parse_url)]
+    pub(crate) url: Url,
+    /// How long everything may take together
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, clap::Args)]

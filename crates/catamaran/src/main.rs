@@ -10,6 +10,7 @@ mod engine;
 mod handover;
 mod limits;
 mod logging;
+mod probe;
 mod reopen;
 mod source;
 mod stop;
@@ -57,6 +58,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-vrrp");
             block_on(vrrp::run(&args))
         }
+        Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),
     }

@@ -18,9 +18,25 @@ fn every_example_loads_without_warnings() {
 }
 
 #[test]
+fn the_configurations_of_the_deployments_load_without_warnings() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    for name in ["compose", "kubernetes"] {
+        match catamaran_config::load(&directory.join(name).join("catamaran.toml")) {
+            Ok(loaded) => assert_eq!(loaded.warnings, []),
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+}
+
+#[test]
 fn every_configuration_shown_in_the_documentation_loads() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for file in ["README.md", "docs/routing.md", "docs/operations.md"] {
+    for file in [
+        "README.md",
+        "docs/cloud.md",
+        "docs/operations.md",
+        "docs/routing.md",
+    ] {
         let text = std::fs::read_to_string(root.join(file)).unwrap();
         let blocks: Vec<_> = text
             .split("```toml\n")

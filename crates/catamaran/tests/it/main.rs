@@ -14,6 +14,7 @@ mod hostile_clients;
 mod hostile_servers;
 mod http1;
 mod nothing_lost;
+mod probe;
 mod routes;
 mod seed_rule;
 mod smuggling;

@@ -1,4 +1,8 @@
 //! `catamaran demo`: echo servers and a balancer before them, on nothing but this binary.
+//!
+//! With `--api` it is the example API instead of echo servers ([`api`]).
+
+mod api;
 
 use crate::args::DemoArgs;
 use crate::handover::Handover;
@@ -29,12 +33,34 @@ struct EchoServer {
 
 /// Runs the demonstration until Ctrl-C, or as long as asked.
 pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    if args.api {
+        return api::run(args).await;
+    }
+    let signals = Signals::new()?;
     let handover = prepare(args)?;
     let mut servers = Vec::new();
     for (address, message) in echo_addresses(args).zip(MESSAGES) {
         servers.push(start_echo(address, message).await?);
     }
+    let text = what_to_try(args, &servers);
+    let (running, end) = watch::channel(());
+    let mut echoes: JoinSet<()> = servers
+        .into_iter()
+        .map(|server| accompany_echo(server, end.clone()))
+        .collect();
+    let code = balance(handover, &text, args.duration, signals).await;
+    drop(running);
+    while echoes.join_next().await.is_some() {}
+    code
+}
+
+/// Runs the balancer until a signal or the end of `duration`; prints `text` once it serves.
+async fn balance(
+    handover: Handover,
+    text: &str,
+    duration: Option<Duration>,
+    mut signals: Signals,
+) -> anyhow::Result<ExitCode> {
     let (stop, stops) = mpsc::channel(REQUESTS);
     let (ready, is_ready) = oneshot::channel();
     let options = Options {
@@ -43,32 +69,22 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         drain: Duration::ZERO,
         virtual_ips: None,
     };
-    let supervised = supervisor::supervise(handover, options, stops);
-    let text = what_to_try(args, &servers);
-    let (running, end) = watch::channel(());
-    let mut echoes: JoinSet<()> = servers
-        .into_iter()
-        .map(|server| accompany_echo(server, end.clone()))
-        .collect();
     let accompany = async {
         if is_ready.await.is_ok() {
-            print(&text);
+            print(text);
         }
         tokio::select! {
             _ = signals.recv() => {}
-            () = wait(args.duration) => {}
+            () = wait(duration) => {}
         }
         // The supervisor may have ended first, for a reason that it reports itself.
         let _ = stop.send(Stop::Now).await;
         std::future::pending().await
     };
-    let code = tokio::select! {
-        code = supervised => code,
+    tokio::select! {
+        code = supervisor::supervise(handover, options, stops) => code,
         code = accompany => code,
-    };
-    drop(running);
-    while echoes.join_next().await.is_some() {}
-    code
+    }
 }
 
 /// Opens the balancer's ports, and sees that those of the echo servers are free.
@@ -81,15 +97,20 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
             );
         }
     }
+    open(configuration(args), args.port)
+}
+
+/// Loads a configuration and opens its ports.
+fn open(text: String, port: u16) -> anyhow::Result<Handover> {
     let source = Source::Text {
         path: PathBuf::from("demo"),
-        text: configuration(args),
+        text,
     };
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config).map_err(|errors| {
         anyhow::anyhow!(
             "{errors}\n`--port PORT` moves the balancer, such as `catamaran demo --port {}`",
-            moved(args.port)
+            moved(port)
         )
     })?;
     Ok(Handover { source, listeners })
@@ -194,12 +215,16 @@ fn what_to_try(args: &DemoArgs, servers: &[EchoServer]) -> String {
          A killed echo server stays dead until you start it again:\n  {again}\n\n\
          {}\n\n",
         pid.unwrap_or(0),
-        args.duration.map_or_else(
-            || "Ctrl-C ends everything.".to_owned(),
-            |after| format!("Ends by itself after {after:?}, or at Ctrl-C.")
-        ),
+        when_it_ends(args.duration),
     );
     text
+}
+
+fn when_it_ends(duration: Option<Duration>) -> String {
+    duration.map_or_else(
+        || "Ctrl-C ends everything.".to_owned(),
+        |after| format!("Ends by itself after {after:?}, or at Ctrl-C."),
+    )
 }
 
 impl EchoServer {

@@ -1,0 +1,65 @@
+//! The cases.
+
+use anyhow::Result;
+
+use super::need::Need;
+use super::{alerts, compose, kubernetes};
+
+/// One test.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// As it is called on the command line.
+    pub(super) name: &'static str,
+    /// What it shows.
+    pub(super) title: &'static str,
+    /// What must be there for it.
+    pub(super) needs: &'static [Need],
+    /// Runs it; prints what it measures.
+    pub(super) run: fn() -> Result<()>,
+}
+
+/// All cases, in the order in which they run.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "kubernetes",
+        title: "the manifests of deploy/kubernetes are what Kubernetes expects",
+        needs: &[
+            Need::Program {
+                name: "kubectl",
+                package: "kubernetes-client",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3-venv",
+            },
+        ],
+        run: kubernetes::run,
+    },
+    Case {
+        name: "alerts",
+        title: "1,000 requests per second to the example API while its parts are killed",
+        needs: &[Need::Program {
+            name: "etcd",
+            package: "etcd-server",
+        }],
+        run: alerts::run,
+    },
+    Case {
+        name: "compose",
+        title: "the system of deploy/compose: containers are killed under load, nothing is lost",
+        needs: &[
+            Need::Root,
+            Need::Engine,
+            Need::Compose,
+            Need::Program {
+                name: "etcd",
+                package: "etcd-server",
+            },
+            Need::Program {
+                name: "etcdctl",
+                package: "etcd-client",
+            },
+        ],
+        run: compose::run,
+    },
+];
