@@ -318,6 +318,7 @@ pub(crate) fn retry(node: Node<'_>) -> Option<Retry> {
         budget.map(|percent| percent * 10),
     );
     set(&mut retry.min_budget, fields.number("min-budget"));
+    set(&mut retry.replay_bytes, fields.size("replay"));
     Some(retry)
 }
 

@@ -81,6 +81,8 @@ impl PlaneMetrics {
         total(Metric::AcceptsExhaustedTotal, |w| &w.accepts_exhausted);
         total(Metric::ConnectsExhaustedTotal, |w| &w.connects_exhausted);
         total(Metric::ConnectionsHandedOverTotal, |w| &w.handed_over);
+        total(Metric::WorkerStallsTotal, |w| &w.stalls);
+        total(Metric::ConnectionsAdoptedTotal, |w| &w.adopted);
         total(Metric::FlowsEvictedTotal, |w| &w.flows_evicted);
         total(Metric::DatagramsDroppedTotal, |w| &w.datagrams_dropped);
         total(Metric::MirrorsSkippedTotal, |w| &w.mirrors_skipped);

@@ -21,7 +21,7 @@ mod worker;
 pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Metered, Server, ServerMetrics, ServerSet, Shared, Signal,
-    Signals, Target,
+    Backend, BackendMetrics, Frontend, Metered, Pulse, Server, ServerMetrics, ServerSet, Shared,
+    Signal, Signals, Target,
 };
 pub use worker::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};

@@ -1,7 +1,9 @@
 //! Starting and ending the data plane.
 
 use crate::access_log::Writer;
-use crate::state::{Backend, Connections, Frontend, Server, Shared, Signals, Target};
+use crate::state::{
+    Backend, Connections, Frontend, Listening, Pulse, Server, Shared, Signals, Target,
+};
 use crate::worker::{Command, Start, Worker, WorkerMetrics, runtime, start};
 use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
 use catamaran_core::server::ServerState;
@@ -185,6 +187,9 @@ fn share(
             .map(|_| Arc::new(WorkerMetrics::new(frontends.len())))
             .collect(),
         loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+        pulses: (0..workers).map(|_| Pulse::new(now)).collect(),
+        control_pulse: Pulse::new(now),
+        listening: (0..workers).map(|_| Listening::default()).collect(),
         max_flows: max_flows(config.process.max_connections, workers),
         frontends,
         backends,

@@ -3,15 +3,15 @@
 use crate::facts::{self, Facts, Target, relay_outcome};
 use crate::io::Stream;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Frontend, Signal};
-use crate::tunnel::Relay;
+use crate::state::{Backend, Frontend, Server, Signal};
+use crate::tunnel::{Opened, Opening, Relay, RelayEnd, Way};
 use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
 use crate::worker::{Deadline, Worker};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
-use catamaran_core::retry::{self, Attempt, Failure, Repeat, Verdict, decide};
+use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, SilentEnd, Verdict, decide};
 use catamaran_core::{Key, Timestamp};
 use catamaran_sys::socket::{PeekResult, peek};
 use std::net::SocketAddr;
@@ -48,10 +48,15 @@ pub(crate) async fn serve(
     };
     let outcome = match admitted {
         Ok(source) => {
-            let outcome = relay(
-                worker, frontend, backend, &client, peer, &deadline, &mut facts,
-            )
-            .await;
+            let parties = Parties {
+                worker,
+                frontend,
+                backend,
+                client: &client,
+                peer,
+                deadline: &deadline,
+            };
+            let outcome = parties.relay(&mut facts).await;
             drop(source);
             outcome
         }
@@ -70,102 +75,204 @@ pub(crate) async fn serve(
     facts::relayed(worker, frontend, peer, &facts, outcome);
 }
 
-async fn relay<'a>(
-    worker: &Rc<Worker>,
-    frontend: &Frontend,
+/// Who takes part in a relay, whichever server it goes to.
+struct Parties<'a> {
+    worker: &'a Rc<Worker>,
+    frontend: &'a Frontend,
     backend: &'a Arc<Backend>,
-    client: &Stream,
+    client: &'a Stream,
     peer: SocketAddr,
-    deadline: &Deadline,
-    facts: &mut Facts<'a>,
-) -> Outcome {
-    let connected = Box::pin(open(worker, backend, client, peer, deadline, facts)).await;
-    let (connection, chosen) = match connected {
-        Ok(connected) => connected,
-        Err(outcome) => return outcome,
-    };
-    facts::connected(worker, frontend, peer, facts);
-    if backend.model.on_down == OnDown::Redispatch {
-        deadline.watch(connection.server.id());
-    }
-    let mut relay = Relay::default();
-    let idle = frontend.model.timeouts.tunnel;
-    let end = relay
-        .run(worker.pools(), client, &connection.stream, deadline, idle)
-        .await;
-    deadline.watch(0);
-    facts.bytes_in = relay.up.moved;
-    facts.bytes_out = relay.down.moved;
-    // Who waits for the place at the server may need this connection's too.
-    drop(connection);
-    drop(chosen);
-    relay_outcome(end)
+    deadline: &'a Deadline,
 }
 
-/// Connects to a server, to another one if that fails.
-async fn open<'a>(
-    worker: &Rc<Worker>,
-    backend: &'a Arc<Backend>,
-    client: &Stream,
-    peer: SocketAddr,
-    deadline: &Deadline,
-    facts: &mut Facts<'a>,
-) -> Result<(Connection, Chosen), Outcome> {
-    let mut ask = ask(backend, peer);
-    backend.budget.handle_first_try();
-    loop {
-        let asked = Worker::now();
-        let left = |cx: &mut std::task::Context<'_>| match client.poll_read_ready(cx) {
-            Poll::Ready(_) if matches!(peek(client.as_fd()), PeekResult::Error(_)) => {
-                Poll::Ready(())
+/// How a relay goes on after its opening at one server.
+enum Begun {
+    Relay(Relay),
+    Over(RelayEnd),
+    /// Another server is to be tried.
+    Again,
+}
+
+impl<'a> Parties<'a> {
+    async fn relay(&self, facts: &mut Facts<'a>) -> Outcome {
+        let mut ask = ask(self.backend, self.peer);
+        self.backend.budget.handle_first_try();
+        let max_kept = self.backend.model.retry.replay_bytes;
+        let mut opening = (max_kept > 0).then(|| Box::new(Opening::new(max_kept)));
+        loop {
+            let (connection, chosen) = match Box::pin(self.open(&mut ask, facts)).await {
+                Ok(connected) => connected,
+                Err(outcome) => return outcome,
+            };
+            facts::connected(self.worker, self.frontend, self.peer, facts);
+            if self.backend.model.on_down == OnDown::Redispatch {
+                self.deadline.watch(connection.server.id());
             }
-            _ => Poll::Pending,
-        };
-        let chosen = select(worker, backend, &ask, asked, Timestamp::MAX, deadline, left)
-            .await
-            .map_err(|reason| match reason {
-                NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
-                NoServer::Unusable => Outcome::NoServer,
-                NoServer::QueueFull => Outcome::QueueFull,
-                NoServer::QueueTimeout => Outcome::QueueTimeout,
-                NoServer::ClientGone => Outcome::ClientGone,
-            })?;
-        let server = chosen.room.server();
-        server.metrics.requests.add(1);
-        facts.is_redispatched |= facts.is_elsewhere(server);
-        facts.server = Some((Arc::clone(server), chosen.why));
-        let began = Worker::now();
-        let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
-        let now = Worker::now();
-        facts.connected = Some(now.saturating_since(began));
-        let error = match result {
-            Ok(connection) => {
-                server.streak.success();
-                server.observe(now, began);
-                chosen.confirm(backend, ask.binding, now);
-                return Ok((connection, chosen));
+            let begun = match &mut opening {
+                Some(opening) => Box::pin(self.begin(opening, &connection, facts)).await,
+                None => Begun::Relay(Relay::default()),
+            };
+            match begun {
+                Begun::Relay(relay) => {
+                    drop(opening);
+                    return self.relay_on(relay, connection, chosen, facts).await;
+                }
+                Begun::Over(end) => return relay_outcome(end),
+                Begun::Again => ask.tried.push(connection.server.id()),
             }
-            Err(ConnectError::Ours(_)) => return Err(Outcome::Exhausted),
-            Err(error) => error,
-        };
-        server.metrics.failures.add(1);
-        if !matches!(error, ConnectError::Full | ConnectError::ServerDown)
-            && let Some(threshold) = backend.model.outlier.consecutive
-            && server.streak.failure(threshold)
-        {
-            worker.signal(server, Signal::Outlier);
         }
-        if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
-            server.metrics.retries.add(1);
-            facts.retries += 1;
-            ask.tried.push(server.id());
-        } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
-            ask.tried.clear();
-        } else {
-            return Err(match error {
-                ConnectError::TimedOut => Outcome::ConnectTimeout,
-                _ => Outcome::ConnectFailed,
-            });
+    }
+
+    /// Relays to the end at the server that is settled.
+    async fn relay_on(
+        &self,
+        mut relay: Relay,
+        connection: Connection,
+        chosen: Chosen,
+        facts: &mut Facts<'a>,
+    ) -> Outcome {
+        let idle = self.frontend.model.timeouts.tunnel;
+        let pools = self.worker.pools();
+        let end = relay
+            .run(pools, self.client, &connection.stream, self.deadline, idle)
+            .await;
+        self.deadline.watch(0);
+        facts.bytes_in = relay.up.moved;
+        facts.bytes_out = relay.down.moved;
+        // Who waits for the place at the server may need this connection's too.
+        drop(connection);
+        drop(chosen);
+        relay_outcome(end)
+    }
+
+    /// Sends the client's first bytes, which another server may get if this one ends in silence.
+    async fn begin(
+        &self,
+        opening: &mut Opening,
+        connection: &Connection,
+        facts: &mut Facts<'a>,
+    ) -> Begun {
+        let way = Way {
+            pools: self.worker.pools(),
+            client: self.client,
+            server: &connection.stream,
+        };
+        let idle = self.frontend.model.timeouts.tunnel;
+        let opened = opening.run(way, self.deadline, idle).await;
+        facts.bytes_in = opening.received();
+        let end = match opened {
+            Opened::Relay(relay) => return Begun::Relay(relay),
+            Opened::Over(end) => return Begun::Over(end),
+            Opened::Silent(end) => end,
+        };
+        if self.is_again(opening, end, &connection.server, facts) {
+            self.deadline.watch(0);
+            return Begun::Again;
+        }
+        match end {
+            SilentEnd::Closed => Begun::Relay(opening.relay(way.pools)),
+            SilentEnd::Reset => Begun::Over(RelayEnd::ServerReset),
+            SilentEnd::MarkedDown => Begun::Over(RelayEnd::ServerDown),
+        }
+    }
+
+    /// Whether another server gets what one got that ended in silence.
+    fn is_again(
+        &self,
+        opening: &Opening,
+        end: SilentEnd,
+        server: &Arc<Server>,
+        facts: &mut Facts<'a>,
+    ) -> bool {
+        let Some(failure) = end.failure(opening.client()) else {
+            return false;
+        };
+        // Not towards ejection: a crash ends many connections at once and is over soon.
+        server.metrics.failures.add(1);
+        let attempt = Attempt {
+            failure,
+            // Who asks for bytes to be kept says that they may be sent twice.
+            repeat: Repeat::Idempotent,
+            sent_bytes: opening.sent(),
+            ..attempt(facts, self.backend)
+        };
+        match decide(Worker::now(), &attempt, &self.backend.budget) {
+            Verdict::RetryElsewhere | Verdict::RetrySame => {
+                server.metrics.retries.add(1);
+                facts.retries += 1;
+                facts.redispatches += u32::from(attempt.is_redispatch());
+                true
+            }
+            Verdict::GiveUp(reason) => {
+                if reason == Reason::BudgetSpent {
+                    self.backend.metrics.budget_spent.add(1);
+                }
+                false
+            }
+        }
+    }
+
+    /// Connects to a server, to another one if that fails.
+    async fn open(
+        &self,
+        ask: &mut Ask,
+        facts: &mut Facts<'a>,
+    ) -> Result<(Connection, Chosen), Outcome> {
+        let (worker, backend, deadline) = (self.worker, self.backend, self.deadline);
+        loop {
+            let asked = Worker::now();
+            let left = |cx: &mut std::task::Context<'_>| match self.client.poll_read_ready(cx) {
+                Poll::Ready(_) if matches!(peek(self.client.as_fd()), PeekResult::Error(_)) => {
+                    Poll::Ready(())
+                }
+                _ => Poll::Pending,
+            };
+            let chosen = select(worker, backend, ask, asked, Timestamp::MAX, deadline, left)
+                .await
+                .map_err(|reason| match reason {
+                    NoServer::Unusable if facts.server.is_some() => Outcome::ConnectFailed,
+                    NoServer::Unusable => Outcome::NoServer,
+                    NoServer::QueueFull => Outcome::QueueFull,
+                    NoServer::QueueTimeout => Outcome::QueueTimeout,
+                    NoServer::ClientGone => Outcome::ClientGone,
+                })?;
+            let server = chosen.room.server();
+            server.metrics.requests.add(1);
+            facts.is_redispatched |= facts.is_elsewhere(server);
+            facts.server = Some((Arc::clone(server), chosen.why));
+            let began = Worker::now();
+            let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
+            let now = Worker::now();
+            facts.connected = Some(now.saturating_since(began));
+            let error = match result {
+                Ok(connection) => {
+                    server.streak.success();
+                    server.observe(now, began);
+                    chosen.confirm(backend, ask.binding, now);
+                    return Ok((connection, chosen));
+                }
+                Err(ConnectError::Ours(_)) => return Err(Outcome::Exhausted),
+                Err(error) => error,
+            };
+            server.metrics.failures.add(1);
+            if !matches!(error, ConnectError::Full | ConnectError::ServerDown)
+                && let Some(threshold) = backend.model.outlier.consecutive
+                && server.streak.failure(threshold)
+            {
+                worker.signal(server, Signal::Outlier);
+            }
+            if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
+                server.metrics.retries.add(1);
+                facts.retries += 1;
+                ask.tried.push(server.id());
+            } else if Box::pin(is_to_choose_again(backend, facts.began)).await {
+                ask.tried.clear();
+            } else {
+                return Err(match error {
+                    ConnectError::TimedOut => Outcome::ConnectTimeout,
+                    _ => Outcome::ConnectFailed,
+                });
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::message::Response;
 use crate::wire::{WireError, WireReader};
 
 /// How long a client waits for bytes unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One TCP connection.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, waiting at most ten seconds, the time it also waits for bytes.
+    /// Connects, waiting at most a minute, the time it also waits for bytes.
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         Self::from_stream(TcpStream::connect_timeout(&addr, PATIENCE)?)
     }

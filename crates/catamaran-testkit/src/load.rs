@@ -51,7 +51,7 @@ impl Load {
             method: "GET".to_owned(),
             rate,
             max_in_flight: 256,
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
             keep_alive: true,
             expected_status: 200,
             expected_body: None,
@@ -290,15 +290,24 @@ mod tests {
     use super::*;
     use crate::{Origin, Reply};
 
+    /// Lets the load go on until its report is `enough`.
+    fn stop_after(load: RunningLoad, enough: impl Fn(&Report) -> bool) -> Report {
+        while !enough(&load.so_far()) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        load.stop()
+    }
+
     #[test]
     fn every_request_is_counted_and_latency_includes_the_wait() {
         let origin = Origin::http(|_| Reply::new(200, "ok").delay(Duration::from_millis(20)))
             .start()
             .unwrap();
-        let report = Load::new(origin.addr(), 200.0)
+        let load = Load::new(origin.addr(), 200.0)
             .max_in_flight(1)
             .expect_body("ok")
-            .run_for(Duration::from_millis(300));
+            .start();
+        let report = stop_after(load, |report| report.ok >= 15);
         assert_eq!(report.failures(), 0, "{:?}", report.failed);
         assert_eq!(report.ok, origin.requests().len() as u64);
         // One connection serves 50 a second of the 200 due: the later ones waited long.
@@ -308,9 +317,8 @@ mod tests {
     #[test]
     fn failures_are_told_by_kind() {
         let origin = Origin::fixed(503, "").start().unwrap();
-        let report = Load::new(origin.addr(), 500.0)
-            .max_in_flight(4)
-            .run_for(Duration::from_millis(100));
+        let load = Load::new(origin.addr(), 500.0).max_in_flight(4).start();
+        let report = stop_after(load, |report| report.failures() > 0);
         assert_eq!(report.ok, 0);
         assert!(report.failed.contains_key(&Failure::Status(503)));
     }

@@ -246,6 +246,13 @@ impl Process {
         signal_pid(self.pid(), signal)
     }
 
+    /// Sends a signal to every process of its group at the same moment, as a terminal does.
+    pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        let group = Pid::from_raw(self.pid().cast_signed())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(kill_process_group(group, signal)?)
+    }
+
     /// Kills the process itself with SIGKILL and waits for its end; its children live on.
     pub fn kill(&mut self) -> io::Result<()> {
         if self.try_wait()?.is_none() {
@@ -380,7 +387,7 @@ pub fn free_addr() -> io::Result<SocketAddr> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> Process {
         let program = Program::new("/bin/sh").unwrap();

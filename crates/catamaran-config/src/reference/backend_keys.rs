@@ -349,6 +349,15 @@ pub(crate) static RETRY: Section = Section {
             Default("100"),
             "Requests that may be sent a second time whatever the percentage says.",
         ),
+        Key::new(
+            "replay",
+            Kind::Size(0, 64 << 10),
+            Default("\"0B\""),
+            "TCP: first bytes of a client that are kept until its server's first byte. If the server \
+             ends without one, by a reset or a plain close, they are sent to another server. Only \
+             you know whether your protocol allows that: write it where a server may get the same \
+             bytes twice, and where it always answers.",
+        ),
     ],
     example: "",
 };

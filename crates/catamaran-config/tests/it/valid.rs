@@ -130,7 +130,7 @@ fn every_policy_of_a_backend_is_read() {
     let backend = backend(
         r#"
         outlier = { consecutive = 3, base-ejection = "1s", max-ejection = "9s", max-ejected = "20%" }
-        retry = { max-tries = 1, budget = "10%", min-budget = 5 }
+        retry = { max-tries = 1, budget = "10%", min-budget = 5, replay = "4KiB" }
         queue = { max-waiting = 9, timeout = "1s", when-down = true }
         on-down = "keep"
         slow-start = "30s"
@@ -147,6 +147,7 @@ fn every_policy_of_a_backend_is_read() {
         (1, 100)
     );
     assert_eq!(backend.retry.min_budget, 5);
+    assert_eq!(backend.retry.replay_bytes, 4096);
     assert_eq!(
         (backend.queue.max_waiting, backend.queue.when_down),
         (9, true)

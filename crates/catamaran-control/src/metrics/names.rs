@@ -74,6 +74,8 @@ metrics! {
     AcceptsExhaustedTotal Counter "accepts_exhausted_total" "Connections not accepted because this process lacked something.";
     ConnectsExhaustedTotal Counter "connects_exhausted_total" "Connections to servers not made because this process lacked something.";
     ConnectionsHandedOverTotal Counter "connections_handed_over_total" "Connections handed to a worker with fewer.";
+    WorkerStallsTotal Counter "worker_stalls_total" "Times a worker's loop stood still for 250 ms or longer.";
+    ConnectionsAdoptedTotal Counter "connections_adopted_total" "Connections accepted in place of a worker that stalled.";
     FlowsEvictedTotal Counter "flows_evicted_total" "UDP flows that gave way to new ones.";
     DatagramsDroppedTotal Counter "datagrams_dropped_total" "Datagrams that were not passed on.";
     MirrorsSkippedTotal Counter "mirrors_skipped_total" "Copies of requests that were not sent.";

@@ -221,6 +221,10 @@ pub struct Retry {
     pub budget_per_mille: u32,
     /// Tokens that are always there. Default 100.
     pub min_budget: u32,
+    /// First bytes of a TCP client that are kept, to be sent again to another server if the first
+    /// ends without a byte; at most [`MAX_BUFFERED_BYTES`](crate::retry::MAX_BUFFERED_BYTES).
+    /// Default 0: none.
+    pub replay_bytes: usize,
 }
 
 /// Where requests wait when every server is full.
@@ -240,6 +244,7 @@ impl Default for Retry {
             max_tries: 3,
             budget_per_mille: 200,
             min_budget: 100,
+            replay_bytes: 0,
         }
     }
 }

@@ -15,10 +15,12 @@
 //! ```
 
 mod budget;
+mod silent;
 #[cfg(test)]
 mod tests;
 
 pub use budget::Budget;
+pub use silent::{Client, SilentEnd};
 
 use crate::Timestamp;
 

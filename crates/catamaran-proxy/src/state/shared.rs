@@ -1,6 +1,6 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Connections, Frontend, Server, lock};
+use super::{Backend, Connections, Frontend, Listening, Pulse, Server, lock};
 use crate::access_log::Writer;
 use crate::worker::{Command, WorkerMetrics};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +18,12 @@ pub struct Shared {
     pub worker_metrics: Vec<Arc<WorkerMetrics>>,
     /// Clients' connections open, by worker.
     pub loads: Vec<AtomicUsize>,
+    /// When each worker last turned its loop.
+    pub pulses: Vec<Pulse>,
+    /// When the control thread last turned its loop, which is for that to say.
+    pub control_pulse: Pulse,
+    /// The sockets that each worker accepts from.
+    pub(crate) listening: Vec<Listening>,
     /// UDP flows that each worker keeps at most.
     pub max_flows: usize,
     /// Servers that the control plane is to look at.

@@ -95,6 +95,11 @@ impl Half {
         }
     }
 
+    /// Takes note that the source has ended: nothing is read from it any more.
+    pub(crate) const fn end(&mut self) {
+        self.stage = Stage::Ending;
+    }
+
     /// Moves bytes until a socket would block or its turn is over; ready when the source has ended
     /// and the end was passed on.
     pub(crate) fn poll(

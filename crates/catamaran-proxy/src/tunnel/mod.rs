@@ -5,8 +5,10 @@
 //! ends.
 
 mod half;
+mod opening;
 
 pub(crate) use half::{Half, HalfError, MAX_TURN, Pools};
+pub(crate) use opening::{Opened, Opening, Way};
 
 use crate::io::Stream;
 use crate::worker::{Alarm, Deadline};

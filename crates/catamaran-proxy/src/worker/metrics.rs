@@ -12,6 +12,10 @@ pub struct WorkerMetrics {
     pub accepts_exhausted: Metered,
     /// Connections handed to a worker with fewer.
     pub handed_over: Metered,
+    /// Stalls of neighbours that were noticed.
+    pub stalls: Metered,
+    /// Connections accepted in place of a neighbour that stalled.
+    pub adopted: Metered,
     /// Copies of requests that were not sent: too many under way, or the body not at hand.
     pub mirrors_skipped: Metered,
     /// Copies of requests that got no response.

@@ -6,6 +6,7 @@
 mod deadline;
 mod metrics;
 mod run;
+mod stall;
 
 pub(crate) use deadline::{Alarm, Deadline, Deadlines};
 pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     Drain,
     /// End at once.
     Stop,
+    /// Block the thread until the other end is dropped.
+    #[cfg(test)]
+    Stall(std::sync::mpsc::Receiver<()>),
 }
 
 impl Worker {

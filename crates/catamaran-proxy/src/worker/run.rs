@@ -1,6 +1,6 @@
 //! The life of a worker: its runtime, its accept loops, its commands, its end.
 
-use super::{Command, IDLE_SWEEP, OpenConnection, Worker};
+use super::{Command, IDLE_SWEEP, OpenConnection, Worker, stall};
 use crate::io::Stream;
 use crate::state::{Admitted, Frontend, Shared};
 use crate::{http1, tcp, udp};
@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -86,18 +87,12 @@ async fn run(start: Start) {
         ..
     } = start;
     let worker = Rc::new(Worker::new(index, shared));
-    tokio::task::spawn_local(sweep_deadlines(Rc::clone(&worker)));
-    tokio::task::spawn_local(sweep_idle(Rc::clone(&worker)));
-    if worker
-        .shared
-        .frontends
-        .iter()
-        .any(|frontend| frontend.log.is_some())
-    {
-        tokio::task::spawn_local(flush_logs(Rc::clone(&worker)));
-    }
+    let accepting = stall::Slots::default();
+    keep(&worker, &accepting);
     let stop_accepting = Rc::new(Notify::new());
     let mut slots = Vec::new();
+    let accepting = stall::Slots::default();
+    tokio::task::spawn_local(stall::keep_pulse(Rc::clone(&worker), Rc::clone(&accepting)));
     for (listener, (frontend, socket)) in sockets.into_iter().enumerate() {
         let slot = Rc::new(Slot {
             listener,
@@ -108,6 +103,7 @@ async fn run(start: Start) {
             tokio::task::spawn_local(udp::listen(Rc::clone(&worker), slot, socket));
             continue;
         }
+        accepting.borrow_mut().push(Rc::clone(&slot));
         tokio::task::spawn_local(accept(
             Rc::clone(&worker),
             slot,
@@ -140,7 +136,24 @@ async fn run(start: Start) {
                 worker.deadlines.wake_all();
             }
             Command::Stop => break,
+            #[cfg(test)]
+            Command::Stall(until) => drop(until.recv()),
         }
+    }
+}
+
+/// Starts what goes on beside the connections.
+fn keep(worker: &Rc<Worker>, accepting: &stall::Slots) {
+    tokio::task::spawn_local(stall::keep_pulse(Rc::clone(worker), Rc::clone(accepting)));
+    tokio::task::spawn_local(sweep_deadlines(Rc::clone(worker)));
+    tokio::task::spawn_local(sweep_idle(Rc::clone(worker)));
+    if worker
+        .shared
+        .frontends
+        .iter()
+        .any(|frontend| frontend.log.is_some())
+    {
+        tokio::task::spawn_local(flush_logs(Rc::clone(worker)));
     }
 }
 
@@ -172,29 +185,42 @@ async fn accept(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd, stop: Rc<No
             return;
         }
     };
+    let listening = &worker.shared.listening[worker.index];
+    let listener = listening.open(slot.listener, listener);
     let mut stop = std::pin::pin!(stop.notified());
     // The order to stop may have come before this task began.
     let mut is_stopping = worker.is_draining.get();
     loop {
-        let accepted = poll_fn(|cx| {
-            is_stopping = is_stopping || stop.as_mut().poll(cx).is_ready();
-            match listener.poll_accept(cx) {
-                Poll::Pending if is_stopping => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            }
-        })
-        .await;
-        match accepted {
+        match next_connection(&listener, stop.as_mut(), &mut is_stopping).await {
             None => break,
             Some(Ok((stream, peer))) => admit(&worker, &slot, stream, peer).await,
             Some(Err(error)) => pause_after(&worker, &slot, &error).await,
         }
     }
+    let listener = listening
+        .close(listener)
+        .expect("the list held the only other reference");
     match listener.into_std() {
         Ok(listener) => accept_rest(&worker, &slot, &listener).await,
         Err(error) => tracing::error!(%error, "cannot empty an accept queue"),
     }
+}
+
+/// The next connection; `None` once `stop` has come and nobody waits.
+pub(super) async fn next_connection<T>(
+    listener: &TcpListener,
+    mut stop: Pin<&mut impl Future<Output = T>>,
+    is_stopping: &mut bool,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|cx| {
+        *is_stopping = *is_stopping || stop.as_mut().poll(cx).is_ready();
+        match listener.poll_accept(cx) {
+            Poll::Pending if *is_stopping => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        }
+    })
+    .await
 }
 
 /// Accepts until the socket itself says that nobody waits: closing it would reset those who do. The
@@ -220,7 +246,12 @@ async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<Slot>, listener: &std::net::
 
 /// Serves a new connection as soon as it may be open. One per worker may wait here, the rest in the
 /// kernel.
-async fn admit(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn admit(
+    worker: &Rc<Worker>,
+    slot: &Rc<Slot>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let frontend = slot.frontend();
     let admitted = (
         frontend.connections.admit().await,
@@ -230,7 +261,7 @@ async fn admit(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: So
 }
 
 /// Tells of a failed accept and waits, unless it concerns one connection only.
-async fn pause_after(worker: &Worker, slot: &Slot, error: &io::Error) {
+pub(super) async fn pause_after(worker: &Worker, slot: &Slot, error: &io::Error) {
     if is_of_one_connection(error) {
         return;
     }
@@ -294,7 +325,11 @@ fn neighbour(worker: &Worker) -> Option<usize> {
         .loads
         .iter()
         .map(|load| load.load(Ordering::Relaxed));
-    let (index, least) = loads.enumerate().min_by_key(|&(_, load)| load)?;
+    let now = Worker::now();
+    let turning = loads
+        .enumerate()
+        .filter(|&(index, _)| !stall::is_stalled(worker, index, now));
+    let (index, least) = turning.min_by_key(|&(_, load)| load)?;
     (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
 }
 

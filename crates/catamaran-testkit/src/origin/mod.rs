@@ -33,6 +33,7 @@ pub use self::program::OriginProcess;
 pub use self::reply::{Ending, Reply, Tunnel};
 use crate::client::make_narrow;
 use crate::message::Request;
+use crate::port::ReservedPort;
 use crate::wire::WireError;
 
 type Script = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
@@ -147,13 +148,23 @@ impl Builder {
     }
 
     /// Starts listening and serving.
-    pub fn start(self) -> io::Result<Origin> {
-        Origin::start(self.plan, Arc::default())
+    pub fn start(mut self) -> io::Result<Origin> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let port = match self.plan.addr == any {
+            true => Some(ReservedPort::any()?),
+            false => None,
+        };
+        if let Some(port) = &port {
+            self.plan.addr = port.addr();
+        }
+        Origin::start(self.plan, Arc::default(), port)
     }
 }
 
 /// A running origin.
 pub struct Origin {
+    /// Keeps the port while nothing listens on it.
+    port: Option<ReservedPort>,
     plan: Plan,
     state: Arc<State>,
     listener: Arc<TcpListener>,
@@ -213,7 +224,7 @@ impl Origin {
         Builder::new(Service::Tcp(tunnel))
     }
 
-    fn start(mut plan: Plan, state: Arc<State>) -> io::Result<Self> {
+    fn start(mut plan: Plan, state: Arc<State>, port: Option<ReservedPort>) -> io::Result<Self> {
         let listener = Arc::new(listen(&plan)?);
         plan.addr = listener.local_addr()?;
         let acceptor = {
@@ -221,6 +232,7 @@ impl Origin {
             thread::spawn(move || accept(&plan, &state, &listener))
         };
         Ok(Self {
+            port,
             plan,
             state,
             listener,
@@ -352,7 +364,8 @@ impl Origin {
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop();
         self.state.stopping.store(false, Ordering::SeqCst);
-        *self = Self::start(self.plan.clone(), Arc::clone(&self.state))?;
+        let port = self.port.take();
+        *self = Self::start(self.plan.clone(), Arc::clone(&self.state), port)?;
         Ok(())
     }
 

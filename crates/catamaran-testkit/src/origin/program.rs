@@ -23,7 +23,7 @@ use crate::process::{Process, Program};
 const ASKED: &str = "CATAMARAN_TESTKIT_ORIGIN";
 
 /// How long a child may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An origin in a process of its own.
 #[derive(Debug)]

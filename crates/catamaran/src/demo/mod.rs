@@ -134,7 +134,9 @@ fn configuration(args: &DemoArgs) -> String {
          backend = \"sticky\"\n{log}\n\
          [frontend.http]\nlisten = [\"127.0.0.1:{next}\"]\nbackend = \"turns\"\n{log}\n\
          [backend.sticky]\nbalance = \"random\"\n\
-         stick = {{ on = \"source-ip\", for = \"2s\" }}\nservers = [{servers}]\n{health}\n\n\
+         stick = {{ on = \"source-ip\", for = \"2s\" }}\nservers = [{servers}]\n{health}\n\
+         # The echo servers always answer, and twice does no harm.\n\
+         retry = {{ replay = \"4KiB\" }}\n\n\
          [backend.turns]\nbalance = \"round-robin\"\nservers = [{servers}]\n{health}\n"
     )
 }

@@ -3,7 +3,8 @@
 use crate::balancer::Balancer;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{
-    Ending, Origin, Program, Reply, Signal, TempDir, free_addr, request_bytes, tcp_exchange, tunnel,
+    Ending, Origin, Program, Reply, ReservedPort, Signal, TempDir, request_bytes, tcp_exchange,
+    tunnel,
 };
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -86,7 +87,7 @@ fn an_exchange_is_one_json_object_with_who_what_and_how_long() {
         "total_ms",
     ] {
         let value: u64 = member(line, timer).unwrap().parse().unwrap();
-        assert!(value < 10_000, "{timer} of {line}");
+        assert!(value < 60_000, "{timer} of {line}");
     }
     assert!(member(line, "time").unwrap().ends_with('Z'));
     assert!(member(line, "bytes_in").unwrap().parse::<u64>().unwrap() >= 5);
@@ -131,22 +132,26 @@ fn the_termination_says_who_ended_it_and_when() {
     })
     .start()
     .unwrap();
-    let dead = free_addr().unwrap();
+    let dead = ReservedPort::any().unwrap();
     let log = to_file("json", &path);
+    // Only what hangs is given little time: a starved server must not look like one that does.
     let balancer = Balancer::start(&format!(
-        "[process]\nworkers = 1\n[backend.app]\nservers = [\"{}\"]\ntimeouts = {{ response = \"100ms\" }}\n\
-         [backend.dead]\nservers = [\"{dead}\"]\n[frontend.web]\nlisten = \"127.0.0.1:0\"\n{log}\n\
+        "[process]\nworkers = 1\n[backend.app]\nservers = [\"{0}\"]\n\
+         [backend.brief]\nservers = [\"{0}\"]\ntimeouts = {{ response = \"100ms\" }}\n\
+         [backend.dead]\nservers = [\"{1}\"]\n[frontend.web]\nlisten = \"127.0.0.1:0\"\n{log}\n\
          [[frontend.web.route]]\npath = \"/app\"\nbackend = \"app\"\nrewrite = {{ prefix = \"/\" }}\n\
+         [[frontend.web.route]]\npath = \"/hang\"\nbackend = \"brief\"\n\
          [[frontend.web.route]]\npath = \"/dead\"\nname = \"to-dead\"\nbackend = \"dead\"\n\
          [[frontend.web.route]]\npath = \"/go\"\nredirect = {{ path = \"/there\" }}\n",
-        server.addr()
+        server.addr(),
+        dead.addr()
     ));
     let cases = [
         ("/app/fine", Some("200"), "--"),
         ("/app/cut", Some("200"), "SD"),
         ("/app/close", Some("502"), "SH"),
         ("/app/bad", Some("502"), "PH"),
-        ("/app/hang", Some("504"), "sH"),
+        ("/hang", Some("504"), "sH"),
         ("/dead", Some("503"), "SC"),
         ("/go", Some("302"), "LR"),
         ("/nowhere", Some("404"), "PR"),
@@ -250,6 +255,16 @@ fn a_tcp_connection_is_logged_at_its_end() {
     assert!(line.contains(" 5 -- "), "{line}");
 }
 
+/// The length of the next datagram. A process that was stopped meanwhile is told so first.
+fn received(mut receive: impl FnMut() -> std::io::Result<usize>) -> usize {
+    loop {
+        match receive() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result.unwrap(),
+        }
+    }
+}
+
 #[test]
 fn lines_go_to_syslog_by_udp() {
     let syslog = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -262,7 +277,7 @@ fn lines_go_to_syslog_by_udp() {
     let mut buf = [0; 8192];
     for target in ["/one", "/two"] {
         client.get(target).unwrap();
-        let (len, _) = syslog.recv_from(&mut buf).unwrap();
+        let len = received(|| syslog.recv(&mut buf));
         let line = String::from_utf8_lossy(&buf[..len]).into_owned();
         // RFC 5424: priority, version 1; local0 (16) and informational (6) as HAProxy's.
         assert!(line.starts_with('<') && line.contains(">1 "), "{line}");
@@ -289,7 +304,7 @@ fn lines_go_to_a_local_syslog_socket() {
     let balancer = Balancer::http(&[origin.addr()], &log, "");
     balancer.connect().get("/").unwrap();
     let mut buf = [0; 8192];
-    let len = syslog.recv(&mut buf).unwrap();
+    let len = received(|| syslog.recv(&mut buf));
     let line = String::from_utf8_lossy(&buf[..len]).into_owned();
     assert!(line.contains("\"GET / HTTP/1.1\" 200 "), "{line}");
 }
@@ -353,7 +368,8 @@ fn a_log_that_was_moved_away_is_opened_anew_on_request() {
 fn a_target_that_takes_nothing_holds_nobody_up() {
     let origin = origin();
     let dir = TempDir::create().unwrap();
-    let metrics = free_addr().unwrap();
+    let port = ReservedPort::any().unwrap();
+    let metrics = port.addr();
     let config = format!(
         "[process]\nworkers = 1\nmetrics = \"{metrics}\"\n[frontend.web]\n\
          listen = \"127.0.0.1:0\"\nbackend = \"app\"\naccess-log = \"json\"\n\
@@ -377,12 +393,13 @@ fn a_target_that_takes_nothing_holds_nobody_up() {
     for _ in 0..700 {
         assert_eq!(client.get(&target).unwrap().status, 200);
     }
-    let page = catamaran_testkit::http_get(metrics, "/metrics")
-        .unwrap()
-        .text();
-    let dropped = page
-        .lines()
-        .find(|line| line.starts_with("catamaran_access_log_dropped_total"))
-        .and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    assert!(dropped.is_some_and(|count| count > 0.0), "{dropped:?}");
+    eventually("lines counted as dropped", || {
+        let page = catamaran_testkit::http_get(metrics, "/metrics").unwrap();
+        let page = page.text();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("catamaran_access_log_dropped_total"))?;
+        let dropped: f64 = line.rsplit(' ').next()?.parse().ok()?;
+        (dropped > 0.0).then_some(())
+    });
 }

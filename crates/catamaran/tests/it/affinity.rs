@@ -95,15 +95,27 @@ fn a_source_stays_for_the_window_and_is_chosen_for_anew_after_it() {
 fn a_refreshed_window_stays_open_while_it_is_used() {
     let (_origins, addrs) = numbered(8);
     let stick =
-        "balance = \"random\"\nstick = { on = \"source-ip\", for = \"300ms\", refresh = true }";
+        "balance = \"random\"\nstick = { on = \"source-ip\", for = \"4s\", refresh = true }";
     let balancer = Balancer::http(&addrs, "", stick);
-    let began = Instant::now();
-    let mut seen = BTreeSet::new();
-    while began.elapsed() < Duration::from_millis(1200) {
-        seen.insert(answer_from(&balancer, [127, 0, 0, 1]));
-        thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(seen.len(), 1, "{seen:?}");
+    let mut asked = Instant::now();
+    let mut server = answer_from(&balancer, [127, 0, 0, 1]);
+    let mut unbroken_since = asked;
+    eventually(
+        "a window and a half in which the machine did not stand still",
+        || {
+            thread::sleep(Duration::from_millis(10));
+            let (before, last) = (asked, server.clone());
+            asked = Instant::now();
+            server = answer_from(&balancer, [127, 0, 0, 1]);
+            // The window was open if nothing took long; half of it is for a worker's late clock.
+            if before.elapsed() < Duration::from_secs(2) {
+                assert_eq!(server, last);
+            } else {
+                unbroken_since = asked;
+            }
+            (unbroken_since.elapsed() > Duration::from_secs(6)).then_some(())
+        },
+    );
 }
 
 #[test]
@@ -179,7 +191,8 @@ fn a_full_sticky_server_is_waited_for() {
         .collect();
     let balancer = Balancer::start(&format!(
         "[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n[backend.app]\n\
-         stick = {{ on = \"source-ip\", for = \"1h\" }}\nservers = [{}]\n",
+         stick = {{ on = \"source-ip\", for = \"1h\" }}\nqueue = {{ timeout = \"1m\" }}\n\
+         servers = [{}]\n",
         list.join(", ")
     ));
     let addr = balancer.addr();
@@ -207,7 +220,7 @@ fn a_client_that_waits_for_a_server_that_goes_down_is_sent_to_another() {
     let balancer = Balancer::start(&format!(
         "[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n[backend.app]\n\
          stick = {{ on = \"source-ip\", for = \"1h\" }}\nqueue = {{ timeout = \"1m\" }}\n\
-         health = {{ http = \"/health\", interval = \"50ms\", fall = 1, rise = 1 }}\n\
+         health = {{ http = \"/health\", interval = \"50ms\", timeout = \"1m\", fall = 1, rise = 1 }}\n\
          servers = [{{ address = \"{}\", max-requests = 1 }}, \
          {{ address = \"{}\", backup = true }}]\n",
         full.addr(),

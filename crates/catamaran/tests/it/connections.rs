@@ -9,7 +9,8 @@ use std::thread;
 fn balancer(server: SocketAddr) -> (catamaran_testkit::Process, SocketAddr) {
     let config = format!(
         "[process]\nworkers = 2\n[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"api\"\n\
-         [backend.api]\nservers = [{{ address = \"{server}\", max-connections = 1 }}]\n"
+         [backend.api]\nservers = [{{ address = \"{server}\", max-connections = 1 }}]\n\
+         queue = {{ timeout = \"1m\" }}\n"
     );
     let program = Program::run_config(env!("CARGO_BIN_EXE_catamaran"), &config).unwrap();
     let process = program.start().unwrap();

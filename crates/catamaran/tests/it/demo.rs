@@ -2,11 +2,11 @@
 
 use crate::{PATIENCE, catamaran, eventually, is_alive};
 use catamaran_testkit::{Process, Signal, http_get, signal_pid, tcp_exchange};
-use std::hash::{BuildHasher as _, RandomState};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Starts a demonstration on ports that are free, and returns it with the balancer's port.
-fn demo(more: &[&str]) -> (Process, u16) {
+pub(crate) fn demo(more: &[&str]) -> (Process, u16) {
     let (port, servers) = (free_row(), free_row());
     let process = catamaran(&["demo", "--port", &port.to_string()])
         .args(["--server-port", &servers.to_string()])
@@ -20,18 +20,22 @@ fn demo(more: &[&str]) -> (Process, u16) {
 /// The first of two ports in a row that are free.
 ///
 /// The kernel gives single ports only, and from the range in which the clients of other tests get
-/// theirs; these come from below it.
+/// theirs; these come from below it, and each is given once.
 fn free_row() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let apart = std::process::id() % 200 * 100;
     eventually("two free ports", || {
-        let chance = RandomState::new().hash_one(0);
-        let port = 10_000 + u16::try_from(chance % 20_000).unwrap();
-        // Binding it to see would let a process that is just forked elsewhere hold it for a moment.
-        let is_free = |port| TcpStream::connect(local(port)).is_err();
+        let given = NEXT.fetch_add(2, Ordering::Relaxed);
+        let port = 10_000 + (u16::try_from(apart).unwrap() + given) % 20_000;
+        // Binding it to see would let a process that is just forked elsewhere hold it for a moment;
+        // for UDP nobody else listens here.
+        let is_free =
+            |port| TcpStream::connect(local(port)).is_err() && UdpSocket::bind(local(port)).is_ok();
         (is_free(port) && is_free(port + 1)).then_some(port)
     })
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 

@@ -1,7 +1,7 @@
 //! What the tests of bad input share: a balancer with short timeouts, and a good client beside.
 
 use crate::{PATIENCE, eventually};
-use catamaran_testkit::{Client, Origin, Process, Program, free_addr};
+use catamaran_testkit::{Client, Origin, Process, Program};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Balancer {
     pub(crate) process: Process,
     pub(crate) addr: SocketAddr,
+    /// A frontend with the limits of time as they are without a word, whatever the other one has.
+    patient: SocketAddr,
 }
 
 impl Balancer {
@@ -30,12 +32,17 @@ impl Balancer {
         backend: &str,
         change: impl FnOnce(Program) -> Program,
     ) -> Self {
-        let addr = free_addr().unwrap();
-        let config = config(addr, servers, frontend, backend);
+        let config = config(servers, frontend, backend);
         let program = Program::run_config(env!("CARGO_BIN_EXE_catamaran"), &config).unwrap();
-        let mut process = change(program).start().unwrap();
-        process.wait_for_port(addr, PATIENCE).unwrap();
-        Self { process, addr }
+        let process = change(program).start().unwrap();
+        process.wait_for_stderr(" serving", PATIENCE).unwrap();
+        let addr_of = |name| listens_at(&process, name);
+        let (addr, patient) = (addr_of("web"), addr_of("patient"));
+        Self {
+            process,
+            addr,
+            patient,
+        }
     }
 
     /// A connection.
@@ -45,10 +52,15 @@ impl Balancer {
         client
     }
 
-    /// How long a GET on a connection of its own takes.
+    /// A connection of a client that is given all the time it needs.
+    pub(crate) fn patient_client(&self) -> Client {
+        Client::connect(self.patient).unwrap()
+    }
+
+    /// How long a GET on a connection of its own takes, of a client that is given its time.
     pub(crate) fn time_of_a_get(&self) -> Duration {
         let began = Instant::now();
-        let response = self.client().get("/good");
+        let response = self.patient_client().get("/good");
         let told = || self.process.stderr();
         let response = response.unwrap_or_else(|error| panic!("{error}: {}", told()));
         assert_eq!(response.status, 200, "{}{}", response.text(), told());
@@ -61,16 +73,20 @@ impl Balancer {
     }
 }
 
+/// Where the frontend of this name listens.
+fn listens_at(process: &Process, frontend: &str) -> SocketAddr {
+    let log = process.stderr();
+    let wanted = format!("listening frontend=\"{frontend}\" address=");
+    let (_, rest) = log.split_once(&wanted).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// A configuration: two workers, no limit on 5xx so that bad servers stay in use.
-pub(crate) fn config(
-    addr: SocketAddr,
-    servers: &[SocketAddr],
-    frontend: &str,
-    backend: &str,
-) -> String {
+pub(crate) fn config(servers: &[SocketAddr], frontend: &str, backend: &str) -> String {
     let servers: Vec<_> = servers.iter().map(|one| format!("\"{one}\"")).collect();
     format!(
-        "[process]\nworkers = 2\n\n[frontend.web]\nlisten = \"{addr}\"\nbackend = \"api\"\n{frontend}\n\
+        "[process]\nworkers = 2\n\n[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"api\"\n{frontend}\n\
+        \n[frontend.patient]\nlisten = \"127.0.0.1:0\"\nbackend = \"api\"\n\
         \n[backend.api]\nservers = [{}]\noutlier = false\n{backend}\n",
         servers.join(", ")
     )

@@ -15,6 +15,7 @@ mod hostile_servers;
 mod http1;
 mod nothing_lost;
 mod probe;
+mod replay;
 mod routes;
 mod seed_rule;
 mod smuggling;
@@ -24,12 +25,12 @@ mod tcp;
 mod trial;
 mod udp;
 
-use catamaran_testkit::{Process, Program};
+use catamaran_testkit::{Process, Program, ReservedPort};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Our program with these arguments.
 fn catamaran(args: &[&str]) -> Program {
@@ -48,6 +49,23 @@ fn echo(message: &str, more: &[&str]) -> (Process, SocketAddr) {
     let line = process.stdout();
     let address = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
     (process, address)
+}
+
+/// Starts an echo server on a port that stays its own when it ends.
+fn echo_at(port: &ReservedPort, message: &str, more: &[&str]) -> Process {
+    let address = port.addr().to_string();
+    // It takes the port for UDP too, and for that somebody else may have it for a moment.
+    eventually("the port for UDP", || {
+        let mut process = catamaran(&["echo", "--listen", &address, "--message", message])
+            .args(more.iter().copied())
+            .start()
+            .unwrap();
+        eventually("the echo server's first or last word", || {
+            let has_ended = process.try_wait().unwrap().is_some();
+            (has_ended || !process.stdout().is_empty()).then_some(!has_ended)
+        })
+        .then_some(process)
+    })
 }
 
 /// Whether a process runs; one that only waits to be reaped does not.

@@ -1,19 +1,20 @@
 //! The supervisor and its data process.
 
 use crate::{PATIENCE, catamaran, echo, eventually, is_alive};
-use catamaran_testkit::{Client, Process, Program, Signal, free_addr, signal_pid, tcp_exchange};
+use catamaran_testkit::{Client, Process, Program, ReservedPort, Signal, signal_pid, tcp_exchange};
 use std::net::SocketAddr;
 
-/// A TCP balancer before one server, and its address.
-fn balancer(server: SocketAddr, more: &[&str]) -> (Process, SocketAddr) {
-    let address = free_addr().unwrap();
+/// A TCP balancer before one server, and its port, which nobody takes when it ends.
+fn balancer(server: SocketAddr, more: &[&str]) -> (Process, ReservedPort) {
+    let port = ReservedPort::any().unwrap();
+    let address = port.addr();
     let mut process = catamaran(&["run", "--tcp", "--listen", &address.to_string()])
         .args(["--server", &server.to_string()])
         .args(more.iter().copied())
         .start()
         .unwrap();
     process.wait_for_port(address, PATIENCE).unwrap();
-    (process, address)
+    (process, port)
 }
 
 /// The pids of the data processes that were started so far.
@@ -29,7 +30,8 @@ fn data_pids(supervisor: &Process) -> Vec<u32> {
 #[test]
 fn a_killed_data_process_comes_back_and_waiting_connections_are_served() {
     let (_server, server) = echo("Coucou", &[]);
-    let (mut supervisor, address) = balancer(server, &[]);
+    let (mut supervisor, port) = balancer(server, &[]);
+    let address = port.addr();
     for round in 1..=2 {
         supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
         let pids = data_pids(&supervisor);
@@ -51,7 +53,8 @@ fn a_killed_data_process_comes_back_and_waiting_connections_are_served() {
 #[test]
 fn a_second_instance_is_told_that_the_port_is_in_use() {
     let (_server, server) = echo("Coucou", &[]);
-    let (_first, address) = balancer(server, &[]);
+    let (_first, port) = balancer(server, &[]);
+    let address = port.addr();
     let mut second = catamaran(&["run", "--tcp", "--listen", &address.to_string()])
         .args(["--server", &server.to_string()])
         .start()
@@ -65,13 +68,13 @@ fn a_second_instance_is_told_that_the_port_is_in_use() {
 fn a_request_to_end_ends_both_processes() {
     let (_server, server) = echo("Coucou", &[]);
     for signal in [Signal::TERM, Signal::INT] {
-        let (mut supervisor, address) = balancer(server, &[]);
+        let (mut supervisor, port) = balancer(server, &[]);
         supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
         let data = data_pids(&supervisor)[0];
         supervisor.signal(signal).unwrap();
         assert_eq!(supervisor.wait(PATIENCE).unwrap().code(), Some(0));
         assert!(!is_alive(data));
-        assert!(Client::connect(address).is_err());
+        assert!(Client::connect(port.addr()).is_err());
     }
 }
 
@@ -81,9 +84,9 @@ fn an_interrupt_from_the_terminal_counts_once() {
     let (mut supervisor, _) = balancer(server, &[]);
     supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
     let data = data_pids(&supervisor)[0];
-    // A terminal signals every process of the group.
-    signal_pid(data, Signal::INT).unwrap();
-    supervisor.signal(Signal::INT).unwrap();
+    assert!(is_alive(data));
+    // A terminal signals every process of the group, at the same moment.
+    supervisor.signal_group(Signal::INT).unwrap();
     assert_eq!(supervisor.wait(PATIENCE).unwrap().code(), Some(0));
     supervisor.wait_for_stderr("drained", PATIENCE).unwrap();
 }
@@ -91,7 +94,8 @@ fn an_interrupt_from_the_terminal_counts_once() {
 #[test]
 fn the_data_process_goes_on_when_the_supervisor_is_killed() {
     let (_server, server) = echo("Coucou", &[]);
-    let (mut supervisor, address) = balancer(server, &[]);
+    let (mut supervisor, port) = balancer(server, &[]);
+    let address = port.addr();
     supervisor.wait_for_stderr("serving", PATIENCE).unwrap();
     let data = data_pids(&supervisor)[0];
     supervisor.kill().unwrap();
@@ -108,7 +112,8 @@ fn the_data_process_goes_on_when_the_supervisor_is_killed() {
 #[test]
 fn without_a_supervisor_there_is_one_process() {
     let (_server, server) = echo("Coucou", &[]);
-    let (mut process, address) = balancer(server, &["--no-supervisor"]);
+    let (mut process, port) = balancer(server, &["--no-supervisor"]);
+    let address = port.addr();
     assert_eq!(process.pids(), [process.pid()]);
     assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
     process.terminate().unwrap();
@@ -118,7 +123,8 @@ fn without_a_supervisor_there_is_one_process() {
 #[test]
 fn a_low_limit_on_open_files_is_raised_and_told() {
     let (_server, server) = echo("Coucou", &[]);
-    let address = free_addr().unwrap();
+    let port = ReservedPort::any().unwrap();
+    let address = port.addr();
     let mut process = Program::new("/bin/sh")
         .unwrap()
         .arg("-c")
@@ -137,7 +143,8 @@ fn a_low_limit_on_open_files_is_raised_and_told() {
 #[test]
 fn a_hangup_is_ignored_under_nohup() {
     let (_server, server) = echo("Coucou", &[]);
-    let address = free_addr().unwrap();
+    let port = ReservedPort::any().unwrap();
+    let address = port.addr();
     let mut process = Program::new("/bin/sh")
         .unwrap()
         .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])

@@ -2,7 +2,9 @@
 
 use crate::balancer::{Balancer, pattern};
 use crate::{PATIENCE, catamaran, eventually};
-use catamaran_testkit::{Client, Origin, TagChecker, WireError, free_addr, tcp_exchange, tunnel};
+use catamaran_testkit::{
+    Client, Origin, ReservedPort, TagChecker, WireError, shortest, tcp_exchange, tunnel,
+};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
@@ -187,8 +189,12 @@ fn a_client_that_does_not_read_does_not_make_memory_grow() {
 #[test]
 fn a_server_that_cannot_be_reached_is_passed_over() {
     let server = Origin::tcp(tunnel::banner("ok")).start().unwrap();
-    let dead = free_addr().unwrap();
-    let balancer = Balancer::tcp(&[dead, server.addr()], "", "balance = \"round-robin\"");
+    let dead = ReservedPort::any().unwrap();
+    let balancer = Balancer::tcp(
+        &[dead.addr(), server.addr()],
+        "",
+        "balance = \"round-robin\"",
+    );
     for _ in 0..10 {
         assert_eq!(tcp_exchange(balancer.addr(), b"hi").unwrap(), b"ok");
     }
@@ -196,7 +202,8 @@ fn a_server_that_cannot_be_reached_is_passed_over() {
 
 #[test]
 fn without_any_server_the_connection_is_reset_and_not_just_closed() {
-    let balancer = Balancer::tcp(&[free_addr().unwrap()], "", "");
+    let dead = ReservedPort::any().unwrap();
+    let balancer = Balancer::tcp(&[dead.addr()], "", "");
     assert_eq!(turned_away(&balancer), WireError::Reset);
 }
 
@@ -207,11 +214,13 @@ fn connecting_to_a_server_is_given_up_after_its_time() {
     let addr = silent.0.local_addr().unwrap();
     let backend = "timeouts = { connect = \"200ms\" }\nretry = { max-tries = 0 }";
     let balancer = Balancer::tcp(&[addr], "", backend);
-    let began = Instant::now();
-    assert_eq!(turned_away(&balancer), WireError::Reset);
-    let took = began.elapsed();
+    // 3.5 s if it is not told otherwise.
+    let bound = Duration::from_secs(3);
+    let took = shortest(bound, || {
+        assert_eq!(turned_away(&balancer), WireError::Reset);
+    });
     assert!(took >= Duration::from_millis(200), "{took:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < bound, "{took:?}");
 }
 
 #[test]
@@ -227,24 +236,32 @@ fn a_server_that_does_not_answer_connecting_is_passed_over_after_its_time() {
 #[test]
 fn an_idle_connection_is_closed_on_both_sides_after_its_time() {
     let (server, seen) = witness();
-    let balancer = Balancer::tcp(&[server.addr()], "timeouts = { tunnel = \"200ms\" }", "");
-    let mut client = balancer.connect();
+    let balancer = Balancer::tcp(&[server.addr()], "timeouts = { tunnel = \"3s\" }", "");
     let began = Instant::now();
+    let mut client = balancer.connect();
     assert_eq!(client.receive(5).unwrap(), b"hello");
     assert_eq!(client.receive_some(), Ok(None));
-    assert!(began.elapsed() >= Duration::from_millis(190));
+    assert!(began.elapsed() >= Duration::from_millis(2990));
     assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Ok(0));
 }
 
 #[test]
 fn traffic_in_one_direction_keeps_a_connection() {
     let server = Origin::tcp(tunnel::sink()).start().unwrap();
-    let balancer = Balancer::tcp(&[server.addr()], "timeouts = { tunnel = \"300ms\" }", "");
+    let balancer = Balancer::tcp(&[server.addr()], "timeouts = { tunnel = \"4s\" }", "");
     let mut client = balancer.connect();
-    for _ in 0..15 {
+    let mut sent = Instant::now();
+    let mut unbroken_since = sent;
+    eventually("more than its time without a pause of half of it", || {
+        if sent.elapsed() > Duration::from_secs(2) {
+            client = balancer.connect();
+            unbroken_since = Instant::now();
+        }
+        sent = Instant::now();
         client.send(b"x").unwrap();
         thread::sleep(Duration::from_millis(50));
-    }
+        (unbroken_since.elapsed() > Duration::from_secs(5)).then_some(())
+    });
     client.set_patience(Duration::from_millis(1)).unwrap();
     assert_eq!(client.receive_some(), Err(WireError::Timeout));
 }
@@ -268,7 +285,10 @@ fn a_frontend_holds_at_most_its_connections_and_the_rest_wait() {
                 is_there && !served.contains(&at)
             })
         });
-        assert!(server.open() <= 2, "{} open", server.open());
+        // One that is over may not have been closed yet; one too many would stay.
+        eventually("two connections at most", || {
+            (server.open() <= 2).then_some(())
+        });
         served.push(at);
         clients[at].half_close().unwrap();
         assert_eq!(clients[at].receive_to_end().unwrap(), b"x");
@@ -312,7 +332,8 @@ fn connections_above_a_servers_limit_wait_for_room_in_their_order() {
         // One worker, so that they are accepted in the order in which they came.
         let balancer = Balancer::start(&format!(
             "[process]\nworkers = 1\n[frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n\
-             [backend.app]\nservers = [{{ address = \"{}\", {limit} }}]\n",
+             [backend.app]\nservers = [{{ address = \"{}\", {limit} }}]\n\
+             queue = {{ timeout = \"1m\" }}\n",
             server.addr()
         ));
         let mut clients: Vec<Client> = Vec::new();
@@ -324,7 +345,9 @@ fn connections_above_a_servers_limit_wait_for_room_in_their_order() {
         for mut client in clients {
             client.half_close().unwrap();
             assert_eq!(client.receive_to_end().unwrap(), b"x", "{limit}");
-            assert!(server.open() <= 1, "{limit}");
+            eventually("one connection at most", || {
+                (server.open() <= 1).then_some(())
+            });
         }
     }
 }

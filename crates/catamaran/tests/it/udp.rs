@@ -2,6 +2,7 @@
 
 use crate::{PATIENCE, catamaran, echo, eventually};
 use catamaran_testkit::{Process, Program};
+use socket2::{Domain, Socket, Type};
 use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -22,7 +23,7 @@ fn mirror() -> SocketAddr {
 }
 
 fn mirror_at(address: SocketAddr) -> SocketAddr {
-    let socket = UdpSocket::bind(address).unwrap();
+    let socket = UdpSocket::from(shared_socket(address));
     let address = socket.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut buf = vec![0; 65_536];
@@ -33,12 +34,22 @@ fn mirror_at(address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+/// An address where nobody listens: the socket keeps it from others, and takes only what comes
+/// from where nothing does. [`mirror_at`] may share it.
+fn nobody() -> (Socket, SocketAddr) {
+    let socket = shared_socket("127.0.0.1:0".parse().unwrap());
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    socket
+        .connect(&SocketAddr::from(([127, 0, 0, 1], 1)).into())
+        .unwrap();
+    (socket, address)
+}
+
+fn shared_socket(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket
 }
 
 /// Sends a datagram and returns the answer, and where it came from.
@@ -181,7 +192,8 @@ fn datagrams_of_any_size_pass_whole_and_in_order() {
 #[test]
 fn a_server_where_nobody_listens_is_given_up() {
     let (_a, server) = echo("A", &[]);
-    let (_balancer, address) = ad_hoc("127.0.0.1:0", &[nobody(), server]);
+    let (_kept, dead) = nobody();
+    let (_balancer, address) = ad_hoc("127.0.0.1:0", &[dead, server]);
     for _ in 0..20 {
         let client = client();
         assert_eq!(insist(&client, address), "A\n");
@@ -207,7 +219,7 @@ fn a_flow_whose_server_dies_goes_to_another() {
 
 #[test]
 fn a_server_that_refused_comes_back() {
-    let server = nobody();
+    let (_kept, server) = nobody();
     let (balancer, address) = ad_hoc("127.0.0.1:0", &[server]);
     let client = client();
     assert!(is_ignored(&client, address));
@@ -258,7 +270,7 @@ fn new_flows_are_limited_in_rate_and_old_ones_are_not() {
 
 #[test]
 fn a_flow_that_falls_silent_ends_with_a_line_in_the_log() {
-    let frontend = "access-log = \"json\"\ntimeouts = { tunnel = \"50ms\" }";
+    let frontend = "access-log = \"json\"\ntimeouts = { tunnel = \"3s\" }";
     let (balancer, address) = configured("", frontend, mirror());
     let client = client();
     for _ in 0..3 {
@@ -273,7 +285,7 @@ fn a_flow_that_falls_silent_ends_with_a_line_in_the_log() {
 
 #[test]
 fn a_drain_lets_flows_go_on_and_begins_none() {
-    let frontend = "timeouts = { tunnel = \"1s\" }";
+    let frontend = "timeouts = { tunnel = \"5s\" }";
     let (mut balancer, address) = configured("", frontend, mirror());
     balancer.wait_for_stderr("serving", PATIENCE).unwrap();
     let (old, new) = (client(), client());

@@ -2,6 +2,9 @@
 
 use crate::balancer::Balancer;
 use catamaran_testkit::{Client, Ending, Framing, Origin, Reply, WireError, request_bytes};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 fn balancer(origin: &Origin) -> Balancer {
@@ -85,20 +88,25 @@ fn early_hints_pass_before_the_response() {
 
 #[test]
 fn early_hints_pass_while_the_response_is_still_awaited() {
-    let origin = Origin::http(|_| {
-        // The pause follows the first piece, which is the interim response.
-        Reply::new(200, "page")
-            .interim(103, &["Link: </a>"])
-            .in_pieces(40, Duration::from_secs(2))
-    })
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let origin = Origin::tcp(Arc::new(move |mut stream: TcpStream| {
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        stream.write_all(hints).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        let page = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage";
+        stream.write_all(page).unwrap();
+    }))
     .start()
     .unwrap();
     let balancer = balancer(&origin);
     let mut client = balancer.connect();
-    client.set_patience(Duration::from_millis(1500)).unwrap();
     client.send(&request_bytes("GET", "/", &[], b"")).unwrap();
     let interim = client.receive_until(b"\r\n\r\n").unwrap();
     assert!(interim.starts_with(b"HTTP/1.1 103 "));
+    go.send(()).unwrap();
+    assert_eq!(client.receive_response("GET").unwrap().text(), "page");
 }
 
 #[test]

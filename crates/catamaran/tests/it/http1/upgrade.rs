@@ -139,7 +139,7 @@ fn the_end_of_the_servers_side_reaches_the_client_while_it_still_sends() {
 #[test]
 fn an_idle_tunnel_is_closed_after_its_time() {
     let origin = websocket();
-    let timeouts = "timeouts = { tunnel = \"200ms\" }";
+    let timeouts = "timeouts = { tunnel = \"3s\" }";
     let balancer = Balancer::http(&[origin.addr()], timeouts, "");
     let mut client = upgraded(&balancer);
     client.send(b"x").unwrap();
