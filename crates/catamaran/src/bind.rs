@@ -30,7 +30,7 @@ pub(crate) fn open_all(config: &Config) -> Result<Vec<ListenerSockets>, BindErro
         for (index, listener) in frontend.listeners.iter().enumerate() {
             match open(listener.address, frontend.protocol, workers) {
                 Ok(sockets) => {
-                    log_opened(frontend.name.as_str(), &sockets);
+                    log_opened(config, frontend.name.as_str(), &sockets);
                     opened.push(ListenerSockets {
                         frontend: id,
                         listener: index,
@@ -69,10 +69,10 @@ fn workers(config: &Config) -> usize {
     )
 }
 
-fn log_opened(frontend: &str, sockets: &[OwnedFd]) {
+fn log_opened(config: &Config, frontend: &str, sockets: &[OwnedFd]) {
     if let Some(Ok(address)) = sockets.first().map(|fd| socket::local_addr(fd.as_fd())) {
         tracing::info!(frontend, %address, "listening");
-        if !is_here(address.ip()) {
+        if !is_virtual(config, address.ip()) && !is_here(address.ip()) {
             tracing::warn!(
                 frontend,
                 %address,
@@ -81,6 +81,12 @@ fn log_opened(frontend: &str, sockets: &[OwnedFd]) {
             );
         }
     }
+}
+
+/// Whether `ip` comes and goes with the state of this node.
+fn is_virtual(config: &Config, ip: IpAddr) -> bool {
+    let all = config.virtual_ips.iter().flat_map(|one| &one.addresses);
+    all.into_iter().any(|one| one.address == ip)
 }
 
 /// Whether the machine has `ip` now: listeners may be bound before it has (`IP_FREEBIND`).

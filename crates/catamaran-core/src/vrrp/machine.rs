@@ -130,13 +130,21 @@ impl Machine {
         }
     }
 
-    /// Gives everything up for good.
-    pub fn handle_stop(&mut self) {
+    /// Gives everything up for good; [`Machine::has_stopped`] says when that is done.
+    pub fn handle_stop(&mut self, now: Timestamp) {
+        self.yield_late(now);
         self.is_stopped = true;
         for router in 0..self.routers.len() {
             let (machine, mut out) = self.split(router);
-            machine.stop(Reason::Stopped, &mut out);
+            machine.leave(now, &mut out);
         }
+    }
+
+    /// Whether it was asked to stop and holds no address any more.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        let rests = |router: &Router| router.state() == State::Initialize;
+        self.is_stopped && self.routers.iter().all(rests)
     }
 
     /// The next thing to do.

@@ -105,6 +105,8 @@ pub(super) struct Router {
     announce_at: Timestamp,
     announced: usize,
     rival: Option<Rival>,
+    /// Active: it has given up, and holds the addresses only until another is heard.
+    is_leaving: bool,
 }
 
 /// The active as a backup hears it.
@@ -143,6 +145,7 @@ impl Router {
             announce_at: Timestamp::MAX,
             announced: 0,
             rival: None,
+            is_leaving: false,
             settings,
         }
     }
@@ -190,7 +193,8 @@ impl Router {
     pub(super) fn lateness(&self, now: Timestamp) -> Option<Duration> {
         let shortest = self.down_interval(OWNER, self.settings.interval);
         let silent = now.saturating_since(self.since);
-        (self.state == State::Active && silent > shortest).then_some(silent)
+        let speaks = self.state == State::Active && !self.is_leaving;
+        (speaks && silent > shortest).then_some(silent)
     }
 
     pub(super) fn start(&mut self, now: Timestamp, out: &mut Output<'_>) {
@@ -220,6 +224,30 @@ impl Router {
         self.rest();
     }
 
+    /// Gives up in good order: the addresses stay until another active is heard, so that at no time
+    /// nobody answers.
+    pub(super) fn leave(&mut self, now: Timestamp, out: &mut Output<'_>) {
+        if self.state != State::Active {
+            return self.stop(Reason::Stopped, out);
+        }
+        out.push(Action::SendAdvert {
+            router: out.router,
+            priority: 0,
+        });
+        self.rest();
+        self.is_leaving = true;
+        let interval = self.settings.interval.as_duration();
+        // The weakest backup waits for one, and its word is on the way for a while.
+        self.due = now + (interval * 2).min(LONGEST_LEAVE);
+    }
+
+    fn depart(&mut self, out: &mut Output<'_>) {
+        self.is_leaving = false;
+        out.push(Action::RemoveAddresses(out.router));
+        self.change(State::Initialize, Reason::Stopped, out);
+        self.rest();
+    }
+
     /// Steps back without a word: whoever is active by now needs none.
     pub(super) fn yield_late(&mut self, now: Timestamp, late: Duration, out: &mut Output<'_>) {
         out.push(Action::RemoveAddresses(out.router));
@@ -230,6 +258,7 @@ impl Router {
     /// Follows the rest of its group.
     pub(super) fn follow(&mut self, now: Timestamp, to: State, out: &mut Output<'_>) {
         match (self.state, to) {
+            _ if self.is_leaving => {}
             (State::Backup, State::Active) => self.become_active(now, Reason::Group, out),
             (State::Active, State::Backup) => {
                 out.push(Action::RemoveAddresses(out.router));
@@ -252,11 +281,11 @@ impl Router {
         out.event(Event::PriorityChanged { from, to: priority });
         match self.state {
             // Backups learn of it at once: they may have to take over.
-            State::Active => self.send(now, out),
+            State::Active if !self.is_leaving => self.send(now, out),
             State::Backup if self.cause == Reason::Silent => {
                 self.due = self.since + self.down_interval(priority, self.active_interval());
             }
-            State::Backup | State::Initialize => {}
+            State::Active | State::Backup | State::Initialize => {}
         }
     }
 
@@ -290,6 +319,8 @@ impl Router {
             (State::Initialize, _) => {}
             (State::Backup, 0) => self.hear_release(now, from),
             (State::Backup, _) => self.hear_active(now, from, advert),
+            (State::Active, 0) if self.is_leaving => {}
+            (State::Active, _) if self.is_leaving => self.depart(out),
             (State::Active, 0) => {
                 //= https://www.rfc-editor.org/rfc/rfc9568#section-6.4.3
                 //# If the Priority in the ADVERTISEMENT is 0, then: Send an ADVERTISEMENT
@@ -319,6 +350,11 @@ impl Router {
                     self.due = now + self.active_interval().as_duration();
                 } else {
                     self.become_active(now, self.cause, out);
+                }
+            }
+            State::Active if self.is_leaving => {
+                if now >= self.due {
+                    self.depart(out);
                 }
             }
             State::Active => {
@@ -544,6 +580,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// How long at most a node that gives up waits for another. With an interval of a second a backup
+/// takes over within one.
+const LONGEST_LEAVE: Duration = Duration::from_millis(1500);
 /// When an active announces its addresses again: each after the one before. The first is at once.
 /// Chosen: a switch that lost the first frame learns within 200 ms, and one that was slow to come
 /// up within six seconds.

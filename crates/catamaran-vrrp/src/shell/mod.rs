@@ -103,7 +103,7 @@ pub async fn run(
         };
         match order {
             Some(Order::Stop) => {
-                shell.stop();
+                shell.stop().await;
                 return Ok(());
             }
             Some(Order::Orphan) => shell.is_orphan = true,
@@ -112,7 +112,7 @@ pub async fn run(
         shell.turn()?;
         if shell.is_orphan && shell.silence() > ABANDONED {
             tracing::error!("supervisor and data process are gone; addresses are given up");
-            shell.stop();
+            shell.stop().await;
             return Ok(());
         }
     }
@@ -342,9 +342,22 @@ impl Shell {
         self.link.tell(&all).map_err(Error::Link)
     }
 
-    fn stop(&mut self) {
-        self.machine.handle_stop();
+    /// Gives everything up; the machine says when, within a second.
+    async fn stop(&mut self) {
+        self.receive();
+        self.machine.handle_stop(now());
         self.act();
+        while !self.machine.has_stopped() {
+            let wake = self.machine.poll_timeout().saturating_since(now());
+            tokio::select! {
+                biased;
+                () = self.readable() => {}
+                () = tokio::time::sleep(wake) => {}
+            }
+            self.receive();
+            self.machine.handle_timeout(now());
+            self.act();
+        }
         if let Err(error) = self.report() {
             tracing::debug!(%error, "the last status is lost");
         }

@@ -137,7 +137,7 @@ fn sleep_and_wake(lab: &Lab, program: &str) -> Result<()> {
     );
     let late = lab.metrics("one", "catamaran_virtual_ip_late_total")?;
     ensure!(
-        late.iter().all(|line| line.ends_with(" 1")),
+        late.iter().any(|line| line.ends_with(" 1")),
         "not counted: {late:?}"
     );
     shell::say(&format!(

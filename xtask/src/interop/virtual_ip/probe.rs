@@ -1,5 +1,5 @@
-//! The client of the cases: asks again and again, each time over a new connection, and tells the
-//! longest time without an answer. It runs in the namespace of its machine.
+//! The clients of the cases: ask again and again, each time over a new connection, and tell the
+//! longest time without an answer. They run in the namespace of their machine.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -16,34 +16,47 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let address: SocketAddr = address.parse().context("an address and port")?;
     let end = Instant::now() + Duration::from_secs(seconds.parse()?);
-    let (mut asked, mut lost, mut gap) = (0, 0, Duration::ZERO);
-    let mut answered: Option<Instant> = None;
-    let mut failure = None;
-    while Instant::now() < end {
-        asked += 1;
-        let outcome = ask(address);
-        if let (Err(error), None) = (&outcome, answered) {
-            failure = Some(format!("{error:#}"));
-        }
-        if outcome.is_ok() {
-            let now = Instant::now();
-            gap = gap.max(answered.map_or(Duration::ZERO, |last| now - last));
-            answered = Some(now);
-        } else {
-            lost += 1;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    if let (Some(failure), None) = (failure, answered) {
-        anyhow::bail!("never an answer: {failure}");
-    }
+    let mut tries = std::thread::scope(|scope| {
+        let client = || scope.spawn(|| client(address, end));
+        let clients: Vec<_> = (0..CLIENTS).map(|_| client()).collect();
+        let all = clients
+            .into_iter()
+            .flat_map(|one| one.join().unwrap_or_default());
+        all.collect::<Vec<_>>()
+    });
+    tries.sort_by_key(|(at, _)| *at);
+    let answered: Vec<Instant> = tries
+        .iter()
+        .filter(|(_, e)| e.is_none())
+        .map(|t| t.0)
+        .collect();
+    let (Some(last), lost) = (answered.last(), tries.len() - answered.len()) else {
+        let error = tries.into_iter().find_map(|(_, error)| error);
+        anyhow::bail!("never an answer: {}", error.unwrap_or_default());
+    };
+    let gaps = answered.windows(2).map(|two| two[1] - two[0]);
     // An outage that lasts to the end is one as well.
-    gap = gap.max(answered.map_or(Duration::MAX, |last| last.elapsed()));
+    let gap = gaps
+        .max()
+        .unwrap_or_default()
+        .max(end.saturating_duration_since(*last));
+    let asked = tries.len();
     shell::say(&format!(
         "asked {asked} lost {lost} gap {}",
         gap.as_millis()
     ));
     Ok(())
+}
+
+/// Asks until `end`: when each try was over, and what went wrong with it.
+fn client(address: SocketAddr, end: Instant) -> Vec<(Instant, Option<String>)> {
+    let mut tries = Vec::new();
+    while Instant::now() < end {
+        let error = ask(address).err().map(|error| format!("{error:#}"));
+        tries.push((Instant::now(), error));
+        std::thread::sleep(PAUSE);
+    }
+    tries
 }
 
 fn ask(address: SocketAddr) -> Result<()> {
@@ -60,4 +73,6 @@ fn ask(address: SocketAddr) -> Result<()> {
 /// Short, so that a lost try costs little of what is measured.
 const CONNECT: Duration = Duration::from_millis(20);
 const ANSWER: Duration = Duration::from_millis(250);
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
+/// So many that one which waits in vain for its answer hides nothing.
+const CLIENTS: usize = 8;

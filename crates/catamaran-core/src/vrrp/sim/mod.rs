@@ -6,8 +6,8 @@
 mod net;
 mod transitions;
 
-use super::Reason;
 use super::settings::{AdvertInterval, Family, Settings, Version};
+use super::{Reason, State};
 use fastrand::Rng;
 use net::{Fault, Net, local_address};
 use std::time::Duration;
@@ -108,7 +108,7 @@ fn after_the_active_was_killed_another_takes_over_within_the_bound_of_the_rfc() 
 }
 
 #[test]
-fn a_clean_stop_hands_over_within_one_interval() {
+fn a_clean_stop_hands_over_within_one_interval_and_leaves_no_gap() {
     for_each_seed(|rng| {
         let (priorities, preempt) = random_nodes(rng);
         let mut net = started(&priorities, preempt, rng);
@@ -117,9 +117,16 @@ fn a_clean_stop_hands_over_within_one_interval() {
         net.run_until(Net::is_quiet);
         net.stop(stopped);
         let before = net.now();
-        net.run_until(|net| net.active_nodes().next().is_some());
+        let heir = |net: &Net| net.active_nodes().find(|&node| node != stopped);
+        net.run_until(|net| {
+            let is_held = net.active_nodes().next().is_some();
+            assert!(is_held, "nobody holds the address");
+            heir(net).is_some()
+        });
         let took = net.now().saturating_since(before);
         assert!(took <= INTERVAL * 1001 / 1000 + DELAY, "took {took:?}");
+        net.run(INTERVAL * 3);
+        assert_eq!(net.state(stopped), State::Initialize);
     });
 }
 

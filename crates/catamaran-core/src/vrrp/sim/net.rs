@@ -142,10 +142,13 @@ impl Net {
     }
 
     pub(super) fn stop(&mut self, node: usize) {
+        let now = self.local_now(node);
+        if self.is_asleep(node) {
+            return;
+        }
         if let Some(machine) = &mut self.nodes[node].machine {
-            machine.handle_stop();
+            machine.handle_stop(now);
             self.drain(node);
-            self.kill(node);
         }
     }
 
@@ -175,7 +178,8 @@ impl Net {
         self.fault = WELL;
         for node in 0..self.nodes.len() {
             self.nodes[node].is_cut = false;
-            if self.nodes[node].machine.is_none() {
+            let machine = self.nodes[node].machine.as_ref();
+            if machine.is_none_or(Machine::has_stopped) {
                 self.restart(node);
             }
         }

@@ -89,13 +89,31 @@ fn a_silent_link_makes_a_backup_active_in_this_order() {
 }
 
 #[test]
-fn a_stop_takes_the_address_away_and_then_gives_up() {
+fn a_stop_gives_up_and_keeps_the_address_until_another_is_active() {
     let mut machine = active(vec![settings(100, false)]);
-    machine.handle_stop();
+    machine.handle_stop(active_since());
+    assert_eq!(actions(&mut machine), [sent(0)]);
+    let heard = after(active_since(), 40);
+    machine.handle_timeout(heard);
+    machine.handle_priority(heard, 0, 1);
+    assert!(!machine.has_stopped());
+    machine.handle_advert(heard, 0, ip(9), &advert(90)).unwrap();
+    assert!(machine.has_stopped());
     let done = actions(&mut machine);
-    assert_eq!(done[..2], [Action::RemoveAddresses(0), sent(0)]);
+    assert!(done.contains(&Action::RemoveAddresses(0)));
+    let is_word = |action: &Action| matches!(action, Action::SendAdvert { .. });
+    assert!(!done.iter().any(is_word), "it has said its last word");
     machine.handle_interface(after(START, 500), 0, Some(ip(5)));
     assert_eq!(machine.state(0), State::Initialize);
+}
+
+#[test]
+fn a_stop_that_nobody_answers_is_over_after_two_intervals() {
+    let mut machine = active(vec![settings(100, false)]);
+    machine.handle_stop(active_since());
+    assert_eq!(machine.poll_timeout(), active_since() + INTERVAL * 2);
+    machine.handle_timeout(active_since() + INTERVAL * 2);
+    assert!(machine.has_stopped());
 }
 
 #[test]
