@@ -444,10 +444,11 @@ impl Router {
     fn become_active(&mut self, now: Timestamp, reason: Reason, out: &mut Output<'_>) {
         self.change(State::Active, reason, out);
         self.heard = None;
-        self.send(now, out);
+        // The advert comes last: one that leaves holds the addresses until it hears it.
         out.push(Action::AddAddresses(out.router));
         self.announced = 0;
         self.announce(now, out);
+        self.send(now, out);
     }
 
     fn become_backup(

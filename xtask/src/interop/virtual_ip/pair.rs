@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use super::lab::{Lab, PATIENCE, Running, send, wait_for};
+use super::lab::{Lab, PATIENCE, PLUGGED, Running, send, wait_for};
 use crate::shell;
 
 /// Starts the server that the balancer of a machine has.
@@ -72,11 +72,14 @@ pub(in crate::interop) fn run() -> Result<()> {
 
 /// kill -9 of everything at once, of the vrrp process, and clean stops.
 fn kill_and_stop(lab: &Lab, program: &str) -> Result<()> {
+    let mut quiet = Vec::new();
     let mut killed = Vec::new();
     let mut stopped = Vec::new();
     let mut gone = Vec::new();
     let (mut active, mut backup) = start(lab, program)?;
     for _ in 0..rounds() {
+        // What this machine alone does to the clients, to judge the rest by.
+        quiet.push(Probe::start(lab)?.gap()?);
         let probe = Probe::start(lab)?;
         active.kill_tree()?;
         lab.wait_for_address("two", ADDRESS)?;
@@ -91,6 +94,10 @@ fn kill_and_stop(lab: &Lab, program: &str) -> Result<()> {
         backup = node(lab, program, "two", 100)?;
         wait_for_backup(&backup)?;
     }
+    tell(
+        "nothing happens: longest time without an answer",
+        &mut quiet,
+    );
     tell(
         "kill -9 of the whole tree: longest time without an answer",
         &mut killed,
@@ -155,7 +162,7 @@ fn cut_and_heal(lab: &Lab, program: &str) -> Result<()> {
     lab.wait_for_address("two", ADDRESS)?;
     ensure!(lab.holders(ADDRESS)? == ["one", "two"], "both are active");
     let announced = announcements(lab, "one")?;
-    lab.ip("switch", "link set one master br0")?;
+    lab.ip("switch", &format!("link set one {PLUGGED}"))?;
     let took = lab.wait_for_holder("one", ADDRESS)?;
     shell::say(&format!(
         "a healed cut has one active after {} ms",

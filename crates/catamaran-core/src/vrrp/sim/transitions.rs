@@ -81,9 +81,9 @@ fn a_silent_link_makes_a_backup_active_in_this_order() {
         actions(&mut machine),
         [
             Action::Event(0, change),
-            sent(100),
             Action::AddAddresses(0),
-            Action::Announce(0)
+            Action::Announce(0),
+            sent(100)
         ]
     );
 }
