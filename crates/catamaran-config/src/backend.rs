@@ -1,7 +1,6 @@
 //! The `[backend.*]` sections and their servers.
 
 use crate::address;
-use crate::nearest::{nearest, quoted};
 use crate::policy;
 use crate::read::{Entry, Fields, Node, Reader, set};
 use crate::reference;
@@ -9,6 +8,7 @@ use catamaran_core::model::{
     Backend, BackendId, Balance, HashKey, Name, OnDown, Protocol, Server, ServerAddr, StickKey,
     Weight,
 };
+use catamaran_core::nearest::{nearest, quoted};
 use std::cell::Cell;
 use std::collections::HashMap;
 

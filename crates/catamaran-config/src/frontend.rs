@@ -2,7 +2,6 @@
 
 use crate::address;
 use crate::backend::{Backends, check_name, first};
-use crate::nearest::nearest;
 use crate::policy;
 use crate::read::{Entry, Fields, Node, set};
 use crate::reference::{self, Scope, Section};
@@ -11,6 +10,7 @@ use catamaran_core::model::{
     AccessLog, BackendId, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, IpNet, Listener,
     LogFormat, LogTarget, Name, Protocol, RateKey,
 };
+use catamaran_core::nearest::nearest;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -21,11 +21,13 @@
 
 mod ad_hoc;
 mod address;
+mod admin;
 mod backend;
+mod difference;
+pub mod edit;
 mod error;
 mod frontend;
 mod headers;
-mod nearest;
 mod policy;
 mod process;
 mod read;
@@ -38,6 +40,7 @@ mod virtual_ip;
 
 pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
+pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
 
 use backend::Backends;
@@ -110,6 +113,22 @@ pub fn parse(
     }
 }
 
+/// Reads a server that is not written in a file: its address, and its name if it has another.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub fn server(address: &str, name: Option<&str>) -> Result<catamaran_core::model::Server, String> {
+    use catamaran_core::model::{Name, Server};
+    let mut server = Server::new(address::server(address)?);
+    if let Some(name) = name {
+        if let Some(problem) = backend::name_problem(name) {
+            return Err(format!("the name of server `{name}` {problem}"));
+        }
+        server.name = Name::new(name);
+    }
+    Ok(server)
+}
+
 /// Reads the whole file. `None` if anything is wrong.
 fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let fields = Fields::open(reader, root, 0, &reference::ROOT);
@@ -117,12 +136,14 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .node("process")
         .and_then(process::read)
         .unwrap_or_default();
+    let admin = fields.node("admin").and_then(admin::read);
     let backends = Backends::read(fields);
     let frontends = frontend::read_all(fields, &backends);
     let virtual_ips = virtual_ip::read_all(fields, &backends);
     backends.warn_unused();
     reader.is_clean().then(|| Config {
         process,
+        admin: admin.unwrap_or_default(),
         frontends,
         backends: backends.into_models(),
         virtual_ips,

@@ -1,7 +1,6 @@
 //! Policies of a backend: balance, affinity, health, ejection, retry, queue.
 
 use crate::address::is_host;
-use crate::nearest::remedy;
 use crate::read::{Fields, Node, set};
 use crate::reference;
 use crate::syntax::{Query, is_path, is_token};
@@ -9,6 +8,7 @@ use catamaran_core::model::{
     Balance, Check, HashKey, HashMethod, Health, HttpCheck, Outlier, Queue, RateKey, RateLimit,
     Retry, StatusRange, Stick, StickKey,
 };
+use catamaran_core::nearest::remedy;
 use std::num::NonZeroU32;
 
 /// Reads `balance`: a word, or a table with `hash`.

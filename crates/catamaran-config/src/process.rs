@@ -15,6 +15,9 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
         ..Process::default()
     };
     set(&mut process.drain, fields.duration("drain"));
+    set(&mut process.drain_delay, fields.duration("drain-delay"));
+    set(&mut process.drain_tunnels, fields.duration("drain-tunnels"));
+    set(&mut process.watch, fields.bool("watch"));
     if let Some(metrics) = fields.node("metrics") {
         process.metrics = address_of(metrics, address::listen_address);
     }

@@ -4,21 +4,26 @@
 //! - [`probe`]: one active check of a server.
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
+//! - [`admin`]: what an operator sees and changes at run time.
+//! - [`reload`]: putting another configuration in place.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
 //! Nothing here decides policy: what a check's result means is decided by `catamaran_core`, what a
 //! new answer of the DNS means by a machine of its own without I/O.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod clock;
 pub mod health;
+mod http;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
+pub mod reload;
 pub mod resolve;
 mod run;
 mod virtual_ip;
 
 pub use clock::Clock;
-pub use run::run;
+pub use run::{Parts, run};
 pub use virtual_ip::VirtualIps;

@@ -1,6 +1,7 @@
 //! The counters of the data plane and of the watch over its servers, read out for the page.
 
 use crate::metrics::{Exposition, Histogram, Label, Metric, MetricsSource};
+use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
 use crate::{Clock, VirtualIps};
 use catamaran_core::health::{ProbeResult, Status};
@@ -8,39 +9,35 @@ use catamaran_proxy::{Backend, Frontend, LATENCY_BOUNDS, Metered, Outcome, Serve
 use catamaran_proxy::{FrontendMetrics, WorkerMetrics};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Everything that is counted.
 #[derive(Debug)]
 pub(crate) struct PlaneMetrics {
     shared: Arc<Shared>,
     clock: Clock,
-    lookups: Option<Arc<LookupCounts>>,
+    lookups: Arc<LookupCounts>,
+    reloader: Arc<Reloader>,
     virtual_ips: VirtualIps,
     /// Pass, fail, inconclusive.
     checks: [AtomicU64; 3],
     /// Up, down.
     changes: [AtomicU64; 2],
-    /// Affinity entries when they were last looked at, by backend.
-    stick_entries: Vec<AtomicUsize>,
 }
 
 impl PlaneMetrics {
     pub(crate) fn new(
         shared: Arc<Shared>,
         clock: Clock,
-        lookups: Option<Arc<LookupCounts>>,
+        lookups: Arc<LookupCounts>,
+        reloader: Arc<Reloader>,
         virtual_ips: VirtualIps,
     ) -> Self {
         Self {
-            stick_entries: shared
-                .backends
-                .iter()
-                .map(|_| AtomicUsize::new(0))
-                .collect(),
             shared,
             clock,
             lookups,
+            reloader,
             virtual_ips,
             checks: Default::default(),
             changes: Default::default(),
@@ -64,11 +61,11 @@ impl PlaneMetrics {
         self.changes[index].fetch_add(1, Relaxed);
     }
 
-    /// Drops affinity entries whose window is over; notes how many are left.
+    /// Drops affinity entries whose window is over.
     pub(crate) fn expire_stick(&self) {
         let now = self.clock.now();
-        for (backend, entries) in self.shared.backends.iter().zip(&self.stick_entries) {
-            entries.store(backend.expire_stick(now), Relaxed);
+        for backend in &*self.shared.snapshot().backends {
+            backend.expire_stick(now);
         }
     }
 
@@ -87,7 +84,8 @@ impl PlaneMetrics {
         total(Metric::DatagramsDroppedTotal, |w| &w.datagrams_dropped);
         total(Metric::MirrorsSkippedTotal, |w| &w.mirrors_skipped);
         total(Metric::MirrorsFailedTotal, |w| &w.mirrors_failed);
-        let writers = self.shared.log_writers.iter();
+        let snapshot = self.shared.snapshot();
+        let writers = snapshot.log_writers.values();
         let dropped = writers.map(|writer| writer.dropped()).sum();
         out.counter(Metric::AccessLogDroppedTotal, &[], dropped);
         let version = [("version", env!("CARGO_PKG_VERSION").into())];
@@ -103,11 +101,10 @@ impl PlaneMetrics {
         }
     }
 
-    fn frontend(&self, index: usize, frontend: &Frontend, out: &mut Exposition) {
+    fn frontend(frontend: &Frontend, out: &mut Exposition) {
         let label: Label<'_> = ("frontend", (&frontend.model.name).into());
         let total = |of: &dyn Fn(&FrontendMetrics) -> u64| -> u64 {
-            let workers = self.shared.worker_metrics.iter();
-            workers.map(|worker| of(&worker.frontends[index])).sum()
+            frontend.metrics().iter().map(of).sum()
         };
         let mut counter = |metric, of: fn(&FrontendMetrics) -> &Metered| {
             out.counter(metric, &[label], total(&|f| of(f).total()));
@@ -159,8 +156,7 @@ impl PlaneMetrics {
         ] {
             out.gauge(metric, &[label], gauge(value));
         }
-        if backend.model.stick.is_some() {
-            let entries = self.stick_entries[backend.id.index()].load(Relaxed);
+        if let Some(entries) = backend.stick_entries() {
             out.gauge(Metric::BackendStickEntries, &[label], gauge(entries));
         }
         for server in &set.servers {
@@ -203,15 +199,15 @@ impl PlaneMetrics {
 impl MetricsSource for PlaneMetrics {
     fn collect(&self, out: &mut Exposition) {
         self.process(out);
-        for (index, frontend) in self.shared.frontends.iter().enumerate() {
-            self.frontend(index, frontend, out);
+        let snapshot = self.shared.snapshot();
+        for frontend in &snapshot.frontends {
+            Self::frontend(frontend, out);
         }
-        for backend in &self.shared.backends {
+        for backend in &*snapshot.backends {
             self.backend(backend, out);
         }
-        if let Some(lookups) = &self.lookups {
-            lookups.collect(out);
-        }
+        self.lookups.collect(out);
+        self.reloader.collect(out);
         self.virtual_ips.collect(out);
     }
 }

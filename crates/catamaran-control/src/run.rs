@@ -1,79 +1,126 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
-use crate::metrics::{Endpoint, Readiness};
+use crate::metrics::{Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
-use crate::probe::Target as CheckTarget;
-use crate::resolve::{Discovery, Dns};
+use crate::probe::{Finding, Target as CheckTarget};
+use crate::reload::Reloader;
+use crate::resolve::{Discovery, Dns, Found, Names};
 use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
-use catamaran_core::health::{ProbeResult, Status};
-use catamaran_core::model::{self, BackendId, Check, Name, Protocol};
-use catamaran_core::server::ServerState;
-use catamaran_proxy::{Backend, Server, Shared, Signal, Target};
+use catamaran_core::health::Status;
+use catamaran_core::model::{Check, Name, Protocol};
+use catamaran_proxy::{Backend, Server, Shared, Signal, Snapshot, Target};
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// Runs the control plane: health, names, the ends of affinity, and the metrics endpoint if there is
-/// one. Never returns; drop it to end it.
-///
-/// `readiness` becomes [`Readiness::Ready`] when every checked server was checked once; draining is
-/// for the caller to say. `virtual_ips` is read for the page; the caller keeps it up to date.
-pub async fn run(
-    shared: Arc<Shared>,
-    resolvers: &[SocketAddr],
-    endpoint: Option<Endpoint>,
-    readiness: watch::Sender<Readiness>,
-    virtual_ips: VirtualIps,
-) {
+/// What the control plane works with, besides what the workers share.
+pub struct Parts {
+    /// Name servers to ask instead of those of the system.
+    pub resolvers: Vec<SocketAddr>,
+    /// Where the pages for machines are served.
+    pub endpoint: Option<Endpoint>,
+    /// Where the admin API is served.
+    pub doors: Doors,
+    /// The process around.
+    pub host: Arc<dyn Host>,
+    /// Puts other configurations in place.
+    pub reloader: Arc<Reloader>,
+    /// Servers that an operator added and removed, as the reloader knows them too.
+    pub overlays: Arc<Overlays>,
+    /// What happened lately.
+    pub events: Arc<Events>,
+    /// What is shown of the virtual addresses; the caller keeps it up to date.
+    pub virtual_ips: VirtualIps,
+    /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
+    /// caller to say.
+    pub readiness: watch::Sender<Readiness>,
+}
+
+/// Runs the control plane: health, names, the ends of affinity, the pages and the admin API. Never
+/// returns; drop it to end it.
+pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
-    let configured = shared.backends.iter().map(|b| (b.id, &b.model));
-    let discovery = Discovery::new(configured, clock, fastrand::Rng::new());
-    let lookups = discovery.as_ref().map(Discovery::counts);
+    // Before the snapshot is looked at, so that none is missed.
+    let snapshots = shared.changes();
+    let names = Discovery::names_in(&shared.snapshot().config.backends);
+    let discovery = Discovery::new(names, clock, fastrand::Rng::new());
     let metrics = Arc::new(PlaneMetrics::new(
         Arc::clone(&shared),
         clock,
-        lookups,
-        virtual_ips,
+        discovery.counts(),
+        Arc::clone(&parts.reloader),
+        parts.virtual_ips,
     ));
-    let told = readiness.subscribe();
-    let hooks = PlaneHooks {
-        shared: Arc::clone(&shared),
-        metrics: Arc::clone(&metrics),
-        readiness,
-        clock,
-    };
-    let watched = shared
-        .backends
-        .iter()
-        .map(|b| watched(&shared, b))
-        .collect();
-    let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
+    let plane = Arc::new(Plane {
+        shared: Arc::clone(&shared),
+        clock,
+        started: clock.now(),
+        readiness: parts.readiness.subscribe(),
+        events: parts.events,
+        checks: Checks::default(),
+        rates: Rates::default(),
+        host: parts.host,
+        reloader: parts.reloader,
+        overlays: parts.overlays,
+        monitor: commands,
+    });
+    let told = parts.readiness.subscribe();
+    let hooks = PlaneHooks {
+        plane: Arc::clone(&plane),
+        metrics: Arc::clone(&metrics),
+        readiness: parts.readiness,
+        seen: HashMap::new(),
+    };
+    let watched = all_watched(&shared.snapshot());
+    let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
-    let serving = async {
+    let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
+    let sampling = admin::sample(&plane);
+    let (orders, orders_rx) = mpsc::channel(1);
+    let dns = Arc::new(Dns::new(&parts.resolvers));
+    let resolving = discovery.run(dns, changes, orders_rx);
+    let following = Following {
+        plane: Arc::clone(&plane),
+        generation: 0,
+        orders,
+    };
+    let applying = following.run(changes_rx, snapshots);
+    tokio::join!(watching, serving, sampling, resolving, applying, expiring);
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+async fn serve(
+    endpoint: Option<Endpoint>,
+    doors: Doors,
+    plane: &Arc<Plane>,
+    metrics: &Arc<PlaneMetrics>,
+    told: watch::Receiver<Readiness>,
+) {
+    let source = || Arc::clone(metrics) as _;
+    let machines = pages(source(), told.clone());
+    let admin = admin::serve(doors, Arc::clone(plane), machines);
+    let pages = async {
         if let Some(endpoint) = endpoint {
-            endpoint.serve(Arc::clone(&metrics) as _, told).await;
+            endpoint.serve(source(), told).await;
         }
     };
-    let resolving = async {
-        if let Some(discovery) = discovery {
-            discovery.run(Arc::new(Dns::new(resolvers)), changes).await;
-        }
-    };
-    // It owns `commands`, so that the monitor runs on when nothing is configured by name.
-    let applying = async {
-        apply_changes(&shared, clock, changes_rx, &commands).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::join!(watching, serving, resolving, applying, expiring);
+    tokio::join!(admin, pages);
 }
 
 async fn expire(metrics: &PlaneMetrics) {
@@ -83,59 +130,60 @@ async fn expire(metrics: &PlaneMetrics) {
     }
 }
 
-/// Puts the addresses found into the backends and under watch.
-async fn apply_changes(
-    shared: &Shared,
-    clock: Clock,
-    mut changes: mpsc::Receiver<(BackendId, Vec<model::Server>)>,
-    commands: &mpsc::Sender<Command>,
-) {
-    while let Some((id, models)) = changes.recv().await {
-        let backend = &shared.backends[id.index()];
-        let now = clock.now();
-        let servers = servers_of(backend, &models, now);
-        backend.set_servers(servers, now);
-        let watched = watched(shared, backend).servers;
-        if commands
-            .send(Command::SetServers(id, watched))
-            .await
-            .is_err()
-        {
-            return;
+/// Has the parts of the control plane follow what is found and what is configured.
+struct Following {
+    plane: Arc<Plane>,
+    /// Configurations so far.
+    generation: u64,
+    orders: mpsc::Sender<Names>,
+}
+
+impl Following {
+    async fn run(mut self, mut found: mpsc::Receiver<Found>, mut snapshots: watch::Receiver<()>) {
+        let shared = Arc::clone(&self.plane.shared);
+        loop {
+            tokio::select! {
+                Some(found) = found.recv() => self.put_servers(found).await,
+                Ok(()) = snapshots.changed() => self.put_snapshot().await,
+                rebuild = shared.rebuilds.next() => {
+                    self.plane.tell_monitor(Command::Rebuild(rebuild)).await;
+                }
+            }
         }
+    }
+
+    /// Puts the addresses found into their backend and under watch.
+    async fn put_servers(&self, found: Found) {
+        let snapshot = self.plane.shared.snapshot();
+        let Some(backend) = snapshot.backend(&found.backend) else {
+            return;
+        };
+        if found.generation == self.generation {
+            let servers = self.plane.overlays.over(&found.backend, found.servers);
+            self.plane.set_servers(&snapshot, backend, &servers).await;
+        }
+    }
+
+    /// Has names asked for and servers watched that another configuration names.
+    async fn put_snapshot(&mut self) {
+        let snapshot = self.plane.shared.snapshot();
+        self.generation += 1;
+        let names = Discovery::names_in(&snapshot.config.backends);
+        // Discovery ends with us, not before.
+        let _ = self.orders.send(names).await;
+        let watched = all_watched(&snapshot);
+        self.plane.tell_monitor(Command::SetBackends(watched)).await;
     }
 }
 
-/// The servers for `models`: those that are there already stay, or keep their load and health if
-/// their weight or rank is another.
-fn servers_of(backend: &Backend, models: &[model::Server], now: Timestamp) -> Vec<Arc<Server>> {
-    let set = backend.set();
-    let known: std::collections::HashMap<&Name, &Arc<Server>> =
-        set.servers.iter().map(|s| (&s.model.name, s)).collect();
-    let new = |model: &model::Server| {
-        let target = match CheckTarget::new(&model.address)? {
-            CheckTarget::Ip(address) => Target::Ip(address),
-            CheckTarget::Unix(path) => Target::Unix(path),
-        };
-        let known = known.get(&model.name).filter(|s| s.target == target);
-        if let Some(known) = known.filter(|known| known.model == *model) {
-            return Some(Arc::clone(known));
-        }
-        let state = known.map(|known| Arc::clone(&known.state));
-        let state = state.unwrap_or_else(|| {
-            let state = ServerState::new(model.name.clone());
-            if !set.servers.is_empty() {
-                state.start_slowly(now);
-            }
-            Arc::new(state)
-        });
-        Some(Arc::new(Server::new(model.clone(), target, state)))
-    };
-    models.iter().filter_map(new).collect()
+fn all_watched(snapshot: &Snapshot) -> Vec<Watched> {
+    let backends = snapshot.backends.iter();
+    backends.map(|backend| watched(snapshot, backend)).collect()
 }
 
-fn watched(shared: &Shared, backend: &Backend) -> Watched {
-    let is_udp = shared.frontends.iter().any(|frontend| {
+/// What the monitor is to watch of `backend`.
+pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
+    let is_udp = snapshot.frontends.iter().any(|frontend| {
         frontend.model.protocol == Protocol::Udp && frontend.model.backend == Some(backend.id)
     });
     let server = |server: &Arc<Server>| WatchedServer {
@@ -147,7 +195,6 @@ fn watched(shared: &Shared, backend: &Backend) -> Watched {
         state: Arc::clone(&server.state),
     };
     Watched {
-        id: backend.id,
         name: backend.model.name.clone(),
         health: backend.model.health.clone(),
         outlier: backend.model.outlier.clone(),
@@ -158,29 +205,100 @@ fn watched(shared: &Shared, backend: &Backend) -> Watched {
 
 /// What the monitor's verdicts do to the data plane.
 struct PlaneHooks {
-    shared: Arc<Shared>,
+    plane: Arc<Plane>,
     metrics: Arc<PlaneMetrics>,
     readiness: watch::Sender<Readiness>,
-    clock: Clock,
+    /// What was last seen of each server that is not as it should be.
+    seen: HashMap<(Name, Name), Seen>,
+}
+
+/// What passive observation says of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    refusing: bool,
+    ejected: bool,
+}
+
+impl PlaneHooks {
+    /// Notes the events that made the rotation change, but for those of active checks.
+    fn note_events(&mut self, backend: &Backend) {
+        let of = &backend.model.name;
+        let set = backend.set();
+        let events = &self.plane.events;
+        let mut after = HashMap::new();
+        for server in &set.servers {
+            let name = &server.model.name;
+            let key = (of.clone(), name.clone());
+            let was = self.seen.get(&key).copied().unwrap_or_default();
+            let is = Seen {
+                refusing: server.state.is_refusing(),
+                ejected: server.state.is_ejected(),
+            };
+            for (was, is, begins, ends) in [
+                (
+                    was.refusing,
+                    is.refusing,
+                    Kind::ServerRefusing,
+                    Kind::ServerAccepting,
+                ),
+                (
+                    was.ejected,
+                    is.ejected,
+                    Kind::ServerEjected,
+                    Kind::ServerReadmitted,
+                ),
+            ] {
+                if was != is {
+                    let kind = if is { begins } else { ends };
+                    events.note_server(kind, backend.model.name.as_str(), name.as_str(), "");
+                }
+            }
+            if is != Seen::default() {
+                after.insert(key, is);
+            }
+        }
+        self.seen.retain(|(backend, _), _| backend != of);
+        self.seen.extend(after);
+        let is_there = |name: &Name| set.by_name(name).is_some();
+        self.plane.checks.retain(&backend.model.name, is_there);
+    }
 }
 
 impl Hooks for PlaneHooks {
-    fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp> {
-        self.shared.backends[backend.index()].rebuild(self.clock.now())
+    fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
+        let snapshot = self.plane.shared.snapshot();
+        let backend = snapshot.backend(backend)?;
+        self.note_events(backend);
+        backend.rebuild(self.plane.clock.now())
     }
 
-    fn status_changed(&mut self, backend: BackendId, server: &Name, status: Status) {
+    fn status_changed(&mut self, backend: &Name, server: &Name, status: Status) {
         self.metrics.count_status(status);
-        let backend = &self.shared.backends[backend.index()];
+        let shared = &self.plane.shared;
+        let snapshot = shared.snapshot();
+        let Some(backend) = snapshot.backend(backend) else {
+            return;
+        };
+        let (kind, reason) = match status {
+            Status::Up => (Kind::ServerUp, String::new()),
+            Status::Down => {
+                let checks = self.plane.checks.of(&backend.model.name);
+                let reason = checks.get(server).map(|check| check.reason.clone());
+                (Kind::ServerDown, reason.unwrap_or_default())
+            }
+        };
+        let events = &self.plane.events;
+        events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
         let set = backend.set();
-        let server = set.servers.iter().find(|s| s.model.name == *server);
-        if let (Status::Down, Some(server)) = (status, server) {
-            self.shared.server_down(backend, server);
+        if let (Status::Down, Some(server)) = (status, set.by_name(server)) {
+            shared.server_down(backend, server);
         }
     }
 
-    fn checked(&mut self, _backend: BackendId, _server: &Name, result: ProbeResult) {
-        self.metrics.count_check(result);
+    fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
+        self.metrics.count_check(finding.into());
+        let now = self.plane.clock.now();
+        self.plane.checks.note(now, backend, server, finding);
     }
 
     fn all_checked(&mut self) {
@@ -223,7 +341,9 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catamaran_core::model::{Config, Frontend, FrontendId, Health, ServerAddr};
+    use catamaran_core::model::{
+        self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
+    };
     use catamaran_proxy::{ListenerSockets, Proxy};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};
@@ -241,22 +361,60 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let listen = vec![socket.local_addr().unwrap()];
         let frontend = Frontend::new("web".into(), Protocol::Tcp, listen, BackendId(0));
+        let key = ListenerKey::of(&frontend, 0);
         let config = Config {
             frontends: vec![frontend],
             backends: vec![backend],
             ..Config::default()
         };
         let listeners = vec![ListenerSockets {
-            frontend: FrontendId(0),
-            listener: 0,
+            key,
             sockets: vec![socket.into()],
         }];
         Proxy::start(config, listeners).unwrap()
     }
 
+    struct NoHost;
+
+    impl Host for NoHost {
+        fn log_level(&self) -> String {
+            "info".to_owned()
+        }
+
+        fn set_log_level(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn drain(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn parts(
+        shared: &Arc<Shared>,
+        endpoint: Option<Endpoint>,
+        readiness: watch::Sender<Readiness>,
+    ) -> Parts {
+        let (overlays, events) = (Arc::default(), Arc::default());
+        let ports = mpsc::channel(1).0;
+        let (overlays_too, events_too) = (Arc::clone(&overlays), Arc::clone(&events));
+        let shared = Arc::clone(shared);
+        Parts {
+            resolvers: vec![([127, 0, 0, 1], 9).into()],
+            endpoint,
+            doors: Doors::default(),
+            host: Arc::new(NoHost),
+            reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
+            overlays,
+            events,
+            virtual_ips: VirtualIps::default(),
+            readiness,
+        }
+    }
+
     async fn page(address: SocketAddr) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await.unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).await.unwrap();
@@ -270,17 +428,14 @@ mod tests {
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let proxy = proxy(ServerAddr::Ip(socket.local_addr().unwrap()));
         let shared = Arc::clone(proxy.shared());
-        let state = Arc::clone(&shared.backends[0].set().servers[0].state);
+        let state = Arc::clone(&shared.snapshot().backends[0].set().servers[0].state);
 
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = endpoint.local_addr().unwrap();
         let (readiness, mut ready) = watch::channel(Readiness::Starting);
         let running = run(
             Arc::clone(&shared),
-            &[],
-            Some(endpoint),
-            readiness,
-            VirtualIps::default(),
+            parts(&shared, Some(endpoint), readiness),
         );
         let scene = async {
             ready.wait_for(|r| *r == Readiness::Ready).await.unwrap();
@@ -318,19 +473,12 @@ mod tests {
         let host = "localhost".to_owned();
         let proxy = proxy(ServerAddr::Dns { host, port });
         let shared = Arc::clone(proxy.shared());
-        assert!(shared.backends[0].set().servers.is_empty());
+        assert!(shared.snapshot().backends[0].set().servers.is_empty());
 
         let (readiness, _ready) = watch::channel(Readiness::Starting);
-        let nobody = [([127, 0, 0, 1], 9).into()];
-        let running = run(
-            Arc::clone(&shared),
-            &nobody,
-            None,
-            readiness,
-            VirtualIps::default(),
-        );
+        let running = run(Arc::clone(&shared), parts(&shared, None, readiness));
         let found = || {
-            let set = shared.backends[0].set();
+            let set = shared.snapshot().backends[0].set();
             let name = format!("localhost:{port}#127.0.0.1");
             let server = set.servers.iter().find(|s| s.model.name.as_str() == name);
             server.map(|server| Arc::clone(&server.state))

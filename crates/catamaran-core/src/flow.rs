@@ -42,6 +42,15 @@ impl<K: Copy + Eq + Hash, V> Flows<K, V> {
         self.entries.remove(key)
     }
 
+    /// Forgets the flows whose key is one of `which`, and returns them.
+    pub fn extract(&mut self, which: impl Fn(K) -> bool) -> Vec<V> {
+        let keys = self.entries.iter().map(|(key, _)| key);
+        let keys: Vec<K> = keys.filter(|key| which(*key)).collect();
+        keys.into_iter()
+            .filter_map(|key| self.entries.remove(key))
+            .collect()
+    }
+
     /// How many flows there are.
     #[must_use]
     pub const fn len(&self) -> usize {

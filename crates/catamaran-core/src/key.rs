@@ -1,6 +1,6 @@
 //! Keys of tables that count or bind clients: sixteen bytes, whatever they were made of.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -37,6 +37,24 @@ impl Key {
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(xxh3_128(bytes).to_be_bytes())
+    }
+
+    /// The address that this key was made of; of any other key, nothing that means something.
+    #[must_use]
+    pub const fn as_address(self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(self.0))).to_canonical()
+    }
+
+    /// The key as it is.
+    #[must_use]
+    pub const fn as_bits(self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
+    /// What [`Self::as_bits`] told.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits.to_be_bytes())
     }
 
     /// Which of `shards` holds this key.

@@ -23,6 +23,8 @@ pub mod idle;
 mod key;
 pub mod limit;
 pub mod model;
+pub mod nearest;
+pub mod overlay;
 pub mod queue;
 mod recency;
 pub mod retry;

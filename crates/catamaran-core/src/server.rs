@@ -5,6 +5,7 @@
 //! Only the gauges are in one order with the lengths of wait queues: see `Gauge`.
 
 use crate::Timestamp;
+use crate::health::Status;
 use crate::model::{Name, Weight};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -27,7 +28,8 @@ pub enum Admin {
 /// It outlives configurations: a reload that keeps the server keeps its state.
 pub struct ServerState {
     name: Name,
-    /// Zero means usable: the admin state in the two lowest bits, then one bit per reason.
+    /// Zero means usable: the admin state in the two lowest bits, then one bit per reason, then what
+    /// the operator says of its health; see [`is_usable`].
     status: AtomicU32,
     /// [`NO_OVERRIDE`], or the weight that stands in for the configured one.
     weight: AtomicU32,
@@ -116,6 +118,30 @@ impl ServerState {
         self.change_status(now, |status| status & !(DRAIN | MAINTENANCE) | bits)
     }
 
+    /// Sets what counts as the server's health whatever is observed of it; `None` returns to that.
+    /// Returns whether it changed.
+    pub fn set_health_override(&self, now: Timestamp, health: Option<Status>) -> bool {
+        let bits = match health {
+            None => 0,
+            Some(Status::Up) => FORCED_UP,
+            Some(Status::Down) => FORCED_DOWN,
+        };
+        self.change_status(now, |status| status & !(FORCED_UP | FORCED_DOWN) | bits)
+    }
+
+    /// What counts as the server's health whatever is observed of it.
+    #[must_use]
+    pub fn health_override(&self) -> Option<Status> {
+        let status = self.status.load(Relaxed);
+        if status & FORCED_UP != 0 {
+            Some(Status::Up)
+        } else if status & FORCED_DOWN != 0 {
+            Some(Status::Down)
+        } else {
+            None
+        }
+    }
+
     /// Active checks have taken the server down. Returns whether that is new.
     pub fn mark_checked_down(&self) -> bool {
         self.status.fetch_or(CHECKED_DOWN, Relaxed) & CHECKED_DOWN == 0
@@ -180,13 +206,13 @@ impl ServerState {
     /// Whether nothing speaks against sending the server traffic.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.status.load(Relaxed) == 0
+        is_usable(self.status.load(Relaxed))
     }
 
     /// As [`is_usable`](Self::is_usable), but an ejection does not count: panic lifts nothing else.
     #[must_use]
     pub fn is_usable_in_panic(&self) -> bool {
-        self.status.load(Relaxed) & !EJECTED == 0
+        is_usable(self.status.load(Relaxed) & !EJECTED)
     }
 
     /// Whether clients bound to the server stay with it.
@@ -254,7 +280,7 @@ impl ServerState {
         let Ok(before) = before else {
             return false;
         };
-        if change(before) == 0 {
+        if is_usable(change(before)) && !is_usable(before) {
             self.start_slowly(now);
         }
         true
@@ -382,11 +408,18 @@ const fn low_half(word: u64) -> u32 {
     word as u32
 }
 
+/// Whether nothing in `status` keeps traffic away.
+const fn is_usable(status: u32) -> bool {
+    status == 0 || (status & FORCED_UP != 0 && status & (DRAIN | MAINTENANCE) == 0)
+}
+
 const DRAIN: u32 = 1;
 const MAINTENANCE: u32 = 1 << 1;
 const CHECKED_DOWN: u32 = 1 << 2;
 const REFUSING: u32 = 1 << 3;
 const EJECTED: u32 = 1 << 4;
+const FORCED_UP: u32 = 1 << 5;
+const FORCED_DOWN: u32 = 1 << 6;
 
 const NO_OVERRIDE: u32 = u32::MAX;
 
@@ -428,6 +461,25 @@ mod tests {
         assert_eq!(server.weight(), Some(Weight::MAX));
         assert!(server.set_weight(None));
         assert_eq!(server.weight(), None);
+    }
+
+    #[test]
+    fn an_operator_overrules_health_but_not_a_drain() {
+        let server = server();
+        server.mark_checked_down();
+        server.eject();
+        assert!(server.set_health_override(at(1), Some(Status::Up)));
+        assert!(server.is_usable() && server.came_up_at() == Some(at(1)));
+        server.set_admin(at(2), Admin::Drain);
+        assert!(!server.is_usable());
+        server.set_admin(at(2), Admin::Ready);
+        server.set_health_override(at(3), Some(Status::Down));
+        assert!(!server.is_usable() && !server.is_usable_in_panic());
+        server.mark_checked_up(at(4));
+        server.readmit(at(4));
+        assert!(!server.is_usable());
+        assert_eq!(server.health_override(), Some(Status::Down));
+        assert!(server.set_health_override(at(5), None) && server.is_usable());
     }
 
     #[test]

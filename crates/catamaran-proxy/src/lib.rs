@@ -11,6 +11,7 @@ mod http1;
 mod io;
 mod outcome;
 mod proxy;
+mod reload;
 mod state;
 mod tcp;
 mod tunnel;
@@ -20,8 +21,9 @@ mod worker;
 
 pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
+pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Metered, Pulse, Server, ServerMetrics, ServerSet, Shared,
-    Signal, Signals, Target,
+    Backend, BackendMetrics, Frontend, Left, LogError, Metered, NoSuchServer, Pulse, Rebuilds,
+    Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target,
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
+pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

@@ -1,16 +1,10 @@
 //! Starting and ending the data plane.
 
-use crate::access_log::Writer;
-use crate::state::{
-    Backend, Connections, Frontend, Listening, Pulse, Server, Shared, Signals, Target,
-};
-use crate::worker::{Command, Start, Worker, WorkerMetrics, runtime, start};
-use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, ServerAddr};
-use catamaran_core::server::ServerState;
-use std::collections::HashMap;
+use crate::state::{LogError, Process, Shared, Snapshot};
+use crate::worker::{Command, Start, Worker, runtime, start};
+use catamaran_core::model::{Config, ListenerKey};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,10 +13,8 @@ use tokio::sync::mpsc;
 /// The sockets of one listener, one for each worker.
 #[derive(Debug)]
 pub struct ListenerSockets {
-    /// The frontend that the listener belongs to.
-    pub frontend: FrontendId,
-    /// Its index among the frontend's listeners.
-    pub listener: usize,
+    /// The listener.
+    pub key: ListenerKey,
     /// The sockets; all listeners have as many.
     pub sockets: Vec<OwnedFd>,
 }
@@ -30,17 +22,12 @@ pub struct ListenerSockets {
 /// Why the data plane does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Listeners differ in the number of their sockets, or there is none.
+    /// Listeners differ in the number of their sockets, or one has none.
     #[error("every listener needs as many sockets as there are workers, at least one")]
     Sockets,
     /// An access log cannot be opened.
-    #[error("cannot open the access log of frontend `{frontend}`")]
-    AccessLog {
-        /// The frontend.
-        frontend: String,
-        /// What is in the way.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    AccessLog(#[from] LogError),
     /// A thread cannot be started.
     #[error("cannot start a worker's thread")]
     Thread(#[source] io::Error),
@@ -71,16 +58,7 @@ impl Proxy {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Arc::new(share(config, senders)?);
-        let mut sockets: Vec<Vec<(Arc<Frontend>, OwnedFd)>> =
-            (0..count).map(|_| Vec::new()).collect();
-        for group in listeners {
-            for (worker, socket) in sockets.iter_mut().zip(group.sockets) {
-                worker.push((
-                    Arc::clone(&shared.frontends[group.frontend.index()]),
-                    socket,
-                ));
-            }
-        }
+        let sockets = shared.open_first(listeners)?;
         let cpus = cpus(count);
         let proxy = Self {
             shared: Arc::clone(&shared),
@@ -92,13 +70,13 @@ impl Proxy {
             .collect::<Result<_, _>>()
             .map_err(StartError::Thread)?;
         let each = sockets.into_iter().zip(receivers).zip(runtimes);
-        for (index, ((sockets, commands), runtime)) in each.enumerate() {
+        for (index, ((opened, commands), runtime)) in each.enumerate() {
             let shared = Arc::clone(&shared);
             let cpu = cpus.get(index).copied();
             let parts = Start {
                 index,
                 shared,
-                sockets,
+                opened,
                 commands,
                 cpu,
             };
@@ -127,7 +105,7 @@ impl Proxy {
 
     /// Opens the files of access logs anew, after they were moved away.
     pub fn reopen_logs(&self) {
-        for writer in &self.shared.log_writers {
+        for writer in self.shared.snapshot().log_writers.values() {
             writer.reopen();
         }
     }
@@ -149,7 +127,7 @@ impl Drop for Proxy {
                 tracing::error!("a worker had panicked");
             }
         }
-        for writer in &self.shared.log_writers {
+        for writer in self.shared.snapshot().log_writers.values() {
             if !writer.stop(LOG_PATIENCE) {
                 tracing::warn!("access log lines were left unwritten");
             }
@@ -160,73 +138,14 @@ impl Drop for Proxy {
 fn share(
     config: Config,
     commands: Vec<mpsc::UnboundedSender<Command>>,
-) -> Result<Shared, StartError> {
-    let now = Worker::now();
-    let ids = (0u32..).map(BackendId);
-    let backends: Vec<Arc<Backend>> = config
-        .backends
-        .into_iter()
-        .zip(ids)
-        .map(|(model, id)| {
-            let servers = model.servers.iter().filter_map(server).collect();
-            Arc::new(Backend::new(id, model, servers, now))
-        })
-        .collect();
-    let mut writers: HashMap<LogTarget, Arc<Writer>> = HashMap::new();
-    let mut frontends = Vec::new();
-    for (model, id) in config.frontends.into_iter().zip((0u32..).map(FrontendId)) {
-        let log = match &model.access_log {
-            Some(log) => Some(writer(&mut writers, &log.target, &model.name)?),
-            None => None,
-        };
-        frontends.push(Arc::new(Frontend::new(id, model, backends.clone(), log)));
-    }
-    let workers = commands.len();
-    Ok(Shared {
-        worker_metrics: (0..workers)
-            .map(|_| Arc::new(WorkerMetrics::new(frontends.len())))
-            .collect(),
-        loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-        pulses: (0..workers).map(|_| Pulse::new(now)).collect(),
-        control_pulse: Pulse::new(now),
-        listening: (0..workers).map(|_| Listening::default()).collect(),
-        max_flows: max_flows(config.process.max_connections, workers),
-        frontends,
-        backends,
-        signals: Signals::default(),
-        connections: Connections::new(config.process.max_connections),
-        log_writers: writers.into_values().collect(),
-        commands,
-        is_draining: AtomicBool::new(false),
-    })
-}
-
-/// A server whose address is known; names are resolved by the control plane.
-fn server(model: &catamaran_core::model::Server) -> Option<Arc<Server>> {
-    let target = match &model.address {
-        ServerAddr::Ip(address) => Target::Ip(*address),
-        ServerAddr::Unix(path) => Target::Unix(path.clone()),
-        ServerAddr::Dns { .. } | ServerAddr::Srv { .. } => return None,
+) -> Result<Shared, LogError> {
+    let process = Process {
+        workers: commands.len(),
+        open: Arc::default(),
     };
-    let state = Arc::new(ServerState::new(model.name.clone()));
-    Some(Arc::new(Server::new(model.clone(), target, state)))
-}
-
-fn writer(
-    writers: &mut HashMap<LogTarget, Arc<Writer>>,
-    target: &LogTarget,
-    frontend: &catamaran_core::model::Name,
-) -> Result<Arc<Writer>, StartError> {
-    if let Some(writer) = writers.get(target) {
-        return Ok(Arc::clone(writer));
-    }
-    let writer = Writer::start(target).map_err(|source| StartError::AccessLog {
-        frontend: frontend.to_string(),
-        source,
-    })?;
-    let writer = Arc::new(writer);
-    writers.insert(target.clone(), Arc::clone(&writer));
-    Ok(writer)
+    let max_flows = max_flows(config.process.max_connections, commands.len());
+    let snapshot = Snapshot::first(config, &process, Worker::now())?;
+    Ok(Shared::new(snapshot, process, commands, max_flows))
 }
 
 /// UDP flows that each of `workers` may have: its part of the connections that the configuration

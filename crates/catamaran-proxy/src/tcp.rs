@@ -1,14 +1,14 @@
 //! TCP: a client's connection is relayed to a server.
 
-use crate::facts::{self, Facts, Target, relay_outcome};
+use crate::facts::{self, Facts, relay_outcome};
 use crate::io::Stream;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Frontend, Server, Signal};
+use crate::state::{Backend, Frontend, OpenSource, Server, Signal};
 use crate::tunnel::{Opened, Opening, Relay, RelayEnd, Way};
 use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
-use crate::worker::{Deadline, Worker};
+use crate::worker::{Deadline, Slot, Worker};
 use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, SilentEnd, Verdict, decide};
@@ -20,38 +20,22 @@ use std::sync::Arc;
 use std::task::Poll;
 
 /// Relays a connection until it ends.
-pub(crate) async fn serve(
-    worker: &Rc<Worker>,
-    frontend: &Arc<Frontend>,
-    client: Stream,
-    peer: SocketAddr,
-) {
+///
+/// Nothing here keeps the frontend, and through it the configuration, while the tunnel goes on.
+pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer: SocketAddr) {
     let deadline = worker.deadline().await;
+    deadline.belongs_to(slot.id());
+    deadline.set_tunnel();
     let began = Worker::now();
     let mut facts = Facts::new(began, 0);
-    let id = frontend
-        .model
-        .backend
-        .expect("a TCP frontend has a backend");
-    let backend = frontend.backend(id);
-    facts.target = Some(Target {
-        backend: Some(backend),
-        route: None,
-        prefix: "",
-    });
-    let admitted = match frontend.open_source(peer.ip()) {
-        Ok(source) => match frontend.check_rate(began, peer.ip(), |_| None) {
-            Ok(()) => Ok(source),
-            Err(_) => Err(Outcome::RateLimited),
-        },
-        Err(_) => Err(Outcome::TooManyConnections),
-    };
+    let (backend, admitted) = admit(&slot.frontend(), began, peer);
+    facts.backend = Some(&backend);
     let outcome = match admitted {
         Ok(source) => {
             let parties = Parties {
                 worker,
-                frontend,
-                backend,
+                slot,
+                backend: &backend,
                 client: &client,
                 peer,
                 deadline: &deadline,
@@ -69,16 +53,36 @@ pub(crate) async fn serve(
         // The client must not take silence for an answer.
         client.reset_on_close();
     }
-    worker.metrics.frontends[frontend.id.index()]
-        .bytes_in
-        .add_alone(facts.bytes_in);
-    facts::relayed(worker, frontend, peer, &facts, outcome);
+    let frontend = slot.frontend();
+    let counters = frontend.counters(worker.index);
+    counters.bytes_in.add_alone(facts.bytes_in);
+    facts::relayed(worker, &frontend, peer, &facts, outcome);
+}
+
+/// Where a connection goes, and whether it may.
+fn admit(
+    frontend: &Frontend,
+    now: Timestamp,
+    peer: SocketAddr,
+) -> (Arc<Backend>, Result<OpenSource, Outcome>) {
+    let id = frontend
+        .model
+        .backend
+        .expect("a TCP frontend has a backend");
+    let admitted = match frontend.open_source(peer.ip()) {
+        Ok(source) => match frontend.check_rate(now, peer.ip(), |_| None) {
+            Ok(()) => Ok(source),
+            Err(_) => Err(Outcome::RateLimited),
+        },
+        Err(_) => Err(Outcome::TooManyConnections),
+    };
+    (Arc::clone(frontend.backend(id)), admitted)
 }
 
 /// Who takes part in a relay, whichever server it goes to.
 struct Parties<'a> {
     worker: &'a Rc<Worker>,
-    frontend: &'a Frontend,
+    slot: &'a Slot,
     backend: &'a Arc<Backend>,
     client: &'a Stream,
     peer: SocketAddr,
@@ -104,7 +108,7 @@ impl<'a> Parties<'a> {
                 Ok(connected) => connected,
                 Err(outcome) => return outcome,
             };
-            facts::connected(self.worker, self.frontend, self.peer, facts);
+            facts::connected(self.worker, &self.slot.frontend(), self.peer, facts);
             if self.backend.model.on_down == OnDown::Redispatch {
                 self.deadline.watch(connection.server.id());
             }
@@ -131,7 +135,7 @@ impl<'a> Parties<'a> {
         chosen: Chosen,
         facts: &mut Facts<'a>,
     ) -> Outcome {
-        let idle = self.frontend.model.timeouts.tunnel;
+        let idle = self.slot.frontend().model.timeouts.tunnel;
         let pools = self.worker.pools();
         let end = relay
             .run(pools, self.client, &connection.stream, self.deadline, idle)
@@ -157,7 +161,7 @@ impl<'a> Parties<'a> {
             client: self.client,
             server: &connection.stream,
         };
-        let idle = self.frontend.model.timeouts.tunnel;
+        let idle = self.slot.frontend().model.timeouts.tunnel;
         let opened = opening.run(way, self.deadline, idle).await;
         facts.bytes_in = opening.received();
         let end = match opened {

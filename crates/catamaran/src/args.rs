@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::ctl::CtlArgs;
 use crate::probe::{Url, parse_url};
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Check a configuration and print every error
     Check(CheckArgs),
+    /// Watch and steer a balancer that runs
+    Ctl(CtlArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
     /// Ask a URL; the exit status tells whether the answer was 200 to 299
@@ -189,7 +192,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let millis = match unit {
         "ms" => 1,

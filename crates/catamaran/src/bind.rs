@@ -2,7 +2,8 @@
 
 use crate::engine::ListenerSockets;
 use crate::limits;
-use catamaran_core::model::{Config, FrontendId, Protocol};
+use catamaran_core::model::{Config, ListenerKey, Protocol, VirtualIp};
+use catamaran_proxy::WantedListener;
 use catamaran_sys::socket;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -26,14 +27,13 @@ pub(crate) fn open_all(config: &Config) -> Result<Vec<ListenerSockets>, BindErro
     let workers = workers(config);
     let mut opened = Vec::new();
     let mut errors = Vec::new();
-    for (id, frontend) in (0..).map(FrontendId).zip(&config.frontends) {
+    for frontend in &config.frontends {
         for (index, listener) in frontend.listeners.iter().enumerate() {
             match open(listener.address, frontend.protocol, workers) {
                 Ok(sockets) => {
-                    log_opened(config, frontend.name.as_str(), &sockets);
+                    log_opened(&config.virtual_ips, frontend.name.as_str(), &sockets);
                     opened.push(ListenerSockets {
-                        frontend: id,
-                        listener: index,
+                        key: ListenerKey::of(frontend, index),
                         sockets,
                     });
                 }
@@ -46,6 +46,53 @@ pub(crate) fn open_all(config: &Config) -> Result<Vec<ListenerSockets>, BindErro
     } else {
         Err(BindErrors(errors))
     }
+}
+
+/// Opens the sockets of listeners that a reload adds, `n` for each, while `held` are open.
+pub(crate) fn open_wanted(
+    wanted: &[WantedListener],
+    n: usize,
+    held: &[&ListenerKey],
+) -> Result<Vec<ListenerSockets>, BindErrors> {
+    let mut opened = Vec::new();
+    let mut errors = Vec::new();
+    for listener in wanted {
+        let (address, protocol) = (listener.address, listener.protocol);
+        let mut result = open(address, protocol, n);
+        // It may be a socket of ours that holds the port, such as 127.0.0.1:80 where 0.0.0.0:80
+        // takes its place: nothing is refused meanwhile if both are open for a moment.
+        let is_ours = || held.iter().any(|key| key.shares_port(&listener.key));
+        if result.as_ref().is_err_and(BindError::is_in_use) && is_ours() {
+            result = open_beside(address, protocol, n);
+        }
+        match result {
+            Ok(sockets) => {
+                log_opened(&[], listener.frontend.as_str(), &sockets);
+                opened.push(ListenerSockets {
+                    key: listener.key.clone(),
+                    sockets,
+                });
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        Ok(opened)
+    } else {
+        Err(BindErrors(errors))
+    }
+}
+
+fn open_beside(
+    address: SocketAddr,
+    protocol: Protocol,
+    n: usize,
+) -> Result<Vec<OwnedFd>, BindError> {
+    match protocol {
+        Protocol::Http | Protocol::Tcp => socket::listen_group_beside(address, n, BACKLOG),
+        Protocol::Udp => socket::udp_group_beside(address, n),
+    }
+    .map_err(|cause| BindError { address, cause })
 }
 
 /// Opens `n` sockets that share `address`.
@@ -69,10 +116,10 @@ fn workers(config: &Config) -> usize {
     )
 }
 
-fn log_opened(config: &Config, frontend: &str, sockets: &[OwnedFd]) {
+fn log_opened(virtual_ips: &[VirtualIp], frontend: &str, sockets: &[OwnedFd]) {
     if let Some(Ok(address)) = sockets.first().map(|fd| socket::local_addr(fd.as_fd())) {
         tracing::info!(frontend, %address, "listening");
-        if !is_virtual(config, address.ip()) && !is_here(address.ip()) {
+        if !is_virtual(virtual_ips, address.ip()) && !is_here(address.ip()) {
             tracing::warn!(
                 frontend,
                 %address,
@@ -84,9 +131,9 @@ fn log_opened(config: &Config, frontend: &str, sockets: &[OwnedFd]) {
 }
 
 /// Whether `ip` comes and goes with the state of this node.
-fn is_virtual(config: &Config, ip: IpAddr) -> bool {
-    let all = config.virtual_ips.iter().flat_map(|one| &one.addresses);
-    all.into_iter().any(|one| one.address == ip)
+fn is_virtual(virtual_ips: &[VirtualIp], ip: IpAddr) -> bool {
+    let mut all = virtual_ips.iter().flat_map(|one| &one.addresses);
+    all.any(|one| one.address == ip)
 }
 
 /// Whether the machine has `ip` now: listeners may be bound before it has (`IP_FREEBIND`).

@@ -2,13 +2,18 @@
 
 use crate::args::{DataArgs, RunArgs};
 use crate::bind;
+use crate::channel::Channel;
 use crate::engine::Engine;
-use crate::handover::{Channel, Handover, Notice};
+use crate::handover::{Handover, Message};
+use crate::host::ProcessHost;
 use crate::limits;
+use crate::ports::{self, Supervisor};
+use crate::reload;
 use crate::reopen::Reopen;
-use crate::stop::{REQUESTS, Signals, Stop};
+use crate::stop::{self, REQUESTS, Signals, Stop};
 use crate::virtual_ip;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use catamaran_core::model::Config;
 use catamaran_sys::process::take_passed_descriptor;
 use catamaran_vrrp::link::Link;
 use std::process::ExitCode;
@@ -27,27 +32,32 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
     // Before anything that takes time, so that no signal finds its default action.
     let signals = Signals::new()?;
     let reopen = Reopen::new()?;
-    let channel = Arc::new(Channel::new(socket)?);
-    let Handover { source, listeners } = channel
-        .take()
+    let channel = Channel::new(socket)?;
+    let handover = take(&channel)
         .await
         .context("the supervisor's hand-over failed")?;
-    let mut config = source.load_logged()?;
+    let line = listen_to(&channel, signals, handover.source.text().is_some());
+    let supervisor = Supervisor {
+        channel: Arc::clone(&channel),
+        answers: line.answers,
+    };
+    let mut config = handover.source.load_logged()?;
     limits::settle(&mut config);
-    let drain = config.process.drain;
     let tracked = virtual_ip::tracked_backends(&config);
-    let engine = Engine::start(config, listeners)?;
+    let engine = start(config, handover, Some(supervisor), line.reloads)?;
     if let Some(link) = link {
         virtual_ip::report(&engine, link, tracked);
     }
-    channel.tell(Notice::Ready).await?;
-    serve(engine, drain, listen_to(channel, signals), reopen).await
+    Message::Ready.send(&channel).await?;
+    serve(engine, line.stops, reopen).await
 }
 
 /// Serves in this process alone.
 pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let source = args.source()?;
-    let stops = Signals::new()?.into_requests();
+    let (reload, reloads) = mpsc::channel(1);
+    let reload = source.text().is_some().then_some(reload);
+    let stops = Signals::new()?.into_requests(reload);
     let reopen = Reopen::new()?;
     let mut config = source.load_logged()?;
     ensure!(
@@ -57,15 +67,43 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     );
     let listeners = bind::open_all(&config)?;
     limits::settle(&mut config);
-    let drain = config.process.drain;
-    let engine = Engine::start(config, listeners)?;
+    let handover = Handover { source, listeners };
+    let engine = start(config, handover, None, reloads)?;
     tracing::info!("serving without a supervisor");
-    serve(engine, drain, stops, reopen).await
+    serve(engine, stops, reopen).await
+}
+
+async fn take(channel: &Channel) -> anyhow::Result<Handover> {
+    let raw = channel.receive().await?.context("the supervisor is gone")?;
+    match Message::read(raw)? {
+        Message::Handover(handover) => Ok(handover),
+        other => bail!("the supervisor began with {other:?}"),
+    }
+}
+
+/// Starts to serve, and to reload when `reloads` ask for it.
+fn start(
+    config: Config,
+    handover: Handover,
+    supervisor: Option<Supervisor>,
+    reloads: mpsc::Receiver<()>,
+) -> anyhow::Result<Engine> {
+    let (ports, requests) = mpsc::channel(1);
+    let text = handover.source.text().cloned();
+    let host = match supervisor {
+        Some(_) => ProcessHost::supervised(),
+        None => ProcessHost::alone(),
+    };
+    let engine = Engine::start(config, handover.listeners, text, ports, host)?;
+    let shared = || Arc::clone(engine.shared());
+    tokio::spawn(ports::serve(requests, supervisor, shared()));
+    let reloader = Arc::clone(engine.reloader());
+    tokio::spawn(reload::follow(reloader, shared(), reloads));
+    Ok(engine)
 }
 
 async fn serve(
     engine: Engine,
-    drain: std::time::Duration,
     mut stops: mpsc::Receiver<Stop>,
     mut reopen: Reopen,
 ) -> anyhow::Result<ExitCode> {
@@ -81,32 +119,67 @@ async fn serve(
     if stop == Some(Stop::Now) {
         return Ok(ExitCode::SUCCESS);
     }
-    tracing::info!(deadline = ?drain, "draining");
+    let process = engine.shared().snapshot().config.process.clone();
     let at_once = async { while stops.recv().await != Some(Stop::Now) {} };
+    let drained = async {
+        if !process.drain_delay.is_zero() {
+            tracing::info!(delay = ?process.drain_delay, "not ready any more; draining follows");
+            engine.turn_away();
+            tokio::time::sleep(process.drain_delay).await;
+        }
+        tracing::info!(deadline = ?process.drain, "draining");
+        engine.drain(process.drain).await;
+    };
     tokio::select! {
-        () = engine.drain(drain) => tracing::info!("drained"),
+        () = drained => tracing::info!("drained"),
         () = at_once => tracing::warn!("stopped before all exchanges had finished"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Turns what the supervisor tells into requests to stop.
+/// What comes from the supervisor and from signals.
+struct Line {
+    stops: mpsc::Receiver<Stop>,
+    reloads: mpsc::Receiver<()>,
+    answers: mpsc::Receiver<Message>,
+}
+
+/// Turns what the supervisor tells into requests.
 ///
-/// While it lives, SIGINT and SIGHUP are left to it: a terminal sends them to both processes, and
-/// the second must not count as another request. SIGTERM drains, as often as it comes: a service
-/// manager may send it to both as well. Once the supervisor is gone, signals count as usual.
-fn listen_to(channel: Arc<Channel>, mut signals: Signals) -> mpsc::Receiver<Stop> {
-    let (tx, rx) = mpsc::channel(REQUESTS);
+/// While it lives, SIGINT is left to it: a terminal sends it to both processes, and the second must
+/// not count as another request. SIGTERM drains, as often as it comes: a service manager may send it
+/// to both as well. SIGHUP reloads, if there is a file. Once the supervisor is gone, signals count
+/// as usual.
+fn listen_to(channel: &Arc<Channel>, mut signals: Signals, has_file: bool) -> Line {
+    let (tx, stops) = mpsc::channel(REQUESTS);
+    let (reload, reloads) = mpsc::channel(1);
+    let (answer, answers) = mpsc::channel(1);
+    let mut messages = channel.listen();
     tokio::spawn(async move {
         loop {
             let request = tokio::select! {
-                notice = channel.hear() => match notice {
-                    Some(Notice::Drain) => Stop::Drain,
-                    Some(Notice::Stop) => Stop::Now,
-                    Some(Notice::Ready) => continue,
+                message = messages.recv() => match message.map(Message::read) {
+                    Some(Ok(Message::Drain)) => Stop::Drain,
+                    Some(Ok(Message::Stop)) => Stop::Now,
+                    Some(Ok(Message::Reload)) => {
+                        stop::ask(&reload);
+                        continue;
+                    }
+                    Some(Ok(other)) => {
+                        // Who asked may have given up.
+                        let _ = answer.try_send(other);
+                        continue;
+                    }
+                    Some(Err(error)) => {
+                        tracing::error!("the supervisor cannot be understood: {error:#}");
+                        continue;
+                    }
                     None => break,
                 },
                 signal = signals.recv() => {
+                    if signal == SignalKind::hangup() && has_file {
+                        stop::ask(&reload);
+                    }
                     if signal != SignalKind::terminate() {
                         continue;
                     }
@@ -117,13 +190,18 @@ fn listen_to(channel: Arc<Channel>, mut signals: Signals) -> mpsc::Receiver<Stop
                 return;
             }
         }
+        drop(answer);
         tracing::error!("the supervisor is gone; serving goes on without it");
-        let mut own = signals.into_requests();
+        let mut own = signals.into_requests(has_file.then_some(reload));
         while let Some(request) = own.recv().await {
             if tx.send(request).await.is_err() {
                 return;
             }
         }
     });
-    rx
+    Line {
+        stops,
+        reloads,
+        answers,
+    }
 }

@@ -1,57 +1,94 @@
 //! The data plane and its control plane, started and ended together.
 
+use crate::admin;
+use crate::host::ProcessHost;
+use crate::limits;
 use anyhow::Context as _;
-use catamaran_control::VirtualIps;
+use catamaran_control::admin::{Events, Kind, Overlays};
 use catamaran_control::metrics::{Endpoint, Readiness};
+use catamaran_control::reload::{PortRequest, Reloader, Text};
+use catamaran_control::{Parts, VirtualIps};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::{Proxy, Shared};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A data plane at work, and the thread that watches over it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     proxy: Proxy,
     readiness: watch::Sender<Readiness>,
+    reloader: Arc<Reloader>,
+    events: Arc<Events>,
     virtual_ips: VirtualIps,
     /// Ends the control thread when dropped.
     _control: oneshot::Sender<()>,
 }
 
 impl Engine {
-    /// Serves `config` on `listeners`.
-    pub(crate) fn start(config: Config, listeners: Vec<ListenerSockets>) -> anyhow::Result<Self> {
+    /// Serves `config` on `listeners`. It was read from `text`, unless it came from flags; `ports`
+    /// leads to who opens the sockets of others.
+    pub(crate) fn start(
+        config: Config,
+        listeners: Vec<ListenerSockets>,
+        text: Option<Text>,
+        ports: mpsc::Sender<PortRequest>,
+        host: ProcessHost,
+    ) -> anyhow::Result<Self> {
         let resolvers = config.process.resolvers.clone();
         let metrics = config.process.metrics;
+        let doors = config.admin.clone();
         let proxy = Proxy::start(config, listeners)?;
         let shared = Arc::clone(proxy.shared());
+        let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
+        events.note(Kind::Started, format!("process {}", std::process::id()));
+        let reloader = Reloader::new(
+            Arc::clone(&shared),
+            text,
+            ports,
+            limits::settle,
+            Arc::clone(&overlays),
+            Arc::clone(&events),
+        );
+        let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
         let virtual_ips = VirtualIps::default();
         let shown = virtual_ips.clone();
         let (end, ended) = oneshot::channel::<()>();
-        let (started, is_started) = std::sync::mpsc::sync_channel(1);
+        let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
         let control = move || {
             let _vital = Vital;
             let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(started.send(Err(error))),
+                Err(error) => return drop(started.send(Err(error.into()))),
             };
             runtime.block_on(async {
-                let endpoint = match bind(metrics).await {
-                    Ok(endpoint) => endpoint,
+                let opened = async { Ok((bind(metrics).await?, admin::open(&doors).await?)) };
+                let (endpoint, doors) = match opened.await {
+                    Ok(opened) => opened,
                     Err(error) => return drop(started.send(Err(error))),
                 };
                 drop(started.send(Ok(())));
+                let parts = Parts {
+                    resolvers,
+                    endpoint,
+                    doors,
+                    host: Arc::new(host),
+                    reloader: reloader_too,
+                    overlays,
+                    events: events_too,
+                    virtual_ips: shown,
+                    readiness: told,
+                };
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, &resolvers, endpoint, told, shown) => {}
+                    _ = catamaran_control::run(shared, parts) => {}
                 }
             });
         };
@@ -59,18 +96,14 @@ impl Engine {
             .name("control".to_owned())
             .spawn(control)
             .context("cannot start the control thread")?;
-        let is_started = is_started
+        is_started
             .recv()
-            .context("the control thread ended at once")?;
-        is_started.with_context(|| match metrics {
-            Some(address) => {
-                format!("{address}: cannot serve metrics there; change `metrics` under [process]")
-            }
-            None => "cannot start the control thread".to_owned(),
-        })?;
+            .context("the control thread ended at once")??;
         Ok(Self {
             proxy,
             readiness,
+            reloader,
+            events,
             virtual_ips,
             _control: end,
         })
@@ -79,6 +112,11 @@ impl Engine {
     /// Opens the files of access logs anew.
     pub(crate) fn reopen_logs(&self) {
         self.proxy.reopen_logs();
+    }
+
+    /// Puts other configurations in place.
+    pub(crate) const fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
     }
 
     /// Whether clients are served.
@@ -92,13 +130,19 @@ impl Engine {
     }
 
     /// What the workers share.
-    pub(crate) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(self.proxy.shared())
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.proxy.shared()
+    }
+
+    /// Says that no new clients are wanted; those that come are served all the same.
+    pub(crate) fn turn_away(&self) {
+        self.readiness.send_replace(Readiness::Draining);
     }
 
     /// Takes no new clients and waits for those in flight, at most `deadline`.
     pub(crate) async fn drain(self, deadline: Duration) {
-        self.readiness.send_replace(Readiness::Draining);
+        self.turn_away();
+        self.events.note(Kind::Draining, "");
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
         }
@@ -119,9 +163,12 @@ impl Drop for Vital {
     }
 }
 
-async fn bind(metrics: Option<SocketAddr>) -> io::Result<Option<Endpoint>> {
-    match metrics {
-        Some(address) => Ok(Some(Endpoint::bind(address).await?)),
-        None => Ok(None),
-    }
+async fn bind(metrics: Option<SocketAddr>) -> anyhow::Result<Option<Endpoint>> {
+    let Some(address) = metrics else {
+        return Ok(None);
+    };
+    let endpoint = Endpoint::bind(address).await.with_context(|| {
+        format!("{address}: cannot serve metrics there; change `metrics` under [process]")
+    })?;
+    Ok(Some(endpoint))
 }

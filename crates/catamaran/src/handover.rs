@@ -1,25 +1,22 @@
-//! What the supervisor gives a new data process, and how the two talk after that.
+//! What supervisor and data process tell each other.
 //!
 //! ```text
-//! supervisor -> data   begin: version u16 | length of the body u32 | number of descriptors u32
-//!                      body, in packets of at most 32 KiB
-//!                      one byte and up to 253 descriptors a packet, in the order of the groups
-//! data -> supervisor   'r': ready, every listener is served
-//! supervisor -> data   'd': drain   's': stop at once
+//! supervisor -> data   H: configuration and sockets   d: drain   s: stop   r: reload
+//!                      p: sockets that were asked for, or why not   k: noted
+//! data -> supervisor   R: ready   O: open sockets   K: keep configuration and sockets
 //! ```
-//! The body holds the configuration's source and, for each listener, how many of the descriptors
-//! are its sockets. Numbers are little-endian; texts carry their length in bytes as u32.
+//! In bodies texts carry their length in bytes as u32, lists their number of elements.
 
+use crate::channel::{Channel, Raw};
 use crate::engine::ListenerSockets;
 use crate::source::{AdHoc, Source};
 use anyhow::{Context as _, bail, ensure};
-use catamaran_core::model::{FrontendId, Protocol};
-use catamaran_sys::fd_passing::{self, MAX_FDS, Received};
-use std::io;
+use catamaran_control::reload::Text;
+use catamaran_core::model::{ListenerKey, Name, Protocol};
+use catamaran_proxy::WantedListener;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use tokio::io::Interest;
-use tokio::net::UnixStream;
+use std::time::Duration;
 
 /// Everything that a data process needs to serve.
 #[derive(Debug)]
@@ -30,186 +27,176 @@ pub(crate) struct Handover {
     pub(crate) listeners: Vec<ListenerSockets>,
 }
 
-/// What one process tells the other once the data process has its sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Notice {
+/// What another data process is to begin with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// The configuration; `None` leaves the one before.
+    pub(crate) text: Option<Text>,
+    /// Its listeners; sockets of others are to be closed.
+    pub(crate) listeners: Vec<ListenerKey>,
+    /// How long a drain may take.
+    pub(crate) drain: Duration,
+}
+
+/// A message of one process to the other.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Serve this.
+    Handover(Handover),
     /// The data process serves.
     Ready,
     /// Take no new clients and end when those in flight are served.
     Drain,
     /// End at once.
     Stop,
+    /// Read the configuration anew.
+    Reload,
+    /// Open sockets, that many for each listener.
+    Open(usize, Vec<WantedListener>),
+    /// Those asked for, or what to tell the operator.
+    Opened(Result<Vec<ListenerSockets>, String>),
+    /// What another data process is to begin with.
+    Keep(Keep),
+    /// That was noted.
+    Kept,
 }
 
-/// One end of the line between supervisor and data process.
-#[derive(Debug)]
-pub(crate) struct Channel {
-    /// Not a stream but a socket of packets, on which only the readiness of this type is used.
-    socket: UnixStream,
+impl Handover {
+    /// Sends it, keeping the originals of its sockets.
+    pub(crate) async fn send(&self, channel: &Channel) -> anyhow::Result<()> {
+        let (mut body, mut fds) = (Vec::new(), Vec::new());
+        put_source(&mut body, &self.source)?;
+        put_sockets(&mut body, &mut fds, &self.listeners)?;
+        channel.send(b'H', &body, &fds).await
+    }
 }
 
-impl Channel {
-    /// Wraps a non-blocking SOCK_SEQPACKET socket.
-    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            socket: UnixStream::from_std(socket.into())?,
-        })
-    }
-
-    /// Gives `handover` to the other end, keeping the originals of its sockets.
-    pub(crate) async fn give(&self, handover: &Handover) -> anyhow::Result<()> {
-        let body = encode_body(handover)?;
-        let fds: Vec<BorrowedFd<'_>> = handover
-            .listeners
-            .iter()
-            .flat_map(|listener| listener.sockets.iter().map(|fd| fd.as_fd()))
-            .collect();
-        let mut begin = VERSION.to_le_bytes().to_vec();
-        put_len(&mut begin, body.len())?;
-        put_len(&mut begin, fds.len())?;
-        self.send(&begin, &[]).await?;
-        for part in body.chunks(PACKET) {
-            self.send(part, &[]).await?;
-        }
-        for part in fds.chunks(MAX_FDS) {
-            self.send(&[SOCKETS], part).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes what the other end gives.
-    pub(crate) async fn take(&self) -> anyhow::Result<Handover> {
-        let mut buf = vec![0; PACKET];
-        let begin = self.recv(&mut buf).await?;
-        let mut fields = Fields(&buf[..begin.len]);
-        let version = u16::from_le_bytes(fields.array()?);
-        ensure!(
-            version == VERSION,
-            "the supervisor hands over in version {version}, this binary takes {VERSION}"
-        );
-        let (body_len, fd_count) = (fields.len()?, fields.len()?);
+impl Message {
+    /// Sends the message, keeping the originals of its sockets.
+    pub(crate) async fn send(&self, channel: &Channel) -> anyhow::Result<()> {
         let mut body = Vec::new();
-        while body.len() < body_len {
-            let part = self.recv(&mut buf).await?;
-            body.extend_from_slice(&buf[..part.len]);
-        }
-        let mut fds = Vec::new();
-        while fds.len() < fd_count {
-            fds.extend(self.recv(&mut buf).await?.fds);
-        }
-        decode_body(&body, fds)
-    }
-
-    /// Tells the other end.
-    pub(crate) async fn tell(&self, notice: Notice) -> io::Result<()> {
-        self.send(&[notice.as_byte()], &[]).await
-    }
-
-    /// Waits for what the other end tells; `None` when it is gone.
-    pub(crate) async fn hear(&self) -> Option<Notice> {
-        let mut byte = [0];
-        self.recv(&mut byte).await.ok()?;
-        Notice::from_byte(byte[0])
-    }
-
-    async fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let send = || fd_passing::send_with_fds(self.socket.as_fd(), bytes, fds);
-        self.socket.async_io(Interest::WRITABLE, send).await?;
-        Ok(())
-    }
-
-    async fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
-        let recv = || fd_passing::recv_with_fds(self.socket.as_fd(), buf);
-        let received = self.socket.async_io(Interest::READABLE, recv).await?;
-        if received.len == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(received)
-    }
-}
-
-impl Notice {
-    const fn as_byte(self) -> u8 {
-        match self {
-            Self::Ready => b'r',
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+        let kind = match self {
+            Self::Ready => b'R',
             Self::Drain => b'd',
             Self::Stop => b's',
-        }
+            Self::Reload => b'r',
+            Self::Kept => b'k',
+            Self::Handover(handover) => return handover.send(channel).await,
+            Self::Open(count, wanted) => {
+                put_len(&mut body, *count)?;
+                put_wanted(&mut body, wanted)?;
+                b'O'
+            }
+            Self::Opened(Ok(listeners)) => {
+                body.push(1);
+                put_sockets(&mut body, &mut fds, listeners)?;
+                b'p'
+            }
+            Self::Opened(Err(reason)) => {
+                body.push(0);
+                put_text(&mut body, reason)?;
+                b'p'
+            }
+            Self::Keep(keep) => {
+                put_keep(&mut body, keep)?;
+                b'K'
+            }
+        };
+        channel.send(kind, &body, &fds).await
     }
 
-    const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            b'r' => Some(Self::Ready),
-            b'd' => Some(Self::Drain),
-            b's' => Some(Self::Stop),
-            _ => None,
-        }
+    /// Reads a message.
+    pub(crate) fn read(raw: Raw) -> anyhow::Result<Self> {
+        let Raw { kind, body, fds } = raw;
+        let mut fields = Fields(&body);
+        let mut fds = fds.into_iter();
+        Ok(match kind {
+            b'R' => Self::Ready,
+            b'd' => Self::Drain,
+            b's' => Self::Stop,
+            b'r' => Self::Reload,
+            b'k' => Self::Kept,
+            b'H' => Self::Handover(Handover {
+                source: fields.source()?,
+                listeners: fields.sockets(&mut fds)?,
+            }),
+            b'O' => Self::Open(fields.len()?, fields.wanted()?),
+            b'p' => Self::Opened(match fields.byte()? {
+                0 => Err(fields.text()?),
+                _ => Ok(fields.sockets(&mut fds)?),
+            }),
+            b'K' => Self::Keep(fields.keep()?),
+            unknown => bail!("unknown kind {unknown} of message"),
+        })
     }
 }
 
-fn encode_body(handover: &Handover) -> anyhow::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    match &handover.source {
-        Source::Text { path, text } => {
+fn put_source(out: &mut Vec<u8>, source: &Source) -> anyhow::Result<()> {
+    match source {
+        Source::Text(text) => {
             out.push(SOURCE_TEXT);
-            put_text(&mut out, path.to_str().context("the path is not UTF-8")?)?;
-            put_text(&mut out, text)?;
+            put_config(out, text)?;
         }
         Source::AdHoc(flags) => {
             out.push(SOURCE_AD_HOC);
             out.push(protocol_byte(flags.protocol));
-            put_len(&mut out, flags.listen.len())?;
+            put_len(out, flags.listen.len())?;
             for address in &flags.listen {
-                put_text(&mut out, &address.to_string())?;
+                put_text(out, &address.to_string())?;
             }
-            put_len(&mut out, flags.servers.len())?;
+            put_len(out, flags.servers.len())?;
             for server in &flags.servers {
-                put_text(&mut out, server)?;
+                put_text(out, server)?;
             }
         }
     }
-    put_len(&mut out, handover.listeners.len())?;
-    for listener in &handover.listeners {
-        out.extend_from_slice(&listener.frontend.0.to_le_bytes());
-        put_len(&mut out, listener.listener)?;
-        put_len(&mut out, listener.sockets.len())?;
-    }
-    Ok(out)
+    Ok(())
 }
 
-fn decode_body(body: &[u8], fds: Vec<OwnedFd>) -> anyhow::Result<Handover> {
-    let mut fields = Fields(body);
-    let source = match fields.byte()? {
-        SOURCE_TEXT => Source::Text {
-            path: PathBuf::from(fields.text()?),
-            text: fields.text()?,
-        },
-        SOURCE_AD_HOC => Source::AdHoc(AdHoc {
-            protocol: protocol(fields.byte()?)?,
-            listen: fields
-                .texts()?
-                .iter()
-                .map(|text| text.parse())
-                .collect::<Result<_, _>>()?,
-            servers: fields.texts()?,
-        }),
-        unknown => bail!("unknown kind {unknown} of configuration source"),
-    };
-    let mut fds = fds.into_iter();
-    let count = fields.len()?;
-    let mut listeners = Vec::new();
-    for _ in 0..count {
-        let frontend = FrontendId(u32::from_le_bytes(fields.array()?));
-        let (listener, expected) = (fields.len()?, fields.len()?);
-        let sockets: Vec<OwnedFd> = fds.by_ref().take(expected).collect();
-        ensure!(sockets.len() == expected, "sockets are missing");
-        listeners.push(ListenerSockets {
-            frontend,
-            listener,
-            sockets,
-        });
+fn put_config(out: &mut Vec<u8>, text: &Text) -> anyhow::Result<()> {
+    let path = text.path.to_str().context("the path is not UTF-8")?;
+    put_text(out, path)?;
+    put_text(out, &text.text)
+}
+
+fn put_sockets<'a>(
+    out: &mut Vec<u8>,
+    fds: &mut Vec<BorrowedFd<'a>>,
+    listeners: &'a [ListenerSockets],
+) -> anyhow::Result<()> {
+    put_len(out, listeners.len())?;
+    for listener in listeners {
+        put_text(out, listener.key.as_str())?;
+        put_len(out, listener.sockets.len())?;
+        fds.extend(listener.sockets.iter().map(|fd| fd.as_fd()));
     }
-    Ok(Handover { source, listeners })
+    Ok(())
+}
+
+fn put_wanted(out: &mut Vec<u8>, wanted: &[WantedListener]) -> anyhow::Result<()> {
+    put_len(out, wanted.len())?;
+    for listener in wanted {
+        put_text(out, listener.key.as_str())?;
+        put_text(out, listener.frontend.as_str())?;
+        put_text(out, &listener.address.to_string())?;
+        out.push(protocol_byte(listener.protocol));
+    }
+    Ok(())
+}
+
+fn put_keep(out: &mut Vec<u8>, keep: &Keep) -> anyhow::Result<()> {
+    out.push(u8::from(keep.text.is_some()));
+    if let Some(text) = &keep.text {
+        put_config(out, text)?;
+    }
+    put_len(out, keep.listeners.len())?;
+    for key in &keep.listeners {
+        put_text(out, key.as_str())?;
+    }
+    let drain = u64::try_from(keep.drain.as_millis()).unwrap_or(u64::MAX);
+    out.extend_from_slice(&drain.to_le_bytes());
+    Ok(())
 }
 
 const fn protocol_byte(protocol: Protocol) -> u8 {
@@ -241,7 +228,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is left to read of a message.
+/// What is left to read of a body.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -269,46 +256,98 @@ impl Fields<'_> {
         Ok(String::from_utf8(text.to_vec())?)
     }
 
-    fn texts(&mut self) -> anyhow::Result<Vec<String>> {
-        (0..self.len()?).map(|_| self.text()).collect()
+    fn list<T>(
+        &mut self,
+        mut one: impl FnMut(&mut Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        (0..self.len()?).map(|_| one(self)).collect()
+    }
+
+    fn config(&mut self) -> anyhow::Result<Text> {
+        Ok(Text {
+            path: PathBuf::from(self.text()?),
+            text: self.text()?,
+        })
+    }
+
+    fn source(&mut self) -> anyhow::Result<Source> {
+        Ok(match self.byte()? {
+            SOURCE_TEXT => Source::Text(self.config()?),
+            SOURCE_AD_HOC => Source::AdHoc(AdHoc {
+                protocol: protocol(self.byte()?)?,
+                listen: self.list(|fields| Ok(fields.text()?.parse()?))?,
+                servers: self.list(Self::text)?,
+            }),
+            unknown => bail!("unknown kind {unknown} of configuration source"),
+        })
+    }
+
+    fn sockets(
+        &mut self,
+        fds: &mut impl Iterator<Item = OwnedFd>,
+    ) -> anyhow::Result<Vec<ListenerSockets>> {
+        self.list(|fields| {
+            let key = ListenerKey::from_text(&fields.text()?);
+            let expected = fields.len()?;
+            let sockets: Vec<OwnedFd> = fds.by_ref().take(expected).collect();
+            ensure!(sockets.len() == expected, "sockets are missing");
+            Ok(ListenerSockets { key, sockets })
+        })
+    }
+
+    fn wanted(&mut self) -> anyhow::Result<Vec<WantedListener>> {
+        self.list(|fields| {
+            Ok(WantedListener {
+                key: ListenerKey::from_text(&fields.text()?),
+                frontend: Name::new(&fields.text()?),
+                address: fields.text()?.parse()?,
+                protocol: protocol(fields.byte()?)?,
+            })
+        })
+    }
+
+    fn keep(&mut self) -> anyhow::Result<Keep> {
+        let text = match self.byte()? {
+            0 => None,
+            _ => Some(self.config()?),
+        };
+        Ok(Keep {
+            text,
+            listeners: self.list(|fields| Ok(ListenerKey::from_text(&fields.text()?)))?,
+            drain: Duration::from_millis(u64::from_le_bytes(self.array()?)),
+        })
     }
 }
 
-/// Raised with every change of the messages above.
-const VERSION: u16 = 1;
-/// Largest packet, in bytes; well under the kernel's default socket buffer of 208 KiB.
-const PACKET: usize = 32 * 1024;
-const SOCKETS: u8 = b'f';
 const SOURCE_TEXT: u8 = 0;
 const SOURCE_AD_HOC: u8 = 1;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catamaran_sys::socket;
+    use catamaran_sys::{fd_passing, socket};
 
-    fn listener(id: u32, n: usize) -> ListenerSockets {
+    fn listener(name: &str, n: usize) -> ListenerSockets {
         ListenerSockets {
-            frontend: FrontendId(id),
-            listener: 0,
+            key: ListenerKey::from_text(name),
             sockets: socket::listen_group("127.0.0.1:0".parse().unwrap(), n, 1).unwrap(),
         }
     }
 
-    async fn pass(handover: &Handover) -> anyhow::Result<Handover> {
-        let (ours, theirs) = fd_passing::seqpacket_pair()?;
-        let (ours, theirs) = (Channel::new(ours)?, Channel::new(theirs)?);
-        let (given, taken) = tokio::join!(ours.give(handover), theirs.take());
-        given?;
-        taken
+    async fn pass(message: &Message) -> Message {
+        let (ours, theirs) = fd_passing::seqpacket_pair().unwrap();
+        let (ours, theirs) = (Channel::new(ours).unwrap(), Channel::new(theirs).unwrap());
+        let (sent, received) = tokio::join!(message.send(&ours), theirs.receive());
+        sent.unwrap();
+        Message::read(received.unwrap().unwrap()).unwrap()
     }
 
-    fn addresses(handover: &Handover) -> Vec<(u32, String)> {
+    fn addresses(listeners: &[ListenerSockets]) -> Vec<(ListenerKey, String)> {
         let mut out = Vec::new();
-        for group in &handover.listeners {
+        for group in listeners {
             for fd in &group.sockets {
                 let address = socket::local_addr(fd.as_fd()).unwrap();
-                out.push((group.frontend.0, address.to_string()));
+                out.push((group.key.clone(), address.to_string()));
             }
         }
         out
@@ -316,51 +355,52 @@ mod tests {
 
     #[tokio::test]
     async fn sockets_arrive_under_the_listener_they_belong_to() {
-        let handover = Handover {
-            source: Source::AdHoc(AdHoc {
+        let source = || {
+            Source::AdHoc(AdHoc {
                 protocol: Protocol::Udp,
                 listen: vec!["[::1]:80".parse().unwrap()],
                 servers: vec!["a:1".to_owned(), "unix:/b".to_owned()],
-            }),
-            listeners: vec![listener(0, 2), listener(7, 3)],
+            })
         };
-        let taken = pass(&handover).await.unwrap();
-        assert_eq!(taken.source, handover.source);
-        assert_eq!(addresses(&taken), addresses(&handover));
+        let message = Message::Handover(Handover {
+            source: source(),
+            listeners: vec![listener("a", 2), listener("b", 300)],
+        });
+        let (Message::Handover(given), Message::Handover(taken)) = (&message, pass(&message).await)
+        else {
+            panic!("another message");
+        };
+        assert_eq!(taken.source, source());
+        assert_eq!(addresses(&taken.listeners), addresses(&given.listeners));
     }
 
     #[tokio::test]
-    async fn a_configuration_longer_than_the_socket_buffer_arrives_whole() {
-        let handover = Handover {
-            source: Source::Text {
+    async fn what_is_asked_of_the_supervisor_arrives_as_it_was_asked() {
+        let wanted = vec![WantedListener {
+            key: ListenerKey::from_text("udp [::1]:80"),
+            frontend: "web".into(),
+            address: "[::1]:80".parse().unwrap(),
+            protocol: Protocol::Udp,
+        }];
+        match pass(&Message::Open(3, wanted.clone())).await {
+            Message::Open(3, taken) => assert_eq!(taken, wanted),
+            other => panic!("{other:?}"),
+        }
+        let keep = || Keep {
+            text: Some(Text {
                 path: PathBuf::from("/etc/long.toml"),
-                text: "# é\n".repeat(400_000),
-            },
-            listeners: vec![listener(1, 300)],
+                text: "# é\n".repeat(100_000),
+            }),
+            listeners: vec![ListenerKey::from_text("tcp 127.0.0.1:80")],
+            drain: Duration::from_millis(1500),
         };
-        let taken = pass(&handover).await.unwrap();
-        assert_eq!(taken.source, handover.source);
-        assert_eq!(taken.listeners[0].sockets.len(), 300);
-    }
-
-    #[tokio::test]
-    async fn another_version_is_refused() {
-        let (ours, theirs) = fd_passing::seqpacket_pair().unwrap();
-        let (ours, theirs) = (Channel::new(ours).unwrap(), Channel::new(theirs).unwrap());
-        ours.send(&[9, 9, 0, 0, 0, 0, 0, 0, 0, 0], &[])
-            .await
-            .unwrap();
-        let error = theirs.take().await.unwrap_err().to_string();
-        assert!(error.contains("version 2313"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn notices_pass_and_the_end_of_the_other_process_is_heard() {
-        let (ours, theirs) = fd_passing::seqpacket_pair().unwrap();
-        let (ours, theirs) = (Channel::new(ours).unwrap(), Channel::new(theirs).unwrap());
-        ours.tell(Notice::Drain).await.unwrap();
-        assert_eq!(theirs.hear().await, Some(Notice::Drain));
-        drop(ours);
-        assert_eq!(theirs.hear().await, None);
+        match pass(&Message::Keep(keep())).await {
+            Message::Keep(taken) => assert_eq!(taken, keep()),
+            other => panic!("{other:?}"),
+        }
+        match pass(&Message::Opened(Err("in use".to_owned()))).await {
+            Message::Opened(Err(reason)) => assert_eq!(reason, "in use"),
+            other => panic!("{other:?}"),
+        }
     }
 }

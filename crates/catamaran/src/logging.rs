@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use std::io::IsTerminal as _;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -10,28 +10,50 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) fn start(level: Option<&str>) -> anyhow::Result<()> {
     let from_environment = std::env::var(VARIABLE).ok();
     let level = level.or(from_environment.as_deref()).unwrap_or("info");
-    let level = LEVEL.get_or_init(|| level.to_owned());
-    let filter = EnvFilter::try_new(level)
+    let filter = filter_of(level)?;
+    *current() = level.to_owned();
+    let builder = tracing_subscriber::fmt()
+        .compact()
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    let change = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    // Only the first call of the process gets here and on: a second `init` panics.
+    let _ = CHANGE.set(Box::new(change));
+    builder.init();
+    Ok(())
+}
+
+/// Changes what this process logs, and what it hands on to its children.
+pub(crate) fn set_level(level: &str) -> anyhow::Result<()> {
+    let filter = filter_of(level)?;
+    let change = CHANGE.get().context("logging was not started")?;
+    change(filter).map_err(anyhow::Error::msg)?;
+    *current() = level.to_owned();
+    tracing::info!(level, "log level changed");
+    Ok(())
+}
+
+fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(level)
         .ok()
         .filter(|_| is_filter(level))
         .with_context(|| {
             format!("log level `{level}` is none of error, warn, info, debug, trace and no filter")
-        })?;
-    tracing_subscriber::fmt()
-        .compact()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    Ok(())
+        })
+}
+
+/// What is logged now.
+pub(crate) fn level() -> String {
+    current().clone()
 }
 
 /// Hands the level of this process on to a child.
 pub(crate) fn pass_on(command: &mut std::process::Command) {
-    if let Some(level) = LEVEL.get() {
-        command.env(VARIABLE, level);
-    }
+    command.env(VARIABLE, level());
 }
 
 /// Whether `filter` names a level wherever it names no target.
@@ -43,8 +65,15 @@ fn is_filter(filter: &str) -> bool {
         .all(|part| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok())
 }
 
-/// What logging was started with.
-static LEVEL: OnceLock<String> = OnceLock::new();
+fn current() -> MutexGuard<'static, String> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is logged.
+static LEVEL: Mutex<String> = Mutex::new(String::new());
+/// Changes it.
+static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>> =
+    OnceLock::new();
 const VARIABLE: &str = "CATAMARAN_LOG";
 
 #[cfg(test)]

@@ -1,16 +1,22 @@
 //! The `catamaran` binary: reads the command line and hands over to the command.
 
+mod admin;
 mod args;
 mod bind;
+mod channel;
 mod check;
+mod ctl;
 mod data;
 mod demo;
 mod echo;
 mod engine;
 mod handover;
+mod host;
 mod limits;
 mod logging;
+mod ports;
 mod probe;
+mod reload;
 mod reopen;
 mod source;
 mod stop;
@@ -45,6 +51,7 @@ fn set_name(name: &str) {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
             set_name("catamaran-data");
             block_on(data::run_supervised(&args))

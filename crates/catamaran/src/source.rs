@@ -1,24 +1,21 @@
 //! Where a configuration comes from, before it is read.
 //!
-//! The supervisor reads the file once and hands the text on, so that a data process that is
-//! restarted in the middle of an edit gets the configuration that was serving.
+//! The supervisor reads the file once and hands the text on; a reload gives it the text that is
+//! served from then on. So a data process that is restarted in the middle of an edit gets the
+//! configuration that was serving.
 
 use anyhow::Context as _;
 use catamaran_config::{Errors, Loaded};
+use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A configuration that was found but not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A text and the file that it stands in.
-    Text {
-        /// The file, for messages and for paths relative to it.
-        path: PathBuf,
-        /// Its content.
-        text: String,
-    },
+    Text(Text),
     /// Flags of the command line.
     AdHoc(AdHoc),
 }
@@ -55,16 +52,16 @@ impl Source {
             .with_context(|| format!("{}: the file cannot be read", path.display()))?;
         let text = String::from_utf8(text)
             .map_err(|_| anyhow::anyhow!("{}: the file is not UTF-8", path.display()))?;
-        Ok(Self::Text {
+        Ok(Self::Text(Text {
             path: path.to_owned(),
             text,
-        })
+        }))
     }
 
     /// Turns the source into a valid configuration.
     pub(crate) fn load(&self) -> Result<Loaded, Errors> {
         match self {
-            Self::Text { path, text } => {
+            Self::Text(Text { path, text }) => {
                 let directory = path.parent().unwrap_or_else(|| Path::new(""));
                 catamaran_config::parse(
                     text,
@@ -96,10 +93,18 @@ impl Source {
         Ok(loaded.config)
     }
 
+    /// The text, if it is one.
+    pub(crate) const fn text(&self) -> Option<&Text> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::AdHoc(_) => None,
+        }
+    }
+
     /// What messages call it.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Text { path, .. } => path.display().to_string(),
+            Self::Text(text) => text.path.display().to_string(),
             Self::AdHoc(_) => "the command line".to_owned(),
         }
     }

@@ -44,13 +44,21 @@ impl Signals {
         }
     }
 
-    /// Turns signals into requests: the first drains, each later one stops at once.
-    pub(crate) fn into_requests(mut self) -> mpsc::Receiver<Stop> {
+    /// Turns signals into requests: the first drains, each later one stops at once. With `reloads`
+    /// SIGHUP asks for a reload instead.
+    pub(crate) fn into_requests(
+        mut self,
+        reloads: Option<mpsc::Sender<()>>,
+    ) -> mpsc::Receiver<Stop> {
         let (tx, rx) = mpsc::channel(REQUESTS);
         tokio::spawn(async move {
             let mut request = Stop::Drain;
             loop {
-                self.recv().await;
+                let signal = self.recv().await;
+                if let (Some(reloads), true) = (&reloads, signal == SignalKind::hangup()) {
+                    ask(reloads);
+                    continue;
+                }
                 if tx.send(request).await.is_err() {
                     return;
                 }
@@ -59,6 +67,11 @@ impl Signals {
         });
         rx
     }
+}
+
+/// Asks for a reload; one that waits already will do.
+pub(crate) fn ask(reloads: &mpsc::Sender<()>) {
+    let _ = reloads.try_send(());
 }
 
 async fn next(signal: Option<&mut Signal>) {

@@ -1,9 +1,10 @@
 //! `catamaran vrrp`: the process that holds the virtual addresses, started by the supervisor.
 
 use crate::args::VrrpArgs;
-use crate::handover::{Channel, Handover, Notice};
+use crate::channel::{Channel, Raw};
+use crate::handover::{Handover, Message};
 use crate::stop::{REQUESTS, Signals};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use catamaran_sys::process::take_passed_descriptor;
 use catamaran_vrrp::Order;
 use std::process::ExitCode;
@@ -17,21 +18,21 @@ pub(crate) async fn run(args: &VrrpArgs) -> anyhow::Result<ExitCode> {
     let channel = take_passed_descriptor(args.channel).context(by_hand)?;
     let link = take_passed_descriptor(args.link).context(by_hand)?;
     let signals = Signals::new()?;
-    let channel = Arc::new(Channel::new(channel)?);
-    let Handover { source, .. } = channel
-        .take()
-        .await
-        .context("the supervisor's hand-over failed")?;
+    let channel = Channel::new(channel)?;
+    let first = channel.receive().await?.context("the supervisor is gone")?;
+    let Message::Handover(Handover { source, .. }) = Message::read(first)? else {
+        bail!("the supervisor did not begin with a hand-over");
+    };
     // Its warnings were logged by the supervisor.
     let config = source.load()?.config;
     let (orders, ordered) = mpsc::channel(REQUESTS);
     let line = Arc::clone(&channel);
     let on_ready = async move || {
-        if line.tell(Notice::Ready).await.is_err() {
+        if Message::Ready.send(&line).await.is_err() {
             tracing::error!("the supervisor is gone before the virtual addresses are served");
         }
     };
-    tokio::spawn(hear(channel, signals, orders));
+    tokio::spawn(hear(channel.listen(), signals, orders));
     catamaran_vrrp::run(&config, link, ordered, on_ready).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -40,12 +41,15 @@ pub(crate) async fn run(args: &VrrpArgs) -> anyhow::Result<ExitCode> {
 ///
 /// SIGTERM ends the process at any time. A terminal sends the others to all processes; while the
 /// supervisor lives, they are left to it.
-async fn hear(channel: Arc<Channel>, mut signals: Signals, orders: mpsc::Sender<Order>) {
+async fn hear(
+    mut messages: mpsc::Receiver<Raw>,
+    mut signals: Signals,
+    orders: mpsc::Sender<Order>,
+) {
     loop {
         let is_over = tokio::select! {
-            notice = channel.hear() => match notice {
-                Some(Notice::Drain | Notice::Stop) => true,
-                Some(Notice::Ready) => false,
+            message = messages.recv() => match message.map(Message::read) {
+                Some(message) => matches!(message, Ok(Message::Drain | Message::Stop)),
                 None => break,
             },
             signal = signals.recv() => signal == SignalKind::terminate(),

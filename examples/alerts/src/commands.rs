@@ -2,9 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -17,21 +15,21 @@ use crate::job::Job;
 use crate::mail::Mailer;
 use crate::server;
 use crate::sink::{self, Mails};
-use crate::stop::{self, Stop};
+use crate::stop::{Requests, Stop};
 use crate::store::{self, Embedded, Store};
 
 /// Runs a command until it is to end.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let with_parent = args.exit_with_parent;
+    let end = Requests::new(args.exit_with_parent)?;
     match args.command.unwrap_or(Command::Serve(args.serve)) {
-        Command::Serve(args) => serve(args, with_parent).await,
-        Command::Store(args) => serve_store(&args, with_parent).await,
-        Command::Sink(args) => serve_sink(&args, with_parent).await,
+        Command::Serve(args) => serve(args, end).await,
+        Command::Store(args) => serve_store(&args, end).await,
+        Command::Sink(args) => serve_sink(&args, end).await,
         Command::Probe(args) => probe(&args).await,
     }
 }
 
-async fn serve(args: ServeArgs, with_parent: bool) -> anyhow::Result<()> {
+async fn serve(args: ServeArgs, end: Requests) -> anyhow::Result<()> {
     let listener = bind(args.listen).await?;
     let address = listener.local_addr()?;
     let name = args.name.unwrap_or_else(default_name);
@@ -59,20 +57,15 @@ async fn serve(args: ServeArgs, with_parent: bool) -> anyhow::Result<()> {
     let router = api.router()?;
     warn_of_shared_file(&args.store);
     ready(address, "");
-    let stop = async move {
-        let how = stop::requested(with_parent).await;
+    let stop = async {
+        let how = end.wait().await;
         // `/ready` says 503 and the job is given back, while requests are served as before.
         stopping.send_replace(true);
-        if matches!(how, Ok(Stop::Gracefully)) {
+        if how == Stop::Gracefully {
             let delay = args.stop_delay;
             tracing::info!(?delay, "not ready any more; going on until balancers know");
             sleep(delay).await;
         }
-        stopping
-    };
-    let stop = async {
-        // Kept until here: the job must not see the sender gone before it is told.
-        drop(stop.await);
     };
     server::serve(listener, router, stop).await;
     if let Some(job) = job {
@@ -89,20 +82,19 @@ fn warn_of_shared_file(store: &StoreAddress) {
     }
 }
 
-async fn serve_store(args: &StoreArgs, with_parent: bool) -> anyhow::Result<()> {
+async fn serve_store(args: &StoreArgs, end: Requests) -> anyhow::Result<()> {
     let listener = bind(args.listen).await?;
-    let store: Arc<dyn Store> = Arc::new(open_file(&args.data, args.keys_for)?);
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&args.data, args.keys_for)?);
     ready(listener.local_addr()?, "");
     let router = store::router(store);
-    server::serve(listener, router, ended(with_parent)).await;
+    server::serve(listener, router, async {
+        end.wait().await;
+    })
+    .await;
     Ok(())
 }
 
-fn open_file(path: &Path, keys_for: Duration) -> anyhow::Result<Embedded> {
-    Embedded::open(path, keys_for)
-}
-
-async fn serve_sink(args: &SinkArgs, with_parent: bool) -> anyhow::Result<()> {
+async fn serve_sink(args: &SinkArgs, end: Requests) -> anyhow::Result<()> {
     let smtp = bind(args.listen).await?;
     let http = bind(args.http).await?;
     let mails = Mails::default();
@@ -114,21 +106,19 @@ async fn serve_sink(args: &SinkArgs, with_parent: bool) -> anyhow::Result<()> {
     let router = sink::router(mails.clone());
     tokio::select! {
         () = sink::serve(smtp, mails) => {}
-        () = server::serve(http, router, ended(with_parent)) => {}
+        () = server::serve(http, router, async {
+        end.wait().await;
+    }) => {}
     }
     Ok(())
 }
 
-/// Waits until the process is to end, however.
-async fn ended(with_parent: bool) {
-    if let Err(error) = stop::requested(with_parent).await {
-        tracing::error!(%error, "signals cannot be waited for; ending");
-    }
-}
-
 /// The health check of an image without a shell.
 async fn probe(args: &ProbeArgs) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(args.timeout).build()?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(args.timeout)
+        .build()?;
     client.get(&args.url).send().await?.error_for_status()?;
     Ok(())
 }

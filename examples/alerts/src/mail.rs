@@ -105,11 +105,9 @@ mod tests {
     use super::*;
     use crate::alert::tests::sample;
 
-    #[test]
-    fn a_mail_says_what_it_is_about_and_which_alert_it_is() {
-        let mailer = tokio::runtime::Runtime::new().unwrap().block_on(async {
-            Mailer::new("127.0.0.1:25", "Alerts <alerts@example.org>").unwrap()
-        });
+    #[tokio::test]
+    async fn a_mail_says_what_it_is_about_and_which_alert_it_is() {
+        let mailer = Mailer::new("127.0.0.1:25", "Alerts <alerts@example.org>").unwrap();
         let alert = Alert::new(sample("Amélie"));
         let mail = mailer.message(&alert).unwrap().formatted();
         let mail = String::from_utf8(mail).unwrap();

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::thread;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// How to end.
@@ -15,29 +15,41 @@ pub enum Stop {
     Now,
 }
 
-/// Waits until the process is to end.
-///
-/// With `with_parent` it is when standard input ends too: a parent that holds the other end of a
-/// pipe can be killed in any way, and its children still end.
-pub async fn requested(with_parent: bool) -> std::io::Result<Stop> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let parent = if with_parent {
-        Some(watch_stdin()?)
-    } else {
-        None
-    };
-    let orphaned = async move {
-        match parent {
-            // The thread never goes without a word.
-            Some(parent) => drop(parent.await),
-            None => std::future::pending().await,
+/// What can ask this process to end.
+#[derive(Debug)]
+pub struct Requests {
+    terminate: Signal,
+    interrupt: Signal,
+    parent: Option<oneshot::Receiver<()>>,
+}
+
+impl Requests {
+    /// Takes the signals over from now on; a process that says that it is ready has done so before.
+    ///
+    /// With `with_parent` the end of standard input is a request too: a parent that holds the
+    /// other end of a pipe can be killed in any way, and its children still end.
+    pub fn new(with_parent: bool) -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            parent: with_parent.then(watch_stdin).transpose()?,
+        })
+    }
+
+    /// Waits for the first request.
+    pub async fn wait(mut self) -> Stop {
+        let orphaned = async {
+            match self.parent {
+                // The thread never ends without a word.
+                Some(parent) => drop(parent.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Gracefully,
+            _ = self.interrupt.recv() => Stop::Gracefully,
+            () = orphaned => Stop::Now,
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => Ok(Stop::Gracefully),
-        _ = interrupt.recv() => Ok(Stop::Gracefully),
-        () = orphaned => Ok(Stop::Now),
     }
 }
 

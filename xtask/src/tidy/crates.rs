@@ -27,6 +27,7 @@ const OWN: &[(&str, &[&str])] = &[
     (
         "catamaran-control",
         &[
+            "catamaran-config",
             "catamaran-core",
             "catamaran-http1",
             "catamaran-proxy",

@@ -1,8 +1,8 @@
 //! A table with known keys.
 
 use super::{Node, Reader};
-use crate::nearest::{nearest, remedy};
 use crate::reference::{Absent, Kind, Section};
+use catamaran_core::nearest::{nearest, remedy};
 use std::time::Duration;
 use toml::de::DeTable;
 

@@ -2,9 +2,9 @@
 
 use super::text::expand;
 use super::{Fields, Reader};
-use crate::nearest::remedy;
 use crate::reference::Section;
 use crate::unit;
+use catamaran_core::nearest::remedy;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
@@ -137,7 +137,10 @@ impl<'a> Node<'a> {
     /// The value that stands beside the word found.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
         let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
-        let found = self.text(&format!("one of {}", crate::nearest::quoted(&names)))?;
+        let found = self.text(&format!(
+            "one of {}",
+            catamaran_core::nearest::quoted(&names)
+        ))?;
         let value = choices.iter().find(|&&(name, _)| name == found);
         if value.is_none() {
             self.error(format!(

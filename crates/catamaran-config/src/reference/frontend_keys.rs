@@ -27,6 +27,12 @@ pub(crate) static ROOT: Section = Section {
             Means("the defaults of [`process`](#process)"),
             "Settings of the process as a whole.",
         ),
+        Key::new(
+            "admin",
+            Kind::Table(&super::ADMIN),
+            Means("the defaults of [`admin`](#admin)"),
+            "Where the process is watched and steered from.",
+        ),
         Key::later("tls", "TLS"),
         Key::new(
             "virtual-ip",
@@ -285,7 +291,29 @@ pub(crate) static PROCESS: Section = Section {
             "drain",
             Kind::Duration(Duration::ZERO, super::DAY),
             Default("\"30s\""),
-            "How long a stop waits for exchanges in flight.",
+            "How long a stop waits for exchanges in flight, and so does a listener that a reload \
+             removed.",
+        ),
+        Key::new(
+            "drain-delay",
+            Kind::Duration(Duration::ZERO, super::DAY),
+            Default("\"0s\""),
+            "How long a stop only says that it is not ready, before it closes the listeners: time \
+             for whoever watches readiness to send clients elsewhere.",
+        ),
+        Key::new(
+            "drain-tunnels",
+            Kind::Duration(Duration::ZERO, super::DAY),
+            Default("\"1h\""),
+            "How long tunnels (TCP connections, upgraded HTTP ones) may go on whose listener a \
+             reload removed.",
+        ),
+        Key::new(
+            "watch",
+            Kind::Bool,
+            Default("false"),
+            "Whether a change of the configuration file is applied by itself, within two seconds, \
+             as by a reload.",
         ),
         Key::new(
             "metrics",

@@ -3,6 +3,7 @@
 //! The walkers consult it for unknown keys, ranges and choices; `docs/configuration.md` and the
 //! JSON Schema are generated from it, so that neither can say anything else than the program does.
 
+mod admin_keys;
 mod backend_keys;
 mod frontend_keys;
 mod markdown;
@@ -12,6 +13,7 @@ mod schema;
 mod tests;
 mod virtual_ip_keys;
 
+pub(crate) use admin_keys::ADMIN;
 pub(crate) use backend_keys::{
     BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,
 };

@@ -6,7 +6,9 @@ use catamaran_core::model::Config;
 use std::path::{Path, PathBuf};
 
 fn parse(text: &str) -> Result<Loaded, crate::Errors> {
-    crate::parse(text, "t.toml", &|_| None, &|_| Ok(b"page".to_vec()))
+    crate::parse(text, "t.toml", &|_| None, &|_| {
+        Ok(b"a-page-or-a-token".to_vec())
+    })
 }
 
 fn config(text: &str) -> Config {
@@ -28,6 +30,7 @@ fn within(section: &Section, key: &str) -> String {
     match section.title {
         "[frontend.NAME]" => parts(key, "", ""),
         "[backend.NAME]" => parts("", key, ""),
+        "[admin]" => parts("", "", &format!("[admin]\n{key}")),
         "[process]" => parts("", "", &format!("[process]\n{key}")),
         "frontend.NAME.timeouts" => parts(&format!("timeouts = {{ {key} }}"), "", ""),
         "frontend.NAME.access-log" => parts(&format!("access-log = {{ {key} }}"), "", ""),

@@ -12,8 +12,8 @@ mod watch;
 use crate::Clock;
 use crate::probe::{Fault, Finding, Target, probe};
 use catamaran_core::Timestamp;
-use catamaran_core::health::{ProbeResult, Status};
-use catamaran_core::model::{BackendId, Check, Health, Name, Outlier};
+use catamaran_core::health::Status;
+use catamaran_core::model::{Check, Health, Name, Outlier};
 use catamaran_core::server::ServerState;
 use timers::Timers;
 use watch::{BackendWatch, Effect, Job, Purpose, Uid};
@@ -29,9 +29,7 @@ use tokio::time::sleep_until;
 /// A backend to be watched.
 #[derive(Debug)]
 pub struct Watched {
-    /// What hooks are told.
-    pub id: BackendId,
-    /// What the log says.
+    /// What hooks are told, and the log says; no two backends have the same.
     pub name: Name,
     /// Active checks, if any.
     pub health: Option<Health>,
@@ -84,15 +82,15 @@ pub trait Notices: Send {
 pub trait Hooks {
     /// Health or the set of servers changed what the rotation of `backend` depends on; it must be
     /// made anew. Returns when time alone will change it next (slow start), to be called again.
-    fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp>;
+    fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp>;
 
     /// A regular check of a server has ended.
-    fn checked(&mut self, backend: BackendId, server: &Name, result: ProbeResult) {
-        let _ = (backend, server, result);
+    fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
+        let _ = (backend, server, finding);
     }
 
     /// Active checks took a server down or brought it up; the rotation is told after it.
-    fn status_changed(&mut self, backend: BackendId, server: &Name, status: Status) {
+    fn status_changed(&mut self, backend: &Name, server: &Name, status: Status) {
         let _ = (backend, server, status);
     }
 
@@ -105,7 +103,12 @@ pub trait Hooks {
 pub enum Command {
     /// The backend has these servers now; those that stay (same name, address and state) keep what
     /// is known of them. The rotation is made anew.
-    SetServers(BackendId, Vec<WatchedServer>),
+    SetServers(Name, Vec<WatchedServer>),
+    /// These are the backends now; those whose name is known keep what is known of their servers,
+    /// as with [`Self::SetServers`]. Rotations are made anew.
+    SetBackends(Vec<Watched>),
+    /// Something else changed what the rotation of this backend depends on.
+    Rebuild(Name),
 }
 
 /// The watch over all backends.
@@ -190,7 +193,7 @@ impl<H: Hooks> Monitor<H> {
                 }
                 noticed = notices.next() => self.handle_notices(&noticed),
                 command = commands.recv() => match command {
-                    Some(Command::SetServers(id, servers)) => self.set_servers(id, servers),
+                    Some(command) => self.handle_command(command),
                     None => return,
                 },
                 () = async {
@@ -233,8 +236,8 @@ impl<H: Hooks> Monitor<H> {
         let watch = &mut self.backends[backend];
         if purpose == Purpose::Regular {
             let watched = watch.watched();
-            let (id, name) = (watched.id, &watched.servers[slot].name);
-            self.hooks.checked(id, name, finding.into());
+            let server = &watched.servers[slot].name;
+            self.hooks.checked(&watched.name, server, finding);
         }
         let was_checked = watch.is_checked(slot);
         let effect = watch.handle_result(now, slot, purpose, finding);
@@ -258,8 +261,24 @@ impl<H: Hooks> Monitor<H> {
         }
     }
 
-    fn set_servers(&mut self, id: BackendId, servers: Vec<WatchedServer>) {
-        let Some(index) = self.backends.iter().position(|b| b.watched().id == id) else {
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::SetServers(name, servers) => self.set_servers(&name, servers),
+            Command::SetBackends(backends) => self.set_backends(backends),
+            Command::Rebuild(name) => {
+                if let Some(index) = self.index_of(&name) {
+                    self.apply(index, Effect::RotationChanged);
+                }
+            }
+        }
+    }
+
+    fn index_of(&self, name: &Name) -> Option<usize> {
+        self.backends.iter().position(|b| b.watched().name == *name)
+    }
+
+    fn set_servers(&mut self, name: &Name, servers: Vec<WatchedServer>) {
+        let Some(index) = self.index_of(name) else {
             return;
         };
         for (slot, uid) in self.backends[index].uids().enumerate() {
@@ -272,6 +291,39 @@ impl<H: Hooks> Monitor<H> {
         self.backends[index].set_servers(servers, now, &mut self.rng, || fresh(next_uid));
         self.place_servers(index);
         self.apply(index, Effect::RotationChanged);
+        self.count_unchecked();
+    }
+
+    fn set_backends(&mut self, backends: Vec<Watched>) {
+        let now = self.clock.now();
+        let old = std::mem::take(&mut self.backends);
+        let mut old: HashMap<Name, BackendWatch> = old
+            .into_iter()
+            .map(|watch| (watch.watched().name.clone(), watch))
+            .collect();
+        self.places.clear();
+        self.by_state.clear();
+        // Timers carry the index of their backend.
+        self.timers = Timers::new();
+        self.rest_until = vec![Timestamp::ZERO; backends.len()];
+        for (index, watched) in backends.into_iter().enumerate() {
+            let (rng, next_uid) = (&mut self.rng, &mut self.next_uid);
+            let watch = match old.remove(&watched.name) {
+                Some(mut watch) => {
+                    watch.reconfigure(watched, now, rng, || fresh(next_uid));
+                    watch
+                }
+                None => BackendWatch::new(watched, now, rng, || fresh(next_uid)),
+            };
+            self.backends.push(watch);
+            self.place_servers(index);
+            self.apply(index, Effect::RotationChanged);
+        }
+        self.count_unchecked();
+    }
+
+    /// Counts anew which servers are still to be checked for the first time, while it matters.
+    fn count_unchecked(&mut self) {
         if self.unchecked.is_some() {
             self.unchecked = Some(self.backends.iter().map(BackendWatch::unchecked).sum());
             self.count_down(0);
@@ -303,7 +355,7 @@ impl<H: Hooks> Monitor<H> {
         if let Effect::StatusChanged { slot, status } = effect {
             let watched = watch.watched();
             let name = &watched.servers[slot].name;
-            self.hooks.status_changed(watched.id, name, status);
+            self.hooks.status_changed(&watched.name, name, status);
         }
         if effect == Effect::None {
             return;
@@ -313,7 +365,7 @@ impl<H: Hooks> Monitor<H> {
         let next = if began < rest {
             Some(rest)
         } else {
-            let next = self.hooks.rotation_changed(watch.watched().id);
+            let next = self.hooks.rotation_changed(&watch.watched().name);
             let now = self.clock.now();
             self.rest_until[backend] = now + now.saturating_since(began) * REST;
             next.map(|at| at.max(now + REBUILD_PAUSE))

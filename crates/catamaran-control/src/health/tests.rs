@@ -19,7 +19,7 @@ impl Notices for UnboundedReceiver<Notice> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
-    Rotation(BackendId),
+    Rotation(Name),
     AllChecked,
     Status(Status),
 }
@@ -30,12 +30,12 @@ struct Recorder {
 }
 
 impl Hooks for Recorder {
-    fn rotation_changed(&mut self, backend: BackendId) -> Option<Timestamp> {
-        self.told.send(Told::Rotation(backend)).unwrap();
+    fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
+        self.told.send(Told::Rotation(backend.clone())).unwrap();
         self.next.pop()
     }
 
-    fn status_changed(&mut self, _: BackendId, server: &Name, status: Status) {
+    fn status_changed(&mut self, _: &Name, server: &Name, status: Status) {
         if server.as_str() == "a" {
             self.told.send(Told::Status(status)).unwrap();
         }
@@ -54,7 +54,9 @@ struct Scene {
     told: UnboundedReceiver<Told>,
 }
 
-const ID: BackendId = BackendId(3);
+fn id() -> Name {
+    "api".into()
+}
 
 fn health() -> Health {
     Health::new(Check::Tcp)
@@ -88,7 +90,6 @@ impl Scene {
             told,
         };
         let watched = Watched {
-            id: ID,
             name: "api".into(),
             health,
             outlier: outlier(1),
@@ -127,7 +128,7 @@ impl Scene {
     }
 
     async fn rotation(&mut self) -> Duration {
-        self.wait_for(&Told::Rotation(ID)).await
+        self.wait_for(&Told::Rotation(id())).await
     }
 }
 
@@ -238,7 +239,7 @@ async fn a_server_that_stays_keeps_its_status_and_a_new_one_starts_up() {
     let mut added = scene.server("b", other);
     added.state = Arc::new(ServerState::new("b".into()));
     let servers = vec![added.clone(), kept];
-    let command = Command::SetServers(ID, servers);
+    let command = Command::SetServers(id(), servers);
     scene.commands.send(command).await.unwrap();
     assert_eq!(scene.rotation().await, Duration::ZERO);
     scene.rotation().await;
@@ -282,7 +283,7 @@ async fn a_notice_of_a_server_that_is_gone_is_ignored() {
     scene.rotation().await;
     let mut other = scene.server("b", address);
     other.state = Arc::new(ServerState::new("b".into()));
-    let command = Command::SetServers(ID, vec![other.clone()]);
+    let command = Command::SetServers(id(), vec![other.clone()]);
     scene.commands.send(command).await.unwrap();
     scene.rotation().await;
     scene.signal(Signal::Refused);

@@ -135,6 +135,29 @@ impl BackendWatch {
             .with_ejections_of(&self.detector, old_id);
     }
 
+    /// Watches as `watched` says from now on; servers keep what is known of them, as with
+    /// [`Self::set_servers`].
+    pub(super) fn reconfigure(
+        &mut self,
+        mut watched: Watched,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+        next_uid: impl FnMut() -> Uid,
+    ) {
+        let servers = std::mem::take(&mut watched.servers);
+        let old = std::mem::replace(&mut self.watched, watched);
+        self.watched.servers = old.servers;
+        self.connect = Arc::new(self.watched.comeback.clone());
+        if self.watched.health != old.health {
+            let health = self.watched.health.as_ref();
+            self.check = health.map(|health| Arc::new(health.check.clone()));
+            for (machines, server) in self.machines.iter_mut().zip(&self.watched.servers) {
+                machines.reconfigure(server, health, now, rng);
+            }
+        }
+        self.set_servers(servers, now, rng, next_uid);
+    }
+
     /// The servers' uids, in order.
     pub(super) fn uids(&self) -> impl Iterator<Item = Uid> {
         self.machines.iter().map(|machines| machines.uid)
@@ -357,6 +380,26 @@ impl Machines {
             uid,
             checker: health.map(|health| Checker::new(health, now, rng)),
             refusal: Refusal::new(),
+        }
+    }
+}
+
+impl Machines {
+    /// Follows a changed check. What the old one found stays until the new one finds otherwise.
+    fn reconfigure(
+        &mut self,
+        server: &WatchedServer,
+        health: Option<&Health>,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) {
+        match (&mut self.checker, health) {
+            (Some(checker), Some(health)) => checker.reconfigure(now, health),
+            (checker @ None, Some(health)) => *checker = Some(Checker::new(health, now, rng)),
+            (checker, None) => {
+                *checker = None;
+                server.state.mark_checked_up(now);
+            }
         }
     }
 }

@@ -1,22 +1,20 @@
-//! The HTTP endpoint of the control thread: `/metrics`, `/health` and `/ready`.
-//!
-//! One answer per connection, GET and HEAD only. It does not parse more of a request than its
-//! first line, since nothing else could change the answer; a body is never read. Everything is
-//! bounded: [`MAX_CONNECTIONS`] at once (more wait in the kernel's queue), [`MAX_HEAD_BYTES`],
-//! [`HEAD_TIMEOUT`], [`ANSWER_TIMEOUT`]. Whoever can reach the address can read the page: bind it
-//! to an address that only operators reach.
+//! The pages for machines: `/metrics`, `/health` and `/ready`. Whoever can reach the address can
+//! read them: bind it to an address that only operators reach.
 
 use super::{Exposition, MetricsSource};
+use crate::http;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
-use tracing::debug;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Whether the process can serve clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,161 +57,53 @@ impl Endpoint {
         metrics: Arc<dyn MetricsSource>,
         readiness: watch::Receiver<Readiness>,
     ) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        // Owning the connections' tasks here ends them with this future.
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            let slot = slot.expect("the semaphore is never closed");
-            while connections.try_join_next().is_some() {}
-            match self.listener.accept().await {
-                Ok((stream, client)) => {
-                    let metrics = Arc::clone(&metrics);
-                    let readiness = *readiness.borrow();
-                    connections.spawn(async move {
-                        if let Err(error) = answer(stream, &*metrics, readiness).await {
-                            debug!(%client, %error, "metrics connection ended early");
-                        }
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    // Out of descriptors, or the client was gone already: both pass.
-                    debug!(%error, "metrics connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let router = pages(metrics, readiness)
+            .fallback(|| async {
+                let told = "/metrics, /health and /ready are here\n";
+                (StatusCode::NOT_FOUND, told)
+            })
+            .method_not_allowed_fallback(|| async {
+                (StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n")
+            });
+        http::serve(self.listener, router).await;
     }
 }
 
-/// What is answered to one request.
-struct Answer {
-    status: &'static str,
-    content_type: &'static str,
-    body: String,
-    /// Whether only the head is sent.
-    head_only: bool,
+/// The three pages.
+pub(crate) fn pages(
+    metrics: Arc<dyn MetricsSource>,
+    readiness: watch::Receiver<Readiness>,
+) -> Router {
+    Router::new()
+        .route("/metrics", get(page).with_state(metrics))
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/ready", get(ready).with_state(readiness))
 }
 
-async fn answer(
-    mut stream: TcpStream,
-    metrics: &dyn MetricsSource,
-    readiness: Readiness,
-) -> io::Result<()> {
-    let mut buf = vec![0; MAX_HEAD_BYTES];
-    let head = timeout(HEAD_TIMEOUT, read_head(&mut stream, &mut buf)).await??;
-    let answer = decide(head, metrics, readiness);
-    let allow = match answer.status {
-        "405 Method Not Allowed" => "Allow: GET, HEAD\r\n",
-        _ => "",
-    };
-    let mut bytes = format!(
-        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
-        answer.status,
-        answer.content_type,
-        answer.body.len(),
-    );
-    if !answer.head_only {
-        bytes.push_str(&answer.body);
-    }
-    timeout(ANSWER_TIMEOUT, async {
-        stream.write_all(bytes.as_bytes()).await?;
-        stream.shutdown().await
-    })
-    .await?
+async fn page(State(metrics): State<Arc<dyn MetricsSource>>) -> impl IntoResponse {
+    let mut page = Exposition::new();
+    metrics.collect(&mut page);
+    ([(CONTENT_TYPE, PAGE_TYPE)], page.finish())
 }
 
-/// Reads up to the end of the head; `None` if it does not fit `buf`.
-async fn read_head<'a>(stream: &mut TcpStream, buf: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        let read = stream.read(&mut buf[filled..]).await?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        // The end may straddle two reads.
-        let searched_from = filled.saturating_sub(3);
-        filled += read;
-        if buf[searched_from..filled]
-            .windows(4)
-            .any(|end| end == b"\r\n\r\n")
-        {
-            return Ok(Some(&buf[..filled]));
-        }
-    }
-    Ok(None)
-}
-
-fn decide(head: Option<&[u8]>, metrics: &dyn MetricsSource, readiness: Readiness) -> Answer {
-    let Some(head) = head else {
-        return Answer::text("431 Request Header Fields Too Large", "head too large\n");
-    };
-    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Answer::text("400 Bad Request", "bad request\n");
-    };
-    if !matches!(version, b"HTTP/1.1" | b"HTTP/1.0") {
-        return Answer::text("400 Bad Request", "bad request\n");
-    }
-    let head_only = match method {
-        b"GET" => false,
-        b"HEAD" => true,
-        _ => return Answer::text("405 Method Not Allowed", "GET and HEAD only\n"),
-    };
-    let path = target.split(|&b| b == b'?').next().unwrap_or_default();
-    let mut answer = match (path, readiness) {
-        (b"/metrics", _) => {
-            let mut page = Exposition::new();
-            metrics.collect(&mut page);
-            Answer {
-                status: "200 OK",
-                content_type: PAGE_TYPE,
-                body: page.finish(),
-                head_only: false,
-            }
-        }
-        (b"/health", _) => Answer::text("200 OK", "ok\n"),
-        (b"/ready", Readiness::Ready) => Answer::text("200 OK", "ready\n"),
-        (b"/ready", Readiness::Starting) => Answer::text("503 Service Unavailable", "starting\n"),
-        (b"/ready", Readiness::Draining) => Answer::text("503 Service Unavailable", "draining\n"),
-        _ => Answer::text("404 Not Found", "/metrics, /health and /ready are here\n"),
-    };
-    answer.head_only = head_only;
-    answer
-}
-
-impl Answer {
-    fn text(status: &'static str, body: &str) -> Self {
-        Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
-            body: body.to_owned(),
-            head_only: false,
-        }
+async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> impl IntoResponse {
+    match *readiness.borrow() {
+        Readiness::Ready => (StatusCode::OK, "ready\n"),
+        Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }
 }
 
-/// Connections served at once. Chosen: a few scrapers and probes, and a bound on memory (0.5 MiB).
-const MAX_CONNECTIONS: usize = 64;
-/// Bytes of a request's head. Chosen: scrapers send some hundred.
-const MAX_HEAD_BYTES: usize = 8 * 1024;
-/// Time for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for the client to take the answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a failed accept, so that lack of descriptors is no busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// <https://prometheus.io/docs/instrumenting/content_negotiation/>
 const PAGE_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{HEAD_TIMEOUT, MAX_CONNECTIONS};
     use crate::metrics::Metric;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     struct OnePanic;
 
@@ -237,19 +127,23 @@ mod tests {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
-        response
+        response.to_lowercase()
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {
-        ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await
+        ask(
+            address,
+            &format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        )
+        .await
     }
 
     #[tokio::test]
     async fn the_page_is_served_with_its_type() {
         let (address, _readiness) = start(Readiness::Ready).await;
         let response = get(address, "/metrics?x=1").await;
-        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
-        assert!(response.contains("Content-Type: text/plain; version=0.0.4"));
+        assert!(response.starts_with("http/1.1 200 ok\r\n"), "{response}");
+        assert!(response.contains("content-type: text/plain; version=0.0.4"));
         assert!(response.ends_with("\ncatamaran_panics_total 1\n"));
     }
 
@@ -267,8 +161,12 @@ mod tests {
     #[tokio::test]
     async fn a_head_request_gets_no_body_but_its_length() {
         let (address, _readiness) = start(Readiness::Ready).await;
-        let response = ask(address, "HEAD /health HTTP/1.1\r\n\r\n").await;
-        assert!(response.contains("Content-Length: 3\r\n"));
+        let response = ask(
+            address,
+            "HEAD /health HTTP/1.1\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(response.contains("content-length: 3\r\n"));
         assert!(response.ends_with("\r\n\r\n"));
     }
 
@@ -276,18 +174,20 @@ mod tests {
     async fn what_is_no_plain_get_is_refused() {
         let (address, _readiness) = start(Readiness::Ready).await;
         assert!(get(address, "/").await.contains(" 404 "));
-        let post = ask(address, "POST /metrics HTTP/1.1\r\n\r\n").await;
-        assert!(post.contains(" 405 ") && post.contains("Allow: GET, HEAD\r\n"));
+        let post = ask(
+            address,
+            "POST /metrics HTTP/1.1\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(post.contains(" 405 ") && post.contains("allow: get,head\r\n"));
         assert!(ask(address, "GET /\r\n\r\n").await.contains(" 400 "));
-        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD_BYTES));
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(64 * 1024));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(&long.as_bytes()[..MAX_HEAD_BYTES])
-            .await
-            .unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.unwrap();
-        assert!(response.contains(" 431 "), "{response}");
+        // It answers before it has read all, and may close.
+        let _ = stream.write_all(long.as_bytes()).await;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        assert!(start.starts_with(b"HTTP/1.1 4"), "{start:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -298,7 +198,11 @@ mod tests {
         let connect = || std::net::TcpStream::connect(address).unwrap();
         let _silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| connect()).collect();
         let mut last = connect();
-        io::Write::write_all(&mut last, b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+        io::Write::write_all(
+            &mut last,
+            b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n",
+        )
+        .unwrap();
         last.set_nonblocking(true).unwrap();
         let mut last = TcpStream::from_std(last).unwrap();
 

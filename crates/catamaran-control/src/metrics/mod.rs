@@ -7,6 +7,7 @@ mod endpoint;
 mod exposition;
 mod names;
 
+pub(crate) use endpoint::pages;
 pub use endpoint::{Endpoint, Readiness};
 pub use exposition::{Exposition, Histogram, Label, LabelValue};
 pub use names::{Kind, Metric};

@@ -70,6 +70,9 @@ macro_rules! metrics {
 metrics! {
     BuildInfo Gauge "build_info" "Always 1; the label `version` says what runs.";
     StartTimeSeconds Gauge "start_time_seconds" "When the process started, in Unix time.";
+    ReloadsTotal Counter "reloads_total" "Reloads of the configuration by `result`: ok, failed.";
+    ReloadLastOk Gauge "reload_last_ok" "1 unless the last reload failed.";
+    ConfigServedSinceSeconds Gauge "config_served_since_seconds" "When the configuration that is served was put in place, in Unix time.";
     PanicsTotal Counter "panics_total" "Bugs that ended a connection.";
     AcceptsExhaustedTotal Counter "accepts_exhausted_total" "Connections not accepted because this process lacked something.";
     ConnectsExhaustedTotal Counter "connects_exhausted_total" "Connections to servers not made because this process lacked something.";

@@ -20,7 +20,7 @@ pub use plan::{Change, Notice, Plan, Update};
 
 use crate::Clock;
 use crate::metrics::{Exposition, Metric, MetricsSource};
-use catamaran_core::model::{Backend, BackendId, Name, Server};
+use catamaran_core::model::{Backend, Name, Server};
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -58,10 +58,28 @@ impl<L: Lookup> Lookup for Result<L, DnsSetupError> {
     }
 }
 
+/// The servers of a backend, as they are now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The backend.
+    pub backend: Name,
+    /// All its servers, those with fixed addresses included. None has a name for an address, and
+    /// names are unique.
+    pub servers: Vec<Server>,
+    /// Of which configuration, counted from zero: what was found for an earlier one is to be
+    /// forgotten.
+    pub generation: u64,
+}
+
+/// The backends of another configuration that have servers by name, with their servers.
+pub type Names = Vec<(Name, Vec<Server>)>;
+
 /// The backends that have servers configured by name.
 #[derive(Debug)]
 pub struct Discovery {
     backends: Vec<NamedBackend>,
+    generation: u64,
+    last_id: u64,
     counts: Arc<LookupCounts>,
     clock: Clock,
     rng: fastrand::Rng,
@@ -86,7 +104,6 @@ impl MetricsSource for LookupCounts {
 
 #[derive(Debug)]
 struct NamedBackend {
-    id: BackendId,
     name: Name,
     /// In the order of the configuration.
     entries: Vec<Entry>,
@@ -97,38 +114,88 @@ struct NamedBackend {
 #[derive(Debug)]
 enum Entry {
     Fixed(Server),
-    Named { plan: Plan, is_answered: bool },
+    Named {
+        /// Never used for another.
+        id: u64,
+        plan: Plan,
+        is_answered: bool,
+    },
 }
 
-/// Where a plan stands: backend, then entry.
-type Place = (usize, usize);
-
 impl Discovery {
-    /// Discovery for the names in `configured`; `None` if it has none.
+    /// Discovery for the names in `configured`.
     #[must_use]
-    pub fn new<'a>(
-        configured: impl IntoIterator<Item = (BackendId, &'a Backend)>,
-        clock: Clock,
-        rng: fastrand::Rng,
-    ) -> Option<Self> {
-        let mut backends = Vec::new();
-        for (id, backend) in configured {
-            let entries: Vec<_> = backend.servers.iter().map(Entry::new).collect();
-            if entries.iter().any(Entry::is_named) {
-                backends.push(NamedBackend {
-                    id,
-                    name: backend.name.clone(),
-                    entries,
-                    is_told: false,
-                });
-            }
-        }
-        (!backends.is_empty()).then_some(Self {
-            backends,
+    pub fn new(configured: Names, clock: Clock, rng: fastrand::Rng) -> Self {
+        let mut discovery = Self {
+            backends: Vec::new(),
+            generation: 0,
+            last_id: 0,
             counts: Arc::default(),
             clock,
             rng,
-        })
+        };
+        discovery.set_names(configured);
+        discovery
+    }
+
+    /// The backends of `configured` that have servers by name.
+    pub fn names_in(configured: &[Backend]) -> Names {
+        let has_names = |backend: &&Backend| {
+            let mut servers = backend.servers.iter();
+            servers.any(|server| Plan::new(server.clone()).is_some())
+        };
+        let named = configured.iter().filter(has_names);
+        named
+            .map(|backend| (backend.name.clone(), backend.servers.clone()))
+            .collect()
+    }
+
+    /// Discovers for another configuration. Names that were there keep what was found for them.
+    fn set_names(&mut self, configured: Names) {
+        let mut plans: HashMap<(Name, Name), Entry> = HashMap::new();
+        for backend in std::mem::take(&mut self.backends) {
+            for entry in backend.entries {
+                if let Entry::Named { plan, .. } = &entry {
+                    let server = plan.name().clone();
+                    plans.insert((backend.name.clone(), server), entry);
+                }
+            }
+        }
+        for (name, servers) in configured {
+            let entries = servers.into_iter().map(|server| {
+                let known = plans.remove(&(name.clone(), server.name.clone()));
+                if let Some(Entry::Named {
+                    id,
+                    mut plan,
+                    is_answered,
+                }) = known
+                    && plan.reconfigure(&server)
+                {
+                    return Entry::Named {
+                        id,
+                        plan,
+                        is_answered,
+                    };
+                }
+                self.last_id += 1;
+                Entry::new(server, self.last_id)
+            });
+            self.backends.push(NamedBackend {
+                entries: entries.collect(),
+                name,
+                is_told: false,
+            });
+        }
+    }
+
+    /// What is known of backends that were not told yet although each of their names was asked for.
+    fn untold(&mut self) -> Vec<Found> {
+        let generation = self.generation;
+        let untold = self
+            .backends
+            .iter_mut()
+            .filter(|backend| !backend.is_told && backend.entries.iter().all(Entry::is_answered));
+        untold.map(|backend| backend.tell(generation)).collect()
     }
 
     /// The count of lookups, for the metrics.
@@ -140,16 +207,17 @@ impl Discovery {
     /// Asks and asks again, until it is dropped or the receiver of `changes` is; spawns its lookups
     /// on the current runtime.
     ///
-    /// `changes` gets the whole list of a backend's servers, those with fixed addresses
-    /// included: once when each of its names has been asked (perhaps in vain), then whenever the
-    /// list changes. No server in it has a name for an address, and names are unique.
+    /// `changes` gets the whole list of a backend's servers: once for each configuration when each
+    /// of its names has been asked (perhaps in vain), then whenever the list changes. `orders`
+    /// brings other configurations.
     pub async fn run<L: Lookup>(
         mut self,
         lookup: Arc<L>,
-        changes: mpsc::Sender<(BackendId, Vec<Server>)>,
+        changes: mpsc::Sender<Found>,
+        mut orders: mpsc::Receiver<Names>,
     ) {
         let mut lookups = JoinSet::new();
-        let mut places: HashMap<Id, Place> = HashMap::new();
+        let mut places: HashMap<Id, u64> = HashMap::new();
         loop {
             while lookups.len() < MAX_LOOKUPS
                 && let Some((place, question)) = self.poll_question()
@@ -171,13 +239,24 @@ impl Discovery {
                         return;
                     }
                 }
+                Some(names) = orders.recv() => {
+                    self.generation += 1;
+                    self.set_names(names);
+                    for found in self.untold() {
+                        if changes.send(found).await.is_err() {
+                            return;
+                        }
+                    }
+                }
                 () = async { sleep_until(self.clock.instant(next.unwrap_or_default())).await },
                     if next.is_some() => {}
+                // Without names, and without orders to come, there is nothing to wait for.
+                else => std::future::pending().await,
             }
         }
     }
 
-    fn poll_question(&mut self) -> Option<(Place, Question)> {
+    fn poll_question(&mut self) -> Option<(u64, Question)> {
         let now = self.clock.now();
         self.plans()
             .find_map(|(place, plan)| Some((place, plan.poll_question(now)?)))
@@ -189,25 +268,25 @@ impl Discovery {
             .min()
     }
 
-    fn plans(&mut self) -> impl Iterator<Item = (Place, &mut Plan)> {
-        let backends = self.backends.iter_mut().enumerate();
-        backends.flat_map(|(at, backend)| {
-            let entries = backend.entries.iter_mut().enumerate();
-            entries.filter_map(move |(entry, e)| match e {
-                Entry::Fixed(_) => None,
-                Entry::Named { plan, .. } => Some(((at, entry), plan)),
-            })
+    fn plans(&mut self) -> impl Iterator<Item = (u64, &mut Plan)> {
+        let entries = self.backends.iter_mut().flat_map(|b| &mut b.entries);
+        entries.filter_map(|entry| match entry {
+            Entry::Fixed(_) => None,
+            Entry::Named { id, plan, .. } => Some((*id, plan)),
         })
     }
 
-    fn take(
-        &mut self,
-        (backend, entry): Place,
-        answer: Option<Answer>,
-    ) -> Option<(BackendId, Vec<Server>)> {
-        let backend = &mut self.backends[backend];
-        let Entry::Named { plan, is_answered } = &mut backend.entries[entry] else {
-            unreachable!("only named entries are asked for")
+    /// Takes in the answer to the question of the entry of this id, which may be gone by now.
+    fn take(&mut self, id: u64, answer: Option<Answer>) -> Option<Found> {
+        let (backend, entry) = self.backends.iter_mut().find_map(|backend| {
+            let entry = backend.entries.iter().position(|entry| entry.is(id))?;
+            Some((backend, entry))
+        })?;
+        let Entry::Named {
+            plan, is_answered, ..
+        } = &mut backend.entries[entry]
+        else {
+            return None;
         };
         *is_answered = true;
         let panicked = || LookupFailure::Other("the lookup panicked".to_owned());
@@ -224,12 +303,20 @@ impl Discovery {
         if !all_answered || !is_news {
             return None;
         }
-        backend.is_told = true;
-        Some((backend.id, backend.servers()))
+        Some(backend.tell(self.generation))
     }
 }
 
 impl NamedBackend {
+    fn tell(&mut self, generation: u64) -> Found {
+        self.is_told = true;
+        Found {
+            backend: self.name.clone(),
+            servers: self.servers(),
+            generation,
+        }
+    }
+
     fn servers(&self) -> Vec<Server> {
         let lists = self.entries.iter().map(|entry| match entry {
             Entry::Fixed(server) => std::slice::from_ref(server),
@@ -240,18 +327,19 @@ impl NamedBackend {
 }
 
 impl Entry {
-    fn new(server: &Server) -> Self {
+    fn new(server: Server, id: u64) -> Self {
         match Plan::new(server.clone()) {
-            None => Self::Fixed(server.clone()),
+            None => Self::Fixed(server),
             Some(plan) => Self::Named {
+                id,
                 plan,
                 is_answered: false,
             },
         }
     }
 
-    const fn is_named(&self) -> bool {
-        matches!(self, Self::Named { .. })
+    fn is(&self, wanted: u64) -> bool {
+        matches!(self, Self::Named { id, .. } if *id == wanted)
     }
 
     const fn is_answered(&self) -> bool {

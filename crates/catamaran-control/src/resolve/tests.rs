@@ -2,7 +2,7 @@
 
 use super::*;
 use catamaran_core::Timestamp;
-use catamaran_core::model::{Config, ServerAddr};
+use catamaran_core::model::{Config, ServerAddr, Weight};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -61,36 +61,64 @@ fn config(servers: Vec<Server>) -> Config {
     }
 }
 
-fn discovery(config: &Config) -> Option<Discovery> {
+fn discovery(config: &Config) -> Discovery {
     let clock = Clock::starting_at(Timestamp::from_nanos(1));
     let rng = fastrand::Rng::with_seed(1);
-    let backends = (0..).map(BackendId).zip(&config.backends);
-    Discovery::new(backends, clock, rng)
+    Discovery::new(Discovery::names_in(&config.backends), clock, rng)
 }
 
 /// What discovery tells.
-struct Told(mpsc::Receiver<(BackendId, Vec<Server>)>);
+struct Told {
+    found: mpsc::Receiver<Found>,
+    orders: mpsc::Sender<Names>,
+}
 
 impl Told {
-    async fn next(&mut self) -> (BackendId, Vec<String>) {
-        let (backend, servers) = self.0.recv().await.unwrap();
-        (
-            backend,
-            servers.iter().map(|s| s.name.to_string()).collect(),
-        )
+    /// The backend's name and its servers'.
+    async fn next(&mut self) -> (String, Vec<String>) {
+        let found = self.found.recv().await.unwrap();
+        let servers = found.servers.iter().map(|s| s.name.to_string());
+        (found.backend.to_string(), servers.collect())
     }
 }
 
 fn start(config: &Config, lookup: &Arc<impl Lookup>) -> Told {
     let (tx, rx) = mpsc::channel(1);
-    tokio::spawn(discovery(config).unwrap().run(Arc::clone(lookup), tx));
-    Told(rx)
+    let (orders, orders_rx) = mpsc::channel(1);
+    tokio::spawn(discovery(config).run(Arc::clone(lookup), tx, orders_rx));
+    Told { found: rx, orders }
 }
 
-#[tokio::test]
-async fn a_configuration_without_names_needs_no_discovery() {
+#[tokio::test(start_paused = true)]
+async fn a_configuration_without_names_asks_nothing() {
     let fixed = Server::new(ServerAddr::Ip(([10, 0, 0, 1], 80).into()));
-    assert!(discovery(&config(vec![fixed])).is_none());
+    let script = Arc::new(Script::default());
+    let mut told = start(&config(vec![fixed]), &script);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(told.found.try_recv().is_err());
+    assert_eq!(*script.asked.lock().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_for_a_name_outlives_another_configuration() {
+    let script = Arc::new(Script::default());
+    let answers = [found("10.0.0.1", 600), found("10.0.0.2", 600)];
+    script.answers.lock().unwrap().extend(answers);
+    let mut told = start(&config(vec![named("a.test")]), &script);
+    assert_eq!(told.next().await.1, ["a.test:80#10.0.0.1"]);
+
+    // Another weight, and another name: the first is not asked for again.
+    let mut heavier = named("a.test");
+    heavier.weight = Weight::MAX;
+    let changed = config(vec![heavier, named("b.test")]);
+    let names = Discovery::names_in(&changed.backends);
+    told.orders.send(names).await.unwrap();
+    let found = told.found.recv().await.unwrap();
+    assert_eq!(found.generation, 1);
+    assert_eq!(found.servers[0].name.as_str(), "a.test:80#10.0.0.1");
+    assert_eq!(found.servers[0].weight, Weight::MAX);
+    assert_eq!(found.servers[1].name.as_str(), "b.test:80#10.0.0.2");
+    assert_eq!(*script.asked.lock().unwrap(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,7 +134,7 @@ async fn a_backend_is_told_whole_in_the_configured_order_and_then_at_each_change
     let mut told = start(&config(vec![named("a.test"), fixed]), &script);
     let first = told.next().await;
     let list = vec!["a.test:80#10.0.0.1".to_owned(), "10.0.0.9:80".to_owned()];
-    assert_eq!(first, (BackendId(1), list));
+    assert_eq!(first, ("api".to_owned(), list));
     // The second answer is the same; the third comes two TTLs and some jitter after the first.
     let (_, second) = told.next().await;
     assert_eq!(second, ["a.test:80#10.0.0.2", "10.0.0.9:80"]);
@@ -118,9 +146,9 @@ async fn a_backend_is_told_whole_in_the_configured_order_and_then_at_each_change
 async fn a_backend_whose_names_all_fail_is_told_once() {
     let script = Arc::new(Script::default());
     let mut told = start(&config(vec![named("a.test"), named("b.test")]), &script);
-    assert_eq!(told.next().await, (BackendId(1), Vec::new()));
+    assert_eq!(told.next().await, ("api".to_owned(), Vec::new()));
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert!(told.0.try_recv().is_err());
+    assert!(told.found.try_recv().is_err());
     let asked = *script.asked.lock().unwrap();
     assert!(
         (30..=60).contains(&asked),
@@ -174,10 +202,11 @@ async fn lookups_are_counted_by_result() {
         .unwrap()
         .push_back(found("10.0.0.1", 30));
     let config = config(vec![named("a.test"), named("b.test")]);
-    let discovery = discovery(&config).unwrap();
+    let discovery = discovery(&config);
     let counts = discovery.counts();
     let (tx, _rx) = mpsc::channel(8);
-    let running = discovery.run(script, tx);
+    let (_orders, orders_rx) = mpsc::channel(1);
+    let running = discovery.run(script, tx, orders_rx);
     let _ended = tokio::time::timeout(Duration::from_millis(10), running).await;
     let mut page = Exposition::new();
     counts.collect(&mut page);

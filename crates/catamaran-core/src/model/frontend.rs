@@ -58,6 +58,58 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
+/// What a listener's sockets are known by: the same in two configurations means the same sockets.
+///
+/// An address and a kind of socket, whichever frontend they belong to; where the kernel chooses the
+/// port, also the frontend and the place among its listeners, since each gets a port of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerKey(Box<str>);
+
+impl ListenerKey {
+    /// The key of the listener at `place` among those of `frontend`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn of(frontend: &Frontend, place: usize) -> Self {
+        let address = frontend.listeners[place].address;
+        let kind = match frontend.protocol {
+            Protocol::Http | Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let text = if address.port() == 0 {
+            format!("{kind} {address} {place} {}", frontend.name)
+        } else {
+            format!("{kind} {address}")
+        };
+        Self(text.into())
+    }
+
+    /// The key that another process wrote as text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether the two are of one kind and one port, so that one may hold the other's address.
+    #[must_use]
+    pub fn shares_port(&self, other: &Self) -> bool {
+        fn port(key: &ListenerKey) -> Option<(&str, &str)> {
+            let mut words = key.0.split(' ');
+            let (kind, address) = (words.next()?, words.next()?);
+            let (_, port) = address.rsplit_once(':')?;
+            (port != "0").then_some((kind, port))
+        }
+        port(self).is_some() && port(self) == port(other)
+    }
+
+    /// The key as text, for another process.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Limits of time of a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendTimeouts {
@@ -229,5 +281,36 @@ impl Frontend {
             access_log: None,
             error_pages: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(protocol: Protocol, listen: &str) -> ListenerKey {
+        let listen = vec![listen.parse().unwrap()];
+        ListenerKey::of(
+            &Frontend::new("web".into(), protocol, listen, BackendId(0)),
+            0,
+        )
+    }
+
+    #[test]
+    fn an_address_names_its_sockets_whatever_is_spoken_over_them() {
+        let http = key(Protocol::Http, "127.0.0.1:80");
+        assert_eq!(http, key(Protocol::Tcp, "127.0.0.1:80"));
+        assert_ne!(http, key(Protocol::Udp, "127.0.0.1:80"));
+        assert_eq!(http, ListenerKey::from_text(http.as_str()));
+    }
+
+    #[test]
+    fn a_port_is_shared_by_addresses_of_one_kind() {
+        let any = key(Protocol::Tcp, "0.0.0.0:80");
+        assert!(any.shares_port(&key(Protocol::Http, "127.0.0.1:80")));
+        assert!(!any.shares_port(&key(Protocol::Http, "127.0.0.1:81")));
+        assert!(!any.shares_port(&key(Protocol::Udp, "127.0.0.1:80")));
+        let chosen = key(Protocol::Tcp, "127.0.0.1:0");
+        assert!(!chosen.shares_port(&chosen));
     }
 }

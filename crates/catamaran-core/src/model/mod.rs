@@ -3,20 +3,24 @@
 //! A value of these types is valid by the time it exists: `catamaran-config` has resolved names to
 //! ids, checked ranges and filled in defaults. Ids index the vectors of [`Config`].
 
+mod admin;
 mod backend;
+mod edit;
 mod frontend;
 mod health;
 mod net;
 mod route;
 mod virtual_ip;
 
+pub use admin::{Admin, AdminSocket, Secret};
 pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
     StickKey, Weight,
 };
+pub use edit::Edit;
 pub use frontend::{
     AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
-    LogFormat, LogTarget, Protocol, RateKey, RateLimit,
+    ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
 };
 pub use health::{Check, Health, HttpCheck, Outlier, StatusRange};
 pub use net::{IpNet, IpNetError};
@@ -37,6 +41,8 @@ use std::time::Duration;
 pub struct Config {
     /// Settings of the process itself.
     pub process: Process,
+    /// Where it is watched and steered from.
+    pub admin: Admin,
     /// Indexed by [`FrontendId`].
     pub frontends: Vec<Frontend>,
     /// Indexed by [`BackendId`].
@@ -54,6 +60,13 @@ pub struct Process {
     pub max_connections: Option<usize>,
     /// How long a stop waits for exchanges in flight. Default 30 s.
     pub drain: Duration,
+    /// How long a stop says that it is not ready before it closes the listeners, so that whoever
+    /// watches readiness sends clients elsewhere first. Default none.
+    pub drain_delay: Duration,
+    /// How long tunnels may go on whose listener a reload removed. Default 1 h.
+    pub drain_tunnels: Duration,
+    /// Whether a change of the configuration file is applied by itself. Default no.
+    pub watch: bool,
     /// Where the metrics are served in Prometheus' text format; off unless written.
     pub metrics: Option<SocketAddr>,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
@@ -66,6 +79,9 @@ impl Default for Process {
             workers: None,
             max_connections: None,
             drain: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            drain_tunnels: Duration::from_secs(3600),
+            watch: false,
             metrics: None,
             resolvers: Vec::new(),
         }

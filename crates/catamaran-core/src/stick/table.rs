@@ -189,6 +189,27 @@ impl Table {
         }
     }
 
+    /// The entry of `key`, if it binds. A look is no use: it slides no window.
+    #[must_use]
+    pub fn entry(&mut self, now: Timestamp, key: Key) -> Option<Entry> {
+        let slot = self.find_live(now, key)?;
+        Some(*self.entries.value_mut(slot))
+    }
+
+    /// Forgets `key`. Returns whether there was an entry.
+    pub fn forget(&mut self, key: Key) -> bool {
+        self.entries.find(key).is_some() && {
+            self.entries.remove(key);
+            true
+        }
+    }
+
+    /// When an entry stops to bind.
+    #[must_use]
+    pub fn end_of(&self, entry: &Entry) -> Timestamp {
+        entry.opened_at + self.window
+    }
+
     /// When the next entry ends, if there is one.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
@@ -245,9 +266,5 @@ impl Table {
             self.entries.value_mut(slot).opened_at = now;
             self.entries.move_to_back(slot);
         }
-    }
-
-    fn end_of(&self, entry: &Entry) -> Timestamp {
-        entry.opened_at + self.window
     }
 }

@@ -6,7 +6,7 @@ use crate::outcome::Outcome;
 use crate::state::Frontend;
 use crate::worker::Worker;
 use catamaran_core::Timestamp;
-use catamaran_core::model::LogFormat;
+use catamaran_core::model::{LogFormat, Name};
 use catamaran_core::stick::Why;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -61,7 +61,7 @@ pub(crate) fn count(
     outcome: Outcome,
     now: Timestamp,
 ) {
-    let metrics = &worker.metrics.frontends[frontend.id.index()];
+    let metrics = frontend.counters(worker.index);
     let took = now.saturating_since(facts.began);
     metrics.end(outcome, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     metrics.bytes_out.add_alone(facts.bytes_out);
@@ -81,16 +81,13 @@ pub(crate) fn write(
     http: Option<Http<'_>>,
 ) {
     let took = now.saturating_since(facts.began);
-    let backend = facts.target.and_then(|target| target.backend);
+    let backend = facts.backend;
     let code = outcome.consequence().log_code.as_bytes();
     let record = Record {
         time_unix_us: unix_micros(took),
         client: peer,
         frontend: frontend.model.name.as_str(),
-        route: facts
-            .target
-            .and_then(|target| target.route)
-            .map(|route| route.name.as_str()),
+        route: facts.route.map(Name::as_str),
         backend: backend.map(|backend| backend.model.name.as_str()),
         server: facts.server.as_ref().map(|(server, why)| ServerUsed {
             name: server.model.name.as_str(),
@@ -121,7 +118,7 @@ pub(crate) fn write(
 
 fn counts(worker: &Worker, frontend: &Frontend, facts: &Facts<'_>, now: Timestamp) -> Counts {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let backend = facts.target.and_then(|target| target.backend);
+    let backend = facts.backend;
     let server = facts
         .server
         .as_ref()

@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::state::{Backend, Server};
 use crate::tunnel::RelayEnd;
 use catamaran_core::Timestamp;
-use catamaran_core::model;
+use catamaran_core::model::{self, Name};
 use catamaran_core::stick::Why;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,9 @@ pub(crate) struct Target<'a> {
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) began: Timestamp,
-    pub(crate) target: Option<Target<'a>>,
+    pub(crate) backend: Option<&'a Arc<Backend>>,
+    /// The route's name.
+    pub(crate) route: Option<&'a Name>,
     pub(crate) server: Option<(Arc<Server>, Why)>,
     pub(crate) status: Option<u16>,
     pub(crate) queued: Option<Duration>,
@@ -44,7 +46,33 @@ pub(crate) struct Facts<'a> {
     pub(crate) is_redispatched: bool,
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    /// Notes where the request goes.
+    pub(crate) fn set_target(&mut self, target: Target<'a>) {
+        self.backend = target.backend;
+        self.route = target.route.map(|route| &route.name);
+    }
+
+    /// The same without backend and route, which are the configuration's.
+    pub(crate) fn detached<'b>(&mut self) -> Facts<'b> {
+        Facts {
+            began: self.began,
+            backend: None,
+            route: None,
+            server: self.server.take(),
+            status: self.status,
+            queued: self.queued,
+            connected: self.connected,
+            responded: self.responded,
+            has_interim: self.has_interim,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            retries: self.retries,
+            redispatches: self.redispatches,
+            is_redispatched: self.is_redispatched,
+        }
+    }
+
     /// Whether `server` is another than the one tried before.
     pub(crate) fn is_elsewhere(&self, server: &Server) -> bool {
         let before = self.server.as_ref();
@@ -54,7 +82,8 @@ impl Facts<'_> {
     pub(crate) const fn new(began: Timestamp, bytes_in: u64) -> Self {
         Self {
             began,
-            target: None,
+            backend: None,
+            route: None,
             server: None,
             status: None,
             queued: None,

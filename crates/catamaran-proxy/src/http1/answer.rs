@@ -234,7 +234,7 @@ pub(super) async fn refuse(
         .deadline
         .set(Worker::now() + frontend.model.timeouts.body);
     let is_sent = send(&client.stream, &client.deadline, &context.to_client).await;
-    let metrics = &worker.metrics.frontends[frontend.id.index()];
+    let metrics = frontend.counters(worker.index);
     metrics.status(status);
     metrics.end(outcome, 0);
     let sent = (status, context.to_client.len());

@@ -1,6 +1,7 @@
 //! What one exchange needs beyond its connection, borrowed from the worker while it is at work.
 
 use super::transfer::Transfer;
+use super::upgrade::Tunnel;
 use crate::io::Buffer;
 use crate::upstream::Ask;
 use catamaran_http1::{RequestHead, ResponseHead};
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) request_line: Vec<u8>,
     /// A value being put together.
     pub(crate) scratch: Vec<u8>,
+    /// What becomes of an exchange that switched protocols.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
 }
 
 /// The contexts of one worker that nobody borrows.
@@ -61,6 +64,7 @@ impl ContextPool {
         context.ask.tried.clear();
         // What an exchange that ended badly left behind must never reach another.
         context.reply = Buffer::default();
+        context.tunnel = None;
         context.upload.abandon();
         context.download.abandon();
         let kept = context.to_server.capacity()

@@ -21,8 +21,10 @@ pub(super) enum Next {
     Close,
     /// It is reset: what was sent must not be taken for whole.
     Abort,
-    /// It has ended already, or was handed to a tunnel that did.
+    /// It has ended already.
     End,
+    /// It relays: the context holds the tunnel.
+    Tunnel,
 }
 
 /// One request at work.
@@ -66,11 +68,11 @@ impl<'a> Exchange<'a> {
             self.facts.began,
         ) {
             Plan::Forward(target) => {
-                self.facts.target = Some(target);
+                self.facts.set_target(target);
                 self.forward(target).await
             }
             Plan::Redirect(target, redirect) => {
-                self.facts.target = Some(target);
+                self.facts.set_target(target);
                 let answer = Answer::redirect(
                     redirect,
                     target.prefix,
@@ -80,7 +82,7 @@ impl<'a> Exchange<'a> {
                 Box::pin(self.answer(&answer, Outcome::Answered)).await
             }
             Plan::Respond(target, response) => {
-                self.facts.target = Some(target);
+                self.facts.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
@@ -105,7 +107,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
-        let is_draining = self.worker.is_draining.get();
+        let is_draining = self.client.is_closing(self.worker);
         // A body of which some went to a server, or is malformed, has no end that could be found.
         let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();
         let (mut asked, taken) = Asked::of(&self.context.request, self.client, is_draining);
@@ -150,7 +152,7 @@ impl<'a> Exchange<'a> {
 
     /// What becomes of the connection after a response that went out whole.
     pub(super) fn after(&self, after: After) -> Next {
-        if after == After::KeepAlive && !self.worker.is_draining.get() {
+        if after == After::KeepAlive && !self.client.is_closing(self.worker) {
             return Next::KeepAlive;
         }
         // A client that asked for the close, and of which nothing is unread, sends no more: there

@@ -64,9 +64,8 @@ pub(super) async fn read(
         .await;
         match count {
             Some(Ok(count)) if count > 0 => {
-                worker.metrics.frontends[frontend.id.index()]
-                    .bytes_in
-                    .add_alone(count as u64);
+                let counters = frontend.counters(worker.index);
+                counters.bytes_in.add_alone(count as u64);
             }
             Some(_) => return Err(HeadEnd::Closed),
             None => {

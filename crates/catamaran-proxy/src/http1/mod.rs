@@ -47,6 +47,8 @@ const MAX_LINGER_BYTES: usize = 1024 * 1024;
 /// A client's connection.
 #[derive(Debug)]
 pub(crate) struct Client {
+    /// The listener that it came by.
+    pub(crate) slot: Rc<Slot>,
     pub(crate) stream: Stream,
     pub(crate) peer: SocketAddr,
     /// The peer's address, as servers are told it.
@@ -56,6 +58,13 @@ pub(crate) struct Client {
     pub(crate) input: Buffer,
     /// Requests served before.
     pub(crate) served: u64,
+}
+
+impl Client {
+    /// Whether the connection is to close after its exchange.
+    pub(crate) fn is_closing(&self, worker: &Worker) -> bool {
+        worker.is_draining.get() || self.slot.is_closing()
+    }
 }
 
 /// An IP address as text, made once for a connection.
@@ -95,6 +104,7 @@ pub(crate) fn serve(
     peer: SocketAddr,
 ) -> impl Future<Output = ()> {
     let mut client = Client {
+        slot,
         stream,
         peer,
         peer_text: AddressText::new(peer.ip()),
@@ -104,27 +114,34 @@ pub(crate) fn serve(
     };
     async move {
         client.deadline.adopt().await;
-        let Ok(source) = slot.frontend().open_source(client.peer.ip()) else {
+        client.deadline.belongs_to(client.slot.id());
+        let Ok(source) = client.slot.frontend().open_source(client.peer.ip()) else {
             let outcome = Outcome::TooManyConnections;
-            Box::pin(refuse(open.worker(), &slot, &client, outcome)).await;
+            Box::pin(refuse(open.worker(), &client, outcome)).await;
             return;
         };
-        serve_requests(open.worker(), &slot, &mut client).await;
+        serve_requests(open.worker(), &mut client).await;
         give_back(open.worker(), &mut client);
         drop(source);
     }
 }
 
-async fn refuse(worker: &Worker, slot: &Slot, client: &Client, outcome: Outcome) {
-    if answer::refuse(worker, &slot.frontend(), client, outcome).await == Next::Close {
+async fn refuse(worker: &Worker, client: &Client, outcome: Outcome) {
+    if answer::refuse(worker, &client.slot.frontend(), client, outcome).await == Next::Close {
         linger(worker, client).await;
     }
 }
 
-async fn serve_requests(worker: &Rc<Worker>, slot: &Slot, client: &mut Client) {
-    while wait_for_request(worker, slot, client).await {
+async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
+    while wait_for_request(worker, client).await {
         let mut context = worker.contexts.take();
-        let next = serve_request(worker, &slot.frontend(), client, &mut context).await;
+        let frontend = client.slot.frontend();
+        let next = serve_request(worker, &frontend, client, &mut context).await;
+        // Nothing that may last keeps the configuration.
+        drop(frontend);
+        if next == Next::Tunnel {
+            Box::pin(upgrade::relay(worker, client, &mut context)).await;
+        }
         worker.contexts.give_back(context);
         client.served += 1;
         match next {
@@ -132,7 +149,7 @@ async fn serve_requests(worker: &Rc<Worker>, slot: &Slot, client: &mut Client) {
             Next::KeepAlive => {}
             Next::Close => return Box::pin(linger(worker, client)).await,
             Next::Abort => return client.stream.reset_on_close(),
-            Next::End => return,
+            Next::End | Next::Tunnel => return,
         }
     }
 }
@@ -142,12 +159,13 @@ fn give_back(worker: &Worker, client: &mut Client) {
 }
 
 /// Waits, without holding a buffer, until the client sends. Returns whether it did.
-async fn wait_for_request(worker: &Worker, slot: &Slot, client: &Client) -> bool {
+async fn wait_for_request(worker: &Worker, client: &Client) -> bool {
     if !client.input.is_empty() {
         return true;
     }
     let wait = {
-        let timeouts = &slot.frontend().model.timeouts;
+        let frontend = client.slot.frontend();
+        let timeouts = &frontend.model.timeouts;
         if client.served == 0 {
             timeouts.request_head
         } else {

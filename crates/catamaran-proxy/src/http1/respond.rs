@@ -44,7 +44,7 @@ pub(super) async fn respond(
     if !exchange.context.upload.is_done() {
         after = After::Close;
     }
-    if exchange.worker.is_draining.get() {
+    if exchange.client.is_closing(exchange.worker) {
         after = After::Close;
     }
     response::write(
@@ -54,7 +54,7 @@ pub(super) async fn respond(
         &Additions { changes, cookie },
     );
     if exchange.context.response.tunnel {
-        return Box::pin(upgrade::run(exchange, connection, chosen, terms)).await;
+        return Box::pin(upgrade::begin(exchange, connection, chosen, terms)).await;
     }
     let head_len = exchange.context.response.head_len;
     let body = exchange.context.response.body;
@@ -123,6 +123,9 @@ impl Exchange<'_> {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(download_outcome(&error))),
                 Poll::Pending => {}
+            }
+            if self.client.deadline.is_over() {
+                return Poll::Ready(Err(self.late_body()));
             }
             let mut progress = self.context.download.progress;
             if !is_upload_over {

@@ -5,7 +5,7 @@
 //! out in one call together with the head before it; small pieces are gathered, large ones are sent
 //! from where they were read, and what is larger still is spliced where the framing lets it.
 
-use crate::io::{Buffer, Stream};
+use crate::io::{Buffer, Stream, splice_from};
 use crate::tunnel::{MAX_TURN, Pools};
 use catamaran_http1::{BodyReader, ChunkError, ResponseFraming};
 use catamaran_http1::{encode_chunk_head, write_last_chunk};
@@ -19,7 +19,7 @@ const GATHER: usize = 4 * 1024;
 /// Gathered bytes that are sent before more is gathered.
 const MAX_GATHERED: usize = 32 * 1024;
 /// A body with this much still to come is spliced.
-const SPLICE_FROM: u64 = 128 * 1024;
+const SPLICE_FROM: u64 = splice_from(128 * 1024);
 
 /// How the body leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,5 +5,5 @@ mod pipes;
 mod stream;
 
 pub(crate) use buffer::{Buffer, BufferPool, LARGE};
-pub(crate) use pipes::PipePool;
+pub(crate) use pipes::{PipePool, splice_from};
 pub(crate) use stream::{Seen, Stream};

@@ -10,6 +10,21 @@ const PIPE_BYTES: usize = 256 * 1024;
 /// Empty pipes kept at most; each costs two descriptors.
 const MAX_POOLED: usize = 64;
 
+/// From how many bytes on splice(2) is used: `measured`, unless this is built by the benchmark that
+/// measures just that (`cargo xtask bench --splice-switch`, figures in docs/benchmarks.md).
+///
+/// # Panics
+/// While compiling, when the benchmark's variable is no number.
+pub(crate) const fn splice_from(measured: u64) -> u64 {
+    match option_env!("CATAMARAN_BENCH_SPLICE_FROM") {
+        None => measured,
+        Some(text) => match u64::from_str_radix(text, 10) {
+            Ok(bytes) => bytes,
+            Err(_) => panic!("CATAMARAN_BENCH_SPLICE_FROM is a number of bytes"),
+        },
+    }
+}
+
 /// The pipes of one worker that nobody borrows. All are empty.
 #[derive(Debug, Default)]
 pub(crate) struct PipePool(RefCell<Vec<Pipe>>);

@@ -8,8 +8,10 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Connections {
     /// `usize::MAX` without a limit.
-    max: usize,
+    max: AtomicUsize,
     open: AtomicUsize,
+    /// What these are a part of.
+    all: Option<Arc<AtomicUsize>>,
     room: Notify,
 }
 
@@ -18,12 +20,20 @@ pub(crate) struct Connections {
 pub(crate) struct Admitted(Arc<Connections>);
 
 impl Connections {
-    pub(crate) fn new(max: Option<usize>) -> Arc<Self> {
+    /// None open, `max` at most. `all` counts them too.
+    pub(crate) fn new(max: Option<usize>, all: Option<Arc<AtomicUsize>>) -> Arc<Self> {
         Arc::new(Self {
-            max: max.unwrap_or(usize::MAX),
+            max: AtomicUsize::new(max.unwrap_or(usize::MAX)),
             open: AtomicUsize::new(0),
+            all,
             room: Notify::new(),
         })
+    }
+
+    /// Changes the limit. Those above a lower one stay open; no more come.
+    pub(crate) fn set_max(&self, max: Option<usize>) {
+        self.max.store(max.unwrap_or(usize::MAX), Ordering::Relaxed);
+        self.room.notify_waiters();
     }
 
     /// How many are open.
@@ -51,18 +61,27 @@ impl Connections {
     }
 
     fn try_admit(&self) -> bool {
-        self.open
+        let max = self.max.load(Ordering::Relaxed);
+        let has_room = self
+            .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < self.max).then_some(open + 1)
+                (open < max).then_some(open + 1)
             })
-            .is_ok()
+            .is_ok();
+        if let (true, Some(all)) = (has_room, &self.all) {
+            all.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-        if self.0.max != usize::MAX {
+        if let Some(all) = &self.0.all {
+            all.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.0.max.load(Ordering::Relaxed) != usize::MAX {
             self.0.room.notify_one();
         }
     }

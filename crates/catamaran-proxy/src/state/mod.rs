@@ -12,9 +12,10 @@ mod metered;
 mod pulse;
 mod server;
 mod shared;
+mod snapshot;
 mod waiting;
 
-pub use backend::{Backend, BackendMetrics, ServerSet};
+pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub use frontend::Frontend;
@@ -24,7 +25,9 @@ pub use metered::Metered;
 pub(crate) use pulse::Listening;
 pub use pulse::Pulse;
 pub use server::{Server, ServerMetrics, Signal, Target};
-pub use shared::{Shared, Signals};
+pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
+pub(crate) use shared::{ListenerId, Listeners, Process};
+pub use snapshot::{LogError, Snapshot};
 pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
-use backend::lock;
+pub(crate) use backend::lock;

@@ -1,5 +1,6 @@
 //! When each thread last turned its loop, and what a neighbour needs to stand in for a worker.
 
+use super::ListenerId;
 use super::backend::lock;
 use catamaran_core::Timestamp;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -30,16 +31,25 @@ impl Pulse {
     }
 }
 
-/// The sockets that one worker accepts connections from, by the index of their listeners.
+/// The sockets that one worker accepts connections from, by what their listeners are known by.
 #[derive(Debug, Default)]
-pub(crate) struct Listening(Mutex<Vec<(usize, Arc<TcpListener>)>>);
+pub(crate) struct Listening(Mutex<Vec<(ListenerId, Arc<TcpListener>)>>);
 
 impl Listening {
     /// Lists a socket until [`Self::close`].
-    pub(crate) fn open(&self, listener: usize, socket: TcpListener) -> Arc<TcpListener> {
+    pub(crate) fn open(&self, listener: ListenerId, socket: TcpListener) -> Arc<TcpListener> {
         let socket = Arc::new(socket);
         lock(&self.0).push((listener, Arc::clone(&socket)));
         socket
+    }
+
+    /// Has a socket known by another id: it is another frontend's now.
+    pub(crate) fn rename(&self, old: ListenerId, new: ListenerId) {
+        for (listener, _) in &mut *lock(&self.0) {
+            if *listener == old {
+                *listener = new;
+            }
+        }
     }
 
     /// Takes a socket back. Whoever else looked at it did so under the lock and took a copy.
@@ -49,9 +59,9 @@ impl Listening {
     }
 
     /// Copies of all, for a neighbour; those that cannot be copied are left out.
-    pub(crate) fn copies(&self) -> Vec<(usize, OwnedFd)> {
+    pub(crate) fn copies(&self) -> Vec<(ListenerId, OwnedFd)> {
         let sockets = lock(&self.0);
-        let copy = |(listener, socket): &(usize, Arc<TcpListener>)| {
+        let copy = |(listener, socket): &(ListenerId, Arc<TcpListener>)| {
             let copy = socket.as_fd().try_clone_to_owned().ok()?;
             Some((*listener, copy))
         };

@@ -15,6 +15,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 /// One server of a backend. Outlives the set it is in: exchanges that use it hold it.
+///
+/// What the configuration says of it never changes; another configuration makes another of these,
+/// with the same id and the same counts, as long as name and address are the same.
 #[derive(Debug)]
 pub struct Server {
     /// Never given to another server of this process; not zero.
@@ -28,15 +31,21 @@ pub struct Server {
     /// Load and health.
     pub state: Arc<ServerState>,
     /// Failures in a row, for passive detection.
-    pub streak: FailureStreak,
+    pub streak: Arc<FailureStreak>,
+    notes: Arc<Notes>,
+    /// Counters.
+    pub metrics: Arc<ServerMetrics>,
+}
+
+/// What is noted of a server for others to look at.
+#[derive(Debug, Default)]
+struct Notes {
     /// What workers have noticed and the control plane has not yet looked at.
     signals: AtomicU8,
     /// Requests that wait for a connection to end, there being as many as may be.
     wanted: AtomicU32,
-    /// Told when a connection ends, if their number is limited.
+    /// Told when a connection ends that somebody waits for.
     connection_ended: Notify,
-    /// Counters.
-    pub metrics: ServerMetrics,
 }
 
 /// A request that waits for a connection to end, while it does.
@@ -91,11 +100,24 @@ impl Server {
             model,
             target,
             state,
-            streak: FailureStreak::default(),
-            signals: AtomicU8::new(0),
-            wanted: AtomicU32::new(0),
-            connection_ended: Notify::new(),
-            metrics: ServerMetrics::default(),
+            streak: Arc::default(),
+            notes: Arc::default(),
+            metrics: Arc::default(),
+        }
+    }
+
+    /// The same server as another configuration describes it: same name, same address.
+    #[must_use]
+    pub fn with_model(&self, model: model::Server) -> Self {
+        Self {
+            id: self.id,
+            model,
+            target: self.target.clone(),
+            stick_key: self.stick_key,
+            state: Arc::clone(&self.state),
+            streak: Arc::clone(&self.streak),
+            notes: Arc::clone(&self.notes),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -112,37 +134,38 @@ impl Server {
 
     /// Has no idle connections kept for as long as the result lives.
     pub(crate) fn want_connection(&self) -> Wanted<'_> {
-        self.wanted.fetch_add(1, Ordering::Relaxed);
+        self.notes.wanted.fetch_add(1, Ordering::Relaxed);
         Wanted(self)
     }
 
     /// Whether somebody waits for a connection to end.
     pub(crate) fn is_connection_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > 0
+        self.notes.wanted.load(Ordering::Relaxed) > 0
     }
 
     /// Waits until a connection has ended.
     pub(crate) fn connection_ended(&self) -> Notified<'_> {
-        self.connection_ended.notified()
+        self.notes.connection_ended.notified()
     }
 
     /// Counts a connection as ended.
     pub(crate) fn end_connection(&self) {
         self.state.end_connection();
-        if self.model.max_connections.is_some() {
-            self.connection_ended.notify_one();
+        // Whoever waits may know of a limit that this connection's configuration did not have.
+        if self.model.max_connections.is_some() || self.is_connection_wanted() {
+            self.notes.connection_ended.notify_one();
         }
     }
 
     /// Notes `signal`; returns whether nothing was noted before, so that the control plane must be
     /// told.
     pub(crate) fn raise(&self, signal: Signal) -> bool {
-        self.signals.fetch_or(signal as u8, Ordering::AcqRel) == 0
+        self.notes.signals.fetch_or(signal as u8, Ordering::AcqRel) == 0
     }
 
     /// Takes what was noted.
     pub fn take_signals(&self) -> impl Iterator<Item = Signal> {
-        let taken = self.signals.swap(0, Ordering::AcqRel);
+        let taken = self.notes.signals.swap(0, Ordering::AcqRel);
         [Signal::Refused, Signal::ConnectFailed, Signal::Outlier]
             .into_iter()
             .filter(move |signal| taken & *signal as u8 != 0)
@@ -156,7 +179,7 @@ impl Server {
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
+        self.0.notes.wanted.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Waiting {
     /// How many wait, readable without the lock. In one order with the servers' counts of requests
     /// in flight, so that who enters and who leaves at the same time do not miss each other.
     len: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// Who waits for what, in the order they came.
@@ -83,8 +83,19 @@ impl Waiting {
         Self {
             lines: Mutex::new(lines),
             len: AtomicUsize::new(0),
-            max: config.max_waiting,
+            max: AtomicUsize::new(config.max_waiting),
         }
+    }
+
+    /// Takes up a changed configuration. Those who wait go on.
+    pub(crate) fn reconfigure(&self, config: &model::Queue) {
+        let mut lines = lock(&self.lines);
+        lines.config = config.clone();
+        lines.any.reconfigure(config);
+        for line in lines.bound.values_mut() {
+            line.reconfigure(config);
+        }
+        self.max.store(config.max_waiting, Ordering::Relaxed);
     }
 
     /// How many wait.
@@ -183,7 +194,7 @@ impl Place {
         let waiter = Arc::new(Waiter::default());
         let bound = bound.map(Server::id);
         let mut lines = lock(&waiting.lines);
-        if waiting.len() >= waiting.max {
+        if waiting.len() >= waiting.max.load(Ordering::Relaxed) {
             return Err(QueueFull);
         }
         let Lines {

@@ -9,15 +9,15 @@
 //! switch pays best was chosen, not measured. Neither buffer nor pipe is held while no bytes are in
 //! flight.
 
-use crate::io::{Buffer, BufferPool, PipePool, Stream};
+use crate::io::{Buffer, BufferPool, LARGE, PipePool, Stream, splice_from};
 use catamaran_sys::splice::{More, Pipe};
 use std::io;
 use std::task::{Context, Poll, ready};
 
 /// Full buffers in a row after which a flow counts as bulky.
-const BULKY_AFTER: u32 = 2;
+const BULKY_AFTER: u64 = splice_from(128 * 1024) / LARGE as u64;
 /// Small moves in a row after which a bulky flow counts as interactive again.
-const INTERACTIVE_AFTER: u32 = 8;
+const INTERACTIVE_AFTER: u64 = 8;
 /// A move below this many bytes is small.
 const SMALL_MOVE: usize = 8 * 1024;
 /// Most bytes moved by one splice call; the pipe bounds it further.
@@ -33,8 +33,11 @@ pub(crate) struct Half {
     held: Held,
     mode: Mode,
     /// Moves in a row that speak for the other mode.
-    streak: u32,
+    streak: u64,
     stage: Stage,
+    /// Whether the reactor was asked to wake the task when the source has something, and has not
+    /// done so since.
+    is_awaited: bool,
     /// Bytes passed on so far.
     pub(crate) moved: u64,
 }
@@ -125,7 +128,7 @@ impl Half {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                ready!(from.poll_read_ready(cx)).map_err(HalfError::Read)?;
+                ready!(self.poll_source(cx, from)).map_err(HalfError::Read)?;
                 ready!(self.poll_receive(cx, pools, from)).map_err(HalfError::Read)?;
             }
         }
@@ -139,6 +142,21 @@ impl Half {
             Held::Pipe { pipe, bytes: 0 } => pools.pipes.give_back_empty(pipe),
             Held::Pipe { pipe, .. } => drop(pipe),
         }
+    }
+
+    /// Whether the source has something. A half that already waits is polled whenever the other
+    /// one has something to do: it must not be entered with the reactor again each time.
+    fn poll_source(&mut self, cx: &mut Context<'_>, from: &Stream) -> Poll<io::Result<()>> {
+        if from.is_readable() {
+            self.is_awaited = false;
+            return Poll::Ready(Ok(()));
+        }
+        if self.is_awaited {
+            return Poll::Pending;
+        }
+        let ready = from.poll_read_ready(cx);
+        self.is_awaited = ready.is_pending();
+        ready
     }
 
     fn poll_receive(
@@ -226,7 +244,7 @@ impl Half {
     }
 
     /// Counts a move for or against changing to `other`.
-    fn note(&mut self, speaks_for_other: bool, needed: u32, other: Mode) {
+    fn note(&mut self, speaks_for_other: bool, needed: u64, other: Mode) {
         self.streak = if speaks_for_other { self.streak + 1 } else { 0 };
         if self.streak >= needed {
             self.streak = 0;

@@ -11,7 +11,7 @@ pub(crate) use half::{Half, HalfError, MAX_TURN, Pools};
 pub(crate) use opening::{Opened, Opening, Way};
 
 use crate::io::Stream;
-use crate::worker::{Alarm, Deadline};
+use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Timestamp;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -51,16 +51,16 @@ impl Relay {
         deadline: &Deadline,
         idle: Duration,
     ) -> RelayEnd {
-        let now = || Timestamp::from_nanos(catamaran_sys::clock::now_nanos());
-        deadline.set(now() + idle);
+        let mut silence = Silence::begin(deadline, idle);
         let mut ends = Ends::default();
         let end = poll_fn(|cx| {
             match deadline.alarm() {
-                Some(Alarm::Late) => return Poll::Ready(RelayEnd::Idle),
+                Some(Alarm::Late) if silence.is_over(self.moved(), deadline) => {
+                    return Poll::Ready(RelayEnd::Idle);
+                }
                 Some(Alarm::ServerDown) => return Poll::Ready(RelayEnd::ServerDown),
-                None => {}
+                Some(Alarm::Late) | None => {}
             }
-            let before = self.moved();
             if ends.up.is_none()
                 && let Poll::Ready(result) = self.up.poll(cx, pools, client, server)
             {
@@ -71,13 +71,7 @@ impl Relay {
             {
                 ends.down = Some(result);
             }
-            if let Some(end) = ends.verdict() {
-                return Poll::Ready(end);
-            }
-            if self.moved() > before {
-                deadline.set(now() + idle);
-            }
-            Poll::Pending
+            ends.verdict().map_or(Poll::Pending, Poll::Ready)
         })
         .await;
         self.up.release(pools);
@@ -92,6 +86,49 @@ impl Relay {
 
     fn moved(&self) -> u64 {
         self.up.moved + self.down.moved
+    }
+}
+
+/// For how long nothing has moved.
+///
+/// Reading the clock for each move was 7 % of an interactive flow's time in user space. Instead it
+/// is looked now and then whether anything has moved since the last look, so that
+/// a relay ends at the earliest after the idle time, at the latest an eighth of it later.
+#[derive(Debug)]
+struct Silence {
+    idle: Duration,
+    /// Bytes moved at the last look that found something moved.
+    moved: u64,
+    /// When that was.
+    since: Timestamp,
+}
+
+impl Silence {
+    /// Looks while there is traffic, in each idle time.
+    const LOOKS: u32 = 8;
+
+    fn begin(deadline: &Deadline, idle: Duration) -> Self {
+        let since = Worker::now();
+        deadline.set(since + idle / Self::LOOKS);
+        Self {
+            idle,
+            moved: 0,
+            since,
+        }
+    }
+
+    /// Whether nothing has moved for the idle time; otherwise sets when to look next.
+    fn is_over(&mut self, moved: u64, deadline: &Deadline) -> bool {
+        let now = Worker::now();
+        if moved > self.moved {
+            self.moved = moved;
+            self.since = now;
+            deadline.set(now + self.idle / Self::LOOKS);
+            return false;
+        }
+        let end = self.since + self.idle;
+        deadline.set(end);
+        end <= now
     }
 }
 

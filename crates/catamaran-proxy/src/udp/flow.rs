@@ -4,8 +4,7 @@
 //! and the flow's task is woken to find a server for it.
 
 use super::{BATCH, FlowKey, Received};
-use crate::state::Frontend;
-use crate::worker::Worker;
+use crate::worker::{Slot, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::flow::Backlog;
 use catamaran_core::health::Blame;
@@ -15,7 +14,6 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -27,7 +25,8 @@ pub(super) const TO_READ: Interest = Interest::READABLE.add(Interest::ERROR);
 /// One client's datagrams and their answers.
 #[derive(Debug)]
 pub(super) struct Flow {
-    pub(super) frontend: Arc<Frontend>,
+    /// The listener that it came by; a flow keeps no frontend, as a tunnel does not.
+    pub(super) slot: Rc<Slot>,
     pub(super) key: FlowKey,
     /// The listener's socket, from which answers leave.
     listener: Rc<UdpSocket>,
@@ -54,13 +53,13 @@ struct Link {
 
 impl Flow {
     pub(super) fn new(
-        frontend: Arc<Frontend>,
+        slot: Rc<Slot>,
         key: FlowKey,
         listener: Rc<UdpSocket>,
         now: Timestamp,
     ) -> Self {
         Self {
-            frontend,
+            slot,
             key,
             listener,
             link: RefCell::default(),
@@ -183,7 +182,7 @@ impl Flow {
 
     /// When the flow ends if nothing comes any more.
     pub(super) fn idle_at(&self) -> Timestamp {
-        self.last_datagram.get() + self.frontend.model.timeouts.tunnel
+        self.last_datagram.get() + self.slot.frontend().model.timeouts.tunnel
     }
 
     /// Bytes from the client and to it.

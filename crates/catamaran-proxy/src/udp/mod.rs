@@ -15,8 +15,8 @@ mod relay;
 
 use crate::facts;
 use crate::outcome::Outcome;
-use crate::state::{Admitted, Frontend, OpenSource};
-use crate::worker::{OpenConnection, Slot, Vital, Worker};
+use crate::state::{Admitted, Frontend, ListenerId, OpenSource};
+use crate::worker::{Listener, OpenConnection, Slot, Vital, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::flow::Flows;
 use catamaran_sys::socket::{Datagram, LocalAddr, recv_with_dst};
@@ -40,8 +40,8 @@ const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
 /// What makes datagrams belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FlowKey {
-    /// Index of the listener.
-    listener: usize,
+    /// The listener.
+    listener: ListenerId,
     client: SocketAddr,
     /// The address of ours that the client talks to; answers leave from it.
     local: LocalAddr,
@@ -65,6 +65,14 @@ impl FlowTable {
         self.0.borrow_mut().insert(flow.key, Rc::clone(flow))
     }
 
+    /// Ends the flows of a listener that is closed.
+    fn evict_listener(&self, listener: ListenerId) {
+        let evicted = self.0.borrow_mut().extract(|key| key.listener == listener);
+        for flow in evicted {
+            flow.evict();
+        }
+    }
+
     /// Removes `flow`, unless another has taken its place since.
     fn remove(&self, flow: &Flow) {
         if !flow.is_evicted() {
@@ -73,9 +81,10 @@ impl FlowTable {
     }
 }
 
-/// Takes what comes to a listener's socket and passes it on, for as long as the worker lives: flows
-/// go on while it drains.
-pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) {
+/// Takes what comes to a listener's socket and passes it on, for as long as the worker lives, or
+/// the listener: flows go on while the worker drains, and end with their listener, since nothing in
+/// UDP says when else they would.
+pub(crate) async fn listen(worker: Rc<Worker>, listener: Rc<Listener>, socket: OwnedFd) {
     let _vital = Vital;
     let socket = match UdpSocket::from_std(socket.into()) {
         Ok(socket) => Rc::new(socket),
@@ -85,10 +94,15 @@ pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) 
         }
     };
     loop {
-        if let Err(error) = socket.readable().await {
+        let ready = tokio::select! {
+            ready = socket.readable() => ready,
+            () = listener.stopped() => return close(&worker, &listener, socket).await,
+        };
+        if let Err(error) = ready {
             tracing::error!(%error, "a listener is lost");
             return;
         }
+        let slot = listener.slot();
         match receive_batch(&worker, &slot, &socket) {
             Ok(Received::All) => {}
             Ok(Received::Batch) => tokio::task::yield_now().await,
@@ -104,6 +118,16 @@ pub(crate) async fn listen(worker: Rc<Worker>, slot: Rc<Slot>, socket: OwnedFd) 
     }
 }
 
+/// Ends the flows of a listener and then closes its socket, from which they answer.
+async fn close(worker: &Worker, listener: &Listener, socket: Rc<UdpSocket>) {
+    worker.flows.evict_listener(listener.slot().id());
+    while Rc::strong_count(&socket) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(socket);
+    listener.closed();
+}
+
 /// What a turn at a socket took from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Received {
@@ -113,7 +137,11 @@ enum Received {
     Batch,
 }
 
-fn receive_batch(worker: &Rc<Worker>, slot: &Slot, socket: &Rc<UdpSocket>) -> io::Result<Received> {
+fn receive_batch(
+    worker: &Rc<Worker>,
+    slot: &Rc<Slot>,
+    socket: &Rc<UdpSocket>,
+) -> io::Result<Received> {
     let now = Worker::now();
     let mut buffer = worker.buffers.large();
     let mut result = Ok(Received::Batch);
@@ -147,14 +175,14 @@ fn receive_batch(worker: &Rc<Worker>, slot: &Slot, socket: &Rc<UdpSocket>) -> io
 /// Gives a datagram to its flow, which begins with it if there is none.
 fn handle_datagram(
     worker: &Rc<Worker>,
-    slot: &Slot,
+    slot: &Rc<Slot>,
     socket: &Rc<UdpSocket>,
     datagram: &Datagram,
     bytes: &[u8],
     now: Timestamp,
 ) {
     let key = FlowKey {
-        listener: slot.listener(),
+        listener: slot.id(),
         client: datagram.source,
         local: datagram.destination,
     };
@@ -172,14 +200,12 @@ fn handle_datagram(
         // Only counted: forged sources must not fill the log.
         Err(outcome) => {
             worker.metrics.datagrams_dropped.add_alone(1);
-            worker.metrics.frontends[frontend.id.index()].end(outcome, 0);
+            frontend.counters(worker.index).end(outcome, 0);
             return;
         }
     };
-    worker.metrics.frontends[frontend.id.index()]
-        .connections
-        .add_alone(1);
-    let flow = Rc::new(Flow::new(frontend, key, Rc::clone(socket), now));
+    frontend.counters(worker.index).connections.add_alone(1);
+    let flow = Rc::new(Flow::new(Rc::clone(slot), key, Rc::clone(socket), now));
     flow.forward(worker, bytes, now);
     if let Some(oldest) = worker.flows.insert(&flow) {
         worker.metrics.flows_evicted.add_alone(1);
@@ -233,12 +259,12 @@ async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
         }
     }
     let listed = Listed(worker, flow);
-    let backend = flow.frontend.backend(
-        flow.frontend
-            .model
-            .backend
-            .expect("a UDP frontend has a backend"),
-    );
+    let backend = {
+        let frontend = flow.slot.frontend();
+        let id = frontend.model.backend;
+        Arc::clone(frontend.backend(id.expect("a UDP frontend has a backend")))
+    };
+    let backend = &backend;
     let mut facts = relay::facts(backend, began);
     let outcome = relay::run(worker, flow, backend, &mut facts).await;
     drop(listed);
@@ -246,8 +272,7 @@ async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
     let (bytes_in, bytes_out) = flow.bytes();
     facts.bytes_in = bytes_in;
     facts.bytes_out = bytes_out;
-    worker.metrics.frontends[flow.frontend.id.index()]
-        .bytes_in
-        .add_alone(bytes_in);
-    facts::relayed(worker, &flow.frontend, flow.key.client, &facts, outcome);
+    let frontend = flow.slot.frontend();
+    frontend.counters(worker.index).bytes_in.add_alone(bytes_in);
+    facts::relayed(worker, &frontend, flow.key.client, &facts, outcome);
 }

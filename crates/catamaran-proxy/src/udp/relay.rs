@@ -8,7 +8,7 @@
 
 use super::Received;
 use super::flow::{Flow, TO_READ};
-use crate::facts::{self, Facts, Target};
+use crate::facts::{self, Facts};
 use crate::outcome::Outcome;
 use crate::state::{Backend, Server, Signal, Target as Address};
 use crate::tcp::ask;
@@ -39,11 +39,7 @@ enum End {
 /// What is known of a flow that began just now.
 pub(super) fn facts(backend: &Arc<Backend>, began: Timestamp) -> Facts<'_> {
     let mut facts = Facts::new(began, 0);
-    facts.target = Some(Target {
-        backend: Some(backend),
-        route: None,
-        prefix: "",
-    });
+    facts.backend = Some(backend);
     facts
 }
 
@@ -65,7 +61,7 @@ pub(super) async fn run<'a>(
             Ok(opened) => opened,
             Err(outcome) => return outcome,
         };
-        facts::connected(worker, &flow.frontend, flow.key.client, facts);
+        facts::connected(worker, &flow.slot.frontend(), flow.key.client, facts);
         let server = chosen.room.server();
         if backend.model.on_down == OnDown::Redispatch {
             deadline.watch(server.id());

@@ -7,6 +7,7 @@
 //! The same entry says which server its connection awaits a response from, so that a server marked
 //! down wakes exactly those.
 
+use crate::state::ListenerId;
 use catamaran_core::Timestamp;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,6 +24,15 @@ pub(crate) enum Alarm {
     Late,
     /// The server it watches was marked down.
     ServerDown,
+}
+
+/// What a connection does, as far as the end of its listener is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Exchanges, or nothing.
+    Exchange,
+    /// It relays.
+    Tunnel,
 }
 
 /// All deadlines of a worker.
@@ -48,6 +58,11 @@ struct Entry {
     deadline: Cell<Timestamp>,
     /// [`Server::id`](crate::state::Server::id) of the awaited server; zero when none is.
     watch: Cell<u64>,
+    /// The listener that its connection came by; zero before it is said.
+    listener: Cell<ListenerId>,
+    phase: Cell<Phase>,
+    /// Whether its time is over for good, wherever its deadline moves.
+    is_over: Cell<bool>,
     alarm: Cell<Option<Alarm>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -113,6 +128,19 @@ impl Deadlines {
         }
     }
 
+    /// Ends what came by `listener` and is in `phase` or an earlier one, as if it were late, for
+    /// good.
+    pub(crate) fn end_listener(&self, listener: ListenerId, phase: Phase) {
+        for chunk in self.chunks.borrow().iter() {
+            let is_meant =
+                |entry: &&Entry| entry.listener.get() == listener && entry.phase.get() <= phase;
+            for entry in chunk.entries.iter().filter(is_meant) {
+                entry.is_over.set(true);
+                entry.ring(Alarm::Late);
+            }
+        }
+    }
+
     /// Wakes every connection, so that each looks at what has changed.
     pub(crate) fn wake_all(&self) {
         for chunk in self.chunks.borrow().iter() {
@@ -159,6 +187,9 @@ impl Entry {
         Self {
             deadline: Cell::new(Timestamp::MAX),
             watch: Cell::new(0),
+            listener: Cell::new(0),
+            phase: Cell::new(Phase::Exchange),
+            is_over: Cell::new(false),
             alarm: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -214,9 +245,26 @@ impl Deadline {
         }
     }
 
+    /// Says which listener the connection came by.
+    pub(crate) fn belongs_to(&self, listener: ListenerId) {
+        self.entry().listener.set(listener);
+    }
+
+    /// Says that the connection relays from now on.
+    pub(crate) fn set_tunnel(&self) {
+        self.entry().phase.set(Phase::Tunnel);
+    }
+
     /// Why the task should stop waiting, if it should.
     pub(crate) fn alarm(&self) -> Option<Alarm> {
-        self.entry().alarm.get()
+        let entry = self.entry();
+        let over = || entry.is_over.get().then_some(Alarm::Late);
+        entry.alarm.get().or_else(over)
+    }
+
+    /// Whether the connection is to end even if it makes progress.
+    pub(crate) fn is_over(&self) -> bool {
+        self.entry().is_over.get()
     }
 
     fn entry(&self) -> &Entry {
@@ -229,6 +277,9 @@ impl Drop for Deadline {
         let entry = self.entry();
         entry.deadline.set(Timestamp::MAX);
         entry.watch.set(0);
+        entry.listener.set(0);
+        entry.phase.set(Phase::Exchange);
+        entry.is_over.set(false);
         entry.alarm.set(None);
         entry.waker.borrow_mut().take();
         self.owner.free.borrow_mut().push(self.index);
@@ -281,6 +332,23 @@ mod tests {
             (one.alarm(), other.alarm()),
             (Some(Alarm::ServerDown), None)
         );
+    }
+
+    #[test]
+    fn the_end_of_a_listener_rings_its_exchanges_and_leaves_its_tunnels() {
+        let all = Rc::new(Deadlines::default());
+        let (exchange, tunnel, other) = (all.register(), all.register(), all.register());
+        exchange.belongs_to(3);
+        tunnel.belongs_to(3);
+        tunnel.set_tunnel();
+        other.belongs_to(4);
+        all.end_listener(3, Phase::Exchange);
+        let alarms = || (exchange.alarm(), tunnel.alarm(), other.alarm());
+        assert_eq!(alarms(), (Some(Alarm::Late), None, None));
+        exchange.set(at(100));
+        assert_eq!(exchange.alarm(), Some(Alarm::Late));
+        all.end_listener(3, Phase::Tunnel);
+        assert_eq!(alarms(), (Some(Alarm::Late), Some(Alarm::Late), None));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::outcome::Outcome;
 use crate::state::Metered;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
@@ -26,12 +28,20 @@ pub struct WorkerMetrics {
     pub datagrams_dropped: Metered,
     /// Tasks that panicked.
     pub panics: Metered,
-    /// By index of the frontend.
-    pub frontends: Vec<FrontendMetrics>,
+    /// How late its loop runs.
+    pub lag: Lag,
 }
 
-/// Counters of one frontend on one worker.
+/// How late a worker's loop runs: the time between when a timer was due and when it was heeded.
 #[derive(Debug, Default)]
+pub struct Lag {
+    /// Worst since it was last taken, in nanoseconds.
+    worst: AtomicU64,
+}
+
+/// Counters of one frontend on one worker. Those of other workers lie on other cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct FrontendMetrics {
     /// Connections accepted.
     pub connections: Metered,
@@ -55,14 +65,17 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
     5_000_000, 30_000_000,
 ];
 
-impl WorkerMetrics {
-    /// Counters for `frontends` frontends.
-    pub(crate) fn new(frontends: usize) -> Self {
-        let mut metrics = Self::default();
-        metrics
-            .frontends
-            .resize_with(frontends, FrontendMetrics::default);
-        metrics
+impl Lag {
+    /// Notes that a timer was heeded this late.
+    pub(crate) fn note(&self, late: Duration) {
+        let nanos = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
+        self.worst.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// Takes the worst since it was last taken, in nanoseconds. A worker that stands still has not
+    /// noted it yet.
+    pub fn take_worst(&self) -> u64 {
+        self.worst.swap(0, Ordering::Relaxed)
     }
 }
 

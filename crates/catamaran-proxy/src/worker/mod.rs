@@ -4,18 +4,20 @@
 //! is a closed list: the configuration, loads and health of servers, tables, queues, counters.
 
 mod deadline;
+mod listening;
 mod metrics;
 mod run;
 mod stall;
 
-pub(crate) use deadline::{Alarm, Deadline, Deadlines};
-pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, WorkerMetrics};
-pub(crate) use run::{Slot, Start, Vital, runtime, start};
+pub(crate) use deadline::{Alarm, Deadline, Deadlines, Phase};
+pub(crate) use listening::{Listener, Slot};
+pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};
+pub(crate) use run::{Start, Vital, runtime, start};
 
-use crate::access_log::{Appender, Record};
+use crate::access_log::{Appender, Record, Writer};
 use crate::http1;
 use crate::io::{BufferPool, PipePool};
-use crate::state::{Admitted, Frontend, Server, Shared, Signal};
+use crate::state::{Admitted, Frontend, ListenerId, Server, Shared, Signal, Snapshot};
 use crate::tunnel::Pools;
 use crate::udp::FlowTable;
 use crate::upstream::IdlePool;
@@ -23,9 +25,11 @@ use catamaran_core::Timestamp;
 use catamaran_core::model::LogFormat;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// What one worker owns.
 #[derive(Debug)]
@@ -51,8 +55,38 @@ pub(crate) struct Worker {
     /// The clock as it was last read.
     time: Cell<Timestamp>,
     rng: RefCell<fastrand::Rng>,
-    /// Access logs, by index of the frontend.
-    appenders: RefCell<Vec<Option<Appender>>>,
+    /// Access logs in use: there are few.
+    appenders: RefCell<Vec<LogEnd>>,
+}
+
+/// This worker's end of an access log.
+#[derive(Debug)]
+struct LogEnd {
+    writer: Arc<Writer>,
+    format: LogFormat,
+    appender: Appender,
+}
+
+/// What another configuration changes, for every worker.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// Listeners that stay, and their frontends as they are now.
+    pub(crate) kept: Vec<(ListenerId, Arc<Frontend>)>,
+    /// Listeners whose sockets go to another frontend, under another id.
+    pub(crate) moved: Vec<(ListenerId, ListenerId, Arc<Frontend>)>,
+    /// Listeners that go.
+    pub(crate) closed: Vec<ListenerId>,
+    /// [`Server::id`] of servers that are gone.
+    pub(crate) gone_servers: Vec<u64>,
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+/// A listener that is new to a worker.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) id: ListenerId,
+    pub(crate) frontend: Arc<Frontend>,
+    pub(crate) socket: OwnedFd,
 }
 
 /// What the rest of the process asks of a worker.
@@ -60,8 +94,10 @@ pub(crate) struct Worker {
 pub(crate) enum Command {
     /// Serve a connection that another worker accepted.
     Serve {
-        /// Index of the listener.
-        listener: usize,
+        /// The listener.
+        listener: ListenerId,
+        /// Its frontend, should this worker not know the listener yet.
+        frontend: Arc<Frontend>,
         /// The connection.
         stream: std::net::TcpStream,
         /// Its client.
@@ -83,6 +119,15 @@ pub(crate) enum Command {
         /// [`Server::id`].
         server: u64,
     },
+    /// Serve another configuration.
+    Reload {
+        /// What changes for all workers.
+        change: Arc<Change>,
+        /// New listeners.
+        opened: Vec<Opened>,
+        /// Dropped when the sockets of removed listeners are closed.
+        closing: mpsc::Sender<()>,
+    },
     /// Accept what waits, then no more; connections close after their exchange.
     Drain,
     /// End at once.
@@ -95,15 +140,6 @@ pub(crate) enum Command {
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let metrics = Arc::clone(&shared.worker_metrics[index]);
-        let appender = |frontend: &Arc<Frontend>| {
-            Some(
-                frontend
-                    .log
-                    .as_ref()?
-                    .appender(frontend.model.access_log.as_ref()?.format),
-            )
-        };
-        let appenders = shared.frontends.iter().map(appender).collect();
         let flows = FlowTable::new(shared.max_flows);
         Self {
             index,
@@ -121,31 +157,47 @@ impl Worker {
             told_exhausted: Cell::new(None),
             time: Cell::new(Self::now()),
             rng: RefCell::new(fastrand::Rng::new()),
-            appenders: RefCell::new(appenders),
+            appenders: RefCell::default(),
         }
     }
 
     /// Writes a line of the frontend's access log.
     pub(crate) fn log(&self, frontend: &Frontend, now: Timestamp, record: &Record<'_>) {
-        if let Some(Some(appender)) = self.appenders.borrow_mut().get_mut(frontend.id.index()) {
-            appender.append(now, record);
-            if frontend
-                .model
-                .access_log
-                .as_ref()
-                .is_some_and(|log| log.format == LogFormat::Human)
-            {
-                // Somebody is watching.
-                appender.flush();
-            }
+        let (Some(writer), Some(log)) = (&frontend.log, &frontend.model.access_log) else {
+            return;
+        };
+        let mut ends = self.appenders.borrow_mut();
+        let is_it = |end: &LogEnd| Arc::ptr_eq(&end.writer, writer) && end.format == log.format;
+        let place = ends.iter().position(is_it).unwrap_or_else(|| {
+            ends.push(LogEnd {
+                writer: Arc::clone(writer),
+                format: log.format,
+                appender: writer.appender(log.format),
+            });
+            ends.len() - 1
+        });
+        let appender = &mut ends[place].appender;
+        appender.append(now, record);
+        if log.format == LogFormat::Human {
+            // Somebody is watching.
+            appender.flush();
         }
     }
 
     /// Hands over log lines that have waited long enough.
     fn flush_logs(&self, now: Timestamp) {
-        for appender in self.appenders.borrow_mut().iter_mut().flatten() {
-            appender.handle_timeout(now);
+        for end in self.appenders.borrow_mut().iter_mut() {
+            end.appender.handle_timeout(now);
         }
+    }
+
+    /// Lets go of access logs that the configuration no longer names, with what they still hold.
+    fn drop_old_logs(&self, snapshot: &Snapshot) {
+        let is_used = |end: &LogEnd| {
+            let mut writers = snapshot.log_writers.values();
+            writers.any(|writer| Arc::ptr_eq(writer, &end.writer))
+        };
+        self.appenders.borrow_mut().retain(is_used);
     }
 
     /// The time.

@@ -4,18 +4,14 @@
 //! worker stamps its pulse, and looks at that of the next one: while it is too old, it accepts from
 //! copies of that worker's sockets too. If the next one stalls, the one after it is looked at as well.
 
-use super::run::{Slot, admit, next_connection, pause_after};
+use super::listening::{Listeners, Slot, admit, next_connection, pause_after};
 use super::{Vital, Worker};
 use catamaran_core::Timestamp;
-use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-/// The listeners of one worker, as those who accept for it find them.
-pub(crate) type Slots = Rc<RefCell<Vec<Rc<Slot>>>>;
 
 /// A neighbour that is stood in for.
 #[derive(Debug)]
@@ -28,7 +24,7 @@ struct Help {
 }
 
 /// Stamps this worker's pulse and looks after its neighbours, for ever.
-pub(crate) async fn keep_pulse(worker: Rc<Worker>, slots: Slots) {
+pub(crate) async fn keep_pulse(worker: Rc<Worker>, listeners: Rc<Listeners>) {
     let _vital = Vital;
     let mut helps = Vec::new();
     let mut last = Worker::now();
@@ -36,11 +32,13 @@ pub(crate) async fn keep_pulse(worker: Rc<Worker>, slots: Slots) {
         tokio::time::sleep(BEAT).await;
         let now = Worker::now();
         worker.shared.pulses[worker.index].beat(now);
+        let late = now.saturating_since(last).saturating_sub(BEAT);
+        worker.metrics.lag.note(late);
         // Who was late itself knows nothing of others: the machine or the process may have slept.
         let is_fit = now.saturating_since(last) < STALL / 2;
         last = now;
         if is_fit {
-            look(&worker, &slots, &mut helps, now);
+            look(&worker, &listeners, &mut helps, now);
         }
     }
 }
@@ -50,7 +48,7 @@ pub(crate) fn is_stalled(worker: &Worker, index: usize, now: Timestamp) -> bool 
     worker.shared.pulses[index].since(now) >= STALL
 }
 
-fn look(worker: &Rc<Worker>, slots: &Slots, helps: &mut Vec<Help>, now: Timestamp) {
+fn look(worker: &Rc<Worker>, listeners: &Listeners, helps: &mut Vec<Help>, now: Timestamp) {
     let is_stalled = |index| is_stalled(worker, index, now);
     helps.retain(|help| {
         let goes_on = is_stalled(help.neighbour);
@@ -68,12 +66,12 @@ fn look(worker: &Rc<Worker>, slots: &Slots, helps: &mut Vec<Help>, now: Timestam
     let next = (1..count).map(|step| (worker.index + step) % count);
     for neighbour in next.take_while(|&index| is_stalled(index)) {
         if helps.iter().all(|help| help.neighbour != neighbour) {
-            helps.push(begin(worker, slots, neighbour, now));
+            helps.push(begin(worker, listeners, neighbour, now));
         }
     }
 }
 
-fn begin(worker: &Rc<Worker>, slots: &Slots, neighbour: usize, now: Timestamp) -> Help {
+fn begin(worker: &Rc<Worker>, listeners: &Listeners, neighbour: usize, now: Timestamp) -> Help {
     let silent = worker.shared.pulses[neighbour].since(now);
     tracing::warn!(
         worker = neighbour,
@@ -83,16 +81,10 @@ fn begin(worker: &Rc<Worker>, slots: &Slots, neighbour: usize, now: Timestamp) -
     worker.metrics.stalls.add_alone(1);
     let (over, is_over) = watch::channel(());
     for (listener, socket) in worker.shared.listening[neighbour].copies() {
-        let slots = slots.borrow();
-        let Some(slot) = slots.iter().find(|slot| slot.listener() == listener) else {
+        let Some(slot) = listeners.find(listener) else {
             continue;
         };
-        tokio::task::spawn_local(accept_for(
-            Rc::clone(worker),
-            Rc::clone(slot),
-            socket,
-            is_over.clone(),
-        ));
+        tokio::task::spawn_local(accept_for(Rc::clone(worker), slot, socket, is_over.clone()));
     }
     Help {
         neighbour,
@@ -139,7 +131,7 @@ mod tests {
     use super::*;
     use crate::worker::Command;
     use crate::{ListenerSockets, Proxy};
-    use catamaran_core::model::{self, BackendId, Config, FrontendId, Name, Protocol, ServerAddr};
+    use catamaran_core::model::{self, BackendId, Config, ListenerKey, Name, Protocol, ServerAddr};
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream};
     use std::os::fd::AsFd as _;
@@ -168,6 +160,7 @@ mod tests {
         let backend = model::Backend::new(Name::new("app"), vec![server]);
         let frontend =
             model::Frontend::new(Name::new("web"), Protocol::Tcp, vec![ANY], BackendId(0));
+        let key = ListenerKey::of(&frontend, 0);
         let config = Config {
             frontends: vec![frontend],
             backends: vec![backend],
@@ -175,11 +168,7 @@ mod tests {
         };
         let sockets = catamaran_sys::socket::listen_group(ANY, 2, 128).unwrap();
         let address = catamaran_sys::socket::local_addr(sockets[0].as_fd()).unwrap();
-        let listeners = vec![ListenerSockets {
-            frontend: FrontendId(0),
-            listener: 0,
-            sockets,
-        }];
+        let listeners = vec![ListenerSockets { key, sockets }];
         (Proxy::start(config, listeners).unwrap(), address)
     }
 

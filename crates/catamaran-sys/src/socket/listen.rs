@@ -29,6 +29,26 @@ pub fn udp_group(addr: SocketAddr, n: usize) -> io::Result<Vec<OwnedFd>> {
     group(addr, n, Type::DGRAM, None)
 }
 
+/// As [`listen_group`], for an address that a group of this process or its supervisor holds in
+/// part: nobody finds out whether somebody else of the same user holds it too.
+///
+/// # Errors
+/// As [`listen_group`].
+pub fn listen_group_beside(addr: SocketAddr, n: usize, backlog: u32) -> io::Result<Vec<OwnedFd>> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let open = |_| open(addr, Type::STREAM, Sharing::Group, Some(backlog));
+    (0..n).map(open).collect()
+}
+
+/// As [`udp_group`], for an address that a group of ours holds in part.
+///
+/// # Errors
+/// As [`listen_group`].
+pub fn udp_group_beside(addr: SocketAddr, n: usize) -> io::Result<Vec<OwnedFd>> {
+    let open = |_| open(addr, Type::DGRAM, Sharing::Group, None);
+    (0..n).map(open).collect()
+}
+
 /// The address that a socket is bound to.
 ///
 /// # Errors

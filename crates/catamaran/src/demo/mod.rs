@@ -11,6 +11,7 @@ use crate::stop::{REQUESTS, Signals, Stop};
 use crate::supervisor::{self, Options, Orphans};
 use crate::{bind, echo, logging};
 use anyhow::{Context as _, bail};
+use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -67,6 +68,7 @@ async fn balance(
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
+        reloads: None,
         virtual_ips: None,
     };
     let accompany = async {
@@ -102,10 +104,10 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
 
 /// Loads a configuration and opens its ports.
 fn open(text: String, port: u16) -> anyhow::Result<Handover> {
-    let source = Source::Text {
+    let source = Source::Text(Text {
         path: PathBuf::from("demo"),
         text,
-    };
+    });
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config).map_err(|errors| {
         anyhow::anyhow!(

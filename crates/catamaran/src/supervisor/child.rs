@@ -1,13 +1,15 @@
 //! One data process, seen from its supervisor.
 
 use super::virtual_ips::VirtualIps;
-use crate::handover::{Channel, Handover, Notice};
+use crate::channel::Channel;
+use crate::handover::Message;
 use crate::logging;
 use anyhow::Context as _;
 use catamaran_sys::{fd_passing, process};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use tokio::process::{Child, Command};
 
 /// What becomes of the data process when its supervisor is killed.
@@ -23,7 +25,7 @@ pub(crate) enum Orphans {
 #[derive(Debug)]
 pub(super) struct DataProcess {
     child: Child,
-    channel: Channel,
+    channel: Arc<Channel>,
 }
 
 impl DataProcess {
@@ -63,32 +65,16 @@ impl DataProcess {
         self.child.id().unwrap_or(0)
     }
 
-    /// Hands over, reports readiness to `on_ready`, and returns when the process has died.
-    pub(super) async fn serve(
-        &mut self,
-        handover: &Handover,
-        on_ready: impl FnOnce(),
-    ) -> anyhow::Result<ExitStatus> {
-        match self.channel.give(handover).await {
-            Ok(()) => {
-                if self.channel.hear().await == Some(Notice::Ready) {
-                    on_ready();
-                }
-            }
-            Err(error) => {
-                tracing::error!("hand-over to the data process failed: {error:#}");
-                // Without its sockets it is of no use, if it lives at all.
-                return self.kill().await;
-            }
+    /// Tells the process; one that is gone needs no telling.
+    pub(super) async fn tell(&self, message: Message) {
+        if let Err(error) = message.send(&self.channel).await {
+            tracing::debug!("data process could not be told: {error:#}");
         }
-        self.wait().await
     }
 
-    /// Tells the process; one that is gone needs no telling.
-    pub(super) async fn tell(&self, notice: Notice) {
-        if let Err(error) = self.channel.tell(notice).await {
-            tracing::debug!(%error, "data process could not be told");
-        }
+    /// The line to the process.
+    pub(super) const fn channel(&self) -> &Arc<Channel> {
+        &self.channel
     }
 
     pub(super) async fn wait(&mut self) -> anyhow::Result<ExitStatus> {

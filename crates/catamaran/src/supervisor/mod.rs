@@ -6,17 +6,17 @@
 
 mod backoff;
 mod child;
+mod kept;
 mod virtual_ips;
 
 use crate::args::RunArgs;
 use crate::bind;
-use crate::handover::{Handover, Notice};
+use crate::handover::{Handover, Message};
 use crate::reopen::Reopen;
 use crate::stop::{Signals, Stop};
 use backoff::Backoff;
 use child::DataProcess;
-use std::cell::Cell;
-use std::pin::pin;
+use kept::Kept;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +32,10 @@ pub(crate) struct Options {
     pub(crate) orphans: Orphans,
     /// Told once, when clients are served for the first time.
     pub(crate) ready: Option<oneshot::Sender<()>>,
-    /// How long a drain may take before the data process is killed.
+    /// How long a drain may take before the data process is killed; a reload may change it.
     pub(crate) drain: Duration,
+    /// Requests to read the configuration anew; `None` where there is no file.
+    pub(crate) reloads: Option<mpsc::Receiver<()>>,
     /// The virtual addresses of this node, if it has any.
     pub(crate) virtual_ips: Option<Arc<VirtualIps>>,
 }
@@ -52,7 +54,9 @@ enum End {
 /// `catamaran run`.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let source = args.source()?;
-    let stops = Signals::new()?.into_requests();
+    let (reload, reloads) = mpsc::channel(1);
+    let has_file = source.text().is_some();
+    let stops = Signals::new()?.into_requests(has_file.then_some(reload));
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config)?;
     let virtual_ips = VirtualIps::start(&source, &config).await?.map(Arc::new);
@@ -60,7 +64,8 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         virtual_ips: virtual_ips.clone(),
         orphans: Orphans::Serve,
         ready: None,
-        drain: config.process.drain,
+        drain: config.process.drain + config.process.drain_delay,
+        reloads: has_file.then_some(reloads),
     };
     let outcome = supervise(Handover { source, listeners }, options, stops).await;
     if let Some(virtual_ips) = virtual_ips {
@@ -71,17 +76,18 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Keeps a data process running until `stops` asks for the end. Returns its exit code.
 pub(crate) async fn supervise(
-    mut handover: Handover,
+    handover: Handover,
     mut options: Options,
     mut stops: mpsc::Receiver<Stop>,
 ) -> anyhow::Result<ExitCode> {
+    let mut kept = Kept::new(handover, options.drain);
     let mut reopen = Reopen::new()?;
     let mut backoff = Backoff::default();
     let mut served = false;
     loop {
         let started = Instant::now();
         let end = match DataProcess::start(options.orphans, options.virtual_ips.as_deref()) {
-            Ok(child) => watch(child, &mut handover, &mut options, &mut stops, &mut reopen).await?,
+            Ok(child) => watch(child, &mut kept, &mut options, &mut stops, &mut reopen).await?,
             Err(error) => End::NotStarted(error),
         };
         let wait = backoff.handle_death(started.elapsed());
@@ -94,7 +100,13 @@ pub(crate) async fn supervise(
             End::NotStarted(error) if !served => return Err(error),
             End::Died { status, was_ready } => {
                 served |= was_ready;
-                tracing::error!(%status, restart_in = ?wait, "data process died");
+                let config = kept.name();
+                tracing::error!(
+                    %status,
+                    restart_in = ?wait,
+                    "data process died; the next one gets the configuration of {config} as last \
+                     applied"
+                );
             }
             End::NotStarted(error) => tracing::error!(restart_in = ?wait, "{error:#}"),
         }
@@ -108,36 +120,47 @@ pub(crate) async fn supervise(
 /// Accompanies one data process from its start to its end.
 async fn watch(
     mut child: DataProcess,
-    handover: &mut Handover,
+    kept: &mut Kept,
     options: &mut Options,
     stops: &mut mpsc::Receiver<Stop>,
     reopen: &mut Reopen,
 ) -> anyhow::Result<End> {
     let pid = child.pid();
     tracing::info!(pid, "data process started");
-    let was_ready = Cell::new(false);
-    let request = {
-        let mut life = pin!(child.serve(handover, || {
-            was_ready.set(true);
-            tracing::info!(pid, "serving");
-            if let Some(ready) = options.ready.take() {
-                // Nobody waits any more if the receiver is gone.
-                let _ = ready.send(());
-            }
-        }));
-        loop {
-            tokio::select! {
-                status = &mut life => {
-                    let was_ready = was_ready.get();
-                    return Ok(End::Died { status: status?, was_ready });
-                }
-                request = stops.recv() => break request.unwrap_or(Stop::Now),
-                () = reopen.recv() => {
-                    // Before that it has opened nothing, and may not heed the signal yet.
-                    if was_ready.get() {
-                        Reopen::pass_on(pid);
+    let mut was_ready = false;
+    let given = tokio::select! {
+        given = kept.handover().send(child.channel()) => given,
+        _ = stops.recv() => return end_unready(child, kept).await,
+    };
+    if let Err(error) = given {
+        tracing::error!("hand-over to the data process failed: {error:#}");
+        // Without its sockets it is of no use, if it lives at all.
+        let status = child.kill().await?;
+        return Ok(End::Died { status, was_ready });
+    }
+    let mut messages = child.channel().listen();
+    let request = loop {
+        tokio::select! {
+            status = child.wait() => return Ok(End::Died { status: status?, was_ready }),
+            Some(message) = messages.recv() => match Message::read(message) {
+                Ok(Message::Ready) => {
+                    was_ready = true;
+                    tracing::info!(pid, "serving");
+                    if let Some(ready) = options.ready.take() {
+                        // Nobody waits any more if the receiver is gone.
+                        let _ = ready.send(());
                     }
                 }
+                Ok(message) => kept.answer(message, &child).await,
+                Err(error) => tracing::error!("data process is not understood: {error:#}"),
+            },
+            request = stops.recv() => break request.unwrap_or(Stop::Now),
+            // Before it is ready it has opened nothing, and may not heed the signal yet.
+            () = reopen.recv() => if was_ready {
+                Reopen::pass_on(pid);
+            },
+            Some(()) = next(options.reloads.as_mut()), if was_ready => {
+                child.tell(Message::Reload).await;
             }
         }
     };
@@ -145,15 +168,28 @@ async fn watch(
     if let Some(virtual_ips) = &options.virtual_ips {
         virtual_ips.stop().await;
     }
-    // From here on a connection that our copies took in would wait for nobody.
-    handover.listeners.clear();
-    if !was_ready.get() {
-        // It is still taking its hand-over, and would take a notice for a part of that.
-        child.kill().await?;
-        return Ok(End::Stopped(ExitCode::SUCCESS));
+    if !was_ready {
+        return end_unready(child, kept).await;
     }
-    let status = stop(&mut child, request, options.drain, stops).await?;
+    // From here on a connection that our copies took in would wait for nobody.
+    let drain = kept.drain();
+    kept.close();
+    let status = stop(&mut child, request, drain, stops).await?;
     Ok(End::Stopped(exit_code(status)))
+}
+
+/// Ends a data process that serves nobody yet: it may still take its hand-over.
+async fn end_unready(mut child: DataProcess, kept: &mut Kept) -> anyhow::Result<End> {
+    kept.close();
+    child.kill().await?;
+    Ok(End::Stopped(ExitCode::SUCCESS))
+}
+
+async fn next(reloads: Option<&mut mpsc::Receiver<()>>) -> Option<()> {
+    match reloads {
+        Some(reloads) => reloads.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends the data process as `request` says; harder when another request comes or it takes too long.
@@ -164,7 +200,7 @@ async fn stop(
     stops: &mut mpsc::Receiver<Stop>,
 ) -> anyhow::Result<ExitStatus> {
     if request == Stop::Drain {
-        child.tell(Notice::Drain).await;
+        child.tell(Message::Drain).await;
         tokio::select! {
             status = child.wait() => return status,
             () = tokio::time::sleep(drain + DRAIN_GRACE) => {
@@ -173,7 +209,7 @@ async fn stop(
             _ = stops.recv() => {}
         }
     }
-    child.tell(Notice::Stop).await;
+    child.tell(Message::Stop).await;
     tokio::select! {
         status = child.wait() => status,
         () = tokio::time::sleep(STOP_GRACE) => {

@@ -2,7 +2,8 @@
 //! when it dies, and told first when everything ends.
 
 use super::backoff::Backoff;
-use crate::handover::{Channel, Handover, Notice};
+use crate::channel::Channel;
+use crate::handover::{Handover, Message};
 use crate::logging;
 use crate::source::Source;
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use catamaran_sys::{fd_passing, process};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -35,7 +37,7 @@ struct Keeper {
 #[derive(Debug)]
 struct VrrpProcess {
     child: Child,
-    channel: Channel,
+    channel: Arc<Channel>,
 }
 
 impl VirtualIps {
@@ -136,8 +138,10 @@ impl Keeper {
             channel: Channel::new(ours)?,
         };
         let begin = async {
-            process.channel.give(&self.handover).await?;
-            anyhow::Ok(process.channel.hear().await == Some(Notice::Ready))
+            self.handover.send(&process.channel).await?;
+            let word = process.channel.receive().await?;
+            let word = word.map(Message::read).transpose()?;
+            anyhow::Ok(matches!(word, Some(Message::Ready)))
         };
         match tokio::time::timeout(START, begin).await {
             Ok(Ok(true)) => {
@@ -163,8 +167,8 @@ impl Keeper {
 
 impl VrrpProcess {
     async fn stop(&mut self) {
-        if let Err(error) = self.channel.tell(Notice::Stop).await {
-            tracing::debug!(%error, "vrrp process could not be told");
+        if let Err(error) = Message::Stop.send(&self.channel).await {
+            tracing::debug!("vrrp process could not be told: {error:#}");
         }
         if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
             tracing::warn!("vrrp process did not stop; it is killed");

@@ -27,6 +27,8 @@ pub struct Embedded {
     database: Arc<Database>,
     writes: mpsc::Sender<Write>,
     leader: Mutex<Option<Leader>>,
+    /// Held while a candidate takes the job, so that two do not take it at once.
+    campaign: tokio::sync::Mutex<()>,
 }
 
 /// Who has the mail job. Kept in memory: after a restart somebody takes a new term.
@@ -78,6 +80,7 @@ impl Embedded {
             database,
             writes,
             leader: Mutex::new(None),
+            campaign: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -162,6 +165,7 @@ impl Store for Embedded {
     }
 
     async fn lead(&self, candidate: &str) -> Result<Option<Term>, StoreError> {
+        let _alone = self.campaign.lock().await;
         let began = Instant::now();
         match self.keep(candidate, began) {
             Keep::Kept(term) => return Ok(Some(term)),
@@ -169,12 +173,7 @@ impl Store for Embedded {
             Keep::Free => {}
         }
         let term = self.write(Write::Term).await?;
-        let mut leader = self.leader();
-        // Another one may have taken a term while this one was written; the later one holds.
-        if leader.as_ref().is_some_and(|other| other.term > term) {
-            return Ok(None);
-        }
-        *leader = Some(Leader {
+        *self.leader() = Some(Leader {
             candidate: candidate.to_owned(),
             term,
             until: began + TERM,

@@ -96,6 +96,17 @@ impl Plan {
         }
     }
 
+    /// Follows a changed configuration of the same name: what was found counts on. Returns whether
+    /// it does, which it does not for another address.
+    pub fn reconfigure(&mut self, template: &Server) -> bool {
+        let is_same = self.template.address == template.address;
+        if is_same && self.template != *template {
+            self.template = template.clone();
+            self.servers = self.found.servers(template);
+        }
+        is_same
+    }
+
     /// Returns what to ask, if it is time; the answer must follow.
     pub fn poll_question(&mut self, now: Timestamp) -> Option<Question> {
         match self.state {

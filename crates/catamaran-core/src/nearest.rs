@@ -4,10 +4,7 @@
 ///
 /// Near is one edit for up to five characters and one more for each three beyond; a swap of two
 /// neighbours is one edit. A name of which only the beginning was written is near too.
-pub(crate) fn nearest<'a>(
-    found: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = found.chars().count();
     // A long name is a pasted value, not a slip, and would cost quadratic time.
     if length > MAX_LENGTH {
@@ -27,7 +24,7 @@ pub(crate) fn nearest<'a>(
 }
 
 /// Says what to write instead of `found`: the nearest name, or all that are allowed.
-pub(crate) fn remedy(found: &str, names: &[&str]) -> String {
+pub fn remedy(found: &str, names: &[&str]) -> String {
     match (nearest(found, names.iter().copied()), names) {
         (Some(name), _) => format!("did you mean `{name}`?"),
         (None, [only]) => format!("only `{only}` is allowed"),
@@ -36,7 +33,7 @@ pub(crate) fn remedy(found: &str, names: &[&str]) -> String {
 }
 
 /// The names in backticks with commas between.
-pub(crate) fn quoted(names: &[&str]) -> String {
+pub fn quoted(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
 }

@@ -1,0 +1,278 @@
+//! Who may use the API, and how long and large a request may be.
+//!
+//! A browser is the danger on a loopback address: any page may send requests there, and a name of
+//! its owner may be made to lead there (DNS rebinding). So over TCP the Host must be an IP address,
+//! `localhost` or a listed name; a foreign Origin is refused; changes must be declared as JSON,
+//! which no form can send and for which a script needs a permission that is never given.
+
+use super::error::Refused;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use catamaran_core::model::Secret;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who may come in by a door.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Whoever may open the unix socket.
+    Local,
+    /// Whoever reaches the address and has the token, if there is one.
+    Remote {
+        /// What the client must show.
+        token: Option<Secret>,
+        /// Names under which clients know the address, beside `localhost` and IP addresses.
+        names: Arc<[String]>,
+    },
+}
+
+/// The router behind the guard.
+pub(crate) fn guarded(router: Router, access: Access) -> Router {
+    router
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let refused = check(&access, request.method(), request.headers()).err();
+            async move {
+                match refused {
+                    Some(refused) => refused.into_response(),
+                    None => in_time(next.run(request)).await,
+                }
+            }
+        }))
+}
+
+async fn in_time(answer: impl Future<Output = Response>) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Refused::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            format!("the request was not whole or not done within {REQUEST_TIMEOUT:?}"),
+        )
+        .into_response(),
+    }
+}
+
+fn check(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
+    if let Access::Remote { token, names } = access {
+        let host = check_host(headers, names)?;
+        check_origin(headers, host)?;
+        if let Some(token) = token {
+            check_token(headers, token)?;
+        }
+    } else if headers.contains_key(ORIGIN) {
+        return Err(cross_origin());
+    }
+    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes && *method != Method::DELETE && !is_json(headers) {
+        return Err(Refused::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-json",
+            "a change needs `Content-Type: application/json`",
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the Host if requests for it may be meant for us.
+fn check_host<'a>(headers: &'a HeaderMap, names: &[String]) -> Result<&'a str, Refused> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().unwrap_or_default(),
+        _ => "",
+    };
+    let name = without_port(host);
+    let is_address = name.parse::<IpAddr>().is_ok()
+        || name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    let is_known = name.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if is_address || is_known {
+        return Ok(host);
+    }
+    Err(Refused::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "unknown-host",
+        "the Host is neither an IP address nor a name listed under `[admin] names`",
+    ))
+}
+
+fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refused> {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return Ok(());
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    match authority {
+        Some(authority) if authority.eq_ignore_ascii_case(host) => Ok(()),
+        _ => Err(cross_origin()),
+    }
+}
+
+fn cross_origin() -> Refused {
+    Refused::new(
+        StatusCode::FORBIDDEN,
+        "cross-origin",
+        "requests of pages from elsewhere are refused",
+    )
+}
+
+fn check_token(headers: &HeaderMap, token: &Secret) -> Result<(), Refused> {
+    let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let shown = shown.and_then(|value| {
+        let (scheme, rest) = value.split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then_some(rest)
+    });
+    if shown.is_some_and(|shown| token.is(shown)) {
+        return Ok(());
+    }
+    Err(Refused::new(
+        StatusCode::UNAUTHORIZED,
+        "no-token",
+        "the token is missing or wrong; send `Authorization: Bearer TOKEN` with what the token \
+         file holds",
+    ))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or("");
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The host of an authority, brackets and all.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(':') => {
+            host
+        }
+        _ => authority,
+    }
+}
+
+const BEARER: &[u8] = b"Bearer ";
+/// Bytes of a request's body: a configuration of 10,000 servers has one.
+pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Time for a request's body and for the answer to be made.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let fields = fields.iter();
+        fields
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn remote(token: Option<&str>) -> Access {
+        Access::Remote {
+            token: token.map(Secret::new),
+            names: Arc::from(["lb.example".to_owned()]),
+        }
+    }
+
+    fn status(access: &Access, method: &Method, fields: &[(&'static str, &str)]) -> u16 {
+        match check(access, method, &headers(fields)) {
+            Ok(()) => 200,
+            Err(refused) => refused.into_response().status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_made_to_lead_here_is_refused() {
+        let status = |host| status(&remote(None), &Method::GET, &[("host", host)]);
+        for good in [
+            "127.0.0.1:7900",
+            "[::1]:7900",
+            "[::1]",
+            "10.0.0.1",
+            "localhost:7900",
+            "LB.example",
+        ] {
+            assert_eq!(status(good), 200, "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "evil.example:7900",
+            "",
+            "127.0.0.1.evil.example",
+        ] {
+            assert_eq!(status(bad), 421, "{bad}");
+        }
+        assert_eq!(super::tests::status(&remote(None), &Method::GET, &[]), 421);
+    }
+
+    #[test]
+    fn a_page_from_elsewhere_is_refused_and_our_own_is_not() {
+        let status = |origin| {
+            let fields = [("host", "127.0.0.1:7900"), ("origin", origin)];
+            status(&remote(None), &Method::GET, &fields)
+        };
+        assert_eq!(status("http://127.0.0.1:7900"), 200);
+        for bad in [
+            "http://evil.example",
+            "null",
+            "http://127.0.0.1:7901",
+            "http://127.0.0.1:7900.evil.example",
+        ] {
+            assert_eq!(status(bad), 403, "{bad}");
+        }
+        let local = [("origin", "http://localhost")];
+        assert_eq!(
+            super::tests::status(&Access::Local, &Method::GET, &local),
+            403
+        );
+    }
+
+    #[test]
+    fn only_the_whole_token_opens() {
+        let status = |value| {
+            let fields = [("host", "127.0.0.1"), ("authorization", value)];
+            status(&remote(Some("secret-of-the-door")), &Method::GET, &fields)
+        };
+        assert_eq!(status("Bearer secret-of-the-door"), 200);
+        assert_eq!(status("bearer secret-of-the-door"), 200);
+        for bad in [
+            "Bearer secret-of-the-doo",
+            "Bearer secret-of-the-door2",
+            "Bearer ",
+            "Bearer",
+            "Basic secret-of-the-door",
+            "",
+        ] {
+            assert_eq!(status(bad), 401, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_change_must_say_that_it_is_json() {
+        let status = |kind| status(&Access::Local, &Method::POST, &[("content-type", kind)]);
+        assert_eq!(status("application/json"), 200);
+        assert_eq!(status("application/json; charset=utf-8"), 200);
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+        ] {
+            assert_eq!(status(bad), 415, "{bad}");
+        }
+        assert_eq!(
+            super::tests::status(&Access::Local, &Method::POST, &[]),
+            415
+        );
+    }
+}

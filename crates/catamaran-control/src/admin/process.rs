@@ -1,0 +1,79 @@
+//! The process as a whole: its log level, its configuration, its end.
+
+use super::error::Refused;
+use super::extract::{Asked, Body};
+use super::servers::Changed;
+use super::{Event, Kept, Kind, Plane};
+use axum::Json;
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is logged.
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogLevel {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,catamaran_proxy=debug`.
+    level: String,
+}
+
+/// Nothing more needs to be said.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// Which events.
+#[derive(Debug, Deserialize)]
+pub(crate) struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+pub(crate) async fn events(
+    State(plane): State<Arc<Plane>>,
+    Asked(asked): Asked<After>,
+) -> Json<Vec<Event>> {
+    Json(plane.events.after(asked.after))
+}
+
+pub(crate) async fn log_level(State(plane): State<Arc<Plane>>) -> Json<LogLevel> {
+    Json(LogLevel {
+        level: plane.host.log_level(),
+    })
+}
+
+pub(crate) async fn set_log_level(
+    State(plane): State<Arc<Plane>>,
+    Body(new): Body<LogLevel>,
+) -> Result<Json<Changed>, Refused> {
+    let level = new.level;
+    plane.host.set_log_level(&level).map_err(Refused::invalid)?;
+    plane
+        .events
+        .note(Kind::Changed, format!("log level {level}"));
+    Ok(Json(Changed {
+        kept: Kept::UntilRestart,
+    }))
+}
+
+pub(crate) async fn drain(
+    State(plane): State<Arc<Plane>>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Json<Changed> {
+    let host = Arc::clone(&plane.host);
+    tokio::spawn(async move {
+        // A process without clients ends at once, and the answer is to come first.
+        tokio::time::sleep(DRAIN_PAUSE).await;
+        if let Err(error) = host.drain() {
+            tracing::error!("{error}");
+        }
+    });
+    Json(Changed {
+        kept: Kept::UntilRestart,
+    })
+}
+
+/// How long the answer to a request to drain has to leave.
+const DRAIN_PAUSE: Duration = Duration::from_millis(100);

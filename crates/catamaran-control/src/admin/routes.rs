@@ -1,0 +1,288 @@
+//! Every operation of the API in one table, of which the router and the description are made.
+
+use super::error::Refused;
+use super::state::{self, FrontendState, Overview};
+use super::{Event, Plane, config, openapi, process, servers, tables};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use axum::{Json, Router};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use std::sync::Arc;
+
+/// One operation.
+pub(crate) struct Operation {
+    /// In lower case, as the description writes it.
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    /// Its name, unique.
+    pub(crate) id: &'static str,
+    /// What it does, a sentence.
+    pub(crate) summary: &'static str,
+    /// Parameters behind the `?`.
+    pub(crate) query: &'static [Parameter],
+    pub(crate) body: Option<SchemaOf>,
+    pub(crate) answer: SchemaOf,
+    handler: MethodRouter<Arc<Plane>>,
+}
+
+/// A parameter behind the `?`.
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    /// As JSON Schema calls it.
+    pub(crate) kind: &'static str,
+    pub(crate) required: bool,
+    pub(crate) doc: &'static str,
+}
+
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// The router of everything under `/v1`.
+pub(crate) fn router(plane: Arc<Plane>) -> Router {
+    let mut router = Router::new();
+    for operation in operations() {
+        router = router.route(operation.path, operation.handler);
+    }
+    router
+        .fallback(|| async {
+            Refused::unknown("no such path; `/v1/openapi.json` describes those there are")
+        })
+        .method_not_allowed_fallback(|| async {
+            let told = "no such method on this path; `/v1/openapi.json` describes those there are";
+            Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", told)
+        })
+        .with_state(plane)
+}
+
+/// Every operation, in the order of the documentation.
+pub(crate) fn operations() -> Vec<Operation> {
+    let mut all = of_state();
+    all.extend(of_servers());
+    all.extend(of_tables());
+    all.extend(of_process());
+    all
+}
+
+fn of_state() -> Vec<Operation> {
+    vec![
+        Operation::new::<Overview>("get", "/v1/state", "state", get(overview))
+            .does("Everything there is to see, as one document."),
+        Operation::new::<Vec<FrontendState>>(
+            "get",
+            "/v1/frontends",
+            "list-frontends",
+            get(frontends),
+        )
+        .does("The frontends with their listeners and routes."),
+        Operation::new::<Vec<state::Worker>>("get", "/v1/workers", "list-workers", get(workers))
+            .does("The workers with their load."),
+        Operation::new::<Vec<Event>>("get", "/v1/events", "list-events", get(process::events))
+            .does("The last events, the oldest first.")
+            .asks(&[Parameter {
+                name: "after",
+                kind: "integer",
+                required: false,
+                doc: "Only events with a greater id.",
+            }]),
+    ]
+}
+
+fn of_servers() -> Vec<Operation> {
+    const ONE: &str = "/v1/backends/{backend}/servers/{server}";
+    vec![
+        Operation::new::<Vec<state::BackendState>>(
+            "get",
+            "/v1/backends",
+            "list-backends",
+            get(servers::list),
+        )
+        .does("The backends with their servers."),
+        Operation::new::<state::BackendState>(
+            "get",
+            "/v1/backends/{backend}",
+            "get-backend",
+            get(servers::backend),
+        )
+        .does("One backend with its servers."),
+        Operation::new::<servers::ChangedServer>(
+            "post",
+            "/v1/backends/{backend}/servers",
+            "add-server",
+            post(servers::add),
+        )
+        .does("Adds a server to a backend.")
+        .takes::<servers::NewServer>(),
+        Operation::new::<state::ServerDocument>("get", ONE, "get-server", get(servers::server))
+            .does("One server."),
+        Operation::new::<servers::ChangedServer>(
+            "patch",
+            ONE,
+            "change-server",
+            patch(servers::change),
+        )
+        .does("Changes the weight, the admin state or the health of a server.")
+        .takes::<servers::ServerChange>(),
+        Operation::new::<servers::Changed>("delete", ONE, "remove-server", delete(servers::remove))
+            .does("Removes a server; what it has in flight is finished.")
+            .asks(&[Parameter {
+                name: "persist",
+                kind: "boolean",
+                required: false,
+                doc: "Whether it is removed from the configuration file as well.",
+            }]),
+    ]
+}
+
+fn of_tables() -> Vec<Operation> {
+    const KEY: Parameter = Parameter {
+        name: "key",
+        kind: "string",
+        required: true,
+        doc: "An address, the value of the header or cookie, or `#` and 32 hexadecimal digits.",
+    };
+    const ENTRY: &str = "/v1/tables/{backend}/entry";
+    vec![
+        Operation::new::<Vec<tables::Table>>("get", "/v1/tables", "list-tables", get(tables::list))
+            .does("The affinity tables."),
+        Operation::new::<tables::Page>(
+            "get",
+            "/v1/tables/{backend}",
+            "list-entries",
+            get(tables::page),
+        )
+        .does("Entries of a table, page by page.")
+        .asks(&[
+            Parameter {
+                name: "cursor",
+                kind: "integer",
+                required: false,
+                doc: "Where to go on: what the page before said.",
+            },
+            Parameter {
+                name: "limit",
+                kind: "integer",
+                required: false,
+                doc: "Entries at most, 1 to 1,000; 100 unless written.",
+            },
+        ]),
+        Operation::new::<tables::EntryDocument>("get", ENTRY, "get-entry", get(tables::look_up))
+            .does("The entry of a key.")
+            .asks(&[KEY]),
+        Operation::new::<tables::EntryDocument>("put", ENTRY, "set-entry", put(tables::set))
+            .does("Binds a key to a server; a window that is open stays as it is.")
+            .takes::<tables::NewEntry>(),
+        Operation::new::<servers::Changed>("delete", ENTRY, "delete-entry", delete(tables::delete))
+            .does("Forgets a key.")
+            .asks(&[KEY]),
+    ]
+}
+
+fn of_process() -> Vec<Operation> {
+    vec![
+        Operation::new::<state::Process>("get", "/v1/process", "get-process", get(process_state))
+            .does("The process as a whole."),
+        Operation::new::<process::LogLevel>(
+            "get",
+            "/v1/log-level",
+            "get-log-level",
+            get(process::log_level),
+        )
+        .does("What is logged."),
+        Operation::new::<servers::Changed>(
+            "put",
+            "/v1/log-level",
+            "set-log-level",
+            put(process::set_log_level),
+        )
+        .does("Changes what is logged.")
+        .takes::<process::LogLevel>(),
+        Operation::new::<config::ConfigDocument>(
+            "get",
+            "/v1/config",
+            "get-config",
+            get(config::show),
+        )
+        .does("The configuration that serves."),
+        Operation::new::<config::Verdict>(
+            "post",
+            "/v1/config/check",
+            "check-config",
+            post(config::check),
+        )
+        .does("Judges a configuration and says what it would change; nothing changes.")
+        .takes::<config::ConfigText>(),
+        Operation::new::<config::Applied>(
+            "post",
+            "/v1/config/apply",
+            "apply-config",
+            post(config::apply),
+        )
+        .does("Puts a configuration in place while everything goes on.")
+        .takes::<config::NewConfig>(),
+        Operation::new::<config::Applied>("post", "/v1/reload", "reload", post(config::reload))
+            .does("Puts the configuration file in place as it stands now, or says what that would change.")
+            .takes::<config::Reload>(),
+        Operation::new::<servers::Changed>("post", "/v1/drain", "drain", post(process::drain))
+            .does("Takes no new clients and ends the process when those there are have left.")
+            .takes::<process::Nothing>(),
+        Operation::new::<serde_json::Value>(
+            "get",
+            "/v1/openapi.json",
+            "get-description",
+            get(|| async { Json(openapi::document()) }),
+        )
+        .does("This description."),
+    ]
+}
+
+impl Operation {
+    fn new<T: JsonSchema>(
+        method: &'static str,
+        path: &'static str,
+        id: &'static str,
+        handler: MethodRouter<Arc<Plane>>,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            id,
+            summary: "",
+            query: &[],
+            body: None,
+            answer: SchemaGenerator::subschema_for::<T>,
+            handler,
+        }
+    }
+
+    fn does(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    fn asks(self, query: &'static [Parameter]) -> Self {
+        Self { query, ..self }
+    }
+
+    fn takes<T: JsonSchema>(self) -> Self {
+        let body: SchemaOf = SchemaGenerator::subschema_for::<T>;
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+}
+
+async fn overview(State(plane): State<Arc<Plane>>) -> Json<Overview> {
+    Json(Overview::of(&plane))
+}
+
+async fn frontends(State(plane): State<Arc<Plane>>) -> Json<Vec<FrontendState>> {
+    Json(state::frontends(&plane, &plane.rates.view()))
+}
+
+async fn process_state(State(plane): State<Arc<Plane>>) -> Json<state::Process> {
+    Json(state::Process::of(&plane))
+}
+
+async fn workers(State(plane): State<Arc<Plane>>) -> Json<Vec<state::Worker>> {
+    Json(state::workers(&plane, &plane.rates.view()))
+}

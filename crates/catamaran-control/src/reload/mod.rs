@@ -1,0 +1,415 @@
+//! Putting another configuration in place of the one that is served, and what is told of it.
+//!
+//! [`Reloader`] is what signals, the watch over the file and the admin API call. The text is checked
+//! whole first; nothing has changed until everything that can fail has not. Sockets are opened by
+//! whoever owns them: the [`PortRequest`]s say which.
+
+mod changes;
+
+pub use changes::{Change, ChangeKind, Cost, Diff};
+
+use crate::admin::{Events, Kind, Overlays};
+use crate::metrics::{Exposition, Metric, MetricsSource};
+use catamaran_config::{Errors, Loaded};
+use catamaran_core::model::{Config, ListenerKey};
+use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A configuration as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The file that it stands in, for messages and for paths relative to it.
+    pub path: PathBuf,
+    /// Its content.
+    pub text: String,
+}
+
+impl Text {
+    /// XXH3-64 in hexadecimal digits: the same text has the same everywhere.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        format!("{:016x}", xxh3_64(self.text.as_bytes()))
+    }
+}
+
+/// What is asked of whoever owns the listening sockets.
+#[derive(Debug)]
+pub enum PortRequest {
+    /// Open the sockets of these listeners.
+    Open {
+        /// The listeners.
+        wanted: Vec<WantedListener>,
+        /// The sockets, or what to tell the operator.
+        reply: oneshot::Sender<Result<Vec<ListenerSockets>, String>>,
+    },
+    /// This is what is served from now on: another data process is to begin with it.
+    Keep {
+        /// The configuration as it was written; `None` if it was none, as for flags.
+        text: Option<Text>,
+        /// All listeners of it; sockets of others are to be closed.
+        listeners: Vec<ListenerKey>,
+        /// How long a stop may take.
+        drain: Duration,
+        /// Answered when that is done.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Why the configuration that was served goes on being served.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// There is no file: the configuration came from flags.
+    #[error("the configuration came from the command line; start with `-c FILE` to change it")]
+    NoFile,
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        source: std::io::Error,
+    },
+    /// The text is no valid configuration; one line for each error, with its place.
+    #[error("{0}")]
+    Invalid(#[from] Errors),
+    /// Listeners cannot be opened; one line for each.
+    #[error("{0}")]
+    Ports(String),
+    /// An access log cannot be opened.
+    #[error("{error}: {}", error.source)]
+    AccessLog {
+        /// Which, and what is in the way.
+        #[from]
+        error: LogError,
+    },
+    /// It was ready, and could not be put in place.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Whoever owns the sockets is gone.
+    #[error("the process is ending")]
+    Ending,
+}
+
+/// What was put in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// What has changed.
+    pub diff: Diff,
+    /// What is doubtful about the configuration; one line each.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A text that is a valid configuration, and what it would change.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it would change.
+    pub diff: Diff,
+    /// What is doubtful about it; one line each.
+    pub warnings: Vec<String>,
+    config: Config,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Why the last one failed, in as many lines as there are errors; `None` if it did not.
+    pub last_error: Option<String>,
+    /// What is written but comes only with a restart.
+    pub pending: Vec<Change>,
+    /// When the configuration that is served was put in place, in seconds of Unix time.
+    pub served_since: u64,
+}
+
+/// Puts configurations in place, one at a time.
+#[derive(Debug)]
+pub struct Reloader {
+    shared: Arc<Shared>,
+    ports: mpsc::Sender<PortRequest>,
+    /// Fits a configuration to what this machine allows.
+    settle: fn(&mut Config),
+    /// What is served; `None` if it came from flags.
+    text: Mutex<Option<Arc<Text>>>,
+    turn: tokio::sync::Mutex<()>,
+    /// Servers that an operator added and removed at run time.
+    overlays: Arc<Overlays>,
+    events: Arc<Events>,
+    status: Mutex<Status>,
+    applied: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Reloader {
+    /// For a data plane that serves `text`.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        text: Option<Text>,
+        ports: mpsc::Sender<PortRequest>,
+        settle: fn(&mut Config),
+        overlays: Arc<Overlays>,
+        events: Arc<Events>,
+    ) -> Arc<Self> {
+        let status = Status {
+            served_since: unix_now(),
+            ..Status::default()
+        };
+        Arc::new(Self {
+            shared,
+            ports,
+            settle,
+            text: Mutex::new(text.map(Arc::new)),
+            turn: tokio::sync::Mutex::default(),
+            overlays,
+            events,
+            status: Mutex::new(status),
+            applied: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        })
+    }
+
+    /// The configuration that is served, as it was written; `None` if it came from flags.
+    #[must_use]
+    pub fn text(&self) -> Option<Arc<Text>> {
+        lock(&self.text).clone()
+    }
+
+    /// Configurations put in place so far; the one at the start is the first.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        1 + self.applied.load(Relaxed)
+    }
+
+    /// How the last reload went.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        lock(&self.status).clone()
+    }
+
+    /// The file as it stands now.
+    ///
+    /// # Errors
+    /// [`ReloadError::NoFile`] or [`ReloadError::Unreadable`].
+    pub fn read_file(&self) -> Result<Text, ReloadError> {
+        let path = self.text().ok_or(ReloadError::NoFile)?.path.clone();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Text { path, text }),
+            Err(source) => Err(ReloadError::Unreadable { path, source }),
+        }
+    }
+
+    /// Checks `text` and says what it would change.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn check(&self, text: &Text) -> Result<Checked, Errors> {
+        self.check_as(text, &text.path.display().to_string())
+    }
+
+    /// As [`Self::check`], for a text that messages call `name`.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn check_as(&self, text: &Text, name: &str) -> Result<Checked, Errors> {
+        let Loaded { config, warnings } = load(text, name)?;
+        let served = self.text();
+        let before = served.as_deref().map_or("", |text| text.text.as_str());
+        let snapshot = self.shared.snapshot();
+        Ok(Checked {
+            diff: changes::between(before, &text.text, &snapshot.config, &config),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+            config,
+        })
+    }
+
+    /// Puts the file in place as it stands now. What comes of it is logged.
+    ///
+    /// # Errors
+    /// [`ReloadError`], with the old configuration served as before.
+    pub async fn reload(&self) -> Result<Applied, ReloadError> {
+        self.put(None).await
+    }
+
+    /// Puts `text` in place. What comes of it is logged.
+    ///
+    /// # Errors
+    /// [`ReloadError`], with the old configuration served as before.
+    pub async fn apply(&self, text: Text) -> Result<Applied, ReloadError> {
+        self.put(Some(text)).await
+    }
+
+    async fn put(&self, text: Option<Text>) -> Result<Applied, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let began = Instant::now();
+        let text = text.map_or_else(|| self.read_file(), Ok);
+        let result = match text {
+            Ok(text) => self.put_text(text, began).await,
+            Err(error) => Err(error),
+        };
+        match &result {
+            Ok(applied) => {
+                self.applied.fetch_add(1, Relaxed);
+                applied.log();
+                let changes = applied.diff.changes.len();
+                self.events
+                    .note(Kind::Reloaded, format!("{changes} changes"));
+            }
+            Err(error) => {
+                self.failed.fetch_add(1, Relaxed);
+                lock(&self.status).last_error = Some(error.to_string());
+                self.events.note(Kind::ReloadFailed, error.to_string());
+                tracing::error!("reload failed, the old configuration goes on\n{error}");
+            }
+        }
+        result
+    }
+
+    async fn put_text(&self, text: Text, began: Instant) -> Result<Applied, ReloadError> {
+        let Checked {
+            diff,
+            warnings,
+            mut config,
+        } = self.check(&text)?;
+        (self.settle)(&mut config);
+        keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config);
+        self.overlays.lay_over(&mut config);
+        let drain = config.process.drain + config.process.drain_delay;
+        let plan = self.shared.plan(config)?;
+        let sockets = match self.open(&plan).await {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                // Those that could be opened are not to be kept anywhere.
+                let before = self.shared.snapshot();
+                let process = &before.config.process;
+                let drain = process.drain + process.drain_delay;
+                let served = self.text().map(|text| (*text).clone());
+                self.keep(served, keys(&before.config), drain).await?;
+                return Err(error);
+            }
+        };
+        let listeners = keys(&plan.snapshot().config);
+        self.keep(Some(text.clone()), listeners, drain).await?;
+        self.shared.apply(plan, sockets).await?;
+        *lock(&self.text) = Some(Arc::new(text));
+        *lock(&self.status) = Status {
+            last_error: None,
+            pending: diff.needing_restart().cloned().collect(),
+            served_since: unix_now(),
+        };
+        Ok(Applied {
+            diff,
+            warnings,
+            took: began.elapsed(),
+        })
+    }
+
+    async fn open(&self, plan: &Plan) -> Result<Vec<ListenerSockets>, ReloadError> {
+        let wanted: Vec<_> = plan.wanted().cloned().collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = PortRequest::Open { wanted, reply };
+        self.ask(request, answer).await?.map_err(ReloadError::Ports)
+    }
+
+    async fn keep(
+        &self,
+        text: Option<Text>,
+        listeners: Vec<ListenerKey>,
+        drain: Duration,
+    ) -> Result<(), ReloadError> {
+        let (reply, answer) = oneshot::channel();
+        let request = PortRequest::Keep {
+            text,
+            listeners,
+            drain,
+            reply,
+        };
+        self.ask(request, answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: PortRequest,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, ReloadError> {
+        let asked = self.ports.send(request).await;
+        asked.map_err(|_| ReloadError::Ending)?;
+        answer.await.map_err(|_| ReloadError::Ending)
+    }
+}
+
+impl Applied {
+    fn log(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        for change in self.diff.needing_restart() {
+            tracing::warn!("{change}");
+        }
+        tracing::info!(changes = self.diff.changes.len(), took = ?self.took, "reloaded");
+        for change in &self.diff.changes {
+            tracing::debug!("{change}");
+        }
+    }
+}
+
+impl MetricsSource for Reloader {
+    fn collect(&self, out: &mut Exposition) {
+        for (result, count) in [("ok", &self.applied), ("failed", &self.failed)] {
+            let labels = [("result", result.into())];
+            out.counter(Metric::ReloadsTotal, &labels, count.load(Relaxed));
+        }
+        let status = self.status();
+        let is_good = status.last_error.is_none();
+        out.gauge(Metric::ReloadLastOk, &[], f64::from(u8::from(is_good)));
+        #[expect(clippy::cast_precision_loss, reason = "seconds of this century fit")]
+        let since = status.served_since as f64;
+        out.gauge(Metric::ConfigServedSinceSeconds, &[], since);
+    }
+}
+
+/// Reads `text`, with the environment of this process.
+fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
+    let directory = text.path.parent().unwrap_or_else(|| Path::new(""));
+    catamaran_config::parse(
+        &text.text,
+        name,
+        &|name| std::env::var(name).ok(),
+        &|file| std::fs::read(directory.join(file)),
+    )
+}
+
+/// What is fixed when the process starts stays as it is, whatever is written.
+fn keep_what_needs_a_restart(config: &mut Config, served: &Config) {
+    let (new, old) = (&mut config.process, &served.process);
+    new.workers = old.workers;
+    new.metrics = old.metrics;
+    new.resolvers.clone_from(&old.resolvers);
+    config.admin = served.admin.clone();
+    // Its backends are those of the start; only the vrrp process, which has that too, asks for them.
+    config.virtual_ips.clone_from(&served.virtual_ips);
+}
+
+/// The listeners of `config`.
+fn keys(config: &Config) -> Vec<ListenerKey> {
+    let each = config.frontends.iter();
+    each.flat_map(|f| (0..f.listeners.len()).map(|place| ListenerKey::of(f, place)))
+        .collect()
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

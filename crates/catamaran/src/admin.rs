@@ -1,0 +1,98 @@
+//! Where the admin API is served: its unix socket and its TCP address, opened.
+
+use anyhow::Context as _;
+use catamaran_control::admin::{Access, Doors};
+use catamaran_core::model::{Admin, AdminSocket};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use tokio::net::{TcpListener, UnixListener};
+
+/// Opens what `admin` says. Must run on the runtime that will serve.
+pub(crate) async fn open(admin: &Admin) -> anyhow::Result<Doors> {
+    let unix = match &admin.socket {
+        AdminSocket::Off => None,
+        AdminSocket::At(path) => {
+            let listener = bind(path).with_context(|| {
+                format!(
+                    "{}: the admin socket cannot be opened; change `socket` under [admin]",
+                    path.display()
+                )
+            })?;
+            Some(listener)
+        }
+        AdminSocket::Usual => usual_socket(),
+    };
+    let tcp = match admin.listen {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address).await.with_context(|| {
+                format!(
+                    "{address}: cannot serve the admin API there; change `listen` under [admin]"
+                )
+            })?;
+            // With port 0 the kernel has chosen one.
+            let address = listener.local_addr()?;
+            tracing::info!(%address, "admin API");
+            let access = Access::Remote {
+                token: admin.token.clone(),
+                names: admin.names.as_slice().into(),
+            };
+            Some((listener, access))
+        }
+    };
+    Ok(Doors { unix, tcp })
+}
+
+/// Opens the socket at the first of the usual places that can be had; going without is no reason
+/// not to serve.
+fn usual_socket() -> Option<UnixListener> {
+    for path in usual_paths() {
+        match bind(&path) {
+            Ok(listener) => return Some(listener),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "no admin socket there");
+            }
+        }
+    }
+    tracing::info!(
+        "no admin socket: no usual place can be written to, or another instance has it; write \
+         `socket` under [admin] to use `catamaran ctl`"
+    );
+    None
+}
+
+/// Where the socket is looked for when none is named, in this order.
+pub(crate) fn usual_paths() -> Vec<PathBuf> {
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let directories = std::iter::once(PathBuf::from("/run")).chain(user);
+    directories
+        .map(|directory| directory.join("catamaran/admin.sock"))
+        .collect()
+}
+
+/// Binds a socket that only our own user may open; its directory is made if it is missing.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent().filter(|at| !at.as_os_str().is_empty())
+        && !directory.exists()
+    {
+        std::fs::DirBuilder::new().mode(0o700).create(directory)?;
+    }
+    // Bound under another name first: it is never seen with other permissions, and what a process
+    // that was killed has left is replaced in one step.
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    let placed = std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&fresh, path));
+    if let Err(error) = placed {
+        let _ = std::fs::remove_file(&fresh);
+        return Err(error);
+    }
+    tracing::info!(path = %path.display(), "admin socket");
+    Ok(listener)
+}

@@ -1,0 +1,209 @@
+//! The command line of `catamaran ctl`.
+
+use clap::{Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  catamaran ctl status\n  catamaran ctl server api/10.0.0.1:8080 drain --wait\n  \
+    catamaran ctl server api/b weight 5 --persist\n  catamaran ctl --url http://10.0.0.5:7900 --token-file admin.token servers\n\n\
+    Exit codes:\n  0  done\n  1  refused, or failed\n  2  the command line is wrong\n  \
+    3  no catamaran answers there\n  4  waited in vain"
+)]
+pub(crate) struct CtlArgs {
+    /// The admin socket. Default: the first of the usual places where one answers
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The admin address over TCP, such as http://10.0.0.5:7900
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// File with the token for --url
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print what the API answers, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: CtlCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Show the process, its frontends and its backends
+    Status,
+    /// Show the servers, of all backends or of one
+    Servers {
+        /// The backend
+        backend: Option<String>,
+    },
+    /// Show or change a server
+    #[command(subcommand_precedence_over_arg = true, arg_required_else_help = true)]
+    Server {
+        /// The server, as BACKEND/SERVER
+        target: Option<String>,
+        #[command(subcommand)]
+        action: Option<ServerAction>,
+    },
+    /// Show the affinity tables
+    Tables,
+    /// Show or change an affinity table
+    Table {
+        /// Its backend
+        backend: String,
+        #[command(subcommand)]
+        action: Option<TableAction>,
+    },
+    /// Put the configuration file in place as it stands now
+    Reload {
+        /// Only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show, check or change the configuration
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Show what happened lately
+    Events,
+    /// Take no new clients and end when those there are have left
+    Drain,
+    /// Show or change what is logged
+    LogLevel {
+        /// error, warn, info, debug, trace, or a filter
+        level: Option<String>,
+    },
+    /// Print the metrics
+    Metrics,
+    /// Print a script that completes the command line
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServerAction {
+    /// Finish what it has and send it nothing new
+    Drain {
+        /// Wait until nothing is in flight, showing what is left
+        #[arg(long)]
+        wait: bool,
+        /// How long to wait, such as 30s or 5m
+        #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::args::parse_duration)]
+        timeout: Duration,
+    },
+    /// Take it out of service
+    Maintenance,
+    /// Let it take traffic again as its health allows
+    Enable,
+    /// Change its share of the traffic
+    Weight {
+        /// 0 to 256, or `configured`
+        weight: String,
+        /// Write it into the configuration file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Say what counts as its health
+    Health {
+        /// What counts
+        health: Health,
+    },
+    /// Add a server to a backend
+    Add {
+        /// The backend
+        backend: String,
+        /// Its address, as 10.0.0.1:8080 or unix:/run/app.sock
+        address: String,
+        /// Its name; the address unless given
+        #[arg(long)]
+        name: Option<String>,
+        /// Its share of the traffic
+        #[arg(long)]
+        weight: Option<u16>,
+        /// Use it only when no other server is usable
+        #[arg(long)]
+        backup: bool,
+        /// Write it into the configuration file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Remove a server; what it has in flight is finished
+    Remove {
+        /// The server, as BACKEND/SERVER
+        target: String,
+        /// Remove it from the configuration file too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TableAction {
+    /// Show its entries
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show the entry of a key
+    Get {
+        /// An address, the value of the header or cookie, or `#` and 32 hexadecimal digits
+        key: String,
+    },
+    /// Bind a key to a server
+    Set {
+        /// As for `get`
+        key: String,
+        /// The server
+        server: String,
+    },
+    /// Forget a key
+    Delete {
+        /// As for `get`
+        key: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the configuration that serves
+    Show,
+    /// Have the process judge a file; nothing changes
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Tell what a file would change, or the configuration file as it stands now
+    Diff {
+        /// The file
+        file: Option<PathBuf>,
+    },
+    /// Put a file in place
+    Apply {
+        /// The file
+        file: PathBuf,
+        /// Write it into the configuration file too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Health {
+    /// It is up, whatever is observed
+    Up,
+    /// It is down, whatever is observed
+    Down,
+    /// What is observed counts
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}

@@ -1,0 +1,452 @@
+//! `catamaran ctl`: a client of the admin API for people and scripts.
+
+mod args;
+mod client;
+mod failure;
+mod show;
+mod table;
+
+pub(crate) use args::CtlArgs;
+
+use anyhow::Context as _;
+use args::{ConfigAction, CtlCommand, Health, ServerAction, Shell, TableAction};
+use clap::CommandFactory as _;
+use client::{Client, escaped};
+use failure::Failure;
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use table::{Colour, Table, without_controls};
+
+/// Does what `args` say.
+pub(crate) fn run(args: &CtlArgs) -> ExitCode {
+    match act(args) {
+        Ok(code) => code,
+        Err(Failure::Other(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(io::stderr(), "catamaran: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
+    if let CtlCommand::Completions { shell } = args.command {
+        complete(shell);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let client = match &args.url {
+        Some(url) => Client::of_url(url, args.token_file.as_deref())?,
+        None => Client::of_socket(args.socket.as_deref())?,
+    };
+    let ctl = Ctl {
+        client,
+        json: args.json,
+        colour: Colour::of_stdout(),
+    };
+    ctl.act(&args.command)
+}
+
+/// A client and how it shows what it gets.
+struct Ctl {
+    client: Client,
+    json: bool,
+    colour: Colour,
+}
+
+impl Ctl {
+    fn act(&self, command: &CtlCommand) -> Result<ExitCode, Failure> {
+        match command {
+            CtlCommand::Status => self.status()?,
+            CtlCommand::Servers { backend } => self.servers(backend.as_deref())?,
+            CtlCommand::Server { target, action } => {
+                self.server(target.as_deref(), action.as_ref())?;
+            }
+            CtlCommand::Tables => {
+                let tables = self.client.get("/v1/tables")?;
+                self.show(&tables, || show::tables(&tables))?;
+            }
+            CtlCommand::Table { backend, action } => self.table(backend, action.as_ref())?,
+            CtlCommand::Config { action } => return self.config(action),
+            CtlCommand::Reload { dry_run } => {
+                let body = json!({ "dry_run": dry_run });
+                let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
+                self.applied(&applied)?;
+            }
+            CtlCommand::Events => {
+                let events = self.client.get("/v1/events")?;
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let now = now.unwrap_or_default().as_secs_f64();
+                self.show(&events, || show::events(&events, now))?;
+            }
+            CtlCommand::Drain => {
+                let drained = self.client.change("POST", "/v1/drain", Some(&json!({})))?;
+                self.say(&drained, "draining: it ends when its clients have left")?;
+            }
+            CtlCommand::LogLevel { level: None } => {
+                let level = self.client.get("/v1/log-level")?;
+                self.say(&level, level["level"].as_str().unwrap_or_default())?;
+            }
+            CtlCommand::LogLevel { level: Some(level) } => {
+                let body = json!({ "level": level });
+                let changed = self.client.change("PUT", "/v1/log-level", Some(&body))?;
+                self.say_kept(&changed, &format!("log level {level}"))?;
+            }
+            CtlCommand::Metrics => {
+                let page = self.client.get_text("/metrics")?;
+                io::stdout().write_all(page.as_bytes())?;
+            }
+            CtlCommand::Completions { .. } => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn status(&self) -> Result<(), Failure> {
+        let state = self.client.get("/v1/state")?;
+        if self.json {
+            return self.print_json(&state);
+        }
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", show::process_line(&state))?;
+        show::frontends(&state["frontends"]).print(&mut out, self.colour)?;
+        writeln!(out)?;
+        show::backends(&state["backends"]).print(&mut out, self.colour)?;
+        Ok(())
+    }
+
+    fn servers(&self, backend: Option<&str>) -> Result<(), Failure> {
+        let backends = match backend {
+            Some(backend) => {
+                let backend = self.client.get(&path_of(backend))?;
+                Value::Array(vec![backend])
+            }
+            None => self.client.get("/v1/backends")?,
+        };
+        let each = backends.as_array().into_iter().flatten();
+        self.show(&backends, || show::servers(each))
+    }
+
+    fn server(&self, target: Option<&str>, action: Option<&ServerAction>) -> Result<(), Failure> {
+        match action {
+            Some(ServerAction::Add {
+                backend,
+                address,
+                name,
+                weight,
+                backup,
+                persist,
+            }) => {
+                let body = json!({
+                    "address": address,
+                    "name": name,
+                    "weight": weight,
+                    "backup": backup,
+                    "persist": persist,
+                });
+                let path = format!("{}/servers", path_of(backend));
+                let added = self.client.change("POST", &path, Some(&body))?;
+                self.say_kept(&added, &format!("{address} was added to {backend}"))
+            }
+            Some(ServerAction::Remove { target, persist }) => {
+                let path = format!("{}?persist={persist}", server_path(target)?);
+                let removed = self.client.change("DELETE", &path, None)?;
+                self.say_kept(&removed, &format!("{target} was removed"))
+            }
+            Some(change) => self.change_server(named(target)?, change),
+            None => {
+                let target = named(target)?;
+                let server = self.client.get(&server_path(target)?)?;
+                let backend = target.split_once('/').map_or("", |(backend, _)| backend);
+                self.show(&server, || show::server(backend, &server))
+            }
+        }
+    }
+
+    fn change_server(&self, target: &str, action: &ServerAction) -> Result<(), Failure> {
+        let (body, told) = match action {
+            ServerAction::Drain { .. } => (json!({ "admin": "drain" }), "drains".to_owned()),
+            ServerAction::Maintenance => {
+                let told = "is in maintenance".to_owned();
+                (json!({ "admin": "maintenance" }), told)
+            }
+            ServerAction::Enable => (json!({ "admin": "ready" }), "is enabled".to_owned()),
+            ServerAction::Weight { weight, persist } => {
+                let value = weight
+                    .parse::<u16>()
+                    .map_or_else(|_| json!(weight), |number| json!(number));
+                let body = json!({ "weight": value, "persist": persist });
+                (body, format!("has weight {weight}"))
+            }
+            ServerAction::Health { health } => {
+                let word = match health {
+                    Health::Up => "up",
+                    Health::Down => "down",
+                    Health::Auto => "auto",
+                };
+                (json!({ "health": word }), format!("has health {word}"))
+            }
+            ServerAction::Add { .. } | ServerAction::Remove { .. } => return Ok(()),
+        };
+        let path = server_path(target)?;
+        let changed = self.client.change("PATCH", &path, Some(&body))?;
+        if let ServerAction::Drain {
+            wait: true,
+            timeout,
+        } = action
+        {
+            let drained = self.wait_for_drain(target, &path, *timeout)?;
+            return self.say(&drained, &format!("{target} is drained"));
+        }
+        self.say_kept(&changed, &format!("{target} {told}"))
+    }
+
+    /// Waits until nothing is in flight at the server, showing what is left.
+    fn wait_for_drain(
+        &self,
+        target: &str,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<Value, Failure> {
+        let deadline = Instant::now() + timeout;
+        let mut shown = None;
+        loop {
+            let server = self.client.get(path)?;
+            let left = server["in_flight"].as_u64().unwrap_or(0);
+            if left == 0 {
+                return Ok(server);
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::WaitedInVain(format!(
+                    "{target} still has {left} in flight after {timeout:?}; it goes on draining"
+                )));
+            }
+            if shown != Some(left) && io::stderr().is_terminal() {
+                write!(io::stderr(), "\r\x1b[K{left} in flight")?;
+            }
+            shown = Some(left);
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn table(&self, backend: &str, action: Option<&TableAction>) -> Result<(), Failure> {
+        let path = format!("/v1/tables/{}", escaped(backend));
+        let one = |entry: &Value| -> Result<(), Failure> {
+            self.show(entry, || show::entries(std::iter::once(entry)))
+        };
+        match action {
+            None => self.entries(&path, 100),
+            Some(TableAction::List { limit }) => self.entries(&path, *limit),
+            Some(TableAction::Get { key }) => one(&self
+                .client
+                .get(&format!("{path}/entry?key={}", escaped(key)))?),
+            Some(TableAction::Set { key, server }) => {
+                let body = json!({ "key": key, "server": server });
+                one(&self
+                    .client
+                    .change("PUT", &format!("{path}/entry"), Some(&body))?)
+            }
+            Some(TableAction::Delete { key }) => {
+                let path = format!("{path}/entry?key={}", escaped(key));
+                let deleted = self.client.change("DELETE", &path, None)?;
+                self.say(&deleted, "the entry is forgotten")
+            }
+        }
+    }
+
+    /// Shows entries of a table, asking for one page after the other.
+    fn entries(&self, path: &str, limit: usize) -> Result<(), Failure> {
+        let mut entries = Vec::new();
+        let mut cursor = Value::from(0);
+        while entries.len() < limit && !cursor.is_null() {
+            let part = (limit - entries.len()).min(MAX_PAGE);
+            let mut page = self
+                .client
+                .get(&format!("{path}?cursor={cursor}&limit={part}"))?;
+            if let Value::Array(part) = page["entries"].take() {
+                entries.extend(part);
+            }
+            cursor = page["cursor"].take();
+        }
+        let entries = Value::Array(entries);
+        let each = entries.as_array().into_iter().flatten();
+        self.show(&entries, || show::entries(each))?;
+        if !cursor.is_null() && !self.json {
+            writeln!(
+                io::stderr(),
+                "there are more; ask for them with `list --limit N`"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn config(&self, action: &ConfigAction) -> Result<ExitCode, Failure> {
+        match action {
+            ConfigAction::Show => {
+                let config = self.client.get("/v1/config")?;
+                match config["text"].as_str() {
+                    Some(text) if !self.json => io::stdout().write_all(text.as_bytes())?,
+                    _ => self.print_json(&config)?,
+                }
+            }
+            ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
+            ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
+            ConfigAction::Diff { file: None } => {
+                let body = json!({ "dry_run": true });
+                let changes = self.client.change("POST", "/v1/reload", Some(&body))?;
+                self.applied(&changes)?;
+            }
+            ConfigAction::Apply { file, persist } => {
+                let body = json!({ "text": read(file)?, "persist": persist });
+                let applied = self
+                    .client
+                    .change("POST", "/v1/config/apply", Some(&body))?;
+                self.applied(&applied)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Has a file judged, and shows what is wrong with it or what it would change.
+    fn judge(&self, file: &Path, judged: Judged) -> Result<ExitCode, Failure> {
+        let body = json!({ "text": read(file)?, "name": file.display().to_string() });
+        let verdict = self
+            .client
+            .change("POST", "/v1/config/check", Some(&body))?;
+        let is_valid = verdict["valid"] == true;
+        if self.json {
+            self.print_json(&verdict)?;
+        } else {
+            told(&verdict)?;
+            match judged {
+                _ if !is_valid => {}
+                Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
+                Judged::Compared => {
+                    show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
+                }
+            }
+        }
+        Ok(if is_valid {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    /// Shows what a configuration changed, or would.
+    fn applied(&self, applied: &Value) -> Result<(), Failure> {
+        if self.json {
+            return self.print_json(applied);
+        }
+        told(applied)?;
+        let changes = applied["changes"].as_array().map_or(0, Vec::len);
+        let mut out = io::stdout().lock();
+        if changes > 0 {
+            show::changes(applied).print(&mut out, self.colour)?;
+        }
+        let (is_applied, kept) = (applied["applied"] == true, applied["kept"].as_str());
+        match (changes, is_applied, kept) {
+            (_, false, _) if changes > 0 => writeln!(out, "nothing was changed: a dry run")?,
+            (0, false, _) => writeln!(out, "nothing would change")?,
+            (_, _, Some("until-reload")) => {
+                writeln!(out, "in place until the configuration file is read anew")?;
+            }
+            (0, ..) => writeln!(out, "in place; nothing has changed")?,
+            _ => writeln!(out, "in place")?,
+        }
+        Ok(())
+    }
+
+    /// Shows an answer as a table, or as it came.
+    fn show(&self, answer: &Value, table: impl FnOnce() -> Table) -> Result<(), Failure> {
+        if self.json {
+            return self.print_json(answer);
+        }
+        Ok(table().print(&mut io::stdout().lock(), self.colour)?)
+    }
+
+    /// Says that something was done and how long it lasts, or shows the answer as it came.
+    fn say_kept(&self, answer: &Value, told: &str) -> Result<(), Failure> {
+        let kept = match answer["kept"].as_str() {
+            Some("in-file") => "; it is written into the configuration file",
+            _ => "; this lasts until the process ends",
+        };
+        self.say(answer, &format!("{told}{kept}"))
+    }
+
+    fn say(&self, answer: &Value, told: &str) -> Result<(), Failure> {
+        if self.json {
+            return self.print_json(answer);
+        }
+        writeln!(io::stdout(), "{told}")?;
+        Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "the other way to show an answer")]
+    fn print_json(&self, answer: &Value) -> Result<(), Failure> {
+        writeln!(io::stdout(), "{answer:#}")?;
+        Ok(())
+    }
+}
+
+/// What a file is judged for.
+#[derive(Clone, Copy)]
+enum Judged {
+    Checked,
+    Compared,
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))
+}
+
+/// Tells what is wrong and what is doubtful, on standard error.
+fn told(verdict: &Value) -> io::Result<()> {
+    for (list, suffix) in [("errors", ""), ("warnings", " (warning)")] {
+        for line in verdict[list].as_array().into_iter().flatten() {
+            let line = without_controls(line.as_str().unwrap_or_default());
+            writeln!(io::stderr(), "{line}{suffix}")?;
+        }
+    }
+    Ok(())
+}
+
+fn named(target: Option<&str>) -> Result<&str, Failure> {
+    let target =
+        target.context("name the server before what is to be done with it: BACKEND/SERVER");
+    Ok(target?)
+}
+
+fn path_of(backend: &str) -> String {
+    format!("/v1/backends/{}", escaped(backend))
+}
+
+fn server_path(target: &str) -> Result<String, Failure> {
+    let (backend, server) = target
+        .split_once('/')
+        .with_context(|| format!("`{target}` names no server; write it as BACKEND/SERVER"))?;
+    Ok(format!("{}/servers/{}", path_of(backend), escaped(server)))
+}
+
+fn complete(shell: Shell) {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut command = crate::args::Args::command();
+    clap_complete::generate(shell, &mut command, "catamaran", &mut io::stdout());
+}
+
+/// Whether whoever read our output has gone, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Entries that the API gives at once.
+const MAX_PAGE: usize = 1000;
+/// How often a wait looks.
+const LOOK: Duration = Duration::from_millis(200);

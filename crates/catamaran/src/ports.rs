@@ -1,0 +1,95 @@
+//! Who opens the sockets of a reload: the supervisor if there is one, else this process.
+
+use crate::bind;
+use crate::channel::Channel;
+use crate::engine::ListenerSockets;
+use crate::handover::{Keep, Message};
+use catamaran_control::reload::PortRequest;
+use catamaran_core::model::ListenerKey;
+use catamaran_proxy::{Shared, WantedListener};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// The way to the supervisor.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) channel: Arc<Channel>,
+    /// What it answers; ends with it.
+    pub(crate) answers: mpsc::Receiver<Message>,
+}
+
+/// Serves `requests` for as long as they come. Without a supervisor, or once it is gone, sockets are
+/// opened here.
+pub(crate) async fn serve(
+    mut requests: mpsc::Receiver<PortRequest>,
+    mut supervisor: Option<Supervisor>,
+    shared: Arc<Shared>,
+) {
+    while let Some(request) = requests.recv().await {
+        // Who asked may have given up: then nobody needs the answer.
+        match request {
+            PortRequest::Open { wanted, reply } => {
+                let count = shared.worker_metrics.len();
+                let asked = match &mut supervisor {
+                    Some(supervisor) => supervisor.open(count, wanted.clone()).await,
+                    None => None,
+                };
+                let opened = asked.unwrap_or_else(|| open_here(&shared, count, &wanted));
+                let _ = reply.send(opened);
+            }
+            PortRequest::Keep {
+                text,
+                listeners,
+                drain,
+                reply,
+            } => {
+                if let Some(supervisor) = &mut supervisor {
+                    let keep = Keep {
+                        text,
+                        listeners,
+                        drain,
+                    };
+                    supervisor.keep(keep).await;
+                }
+                let _ = reply.send(());
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    /// `None` if it is gone.
+    async fn open(
+        &mut self,
+        count: usize,
+        wanted: Vec<WantedListener>,
+    ) -> Option<Result<Vec<ListenerSockets>, String>> {
+        let asked = Message::Open(count, wanted).send(&self.channel).await;
+        asked.ok()?;
+        match self.answers.recv().await? {
+            Message::Opened(opened) => Some(opened),
+            other => Some(Err(format!("the supervisor answered {other:?}"))),
+        }
+    }
+
+    async fn keep(&mut self, keep: Keep) {
+        // One that is gone starts nothing any more.
+        if Message::Keep(keep).send(&self.channel).await.is_ok() {
+            self.answers.recv().await;
+        }
+    }
+}
+
+fn open_here(
+    shared: &Shared,
+    count: usize,
+    wanted: &[WantedListener],
+) -> Result<Vec<ListenerSockets>, String> {
+    let snapshot = shared.snapshot();
+    let frontends = snapshot.config.frontends.iter();
+    let held: Vec<ListenerKey> = frontends
+        .flat_map(|f| (0..f.listeners.len()).map(|place| ListenerKey::of(f, place)))
+        .collect();
+    let held: Vec<&ListenerKey> = held.iter().collect();
+    bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
+}

@@ -1,0 +1,104 @@
+//! What the supervisor keeps for the next data process: configuration and sockets.
+
+use super::child::DataProcess;
+use crate::bind;
+use crate::engine::ListenerSockets;
+use crate::handover::{Handover, Keep, Message};
+use crate::source::Source;
+use catamaran_core::model::ListenerKey;
+use catamaran_proxy::WantedListener;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// What the next data process begins with.
+#[derive(Debug)]
+pub(super) struct Kept {
+    handover: Handover,
+    /// Sockets that were opened for a reload that is not through yet.
+    opened: Vec<ListenerSockets>,
+    drain: Duration,
+}
+
+impl Kept {
+    pub(super) const fn new(handover: Handover, drain: Duration) -> Self {
+        Self {
+            handover,
+            opened: Vec::new(),
+            drain,
+        }
+    }
+
+    /// What is given to the next data process.
+    pub(super) fn handover(&mut self) -> &Handover {
+        // Nobody accepts from what the one before it asked for and did not come to use.
+        self.opened.clear();
+        &self.handover
+    }
+
+    /// What messages call the configuration.
+    pub(super) fn name(&self) -> String {
+        self.handover.source.name()
+    }
+
+    /// How long a drain may take.
+    pub(super) const fn drain(&self) -> Duration {
+        self.drain
+    }
+
+    /// Closes all sockets.
+    pub(super) fn close(&mut self) {
+        self.opened.clear();
+        self.handover.listeners.clear();
+    }
+
+    /// Does what the data process asks.
+    pub(super) async fn answer(&mut self, message: Message, child: &DataProcess) {
+        let answer = match message {
+            Message::Open(count, wanted) => {
+                let opened = self.open(count, &wanted);
+                let answer = Message::Opened(opened);
+                if let Err(error) = answer.send(child.channel()).await {
+                    tracing::error!("data process does not take its sockets: {error:#}");
+                }
+                if let Message::Opened(Ok(opened)) = answer {
+                    self.opened.extend(opened);
+                }
+                return;
+            }
+            Message::Keep(keep) => {
+                self.keep(keep);
+                Message::Kept
+            }
+            other => {
+                tracing::error!("data process said {other:?}");
+                return;
+            }
+        };
+        child.tell(answer).await;
+    }
+
+    fn open(
+        &self,
+        count: usize,
+        wanted: &[WantedListener],
+    ) -> Result<Vec<ListenerSockets>, String> {
+        let held: Vec<&ListenerKey> = self.handover.listeners.iter().map(|l| &l.key).collect();
+        bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
+    }
+
+    fn keep(&mut self, keep: Keep) {
+        let Keep {
+            text,
+            listeners,
+            drain,
+        } = keep;
+        if let Some(text) = text {
+            self.handover.source = Source::Text(text);
+        }
+        self.drain = drain;
+        let wanted: HashSet<ListenerKey> = listeners.into_iter().collect();
+        let kept = &mut self.handover.listeners;
+        kept.append(&mut self.opened);
+        kept.retain(|listener| wanted.contains(&listener.key));
+    }
+}
