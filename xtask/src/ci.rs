@@ -1,7 +1,8 @@
 //! `cargo xtask ci`: everything a change must pass, in the order of how soon it tells.
 //!
 //! It stops at the first step that fails and says how to repeat that step alone. Nothing is
-//! skipped but what the command line says, and the table shows that.
+//! skipped but what the command line says, and the check of dependencies where cargo-deny is not
+//! installed; the table shows both.
 
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,11 @@ const STEPS: &[Step] = &[
         variables: &[],
     },
     Step {
+        name: DENY,
+        arguments: &["deny", "--locked", "check"],
+        variables: &[],
+    },
+    Step {
         name: TEST,
         arguments: &["test", "--workspace", "--locked"],
         // Trials that prove something by their number run in full.
@@ -71,6 +77,8 @@ const STEPS: &[Step] = &[
 ];
 
 const TEST: &str = "test";
+/// The one step that needs a program which `cargo` does not bring: cargo-deny.
+const DENY: &str = "dependencies";
 
 /// Runs the steps.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -82,13 +90,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut times = Vec::new();
     for step in STEPS {
         if skips_tests && step.name == TEST {
-            times.push((step.name, None));
+            times.push((step.name, Spent::SkippedAsAsked));
+            continue;
+        }
+        if step.name == DENY && !shell::works("cargo-deny", &["--version"]) {
+            shell::say(
+                "\n== dependencies: skipped; `cargo install cargo-deny` brings what it needs",
+            );
+            times.push((step.name, Spent::NotInstalled));
             continue;
         }
         shell::say(&format!("\n== {}: {}", step.name, command(step)));
         let start = Instant::now();
         let result = shell::run_with("cargo", step.arguments, step.variables);
-        times.push((step.name, Some(start.elapsed())));
+        times.push((step.name, Spent::Time(start.elapsed())));
         if result.is_err() {
             shell::say(&table(&times));
             bail!("{} failed; to repeat it: {}", step.name, command(step));
@@ -107,12 +122,26 @@ fn command(step: &Step) -> String {
     command + &shell::line("cargo", step.arguments)
 }
 
-fn table(times: &[(&str, Option<Duration>)]) -> String {
+/// What became of a step.
+enum Spent {
+    Time(Duration),
+    SkippedAsAsked,
+    NotInstalled,
+}
+
+fn table(times: &[(&str, Spent)]) -> String {
     let mut text = "\nstep             seconds".to_owned();
     for (name, time) in times {
         match time {
-            Some(time) => text.push_str(&format!("\n{name:15} {:8.1}", time.as_secs_f64())),
-            None => text.push_str(&format!("\n{name:15}  skipped as asked")),
+            Spent::Time(time) => {
+                text.push_str(&format!("\n{name:15} {:8.1}", time.as_secs_f64()));
+            }
+            Spent::SkippedAsAsked => text.push_str(&format!("\n{name:15}  skipped as asked")),
+            Spent::NotInstalled => {
+                text.push_str(&format!(
+                    "\n{name:15}  skipped: cargo-deny is not installed"
+                ));
+            }
         }
     }
     text
@@ -131,8 +160,14 @@ mod tests {
 
     #[test]
     fn a_skipped_step_shows_in_the_table() {
-        let text = table(&[("format", Some(Duration::from_millis(1500))), (TEST, None)]);
+        let text = table(&[
+            ("format", Spent::Time(Duration::from_millis(1500))),
+            (TEST, Spent::SkippedAsAsked),
+            (DENY, Spent::NotInstalled),
+        ]);
         assert!(text.contains("format               1.5"), "{text}");
         assert!(text.contains("test             skipped as asked"), "{text}");
+        let deny = "dependencies     skipped: cargo-deny is not installed";
+        assert!(text.contains(deny), "{text}");
     }
 }

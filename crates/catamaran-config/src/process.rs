@@ -18,6 +18,7 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
     set(&mut process.drain_delay, fields.duration("drain-delay"));
     set(&mut process.drain_tunnels, fields.duration("drain-tunnels"));
     set(&mut process.watch, fields.bool("watch"));
+    set(&mut process.watchdog, fields.duration("watchdog"));
     if let Some(metrics) = fields.node("metrics") {
         process.metrics = address_of(metrics, address::listen_address);
     }

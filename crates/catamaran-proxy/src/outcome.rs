@@ -18,6 +18,10 @@ pub enum Outcome {
     BadPath,
     /// The body of the request was malformed.
     BadRequestBody,
+    /// The client connected and sent nothing.
+    NoRequest,
+    /// The client left in the middle of the request's head.
+    RequestCut,
     /// The head of the request did not come in time.
     RequestTimeout,
     /// The body of the request stopped coming.
@@ -75,12 +79,14 @@ pub struct Consequence {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
         Self::BadPath,
         Self::BadRequestBody,
+        Self::NoRequest,
+        Self::RequestCut,
         Self::RequestTimeout,
         Self::RequestBodyTimeout,
         Self::ClientGone,
@@ -123,6 +129,8 @@ impl Outcome {
             Self::BadRequest(status) => (status, "PR", "bad-request"),
             Self::BadPath => (400, "PR", "bad-path"),
             Self::BadRequestBody => (400, "CD", "bad-request-body"),
+            Self::NoRequest => (400, "CR", "no-request"),
+            Self::RequestCut => (400, "CR", "request-cut"),
             Self::RequestTimeout => (408, "cR", "request-timeout"),
             Self::RequestBodyTimeout => (408, "cD", "request-body-timeout"),
             Self::ClientGone => (499, "CD", "client-gone"),
@@ -177,6 +185,8 @@ impl Outcome {
             Self::Exhausted => "the balancer is out of resources",
             Self::Done
             | Self::Answered
+            | Self::NoRequest
+            | Self::RequestCut
             | Self::ClientGone
             | Self::ClientStalled
             | Self::IdleTimeout

@@ -13,6 +13,7 @@ pub mod netlink;
 pub mod privilege;
 pub mod process;
 pub mod raw_ip;
+pub mod sandbox;
 pub mod socket;
 pub mod splice;
 

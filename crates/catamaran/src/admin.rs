@@ -71,13 +71,34 @@ pub(crate) fn usual_paths() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Binds a socket that only our own user may open; its directory is made if it is missing.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+/// Makes the directories in which the socket may be opened. Returns those that are there.
+pub(crate) fn make_directories(admin: &Admin) -> Vec<PathBuf> {
+    let paths = match &admin.socket {
+        AdminSocket::Off => Vec::new(),
+        AdminSocket::At(path) => vec![path.clone()],
+        AdminSocket::Usual => usual_paths(),
+    };
+    let directories = paths.iter().filter_map(|path| {
+        // What cannot be made is told when the socket is opened.
+        make_directory(path).ok()?;
+        Some(path.parent()?.to_owned())
+    });
+    directories.filter(|at| at.exists()).collect()
+}
+
+/// Makes the directory of a socket if it is missing.
+fn make_directory(path: &Path) -> io::Result<()> {
     if let Some(directory) = path.parent().filter(|at| !at.as_os_str().is_empty())
         && !directory.exists()
     {
         std::fs::DirBuilder::new().mode(0o700).create(directory)?;
     }
+    Ok(())
+}
+
+/// Binds a socket that only our own user may open; its directory is made if it is missing.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    make_directory(path)?;
     // Bound under another name first: it is never seen with other permissions, and what a process
     // that was killed has left is replaced in one step.
     let mut fresh = path.as_os_str().to_owned();

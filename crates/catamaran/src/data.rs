@@ -8,8 +8,10 @@ use crate::handover::{Handover, Message};
 use crate::host::ProcessHost;
 use crate::limits;
 use crate::ports::{self, Supervisor};
+use crate::pulse;
 use crate::reload;
 use crate::reopen::Reopen;
+use crate::sandbox;
 use crate::stop::{self, REQUESTS, Signals, Stop};
 use crate::virtual_ip;
 use anyhow::{Context as _, bail, ensure};
@@ -44,11 +46,13 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
     let mut config = handover.source.load_logged()?;
     limits::settle(&mut config);
     let tracked = virtual_ip::tracked_backends(&config);
+    sandbox::enter(&config, &handover.source)?;
     let engine = start(config, handover, Some(supervisor), line.reloads)?;
     if let Some(link) = link {
         virtual_ip::report(&engine, link, tracked);
     }
     Message::Ready.send(&channel).await?;
+    tokio::spawn(pulse::tell(channel, Arc::clone(engine.shared())));
     serve(engine, line.stops, reopen).await
 }
 

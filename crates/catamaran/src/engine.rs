@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::host::ProcessHost;
 use crate::limits;
+use crate::pulse;
 use anyhow::Context as _;
 use catamaran_control::admin::{Events, Kind, Overlays};
 use catamaran_control::metrics::{Endpoint, Readiness};
@@ -88,7 +89,8 @@ impl Engine {
                 };
                 tokio::select! {
                     _ = ended => {}
-                    _ = catamaran_control::run(shared, parts) => {}
+                    () = pulse::keep(Arc::clone(&shared)) => {}
+                    _ = catamaran_control::run(Arc::clone(&shared), parts) => {}
                 }
             });
         };
@@ -129,7 +131,7 @@ impl Engine {
         self.virtual_ips.clone()
     }
 
-    /// What the workers share.
+    /// What the threads of both planes share.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.proxy.shared()
     }

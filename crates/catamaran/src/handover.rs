@@ -4,6 +4,8 @@
 //! supervisor -> data   H: configuration and sockets   d: drain   s: stop   r: reload
 //!                      p: sockets that were asked for, or why not   k: noted
 //! data -> supervisor   R: ready   O: open sockets   K: keep configuration and sockets
+//!                      b: every thread turns   c: the control thread does not
+//!                      w: a worker, whose number u16 follows, does not
 //! ```
 //! In bodies texts carry their length in bytes as u32, lists their number of elements.
 
@@ -45,6 +47,10 @@ pub(crate) enum Message {
     Handover(Handover),
     /// The data process serves.
     Ready,
+    /// Every thread of the data process turns.
+    Beat,
+    /// A thread of it does not.
+    Hung(Part),
     /// Take no new clients and end when those in flight are served.
     Drain,
     /// End at once.
@@ -59,6 +65,24 @@ pub(crate) enum Message {
     Keep(Keep),
     /// That was noted.
     Kept,
+}
+
+/// A thread of the data process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The worker of this number.
+    Worker(u16),
+    /// The control plane.
+    Control,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Worker(number) => write!(f, "worker {number}"),
+            Self::Control => f.write_str("the control thread"),
+        }
+    }
 }
 
 impl Handover {
@@ -82,6 +106,12 @@ impl Message {
             Self::Stop => b's',
             Self::Reload => b'r',
             Self::Kept => b'k',
+            Self::Beat => b'b',
+            Self::Hung(Part::Control) => b'c',
+            Self::Hung(Part::Worker(number)) => {
+                body.extend_from_slice(&number.to_le_bytes());
+                b'w'
+            }
             Self::Handover(handover) => return handover.send(channel).await,
             Self::Open(count, wanted) => {
                 put_len(&mut body, *count)?;
@@ -117,6 +147,9 @@ impl Message {
             b's' => Self::Stop,
             b'r' => Self::Reload,
             b'k' => Self::Kept,
+            b'b' => Self::Beat,
+            b'c' => Self::Hung(Part::Control),
+            b'w' => Self::Hung(Part::Worker(u16::from_le_bytes(fields.array()?))),
             b'H' => Self::Handover(Handover {
                 source: fields.source()?,
                 listeners: fields.sockets(&mut fds)?,

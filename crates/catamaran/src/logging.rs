@@ -46,6 +46,9 @@ fn filter_of(level: &str) -> anyhow::Result<EnvFilter> {
         })
 }
 
+/// Puts another filter in place.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
 /// What is logged now.
 pub(crate) fn level() -> String {
     current().clone()
@@ -62,7 +65,13 @@ pub(crate) fn pass_on(command: &mut std::process::Command) {
 fn is_filter(filter: &str) -> bool {
     filter
         .split(',')
-        .all(|part| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok())
+        // Nothing would be taken for `error`.
+        .all(|part| {
+            // A part like `target[span]=level` may leave out the level, one with `=` alone may not.
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+            is_level || (part.contains('[') && !part.ends_with('='))
+        })
 }
 
 fn current() -> MutexGuard<'static, String> {
@@ -72,8 +81,7 @@ fn current() -> MutexGuard<'static, String> {
 /// What is logged.
 static LEVEL: Mutex<String> = Mutex::new(String::new());
 /// Changes it.
-static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>> =
-    OnceLock::new();
+static CHANGE: OnceLock<Change> = OnceLock::new();
 const VARIABLE: &str = "CATAMARAN_LOG";
 
 #[cfg(test)]
@@ -86,6 +94,8 @@ mod tests {
             assert!(is_filter(good), "{good}");
         }
         assert!(!is_filter("inof"));
+        assert!(!is_filter("nonsense="));
         assert!(!is_filter("inof,catamaran=debug"));
+        assert!(!is_filter("") && !is_filter("info,"));
     }
 }

@@ -8,8 +8,10 @@ use anyhow::Context as _;
 use catamaran_config::{Errors, Loaded};
 use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
+use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration that was found but not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,14 @@ pub(crate) struct AdHoc {
 }
 
 impl Source {
+    /// The file that it stands in, if in one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Text(text) => Some(&text.path),
+            Self::AdHoc(_) => None,
+        }
+    }
+
     /// Reads the file at `path`, else the first of the usual places that exists.
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
         let path = match path {
@@ -60,6 +70,21 @@ impl Source {
 
     /// Turns the source into a valid configuration.
     pub(crate) fn load(&self) -> Result<Loaded, Errors> {
+        self.load_with(&|file| std::fs::read(file))
+    }
+
+    /// The files that the configuration names, of those that are read with it.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let files = RefCell::new(Vec::new());
+        // What is wrong with it was said when it was loaded.
+        let _ = self.load_with(&|file| {
+            files.borrow_mut().push(file.to_owned());
+            std::fs::read(file)
+        });
+        files.into_inner()
+    }
+
+    fn load_with(&self, read: &dyn Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Loaded, Errors> {
         match self {
             Self::Text(Text { path, text }) => {
                 let directory = path.parent().unwrap_or_else(|| Path::new(""));
@@ -67,7 +92,7 @@ impl Source {
                     text,
                     &path.display().to_string(),
                     &|name| std::env::var(name).ok(),
-                    &|file| std::fs::read(directory.join(file)),
+                    &|file| read(&directory.join(file)),
                 )
             }
             Self::AdHoc(flags) => {

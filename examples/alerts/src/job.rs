@@ -116,13 +116,13 @@ impl Job {
             }
             let held = Held { term, since };
             match self.mail_due(held, stop).await {
-                Ok(()) => return Some(held),
+                // A relay that does not answer is asked again after a rest, like an empty index.
+                Ok(()) | Err(Pause::NoRelay) => return Some(held),
                 Err(Pause::Renew) => {}
                 Err(Pause::Fenced) => {
                     tracing::warn!(term = term.0, "another replica mails now");
                     return None;
                 }
-                Err(Pause::NoRelay) => return Some(held),
                 Err(Pause::Store(error)) => {
                     tracing::warn!(%error, "the mail job waits for the store");
                     return Some(held);

@@ -64,7 +64,8 @@ pub(super) struct Case {
     pub(super) goal: Option<f64>,
 }
 
-const HTTP: Case = Case {
+/// What most cases have in common.
+pub(super) const HTTP: Case = Case {
     name: "",
     title: "",
     layer: Layer::Http,

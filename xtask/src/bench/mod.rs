@@ -10,6 +10,7 @@ mod load;
 mod origin;
 mod poller;
 mod report;
+mod splice;
 mod subject;
 
 use std::fs;
@@ -26,7 +27,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use self::case::{CASES, Case, Layer};
 use self::load::{Order, Outcome, Pattern};
 use self::report::Row;
-use self::subject::{Subject, Wiring};
+use self::subject::{Running, Subject, Wiring};
 use crate::shell;
 
 /// What `cargo xtask bench --help` prints.
@@ -38,7 +39,13 @@ cargo xtask bench [--case NAME]… [--runs N] [--seconds N] [--only SUBJECT]… 
   --seconds N     length of the measured window of a run, 4 unless given
   --ours-only     only catamaran, no peers; the same as --only catamaran
   --only SUBJECT  only this proxy: catamaran, haproxy or nginx
+  --splice-switch nothing but where splice(2) begins to pay: builds the program anew with and
+                  without it and compares them at sizes of bodies; --runs and --seconds hold
   --write         write the table to docs/benchmarks.md too (whole runs only)";
+
+const DOCUMENT: &str = "docs/benchmarks.md";
+/// Where in the document begins what no run writes.
+const REMARKS: &str = "\n## What is missed and why";
 
 struct Options {
     cases: Vec<&'static Case>,
@@ -46,6 +53,7 @@ struct Options {
     window: Duration,
     subjects: Vec<Subject>,
     writes: bool,
+    is_splice_switch: bool,
 }
 
 /// Runs the benchmark.
@@ -59,6 +67,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     // This program again, optimised, is the load generator and the origin.
     shell::build_release("xtask")?;
+    if options.is_splice_switch {
+        return splice::run(options.runs, options.window);
+    }
     if options.subjects.contains(&Subject::Catamaran) {
         shell::build_release("catamaran")?;
     }
@@ -84,7 +95,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     shell::say(&table);
     if options.writes {
         let text = report::document(&rows, &versions, options.runs, options.window);
-        fs::write("docs/benchmarks.md", text)?;
+        let before = fs::read_to_string(DOCUMENT).unwrap_or_default();
+        // What is said of the figures is written by hand.
+        let remarks = before.find(REMARKS).map_or("", |at| &before[at..]);
+        fs::write(DOCUMENT, format!("{text}{remarks}"))?;
     }
     Ok(())
 }
@@ -96,6 +110,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
         window: Duration::from_secs(4),
         subjects: Vec::new(),
         writes: false,
+        is_splice_switch: false,
     };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -131,6 +146,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
                     .push(subject.with_context(|| format!("no proxy `{name}`"))?);
             }
             "--write" => options.writes = true,
+            "--splice-switch" => options.is_splice_switch = true,
             _ => bail!("unknown argument `{word}`\n\n{HELP}"),
         }
     }
@@ -184,7 +200,17 @@ fn one_run(
         listen: free_addr()?,
         origins,
     };
-    let proxy = subject.start(case, &wiring)?;
+    load_on(&subject.start(case, &wiring)?, case, &wiring, rate, window)
+}
+
+/// Puts the load of a case on a proxy that runs.
+fn load_on(
+    proxy: &Running,
+    case: &Case,
+    wiring: &Wiring,
+    rate: f64,
+    window: Duration,
+) -> Result<Outcome> {
     let order = Order {
         addr: wiring.listen,
         pattern: case.pattern,
@@ -231,7 +257,7 @@ impl Drop for Origins {
 
 fn start_origins(case: &Case, addrs: [SocketAddr; 2]) -> Result<Origins> {
     let mode = match (case.layer, case.pattern) {
-        (Layer::Http, _) => "http",
+        (Layer::Http, _) | (Layer::Tcp, Pattern::KeepAlive) => "http",
         (Layer::Tcp, Pattern::Bulk) => "bulk",
         (Layer::Tcp, _) => "echo",
     };

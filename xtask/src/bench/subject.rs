@@ -75,10 +75,20 @@ impl Subject {
 
     /// Starts it on core 0 and waits until it accepts.
     pub(super) fn start(self, case: &Case, wiring: &Wiring) -> Result<Running> {
+        self.start_built(&self.program(), case, wiring)
+    }
+
+    /// Starts it as `program`, its own or one built otherwise.
+    pub(super) fn start_built(
+        self,
+        program: &Path,
+        case: &Case,
+        wiring: &Wiring,
+    ) -> Result<Running> {
         let dir = TempDir::create()?;
         let config = dir.write("config", &self.config(case, wiring, dir.path()))?;
         let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(self.program());
+        command.args(["-c", "0"]).arg(program);
         match self {
             Self::Catamaran => {
                 let file = dir.path().join("catamaran.toml");

@@ -316,6 +316,13 @@ pub(crate) static PROCESS: Section = Section {
              as by a reload.",
         ),
         Key::new(
+            "watchdog",
+            Kind::Duration(Duration::ZERO, super::DAY),
+            Default("\"10s\""),
+            "How long a thread of the data process may stand still before the supervisor kills the \
+             process and starts another; `0s` is for ever.",
+        ),
+        Key::new(
             "metrics",
             Kind::Text("address"),
             Means("off"),

@@ -29,6 +29,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Refused::invalid("the body was cut short")
             }
         })?;
+        // A list would pass for an object whose keys are left out.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refused::invalid("the body is no JSON object"));
+        }
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Refused::invalid(format!("the body is not as described: {error}")))

@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_made_to_lead_here_is_refused() {
-        let status = |host| status(&remote(None), &Method::GET, &[("host", host)]);
+        let of = |host| status(&remote(None), &Method::GET, &[("host", host)]);
         for good in [
             "127.0.0.1:7900",
             "[::1]:7900",
@@ -203,7 +203,7 @@ mod tests {
             "localhost:7900",
             "LB.example",
         ] {
-            assert_eq!(status(good), 200, "{good}");
+            assert_eq!(of(good), 200, "{good}");
         }
         for bad in [
             "evil.example",
@@ -211,41 +211,38 @@ mod tests {
             "",
             "127.0.0.1.evil.example",
         ] {
-            assert_eq!(status(bad), 421, "{bad}");
+            assert_eq!(of(bad), 421, "{bad}");
         }
-        assert_eq!(super::tests::status(&remote(None), &Method::GET, &[]), 421);
+        assert_eq!(status(&remote(None), &Method::GET, &[]), 421);
     }
 
     #[test]
     fn a_page_from_elsewhere_is_refused_and_our_own_is_not() {
-        let status = |origin| {
+        let of = |origin| {
             let fields = [("host", "127.0.0.1:7900"), ("origin", origin)];
             status(&remote(None), &Method::GET, &fields)
         };
-        assert_eq!(status("http://127.0.0.1:7900"), 200);
+        assert_eq!(of("http://127.0.0.1:7900"), 200);
         for bad in [
             "http://evil.example",
             "null",
             "http://127.0.0.1:7901",
             "http://127.0.0.1:7900.evil.example",
         ] {
-            assert_eq!(status(bad), 403, "{bad}");
+            assert_eq!(of(bad), 403, "{bad}");
         }
         let local = [("origin", "http://localhost")];
-        assert_eq!(
-            super::tests::status(&Access::Local, &Method::GET, &local),
-            403
-        );
+        assert_eq!(status(&Access::Local, &Method::GET, &local), 403);
     }
 
     #[test]
     fn only_the_whole_token_opens() {
-        let status = |value| {
+        let of = |value| {
             let fields = [("host", "127.0.0.1"), ("authorization", value)];
             status(&remote(Some("secret-of-the-door")), &Method::GET, &fields)
         };
-        assert_eq!(status("Bearer secret-of-the-door"), 200);
-        assert_eq!(status("bearer secret-of-the-door"), 200);
+        assert_eq!(of("Bearer secret-of-the-door"), 200);
+        assert_eq!(of("bearer secret-of-the-door"), 200);
         for bad in [
             "Bearer secret-of-the-doo",
             "Bearer secret-of-the-door2",
@@ -254,25 +251,22 @@ mod tests {
             "Basic secret-of-the-door",
             "",
         ] {
-            assert_eq!(status(bad), 401, "{bad}");
+            assert_eq!(of(bad), 401, "{bad}");
         }
     }
 
     #[test]
     fn a_change_must_say_that_it_is_json() {
-        let status = |kind| status(&Access::Local, &Method::POST, &[("content-type", kind)]);
-        assert_eq!(status("application/json"), 200);
-        assert_eq!(status("application/json; charset=utf-8"), 200);
+        let of = |kind| status(&Access::Local, &Method::POST, &[("content-type", kind)]);
+        assert_eq!(of("application/json"), 200);
+        assert_eq!(of("application/json; charset=utf-8"), 200);
         for bad in [
             "text/plain",
             "application/x-www-form-urlencoded",
             "application/jsonp",
         ] {
-            assert_eq!(status(bad), 415, "{bad}");
+            assert_eq!(of(bad), 415, "{bad}");
         }
-        assert_eq!(
-            super::tests::status(&Access::Local, &Method::POST, &[]),
-            415
-        );
+        assert_eq!(status(&Access::Local, &Method::POST, &[]), 415);
     }
 }

@@ -144,6 +144,11 @@ pub(crate) async fn change(
 ) -> Result<Json<ChangedServer>, Refused> {
     let backend = &find_backend(&plane, &backend)?;
     let server = find_server(backend, &server)?;
+    if change.weight.is_none() && change.admin.is_none() && change.health.is_none() {
+        return Err(Refused::invalid(
+            "nothing to change: write `weight`, `admin` or `health`",
+        ));
+    }
     let weight = change.weight.map(|weight| weight_of(weight, &server));
     let weight = weight.transpose()?;
     let kept = if change.persist {

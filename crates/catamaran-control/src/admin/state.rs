@@ -208,11 +208,12 @@ impl Overview {
 impl Process {
     /// The process now.
     pub(crate) fn of(plane: &Plane) -> Self {
+        let readiness = *plane.readiness.borrow();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime_seconds: seconds(plane.clock.now().saturating_since(plane.started)),
-            readiness: match *plane.readiness.borrow() {
+            readiness: match readiness {
                 Readiness::Starting => "starting",
                 Readiness::Ready => "ready",
                 Readiness::Draining => "draining",

@@ -87,7 +87,8 @@ async fn page(State(metrics): State<Arc<dyn MetricsSource>>) -> impl IntoRespons
 }
 
 async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> impl IntoResponse {
-    match *readiness.borrow() {
+    let readiness = *readiness.borrow();
+    match readiness {
         Readiness::Ready => (StatusCode::OK, "ready\n"),
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),

@@ -67,6 +67,9 @@ pub struct Process {
     pub drain_tunnels: Duration,
     /// Whether a change of the configuration file is applied by itself. Default no.
     pub watch: bool,
+    /// How long the data process may give no sign of life before its supervisor replaces it.
+    /// Default 10 s; zero is for ever.
+    pub watchdog: Duration,
     /// Where the metrics are served in Prometheus' text format; off unless written.
     pub metrics: Option<SocketAddr>,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
@@ -82,6 +85,7 @@ impl Default for Process {
             drain_delay: Duration::ZERO,
             drain_tunnels: Duration::from_secs(3600),
             watch: false,
+            watchdog: Duration::from_secs(10),
             metrics: None,
             resolvers: Vec::new(),
         }

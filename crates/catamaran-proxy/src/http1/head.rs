@@ -11,7 +11,10 @@ use std::task::Poll;
 #[derive(Debug)]
 pub(super) enum HeadEnd {
     /// The client closed or broke the connection.
-    Closed,
+    Closed {
+        /// Whether some of it had come.
+        is_begun: bool,
+    },
     /// The head's time is over.
     Late {
         /// Whether some of it had come.
@@ -67,7 +70,11 @@ pub(super) async fn read(
                 let counters = frontend.counters(worker.index);
                 counters.bytes_in.add_alone(count as u64);
             }
-            Some(_) => return Err(HeadEnd::Closed),
+            Some(_) => {
+                return Err(HeadEnd::Closed {
+                    is_begun: !client.input.is_empty(),
+                });
+            }
             None => {
                 return Err(HeadEnd::Late {
                     is_begun: !client.input.is_empty(),

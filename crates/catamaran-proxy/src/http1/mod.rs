@@ -152,6 +152,15 @@ async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
             Next::End | Next::Tunnel => return,
         }
     }
+    no_request(worker, &client.slot.frontend(), client);
+}
+
+/// Counts a client that came and said nothing. It is not logged: port scanners and the checks of
+/// other balancers would fill the log.
+fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
+    if client.served == 0 {
+        frontend.counters(worker.index).end(Outcome::NoRequest, 0);
+    }
 }
 
 fn give_back(worker: &Worker, client: &mut Client) {
@@ -201,7 +210,16 @@ async fn serve_request(
 ) -> Next {
     match head::read(worker, frontend, client, &mut context.request).await {
         Ok(()) => Exchange::new(worker, frontend, client, context).run().await,
-        Err(HeadEnd::Closed | HeadEnd::Late { is_begun: false }) => Next::End,
+        Err(HeadEnd::Closed { is_begun: false } | HeadEnd::Late { is_begun: false }) => {
+            no_request(worker, frontend, client);
+            Next::End
+        }
+        Err(HeadEnd::Closed { is_begun: true }) => {
+            let outcome = Outcome::RequestCut;
+            frontend.counters(worker.index).end(outcome, 0);
+            log::refused(worker, frontend, client, (400, 0), outcome);
+            Next::End
+        }
         Err(HeadEnd::Late { is_begun: true }) => {
             Box::pin(answer::refuse(
                 worker,

@@ -18,7 +18,9 @@ use std::task::{Context, Poll, ready};
 const GATHER: usize = 4 * 1024;
 /// Gathered bytes that are sent before more is gathered.
 const MAX_GATHERED: usize = 32 * 1024;
-/// A body with this much still to come is spliced.
+/// A body with this much still to come is spliced. Beside copying that takes 0.70 of the time at
+/// bodies of 192 KiB and 0.40 at 4 MiB, but not everywhere; smaller values were not measured: see
+/// docs/benchmarks.md.
 const SPLICE_FROM: u64 = splice_from(128 * 1024);
 
 /// How the body leaves.

@@ -183,7 +183,13 @@ impl Backend {
         }
         self.waiting.reconfigure(&self.model.queue);
         let before = self.servers.set.load_full();
-        self.set_servers(self.servers_of(configured, now), now);
+        let servers = self.servers_of(configured, now);
+        // Names that are new have no addresses yet: those before serve until they are found.
+        if !servers.is_empty() || configured.is_empty() {
+            self.set_servers(servers, now);
+        } else {
+            self.rebuild(now);
+        }
         let set = self.set();
         let ids: HashSet<u64> = set.servers.iter().map(|server| server.id()).collect();
         let gone = before.servers.iter().map(|server| server.id());

@@ -6,7 +6,7 @@
 //! ```
 //! A flow is copied through a pooled buffer while it is interactive and moved by splice(2) once it
 //! proves bulky: a splice costs two calls per move and pays only when each moves much. Where the
-//! switch pays best was chosen, not measured. Neither buffer nor pipe is held while no bytes are in
+//! switch pays best is measured in part only, see `BULKY_AFTER`. Neither buffer nor pipe is held while no bytes are in
 //! flight.
 
 use crate::io::{Buffer, BufferPool, LARGE, PipePool, Stream, splice_from};
@@ -14,7 +14,8 @@ use catamaran_sys::splice::{More, Pipe};
 use std::io;
 use std::task::{Context, Poll, ready};
 
-/// Full buffers in a row after which a flow counts as bulky.
+/// Full buffers in a row after which a flow counts as bulky: two of 64 KiB. Chosen to agree with
+/// bodies of HTTP, for which see docs/benchmarks.md; not measured in tunnels.
 const BULKY_AFTER: u64 = splice_from(128 * 1024) / LARGE as u64;
 /// Small moves in a row after which a bulky flow counts as interactive again.
 const INTERACTIVE_AFTER: u64 = 8;

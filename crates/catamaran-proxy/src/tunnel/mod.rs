@@ -55,7 +55,10 @@ impl Relay {
         let mut ends = Ends::default();
         let end = poll_fn(|cx| {
             match deadline.alarm() {
-                Some(Alarm::Late) if silence.is_over(self.moved(), deadline) => {
+                // One whose listener is gone ends even if bytes move.
+                Some(Alarm::Late)
+                    if deadline.is_over() || silence.is_over(self.moved(), deadline) =>
+                {
                     return Poll::Ready(RelayEnd::Idle);
                 }
                 Some(Alarm::ServerDown) => return Poll::Ready(RelayEnd::ServerDown),

@@ -78,7 +78,6 @@ pub(super) async fn run<'a>(
             End::ServerDown => {}
         }
         facts.retries += 1;
-        facts.is_redispatched = true;
     }
 }
 
@@ -141,6 +140,7 @@ async fn open<'a>(
         facts.queued = Some(now.saturating_since(asked));
         let server = chosen.room.server();
         server.metrics.requests.add(1);
+        facts.is_redispatched |= facts.is_elsewhere(server);
         facts.server = Some((Arc::clone(server), chosen.why));
         match connect(server) {
             Ok(socket) => {

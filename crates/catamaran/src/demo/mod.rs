@@ -68,6 +68,7 @@ async fn balance(
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
+        watchdog: catamaran_core::model::Process::default().watchdog,
         reloads: None,
         virtual_ips: None,
     };

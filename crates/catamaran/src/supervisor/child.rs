@@ -1,6 +1,7 @@
 //! One data process, seen from its supervisor.
 
 use super::virtual_ips::VirtualIps;
+use super::watchdog::Hang;
 use crate::channel::Channel;
 use crate::handover::Message;
 use crate::logging;
@@ -10,6 +11,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::process::{Child, Command};
 
 /// What becomes of the data process when its supervisor is killed.
@@ -77,6 +79,22 @@ impl DataProcess {
         &self.channel
     }
 
+    /// Ends a process that hangs: with what helps to find out why, if it still can.
+    pub(super) async fn abort(&mut self, hang: Hang) -> anyhow::Result<ExitStatus> {
+        let silent = hang.silent;
+        let pid = self.pid();
+        match hang.part {
+            Some(part) => tracing::error!(pid, %part, ?silent, "data process hangs; it is killed"),
+            None => tracing::error!(pid, ?silent, "data process says nothing; it is killed"),
+        }
+        // It may have ended this moment.
+        let _ = process::send_signal(pid, libc::SIGABRT);
+        tokio::select! {
+            status = self.child.wait() => status.context("waiting for the data process"),
+            () = tokio::time::sleep(ABORT_GRACE) => self.kill().await,
+        }
+    }
+
     pub(super) async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
         self.child
             .wait()
@@ -92,3 +110,6 @@ impl DataProcess {
         self.wait().await
     }
 }
+
+/// What a process that hangs may take to end by itself when aborted.
+const ABORT_GRACE: Duration = Duration::from_secs(2);

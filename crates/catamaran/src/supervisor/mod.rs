@@ -8,6 +8,7 @@ mod backoff;
 mod child;
 mod kept;
 mod virtual_ips;
+mod watchdog;
 
 use crate::args::RunArgs;
 use crate::bind;
@@ -21,7 +22,9 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use virtual_ips::VirtualIps;
+use watchdog::{LOOK, Watchdog};
 
 pub(crate) use child::Orphans;
 
@@ -34,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) ready: Option<oneshot::Sender<()>>,
     /// How long a drain may take before the data process is killed; a reload may change it.
     pub(crate) drain: Duration,
+    /// How long the data process may give no sign of life before it is killed; zero is for ever.
+    pub(crate) watchdog: Duration,
     /// Requests to read the configuration anew; `None` where there is no file.
     pub(crate) reloads: Option<mpsc::Receiver<()>>,
     /// The virtual addresses of this node, if it has any.
@@ -65,6 +70,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         orphans: Orphans::Serve,
         ready: None,
         drain: config.process.drain + config.process.drain_delay,
+        watchdog: config.process.watchdog,
         reloads: has_file.then_some(reloads),
     };
     let outcome = supervise(Handover { source, listeners }, options, stops).await;
@@ -139,18 +145,26 @@ async fn watch(
         return Ok(End::Died { status, was_ready });
     }
     let mut messages = child.channel().listen();
+    let mut watchdog = Watchdog::new(options.watchdog, Instant::now());
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let request = loop {
+        // In this order: what was said while nobody listened counts before the silence.
         tokio::select! {
+            biased;
             status = child.wait() => return Ok(End::Died { status: status?, was_ready }),
             Some(message) = messages.recv() => match Message::read(message) {
                 Ok(Message::Ready) => {
                     was_ready = true;
+                    watchdog.handle_sign(Instant::now());
                     tracing::info!(pid, "serving");
                     if let Some(ready) = options.ready.take() {
                         // Nobody waits any more if the receiver is gone.
                         let _ = ready.send(());
                     }
                 }
+                Ok(Message::Beat) => watchdog.handle_sign(Instant::now()),
+                Ok(Message::Hung(part)) => watchdog.handle_hang(part),
                 Ok(message) => kept.answer(message, &child).await,
                 Err(error) => tracing::error!("data process is not understood: {error:#}"),
             },
@@ -161,6 +175,13 @@ async fn watch(
             },
             Some(()) = next(options.reloads.as_mut()), if was_ready => {
                 child.tell(Message::Reload).await;
+            }
+            // Until it is ready it may take as long as its configuration needs.
+            _ = look.tick(), if was_ready => {
+                if let Some(hang) = watchdog.handle_look(Instant::now()) {
+                    let status = child.abort(hang).await?;
+                    return Ok(End::Died { status, was_ready });
+                }
             }
         }
     };

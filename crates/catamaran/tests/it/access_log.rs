@@ -53,6 +53,26 @@ fn assert_members(line: &str, expected: &[(&str, &str)]) {
 }
 
 #[test]
+fn a_head_that_breaks_off_is_a_line_and_a_client_that_says_nothing_is_none() {
+    let dir = TempDir::create().unwrap();
+    let path = dir.path().join("access.log");
+    let origin = origin();
+    let balancer = Balancer::http(&[origin.addr()], &to_file("haproxy", &path), "");
+    assert_eq!(tcp_exchange(balancer.addr(), b"").unwrap(), b"");
+    assert_eq!(tcp_exchange(balancer.addr(), b"GET / HT").unwrap(), b"");
+    let mut client = balancer.connect();
+    assert_eq!(client.get("/last").unwrap().status, 200);
+    let lines = lines(&path, 2);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let cut: Vec<_> = lines.iter().filter(|line| line.contains(" CR")).collect();
+    assert_eq!(cut.len(), 1, "{lines:?}");
+    assert!(
+        cut[0].contains("\"<BADREQ>\"") && cut[0].contains(" 400 "),
+        "{cut:?}"
+    );
+}
+
+#[test]
 fn an_exchange_is_one_json_object_with_who_what_and_how_long() {
     let dir = TempDir::create().unwrap();
     let path = dir.path().join("access.log");

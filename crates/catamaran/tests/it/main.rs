@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 
 mod access_log;
+mod admin;
 mod affinity;
 mod balancer;
 mod check;
 mod connections;
+mod ctl;
 mod demo;
 mod demo_api;
 mod dying_servers;
@@ -15,6 +17,7 @@ mod hostile_clients;
 mod hostile_servers;
 mod http1;
 mod nothing_lost;
+mod operator;
 mod probe;
 mod reload;
 mod replay;

@@ -1,8 +1,12 @@
 //! The supervisor and its data process.
 
+use crate::balancer::Balancer;
 use crate::{PATIENCE, catamaran, echo, eventually, is_alive};
-use catamaran_testkit::{Client, Process, Program, ReservedPort, Signal, signal_pid, tcp_exchange};
+use catamaran_testkit::{
+    Client, Process, Program, ReservedPort, Signal, TempDir, signal_pid, tcp_exchange,
+};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A TCP balancer before one server, and its port, which nobody takes when it ends.
 fn balancer(server: SocketAddr, more: &[&str]) -> (Process, ReservedPort) {
@@ -48,6 +52,118 @@ fn a_killed_data_process_comes_back_and_waiting_connections_are_served() {
         });
     }
     assert!(supervisor.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn a_data_process_that_hangs_is_replaced_and_waiting_connections_are_served() {
+    let (_server, server) = echo("Coucou", &[]);
+    let config = format!(
+        "[process]\nwatchdog = \"2s\"\n[backend.app]\nservers = [\"{server}\"]\n\
+         [frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n"
+    );
+    let balancer = Balancer::start(&config);
+    let address = balancer.addr();
+    let pid = data_pids(&balancer.process)[0];
+    signal_pid(pid, Signal::STOP).unwrap();
+    eventually("every thread stopped", || {
+        threads(pid)
+            .into_iter()
+            .all(|thread| status_of(thread, "State:") == "(stopped)")
+            .then_some(())
+    });
+    // Nobody accepts it until the next data process does.
+    assert_eq!(tcp_exchange(address, b"hi").unwrap(), b"Coucou\n");
+    let log = balancer.process.stderr();
+    assert!(
+        log.contains("data process says nothing; it is killed"),
+        "{log}"
+    );
+    assert_eq!(data_pids(&balancer.process).len(), 2);
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_data_process_at_rest_is_not_taken_for_one_that_hangs() {
+    let (_server, server) = echo("Coucou", &[]);
+    let config = format!(
+        "[process]\nwatchdog = \"3s\"\n[backend.app]\nservers = [\"{server}\"]\n\
+         [frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n"
+    );
+    let balancer = Balancer::start(&config);
+    let began = std::time::Instant::now();
+    eventually("twice the time of the watchdog", || {
+        (began.elapsed() > Duration::from_secs(6)).then_some(())
+    });
+    assert_eq!(data_pids(&balancer.process).len(), 1);
+}
+
+/// A field of the status of a process, as `proc_pid_status(5)` names it.
+fn status_of(pid: u32, field: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().next_back().unwrap().to_owned()
+}
+
+/// The threads of a process.
+fn threads(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .map(|thread| {
+            thread
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn the_data_process_holds_no_privileges() {
+    let (_server, server) = echo("Coucou", &[]);
+    let balancer = Balancer::tcp(&[server], "", "");
+    let pid = data_pids(&balancer.process)[0];
+    let threads = threads(pid);
+    assert!(
+        threads.len() >= 4,
+        "two workers, the control thread, the first"
+    );
+    for thread in threads {
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(status_of(thread, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(status_of(thread, "NoNewPrivs:"), "1");
+    }
+    assert_eq!(tcp_exchange(balancer.addr(), b"hi").unwrap(), b"Coucou\n");
+}
+
+#[test]
+fn an_access_log_that_moves_out_of_its_directory_is_not_followed() {
+    let (_server, server) = echo("Coucou", &[]);
+    let logs = TempDir::create().unwrap();
+    let elsewhere = TempDir::create().unwrap();
+    let log = logs.path().join("access.log");
+    let lines = format!("access-log = {{ to = \"{}\" }}", log.display());
+    let balancer = Balancer::http(&[server], &lines, "");
+    let pid = data_pids(&balancer.process)[0];
+    let reopen = || balancer.process.signal(Signal::USR1).unwrap();
+    // A rotation within the directory works.
+    std::fs::rename(&log, logs.path().join("access.log.1")).unwrap();
+    reopen();
+    eventually("the new log", || log.exists().then_some(()));
+    // A file elsewhere does not come to be, whatever the path says.
+    std::fs::remove_file(&log).unwrap();
+    let target = elsewhere.path().join("stolen");
+    std::os::unix::fs::symlink(&target, &log).unwrap();
+    reopen();
+    balancer
+        .process
+        .wait_for_stderr("ermission denied", PATIENCE)
+        .unwrap();
+    assert!(!target.exists());
+    assert!(is_alive(pid));
 }
 
 #[test]

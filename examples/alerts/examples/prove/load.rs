@@ -134,7 +134,7 @@ impl Shared {
 
     /// One request, from its due time to its place in the results.
     async fn exchange(self: Arc<Self>, number: u32, due: Instant, phase: usize) {
-        let done = if number % CREATE_EVERY == 0 {
+        let done = if number.is_multiple_of(CREATE_EVERY) {
             self.create(number).await
         } else {
             self.read().await

@@ -9,6 +9,8 @@
 //! an idempotency key, the others reads of what was created. None is tried again here: a request
 //! that the system does not answer well has failed. At the end every alert that was acknowledged
 //! must be there, and none twice. The exit code says whether all that held.
+//!
+//! Let it end by itself: killed, it leaves what it has started.
 
 #[path = "../../tests/it/cluster.rs"]
 mod cluster;

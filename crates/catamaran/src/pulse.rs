@@ -1,0 +1,49 @@
+//! What the data process tells its supervisor of its threads.
+
+use crate::channel::Channel;
+use crate::handover::{Message, Part};
+use catamaran_core::Timestamp;
+use catamaran_proxy::Shared;
+use catamaran_sys::clock;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tells the supervisor, for as long as there is one, whether every thread turns.
+pub(crate) async fn tell(channel: Arc<Channel>, shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(TELL).await;
+        let message = standing(&shared).map_or(Message::Beat, Message::Hung);
+        if message.send(&channel).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Stamps the pulse of the control thread, on which it must run, for ever.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    loop {
+        shared.control_pulse.beat(now());
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+/// A thread that stands still, if one does.
+fn standing(shared: &Shared) -> Option<Part> {
+    let now = now();
+    let worker = shared.pulses.iter().position(|p| p.since(now) >= STILL);
+    let control = || (shared.control_pulse.since(now) >= STILL).then_some(Part::Control);
+    worker
+        .map(|index| Part::Worker(u16::try_from(index).unwrap_or(u16::MAX)))
+        .or_else(control)
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_nanos(clock::now_nanos())
+}
+
+/// How often the supervisor is told.
+const TELL: Duration = Duration::from_millis(500);
+/// How often the control thread stamps its pulse.
+const BEAT: Duration = Duration::from_millis(100);
+/// Age of a pulse from which its thread stands still.
+const STILL: Duration = Duration::from_millis(500);
