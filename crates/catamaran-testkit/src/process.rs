@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -362,21 +362,27 @@ impl Transcript {
 
 /// Returns a TCP port of 127.0.0.1 on which nothing listens now.
 ///
-/// Each call within one process gives another port. Between this call and its use another
-/// process may take it; where the program under test can say which port it got, ask it instead.
+/// Each call within one process gives another port, and none that the kernel gives by itself to
+/// whoever connects (`ip_local_port_range` of `ip(7)` begins at 32768 unless changed). Between this
+/// call and its use another program may take it all the same; where the program under test can say
+/// which port it got, ask it instead.
 pub fn free_port() -> io::Result<u16> {
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
-        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if !given.contains(&port) {
-            given.push(port);
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Two test programs at once begin at different places.
+    let start = u16::try_from(std::process::id() * 97 % u32::from(PORTS)).unwrap_or(0);
+    for _ in 0..PORTS {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST_PORT + (start + tried % PORTS) % PORTS;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }
     }
+    Err(io::ErrorKind::AddrInUse.into())
 }
+
+/// The ports that [`free_port`] looks at.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 20_000;
 
 /// [`free_port`] with its address.
 pub fn free_addr() -> io::Result<SocketAddr> {
