@@ -326,7 +326,7 @@ impl Ctl {
             _ if self.json || verdict["valid"] != true => {}
             Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
             Judged::Compared if count_changes(&verdict) == 0 => {
-                writeln!(io::stdout(), "nothing would change")?
+                writeln!(io::stdout(), "nothing would change")?;
             }
             Judged::Compared => {
                 show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
