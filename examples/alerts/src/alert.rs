@@ -1,6 +1,6 @@
 //! What an alert is, and what a client may write into one.
 //!
-//! The rules of the fields stand in [`RULES`] once; the OpenAPI description repeats them for
+//! The rules of the fields stand in `RULES` once; the OpenAPI description repeats them for
 //! clients, and a test holds the two equal.
 
 use std::fmt;

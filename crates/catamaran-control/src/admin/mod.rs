@@ -1,7 +1,7 @@
 //! What an operator sees and changes at run time: the admin API, JSON under `/v1`.
 //!
 //! It is served on a unix socket that only our own user may open, and over TCP where that is
-//! configured; [`guard`] says who may come in. Reading never changes anything: every change is a
+//! configured; `guard` says who may come in. Reading never changes anything: every change is a
 //! POST, PUT or DELETE. What belongs to the process around us (its log, its configuration file, its
 //! end) is asked of [`Host`].
 
