@@ -248,7 +248,11 @@ impl PlaneHooks {
                     Kind::ServerReadmitted,
                 ),
             ] {
-                if was != is {
+                // A server that checks took down is no longer counted as refusing, which does not
+                // say that it accepts.
+                let is_news =
+                    is || ends != Kind::ServerAccepting || !server.state.is_checked_down();
+                if was != is && is_news {
                     let kind = if is { begins } else { ends };
                     events.note_server(kind, backend.model.name.as_str(), name.as_str(), "");
                 }

@@ -74,7 +74,7 @@ pub(crate) struct DemoArgs {
     /// End by itself after this time, such as 30s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
-    /// Print no line for each redirected connection
+    /// Print no line for each connection
     #[arg(long)]
     pub(crate) quiet: bool,
 }

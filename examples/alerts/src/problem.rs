@@ -97,14 +97,14 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(cause) => {
-                tracing::warn!(%cause, "the store does not answer; see that most of its nodes run");
+                tracing::warn!(%cause, "the store does not answer; see that it runs, or most of its nodes");
                 Self {
                     kind: "urn:alerts:store-unavailable",
                     title: "The store does not answer",
                     ..Self::new(
                         StatusCode::SERVICE_UNAVAILABLE,
-                        "the store does not answer; whether the request was done is not known, \
-                         so try again with the same Idempotency-Key",
+                        "the store does not answer; whether a change was done is not known, so try \
+                         again, a create with the same Idempotency-Key",
                     )
                 }
             }

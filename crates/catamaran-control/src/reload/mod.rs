@@ -257,8 +257,9 @@ impl Reloader {
                 self.applied.fetch_add(1, Relaxed);
                 applied.log();
                 let changes = applied.diff.changes.len();
+                let plural = if changes == 1 { "" } else { "s" };
                 self.events
-                    .note(Kind::Reloaded, format!("{changes} changes"));
+                    .note(Kind::Reloaded, format!("{changes} change{plural}"));
             }
             Err(error) => {
                 self.failed.fetch_add(1, Relaxed);

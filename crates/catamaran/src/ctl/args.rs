@@ -2,6 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +102,7 @@ pub(crate) enum ServerAction {
     /// Change its share of the traffic
     Weight {
         /// 0 to 256, or `configured`
-        weight: String,
+        weight: Weight,
         /// Write it into the configuration file too
         #[arg(long)]
         persist: bool,
@@ -199,6 +200,27 @@ pub(crate) enum Health {
     Down,
     /// What is observed counts
     Auto,
+}
+
+/// A server's share of the traffic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Weight {
+    /// As many shares.
+    Number(u16),
+    /// What the file says.
+    Configured,
+}
+
+impl FromStr for Weight {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(number @ 0..=256) => Ok(Self::Number(number)),
+            _ if text == "configured" => Ok(Self::Configured),
+            _ => Err("a weight is 0 to 256, or `configured`"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -49,6 +49,15 @@ impl Client {
                 token,
             }),
             None => {
+                let is_closed_to_us = |path: &PathBuf| {
+                    let denied = io::ErrorKind::PermissionDenied;
+                    UnixStream::connect(path).is_err_and(|error| error.kind() == denied)
+                };
+                // One that belongs to another user is told as such, not as missing.
+                if let Some(path) = paths.iter().find(|path| is_closed_to_us(path)) {
+                    let door = Door::Unix(path.clone());
+                    return Ok(Self { door, token });
+                }
                 let paths: Vec<_> = paths
                     .iter()
                     .map(|path| path.display().to_string())
@@ -179,6 +188,10 @@ impl Answer {
     fn refusal(&self) -> Failure {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         match body["error"]["message"].as_str() {
+            Some(_) if body["error"]["code"] == "no-token" => Failure::Refused(
+                "the token is missing or wrong; name the file that holds it with `--token-file FILE`"
+                    .to_owned(),
+            ),
             Some(message) => Failure::Refused(message.to_owned()),
             None => Failure::Refused(format!("refused with status {}", self.status)),
         }

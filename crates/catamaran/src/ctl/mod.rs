@@ -9,7 +9,7 @@ mod table;
 pub(crate) use args::CtlArgs;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, Shell, TableAction};
+use args::{ConfigAction, CtlCommand, Health, ServerAction, Shell, TableAction, Weight};
 use clap::CommandFactory as _;
 use client::{Client, escaped};
 use failure::Failure;
@@ -174,11 +174,13 @@ impl Ctl {
             }
             ServerAction::Enable => (json!({ "admin": "ready" }), "is enabled".to_owned()),
             ServerAction::Weight { weight, persist } => {
-                let value = weight
-                    .parse::<u16>()
-                    .map_or_else(|_| json!(weight), |number| json!(number));
-                let body = json!({ "weight": value, "persist": persist });
-                (body, format!("has weight {weight}"))
+                let (value, told) = match weight {
+                    Weight::Number(number) => (json!(number), format!("has weight {number}")),
+                    Weight::Configured => {
+                        (json!("configured"), "has its configured weight".to_owned())
+                    }
+                };
+                (json!({ "weight": value, "persist": persist }), told)
             }
             ServerAction::Health { health } => {
                 let word = match health {
@@ -299,7 +301,14 @@ impl Ctl {
                 self.applied(&changes)?;
             }
             ConfigAction::Apply { file, persist } => {
-                let body = json!({ "text": read(file)?, "persist": persist });
+                let text = read(file)?;
+                // Judged first, so that errors bear this file's name, not that of the one that
+                // serves, and count as no failed reload.
+                let verdict = self.verdict(file, &text)?;
+                if verdict["valid"] != true {
+                    return self.judged(&verdict);
+                }
+                let body = json!({ "text": text, "persist": persist });
                 let applied = self
                     .client
                     .change("POST", "/v1/config/apply", Some(&body))?;
@@ -311,24 +320,35 @@ impl Ctl {
 
     /// Has a file judged, and shows what is wrong with it or what it would change.
     fn judge(&self, file: &Path, judged: Judged) -> Result<ExitCode, Failure> {
-        let body = json!({ "text": read(file)?, "name": file.display().to_string() });
-        let verdict = self
-            .client
-            .change("POST", "/v1/config/check", Some(&body))?;
-        let is_valid = verdict["valid"] == true;
-        if self.json {
-            self.print_json(&verdict)?;
-        } else {
-            told(&verdict)?;
-            match judged {
-                _ if !is_valid => {}
-                Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
-                Judged::Compared => {
-                    show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
-                }
+        let verdict = self.verdict(file, &read(file)?)?;
+        let code = self.judged(&verdict)?;
+        match judged {
+            _ if self.json || verdict["valid"] != true => {}
+            Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
+            Judged::Compared if count_changes(&verdict) == 0 => {
+                writeln!(io::stdout(), "nothing would change")?;
+            }
+            Judged::Compared => {
+                show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
             }
         }
-        Ok(if is_valid {
+        Ok(code)
+    }
+
+    /// What the process says of a file's text.
+    fn verdict(&self, file: &Path, text: &str) -> Result<Value, Failure> {
+        let body = json!({ "text": text, "name": file.display().to_string() });
+        self.client.change("POST", "/v1/config/check", Some(&body))
+    }
+
+    /// Tells what is wrong and what is doubtful, or shows the verdict as it came.
+    fn judged(&self, verdict: &Value) -> Result<ExitCode, Failure> {
+        if self.json {
+            self.print_json(verdict)?;
+        } else {
+            told(verdict)?;
+        }
+        Ok(if verdict["valid"] == true {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -341,7 +361,7 @@ impl Ctl {
             return self.print_json(applied);
         }
         told(applied)?;
-        let changes = applied["changes"].as_array().map_or(0, Vec::len);
+        let changes = count_changes(applied);
         let mut out = io::stdout().lock();
         if changes > 0 {
             show::changes(applied).print(&mut out, self.colour)?;
@@ -371,7 +391,7 @@ impl Ctl {
     fn say_kept(&self, answer: &Value, told: &str) -> Result<(), Failure> {
         let kept = match answer["kept"].as_str() {
             Some("in-file") => "; it is written into the configuration file",
-            _ => "; this lasts until the process ends",
+            _ => "; this lasts until the data process ends",
         };
         self.say(answer, &format!("{told}{kept}"))
     }
@@ -396,6 +416,11 @@ impl Ctl {
 enum Judged {
     Checked,
     Compared,
+}
+
+/// How many changes an answer lists.
+fn count_changes(answer: &Value) -> usize {
+    answer["changes"].as_array().map_or(0, Vec::len)
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

@@ -14,13 +14,14 @@ pub(crate) fn process_line(state: &Value) -> String {
         .filter_map(|worker| worker["lag_ms"].as_f64())
         .fold(0.0, f64::max);
     let mut lines = format!(
-        "catamaran {}, {}, pid {}, up {}\n{} connections on {workers} workers, at most {lag:.1} ms \
+        "catamaran {}, {}, pid {}, up {}\n{} on {}, at most {lag:.1} ms \
          late\nconfiguration {} ({})\n",
         text(&process["version"]),
         text(&process["readiness"]),
         text(&process["pid"]),
         duration(&process["uptime_seconds"]),
-        text(&process["connections"]),
+        counted(process["connections"].as_u64().unwrap_or(0), "connection"),
+        counted(workers as u64, "worker"),
         text(&config["source"]),
         text(&config["digest"]),
     );
@@ -217,7 +218,7 @@ pub(crate) fn events(events: &Value, now: f64) -> Table {
             duration(&ago.into()),
             text(&event["kind"]),
             about,
-            text(&event["message"]),
+            text(&event["message"]).replace('\n', "; "),
         ]);
     }
     table
@@ -246,6 +247,11 @@ pub(crate) fn changes(applied: &Value) -> Table {
     table
 }
 
+/// A number and what it counts, in the plural unless it is one.
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn each(values: &Value) -> impl Iterator<Item = &Value> {
     values.as_array().into_iter().flatten()
 }
@@ -253,7 +259,7 @@ fn each(values: &Value) -> impl Iterator<Item = &Value> {
 fn health(server: &Value) -> String {
     let observed = text(&server["health"]);
     match server["health_override"].as_str() {
-        Some(said) => format!("{said} (by an operator; {observed})"),
+        Some(said) => format!("{said} (set by hand; observed: {observed})"),
         None => observed,
     }
 }

@@ -194,14 +194,16 @@ fn what_to_try(
     };
     let pid = replicas.first().and_then(|part| part.child.id());
     let mails = sink.more.trim_start_matches("mails on ");
+    let docs = format!("{url}/docs");
+    let width = docs.len().max(mails.len());
     text += &format!(
         "  store  {store_address}  {kind}\n\n\
-         Balancer:\n  {url}/docs    the API's documentation, to try it out\n  \
-         {mails}    the mails that it sent\n\n\
+         Balancer:\n  {docs:width$}    the API's documentation, to try it out\n\n\
+         Mail:\n  {mails:width$}    the mails that the API sent\n\n\
          Try in another terminal:\n  \
          curl -i {url}/alerts -H 'Content-Type: application/json' -H 'Idempotency-Key: one' \\\n    \
          -d '{ALERT}'\n  \
-         while sleep 0.2; do curl -si {url}/alerts | grep x-replica; done\n  \
+         while sleep 0.2; do curl -si {url}/alerts | grep ^x-replica; done\n  \
          kill -9 {}    # the loop goes on: the other replicas answer\n\n\
          The same curl line again makes no second alert. Its date is past, so its mail is sent at once.\n\
          {}\n\n",

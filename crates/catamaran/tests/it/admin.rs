@@ -83,6 +83,28 @@ fn an_operator_can_say_that_a_server_is_up_though_its_checks_fail() {
 }
 
 #[test]
+fn a_dead_server_that_checks_take_down_is_not_told_to_accept_again() {
+    let (mut a, b) = two();
+    let health = "health = { http = \"/\", interval = \"1s\" }";
+    let balancer = steered(&[a.addr(), b.addr()], "", health);
+    let kinds = || -> Vec<String> {
+        let (_, events) = ask(&balancer, "GET", "/v1/events", "");
+        let events = events.as_array().unwrap().iter();
+        let kinds = events.map(|event| event["kind"].as_str().unwrap().to_owned());
+        kinds.collect()
+    };
+    a.stop();
+    eventually("the server to refuse and then to be down", || {
+        answer(&balancer);
+        kinds().contains(&"server-down".to_owned()).then_some(())
+    });
+    // Whatever follows from that stands before this change.
+    ask(&balancer, "PATCH", &path(b.addr()), r#"{"weight": 2}"#);
+    let kinds = kinds();
+    assert!(!kinds.contains(&"server-accepting".to_owned()), "{kinds:?}");
+}
+
+#[test]
 fn servers_added_and_removed_at_run_time_stay_so_over_a_reload() {
     let (a, b) = two();
     let c = Origin::fixed(200, "c").start().unwrap();

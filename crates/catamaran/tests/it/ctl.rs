@@ -89,7 +89,7 @@ fn a_change_says_how_long_it_lasts() {
     let b = Origin::fixed(200, "b").start().unwrap();
     let balancer = steered(&[a.addr(), b.addr()], "", "");
     let server = format!("app/{}", a.addr());
-    let memory = "lasts until the process ends";
+    let memory = "lasts until the data process ends";
     says(&balancer, &["server", &server, "weight", "5"], memory);
     says(&balancer, &["server", &server, "maintenance"], memory);
     says(&balancer, &["server", &server, "enable"], memory);
@@ -132,13 +132,13 @@ fn a_mistake_is_told_with_the_nearest_name_and_its_exit_code() {
     refused(
         &balancer,
         &["server", &server, "weight", "many"],
-        1,
-        "not as described",
+        2,
+        "0 to 256, or `configured`",
     );
     refused(
         &balancer,
         &["server", &server, "weight", "300"],
-        1,
+        2,
         "0 to 256",
     );
     refused(&balancer, &["sevrers"], 2, "servers");
@@ -188,7 +188,7 @@ fn a_file_is_checked_compared_and_put_in_place() {
     let bad = dir.write("bad.toml", "[frontend.w]\n").unwrap();
     let bad = bad.to_str().unwrap();
     refused(&balancer, &["config", "check", bad], 1, "bad.toml:1:");
-    refused(&balancer, &["config", "apply", bad], 1, "listen");
+    refused(&balancer, &["config", "apply", bad], 1, "bad.toml:1:");
     let good = dir
         .write("good.toml", &config(&[a.addr(), b.addr()], "", ""))
         .unwrap();
