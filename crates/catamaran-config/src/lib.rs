@@ -36,6 +36,7 @@ mod route;
 mod route_action;
 mod syntax;
 mod unit;
+mod virtual_ip;
 
 pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
@@ -138,12 +139,14 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let admin = fields.node("admin").and_then(admin::read);
     let backends = Backends::read(fields);
     let frontends = frontend::read_all(fields, &backends);
+    let virtual_ips = virtual_ip::read_all(fields, &backends);
     backends.warn_unused();
     reader.is_clean().then(|| Config {
         process,
         admin: admin.unwrap_or_default(),
         frontends,
         backends: backends.into_models(),
+        virtual_ips,
     })
 }
 

@@ -22,6 +22,8 @@ pub mod probe;
 pub mod reload;
 pub mod resolve;
 mod run;
+mod virtual_ip;
 
 pub use clock::Clock;
 pub use run::{Parts, run};
+pub use virtual_ip::VirtualIps;

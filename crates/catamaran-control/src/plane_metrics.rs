@@ -1,9 +1,9 @@
 //! The counters of the data plane and of the watch over its servers, read out for the page.
 
-use crate::Clock;
 use crate::metrics::{Exposition, Histogram, Label, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
+use crate::{Clock, VirtualIps};
 use catamaran_core::health::{ProbeResult, Status};
 use catamaran_proxy::{Backend, Frontend, LATENCY_BOUNDS, Metered, Outcome, Server, Shared};
 use catamaran_proxy::{FrontendMetrics, WorkerMetrics};
@@ -18,6 +18,7 @@ pub(crate) struct PlaneMetrics {
     clock: Clock,
     lookups: Arc<LookupCounts>,
     reloader: Arc<Reloader>,
+    virtual_ips: VirtualIps,
     /// Pass, fail, inconclusive.
     checks: [AtomicU64; 3],
     /// Up, down.
@@ -30,12 +31,14 @@ impl PlaneMetrics {
         clock: Clock,
         lookups: Arc<LookupCounts>,
         reloader: Arc<Reloader>,
+        virtual_ips: VirtualIps,
     ) -> Self {
         Self {
             shared,
             clock,
             lookups,
             reloader,
+            virtual_ips,
             checks: Default::default(),
             changes: Default::default(),
         }
@@ -205,6 +208,7 @@ impl MetricsSource for PlaneMetrics {
         }
         self.lookups.collect(out);
         self.reloader.collect(out);
+        self.virtual_ips.collect(out);
     }
 }
 

@@ -1,6 +1,5 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::Clock;
 use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
@@ -10,6 +9,7 @@ use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
 use crate::resolve::{Discovery, Dns, Found, Names};
+use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
 use catamaran_core::model::{Check, Name, Protocol};
@@ -37,6 +37,8 @@ pub struct Parts {
     pub overlays: Arc<Overlays>,
     /// What happened lately.
     pub events: Arc<Events>,
+    /// What is shown of the virtual addresses; the caller keeps it up to date.
+    pub virtual_ips: VirtualIps,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
     /// caller to say.
     pub readiness: watch::Sender<Readiness>,
@@ -55,6 +57,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         clock,
         discovery.counts(),
         Arc::clone(&parts.reloader),
+        parts.virtual_ips,
     ));
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
@@ -404,6 +407,7 @@ mod tests {
             reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
             overlays,
             events,
+            virtual_ips: VirtualIps::default(),
             readiness,
         }
     }

@@ -32,6 +32,7 @@ pub mod route;
 pub mod server;
 pub mod stick;
 mod time;
+pub mod vrrp;
 
 pub use key::Key;
 pub use time::Timestamp;

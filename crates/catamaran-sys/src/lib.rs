@@ -9,7 +9,10 @@
 pub mod clock;
 mod control;
 pub mod fd_passing;
+pub mod netlink;
+pub mod privilege;
 pub mod process;
+pub mod raw_ip;
 pub mod sandbox;
 pub mod socket;
 pub mod splice;

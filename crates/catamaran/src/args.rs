@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
+    /// The vrrp process, started by the supervisor
+    #[command(hide = true)]
+    Vrrp(VrrpArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -147,6 +150,19 @@ pub(crate) struct DataArgs {
     /// Number of the descriptor that leads to the supervisor
     #[arg(long)]
     pub(crate) channel: i32,
+    /// Number of the descriptor that leads to the vrrp process, if there is one
+    #[arg(long)]
+    pub(crate) link: Option<i32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VrrpArgs {
+    /// Number of the descriptor that leads to the supervisor
+    #[arg(long)]
+    pub(crate) channel: i32,
+    /// Number of the descriptor that leads to the data process
+    #[arg(long)]
+    pub(crate) link: i32,
 }
 
 impl RunArgs {

@@ -2,7 +2,7 @@
 
 use crate::engine::ListenerSockets;
 use crate::limits;
-use catamaran_core::model::{Config, ListenerKey, Protocol};
+use catamaran_core::model::{Config, ListenerKey, Protocol, VirtualIp};
 use catamaran_proxy::WantedListener;
 use catamaran_sys::socket;
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) fn open_all(config: &Config) -> anyhow::Result<Vec<ListenerSockets>> 
         for (index, listener) in frontend.listeners.iter().enumerate() {
             match open(listener.address, frontend.protocol, workers) {
                 Ok(sockets) => {
-                    log_opened(frontend.name.as_str(), &sockets);
+                    log_opened(&config.virtual_ips, frontend.name.as_str(), &sockets);
                     opened.push(ListenerSockets {
                         key: ListenerKey::of(frontend, index),
                         sockets,
@@ -67,7 +67,7 @@ pub(crate) fn open_wanted(
         }
         match result {
             Ok(sockets) => {
-                log_opened(listener.frontend.as_str(), &sockets);
+                log_opened(&[], listener.frontend.as_str(), &sockets);
                 opened.push(ListenerSockets {
                     key: listener.key.clone(),
                     sockets,
@@ -116,10 +116,10 @@ fn workers(config: &Config) -> usize {
     )
 }
 
-fn log_opened(frontend: &str, sockets: &[OwnedFd]) {
+fn log_opened(virtual_ips: &[VirtualIp], frontend: &str, sockets: &[OwnedFd]) {
     if let Some(Ok(address)) = sockets.first().map(|fd| socket::local_addr(fd.as_fd())) {
         tracing::info!(frontend, %address, "listening");
-        if !is_here(address.ip()) {
+        if !is_virtual(virtual_ips, address.ip()) && !is_here(address.ip()) {
             tracing::warn!(
                 frontend,
                 %address,
@@ -128,6 +128,12 @@ fn log_opened(frontend: &str, sockets: &[OwnedFd]) {
             );
         }
     }
+}
+
+/// Whether `ip` comes and goes with the state of this node.
+fn is_virtual(virtual_ips: &[VirtualIp], ip: IpAddr) -> bool {
+    let mut all = virtual_ips.iter().flat_map(|one| &one.addresses);
+    all.any(|one| one.address == ip)
 }
 
 /// Whether the machine has `ip` now: listeners may be bound before it has (`IP_FREEBIND`).

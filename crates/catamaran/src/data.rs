@@ -1,6 +1,6 @@
 //! The data process: what clients connect to.
 
-use crate::args::RunArgs;
+use crate::args::{DataArgs, RunArgs};
 use crate::bind;
 use crate::channel::Channel;
 use crate::engine::Engine;
@@ -13,17 +13,22 @@ use crate::reload;
 use crate::reopen::Reopen;
 use crate::sandbox;
 use crate::stop::{self, REQUESTS, Signals, Stop};
-use anyhow::{Context as _, bail};
+use crate::virtual_ip;
+use anyhow::{Context as _, bail, ensure};
 use catamaran_core::model::Config;
+use catamaran_sys::process::take_passed_descriptor;
+use catamaran_vrrp::link::Link;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
-/// Serves with the configuration and sockets that a supervisor sends over descriptor `number`.
-pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
-    let socket = catamaran_sys::process::take_passed_descriptor(number)
-        .context("`catamaran data` is started by `catamaran run`, not by hand")?;
+/// Serves with the configuration and sockets that a supervisor sends.
+pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> {
+    let by_hand = "`catamaran data` is started by `catamaran run`, not by hand";
+    let socket = take_passed_descriptor(args.channel).context(by_hand)?;
+    let link = args.link.map(take_passed_descriptor).transpose();
+    let link = link.context(by_hand)?.map(Link::new);
     // It holds whatever privileges it will ever need.
     catamaran_sys::process::set_no_new_privs().context("no-new-privs")?;
     // Before anything that takes time, so that no signal finds its default action.
@@ -40,8 +45,12 @@ pub(crate) async fn run_supervised(number: i32) -> anyhow::Result<ExitCode> {
     };
     let mut config = handover.source.load_logged()?;
     limits::settle(&mut config);
+    let tracked = virtual_ip::tracked_backends(&config);
     sandbox::enter(&config, &handover.source)?;
     let engine = start(config, handover, Some(supervisor), line.reloads)?;
+    if let Some(link) = link {
+        virtual_ip::report(&engine, link, tracked);
+    }
     Message::Ready.send(&channel).await?;
     tokio::spawn(pulse::tell(channel, Arc::clone(engine.shared())));
     serve(engine, line.stops, reopen).await
@@ -55,6 +64,11 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stops = Signals::new()?.into_requests(reload);
     let reopen = Reopen::new()?;
     let mut config = source.load_logged()?;
+    ensure!(
+        config.virtual_ips.is_empty(),
+        "virtual addresses are in the care of a process that a supervisor starts; leave out \
+         `--no-supervisor`, or remove [virtual-ip]"
+    );
     let listeners = bind::open_all(&config)?;
     limits::settle(&mut config);
     let handover = Handover { source, listeners };

@@ -5,10 +5,10 @@ use crate::host::ProcessHost;
 use crate::limits;
 use crate::pulse;
 use anyhow::Context as _;
-use catamaran_control::Parts;
 use catamaran_control::admin::{Events, Kind, Overlays};
 use catamaran_control::metrics::{Endpoint, Readiness};
 use catamaran_control::reload::{PortRequest, Reloader, Text};
+use catamaran_control::{Parts, VirtualIps};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::{Proxy, Shared};
@@ -26,6 +26,7 @@ pub(crate) struct Engine {
     readiness: watch::Sender<Readiness>,
     reloader: Arc<Reloader>,
     events: Arc<Events>,
+    virtual_ips: VirtualIps,
     /// Ends the control thread when dropped.
     _control: oneshot::Sender<()>,
 }
@@ -58,6 +59,8 @@ impl Engine {
         let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
+        let virtual_ips = VirtualIps::default();
+        let shown = virtual_ips.clone();
         let (end, ended) = oneshot::channel::<()>();
         let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
         let control = move || {
@@ -81,6 +84,7 @@ impl Engine {
                     reloader: reloader_too,
                     overlays,
                     events: events_too,
+                    virtual_ips: shown,
                     readiness: told,
                 };
                 tokio::select! {
@@ -102,6 +106,7 @@ impl Engine {
             readiness,
             reloader,
             events,
+            virtual_ips,
             _control: end,
         })
     }
@@ -114,6 +119,16 @@ impl Engine {
     /// Puts other configurations in place.
     pub(crate) const fn reloader(&self) -> &Arc<Reloader> {
         &self.reloader
+    }
+
+    /// Whether clients are served.
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// What is shown of the virtual addresses.
+    pub(crate) fn virtual_ips(&self) -> VirtualIps {
+        self.virtual_ips.clone()
     }
 
     /// What the threads of both planes share.

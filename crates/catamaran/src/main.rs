@@ -23,6 +23,8 @@ mod sandbox;
 mod source;
 mod stop;
 mod supervisor;
+mod virtual_ip;
+mod vrrp;
 
 use anyhow::Context as _;
 use args::{Args, Command};
@@ -54,12 +56,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
             set_name("catamaran-data");
-            block_on(data::run_supervised(args.channel))
+            block_on(data::run_supervised(&args))
         }
         Command::Demo(args) => block_on(demo::run(&args)),
         Command::Echo(args) => {
             set_name("catamaran-echo");
             block_on(echo::run(&args))
+        }
+        Command::Vrrp(args) => {
+            set_name("catamaran-vrrp");
+            block_on(vrrp::run(&args))
         }
         Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),

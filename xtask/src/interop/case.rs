@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{alerts, compose, kubernetes};
+use super::{alerts, compose, kubernetes, virtual_ip};
 
 /// One test.
 #[derive(Debug)]
@@ -62,4 +62,37 @@ pub(super) const CASES: &[Case] = &[
         ],
         run: compose::run,
     },
+    Case {
+        name: "virtual-ip",
+        title: "two balancers and one address: killed, stopped, asleep, cut off",
+        needs: &[Need::Root, IP, CURL],
+        run: virtual_ip::run_pair,
+    },
+    Case {
+        name: "vrrp-keepalived",
+        title: "catamaran beside keepalived: both versions, families and roles",
+        needs: &[
+            Need::Root,
+            IP,
+            CURL,
+            Need::Program {
+                name: "keepalived",
+                package: "keepalived",
+            },
+            Need::Program {
+                name: "tcpdump",
+                package: "tcpdump",
+            },
+        ],
+        run: virtual_ip::run_keepalived,
+    },
 ];
+
+const IP: Need = Need::Program {
+    name: "ip",
+    package: "iproute2",
+};
+const CURL: Need = Need::Program {
+    name: "curl",
+    package: "curl",
+};

@@ -9,12 +9,14 @@ mod case;
 mod compose;
 mod kubernetes;
 mod need;
+mod virtual_ip;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use self::case::{CASES, Case};
+pub(crate) use self::virtual_ip::run_probe;
 use crate::shell;
 
 /// What `cargo xtask interop --help` prints.

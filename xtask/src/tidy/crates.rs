@@ -20,6 +20,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-http1",
             "catamaran-proxy",
             "catamaran-sys",
+            "catamaran-vrrp",
         ],
     ),
     ("catamaran-config", &["catamaran-core"]),
@@ -41,6 +42,7 @@ const OWN: &[(&str, &[&str])] = &[
     ),
     ("catamaran-sys", &[]),
     ("catamaran-testkit", &[]),
+    ("catamaran-vrrp", &["catamaran-core", "catamaran-sys"]),
     ("xtask", &["catamaran-testkit"]),
 ];
 

@@ -1,7 +1,7 @@
 //! Keys of the file itself, of `[frontend.*]` and of `[process]`.
 
 use super::Absent::{Default, Means, Required};
-use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT};
+use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
 use std::time::Duration;
 
 pub(crate) static ROOT: Section = Section {
@@ -34,7 +34,12 @@ pub(crate) static ROOT: Section = Section {
             "Where the process is watched and steered from.",
         ),
         Key::later("tls", "TLS"),
-        Key::later("virtual-ip", "virtual IP addresses"),
+        Key::new(
+            "virtual-ip",
+            Kind::Map("NAME", &Kind::Table(&VIRTUAL_IP)),
+            Means("none"),
+            "Addresses that move between nodes.",
+        ),
         Key::later("cluster", "clusters"),
     ],
     example: "",

@@ -11,6 +11,7 @@ mod route_keys;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod virtual_ip_keys;
 
 pub(crate) use admin_keys::ADMIN;
 pub(crate) use backend_keys::{
@@ -24,6 +25,7 @@ pub(crate) use route_keys::{
     HEADERS, MATCH, MIRROR, PATH, REDIRECT, RESPOND, REWRITE, ROUTE, ROUTE_RETRY,
 };
 pub use schema::json_schema;
+pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP};
 
 use std::time::Duration;
 

@@ -75,8 +75,20 @@ fn within(section: &Section, key: &str) -> String {
             "backend = \"b\"\nmirror = {{ backend = \"b\"{} }}",
             after(key)
         )),
+        "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
+        "virtual-ip.NAME.track" => {
+            let item = format!("command = [\"/bin/true\"]{}", after(key));
+            parts("", "", &virtual_ip(&format!("track = [{{ {item} }}]")))
+        }
         title => panic!("this test needs a frame for `{title}`"),
     }
+}
+
+fn virtual_ip(key: &str) -> String {
+    format!(
+        "[virtual-ip.v]\naddresses = \"10.0.0.9/24\"\ninterface = \"e\"\nrouter-id = 1\n\
+         on-change = [\"/bin/true\"]\n{key}"
+    )
 }
 
 fn after(key: &str) -> String {

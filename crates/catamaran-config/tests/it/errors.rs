@@ -127,12 +127,6 @@ fn a_part_of_a_later_version_is_refused_at_its_place() {
         )
     };
     for (lines, place, key, brings) in [
-        (
-            "[virtual-ip.main]",
-            "6:1",
-            "virtual-ip",
-            "virtual IP addresses",
-        ),
         ("[cluster]", "6:1", "cluster", "clusters"),
         ("[tls.site]\ncertificates = []", "6:1", "tls", "TLS"),
     ] {
@@ -164,7 +158,6 @@ fn the_design_as_written_is_refused_only_for_its_later_parts() {
     let expected = [
         not_yet("2:53", "tls", "TLS"),
         not_yet("5:1", "tls", "TLS"),
-        not_yet("22:1", "virtual-ip", "virtual IP addresses"),
         not_yet("28:1", "cluster", "clusters"),
     ];
     assert_eq!(errors(DESIGN), expected.join("\n"));

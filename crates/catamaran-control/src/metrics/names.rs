@@ -118,6 +118,20 @@ metrics! {
     ServerStatusChangesTotal Counter "server_status_changes_total" "Times that checks took the server down or brought it up, the `status`.";
 
     NameLookupsTotal Counter "name_lookups_total" "Lookups of servers' names by `result`: ok, failed.";
+
+    VirtualIpActive Gauge "virtual_ip_active" "1 while this node holds the addresses.";
+    VirtualIpState Gauge "virtual_ip_state" "1 for the `state` that holds: initialize, backup, active.";
+    VirtualIpPriority Gauge "virtual_ip_priority" "Priority as it is now, 1 to 254; 1 while this node cannot serve.";
+    VirtualIpConflict Gauge "virtual_ip_conflict" "1 while another node is heard that is active too.";
+    VirtualIpAdvertsSentTotal Counter "virtual_ip_adverts_sent_total" "Adverts sent.";
+    VirtualIpAdvertsReceivedTotal Counter "virtual_ip_adverts_received_total" "Adverts of other nodes that were heeded.";
+    VirtualIpAdvertsDroppedTotal Counter "virtual_ip_adverts_dropped_total" "Adverts that were not, by `reason`.";
+    VirtualIpBecameActiveTotal Counter "virtual_ip_became_active_total" "Times this node took the addresses.";
+    VirtualIpBecameBackupTotal Counter "virtual_ip_became_backup_total" "Times this node gave the addresses up to another.";
+    VirtualIpConflictsTotal Counter "virtual_ip_conflicts_total" "Times another node was found active too.";
+    VirtualIpLateTotal Counter "virtual_ip_late_total" "Times this node gave up because it was not given the processor in time.";
+    VirtualIpAnnouncementsTotal Counter "virtual_ip_announcements_total" "Gratuitous ARP and unsolicited neighbour advertisements sent.";
+    VirtualIpFailuresTotal Counter "virtual_ip_failures_total" "Sends and changes of addresses that failed.";
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What another configuration changes, and what each change costs.
 
 use catamaran_config::{Difference, differences};
-use catamaran_core::model::Config;
+use catamaran_core::model::{Config, VirtualIp};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
@@ -130,6 +130,14 @@ fn fixed(served: &Config, config: &Config) -> Vec<(&'static str, String, String)
     if old.resolvers != new.resolvers {
         let (old, new) = (&old.resolvers, &new.resolvers);
         fixed.push(("resolvers", format!("{old:?}"), format!("{new:?}")));
+    }
+    if served.virtual_ips != config.virtual_ips {
+        let names = |all: &[VirtualIp]| {
+            let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+            names.join(", ")
+        };
+        let (old, new) = (names(&served.virtual_ips), names(&config.virtual_ips));
+        fixed.push(("virtual-ip", old, new));
     }
     if served.admin != config.admin {
         // Without the values: one of them is a secret.

@@ -10,6 +10,7 @@ mod frontend;
 mod health;
 mod net;
 mod route;
+mod virtual_ip;
 
 pub use admin::{Admin, AdminSocket, Secret};
 pub use backend::{
@@ -27,6 +28,7 @@ pub use route::{
     Action, FixedResponse, HeaderModifier, HostPattern, Mirror, PathMatch, PathModifier, Redirect,
     Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
 };
+pub use virtual_ip::{Hook, Track, Tracked, VirtualAddress, VirtualIp};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ pub struct Config {
     pub frontends: Vec<Frontend>,
     /// Indexed by [`BackendId`].
     pub backends: Vec<Backend>,
+    /// Virtual addresses, in the order of the file.
+    pub virtual_ips: Vec<VirtualIp>,
 }
 
 /// Settings of the process as a whole.

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_tail() {
-        let expected = "name      n\na        10\nlönger    5\nup?[2J\n";
+        let expected = "name     n\na       10\nlönger   5\nup?[2J\n";
         assert_eq!(printed(Colour::Plain), expected);
     }
 

@@ -70,6 +70,7 @@ async fn balance(
         drain: Duration::ZERO,
         watchdog: catamaran_core::model::Process::default().watchdog,
         reloads: None,
+        virtual_ips: None,
     };
     let accompany = async {
         if is_ready.await.is_ok() {

@@ -1,5 +1,6 @@
 //! One data process, seen from its supervisor.
 
+use super::virtual_ips::VirtualIps;
 use super::watchdog::Hang;
 use crate::channel::Channel;
 use crate::handover::Message;
@@ -31,7 +32,10 @@ pub(super) struct DataProcess {
 
 impl DataProcess {
     /// Starts the process; it waits for its hand-over.
-    pub(super) fn start(orphans: Orphans) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        orphans: Orphans,
+        virtual_ips: Option<&VirtualIps>,
+    ) -> anyhow::Result<Self> {
         let (ours, theirs) = fd_passing::seqpacket_pair().context("socket pair")?;
         // The link leads to this very binary, even if another one has taken its place on disk.
         let mut command = std::process::Command::new("/proc/self/exe");
@@ -40,6 +44,10 @@ impl DataProcess {
             .arg0("catamaran")
             .args(["data", "--channel", &number.to_string()])
             .stdin(Stdio::null());
+        if let Some(virtual_ips) = virtual_ips {
+            let link = process::pass_descriptor(&mut command, virtual_ips.data_end());
+            command.args(["--link", &link.to_string()]);
+        }
         logging::pass_on(&mut command);
         if orphans == Orphans::Die {
             process::set_parent_death_signal(&mut command, libc::SIGKILL);

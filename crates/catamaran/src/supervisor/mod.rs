@@ -2,11 +2,12 @@
 //!
 //! It parses nothing that clients send, so that what kills the data process leaves the listening
 //! sockets open: connections wait in their queues until the next one serves them. The vrrp process
-//! and binary upgrades will be its business too.
+//! is started the same way; binary upgrades will be its business too.
 
 mod backoff;
 mod child;
 mod kept;
+mod virtual_ips;
 mod watchdog;
 
 use crate::args::RunArgs;
@@ -18,9 +19,11 @@ use backoff::Backoff;
 use child::DataProcess;
 use kept::Kept;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
+use virtual_ips::VirtualIps;
 use watchdog::{LOOK, Watchdog};
 
 pub(crate) use child::Orphans;
@@ -38,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) watchdog: Duration,
     /// Requests to read the configuration anew; `None` where there is no file.
     pub(crate) reloads: Option<mpsc::Receiver<()>>,
+    /// The virtual addresses of this node, if it has any.
+    pub(crate) virtual_ips: Option<Arc<VirtualIps>>,
 }
 
 /// How the life of one data process ended.
@@ -59,14 +64,20 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stops = Signals::new()?.into_requests(has_file.then_some(reload));
     let config = source.load_logged()?;
     let listeners = bind::open_all(&config)?;
+    let virtual_ips = VirtualIps::start(&source, &config).await?.map(Arc::new);
     let options = Options {
+        virtual_ips: virtual_ips.clone(),
         orphans: Orphans::Serve,
         ready: None,
         drain: config.process.drain + config.process.drain_delay,
         watchdog: config.process.watchdog,
         reloads: has_file.then_some(reloads),
     };
-    supervise(Handover { source, listeners }, options, stops).await
+    let outcome = supervise(Handover { source, listeners }, options, stops).await;
+    if let Some(virtual_ips) = virtual_ips {
+        virtual_ips.stop().await;
+    }
+    outcome
 }
 
 /// Keeps a data process running until `stops` asks for the end. Returns its exit code.
@@ -81,7 +92,7 @@ pub(crate) async fn supervise(
     let mut served = false;
     loop {
         let started = Instant::now();
-        let end = match DataProcess::start(options.orphans) {
+        let end = match DataProcess::start(options.orphans, options.virtual_ips.as_deref()) {
             Ok(child) => watch(child, &mut kept, &mut options, &mut stops, &mut reopen).await?,
             Err(error) => End::NotStarted(error),
         };
@@ -174,6 +185,10 @@ async fn watch(
             }
         }
     };
+    // Another node takes over while clients of this one are still served to the end.
+    if let Some(virtual_ips) = &options.virtual_ips {
+        virtual_ips.stop().await;
+    }
     if !was_ready {
         return end_unready(child, kept).await;
     }

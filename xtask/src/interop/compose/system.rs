@@ -120,6 +120,6 @@ impl Drop for System<'_> {
 const FILE: &str = "deploy/compose/compose.yaml";
 
 /// Longer than a start takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const LOOK: Duration = Duration::from_millis(100);

@@ -1,0 +1,107 @@
+//! What the vrrp process last said of the virtual addresses.
+
+use crate::metrics::{Exposition, Label, Metric};
+use catamaran_core::vrrp::{Dropped, State, Status};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The last status of every virtual router; empty without virtual addresses. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct VirtualIps(Arc<Mutex<Vec<Status>>>);
+
+impl VirtualIps {
+    /// Puts what was just heard in the place of what was known.
+    pub fn set(&self, all: Vec<Status>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// The status of every virtual router, in the order of the configuration, IPv4 first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Status> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Adds the metrics of all virtual routers.
+    pub(crate) fn collect(&self, out: &mut Exposition) {
+        for status in self.all() {
+            collect_one(&status, out);
+        }
+    }
+}
+
+fn collect_one(status: &Status, out: &mut Exposition) {
+    let labels: [Label<'_>; 2] = [
+        ("virtual_ip", (&status.name).into()),
+        ("family", status.family.as_str().into()),
+    ];
+    let is_active = status.state == State::Active;
+    for (metric, value) in [
+        (Metric::VirtualIpActive, u8::from(is_active)),
+        (Metric::VirtualIpPriority, status.priority),
+        (Metric::VirtualIpConflict, u8::from(status.is_in_conflict)),
+    ] {
+        out.gauge(metric, &labels, value.into());
+    }
+    for state in State::ALL {
+        let labels = [labels[0], labels[1], ("state", state.as_str().into())];
+        let is_it = u8::from(status.state == state);
+        out.gauge(Metric::VirtualIpState, &labels, is_it.into());
+    }
+    let counters = &status.counters;
+    for (metric, count) in [
+        (Metric::VirtualIpAdvertsSentTotal, counters.adverts_sent),
+        (
+            Metric::VirtualIpAdvertsReceivedTotal,
+            counters.adverts_received,
+        ),
+        (Metric::VirtualIpBecameActiveTotal, counters.became_active),
+        (Metric::VirtualIpBecameBackupTotal, counters.became_backup),
+        (Metric::VirtualIpConflictsTotal, counters.conflicts),
+        (Metric::VirtualIpLateTotal, counters.late),
+        (Metric::VirtualIpAnnouncementsTotal, counters.announcements),
+        (Metric::VirtualIpFailuresTotal, counters.failures),
+    ] {
+        out.counter(metric, &labels, count);
+    }
+    for dropped in Dropped::ALL {
+        let labels = [labels[0], labels[1], ("reason", dropped.as_str().into())];
+        let count = counters.adverts_dropped[dropped.index()];
+        out.counter(Metric::VirtualIpAdvertsDroppedTotal, &labels, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catamaran_core::vrrp::{Counters, Family};
+
+    #[test]
+    fn an_active_router_is_told_with_its_drops_by_reason() {
+        let mut counters = Counters::default();
+        counters.adverts_dropped[Dropped::Ttl.index()] = 3;
+        let virtual_ips = VirtualIps::default();
+        virtual_ips.set(vec![Status {
+            name: "main".into(),
+            family: Family::V4,
+            state: State::Active,
+            priority: 150,
+            active: None,
+            is_in_conflict: false,
+            counters,
+        }]);
+        let mut out = Exposition::new();
+        virtual_ips.collect(&mut out);
+        let page = out.finish();
+        let labels = "virtual_ip=\"main\",family=\"ipv4\"";
+        for line in [
+            format!("catamaran_virtual_ip_active{{{labels}}} 1\n"),
+            format!("catamaran_virtual_ip_priority{{{labels}}} 150\n"),
+            format!("catamaran_virtual_ip_state{{{labels},state=\"backup\"}} 0\n"),
+            format!("catamaran_virtual_ip_adverts_dropped_total{{{labels},reason=\"ttl\"}} 3\n"),
+        ] {
+            assert!(page.contains(&line), "{line}{page}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The interfaces of this node and their addresses, as netlink tells them.
+
+use catamaran_core::vrrp::Family;
+use catamaran_sys::netlink::{Address, Link, Netlink};
+use std::io;
+use std::net::IpAddr;
+
+/// A picture of all interfaces.
+#[derive(Debug, Default)]
+pub(crate) struct Interfaces {
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+}
+
+/// An interface over which a router can work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usable {
+    /// Its index.
+    pub(crate) index: u32,
+    /// Where adverts come from.
+    pub(crate) local: IpAddr,
+    /// What neighbours are told; `None` on links without such addresses.
+    pub(crate) mac: Option<[u8; 6]>,
+}
+
+impl Interfaces {
+    /// Takes a new picture.
+    pub(crate) fn read(netlink: &mut Netlink) -> io::Result<Self> {
+        Ok(Self {
+            links: netlink.links()?,
+            addresses: netlink.addresses()?,
+        })
+    }
+
+    pub(crate) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Whether the interface is there, up, and has a carrier.
+    pub(crate) fn is_running(&self, name: &str) -> bool {
+        self.link(name).is_some_and(|link| link.is_running)
+    }
+
+    /// The interface, if it is up and has an address of `family` that is none of `virtual_ones`: of
+    /// IPv6 a link-local one (RFC 9568 §5.1.2.1).
+    pub(crate) fn usable(
+        &self,
+        name: &str,
+        family: Family,
+        virtual_ones: &[IpAddr],
+    ) -> Option<Usable> {
+        let link = self.link(name).filter(|link| link.is_running)?;
+        let fits = |address: IpAddr| match address {
+            IpAddr::V4(_) => family == Family::V4,
+            IpAddr::V6(v6) => family == Family::V6 && v6.is_unicast_link_local(),
+        };
+        let own = self.addresses.iter().find(|known| {
+            known.interface == link.index
+                && known.is_usable
+                && fits(known.address)
+                && !virtual_ones.contains(&known.address)
+        })?;
+        Some(Usable {
+            index: link.index,
+            local: own.address,
+            mac: link.mac,
+        })
+    }
+
+    /// `address` on the interface, if it is there.
+    pub(crate) fn find(&self, interface: &str, address: IpAddr) -> Option<&Address> {
+        let index = self.link(interface)?.index;
+        let is_it = |known: &&Address| known.interface == index && known.address == address;
+        self.addresses.iter().find(is_it)
+    }
+}

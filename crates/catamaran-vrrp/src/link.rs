@@ -1,0 +1,211 @@
+//! The line between the data process and the vrrp process.
+//!
+//! ```text
+//! data -> vrrp   version u8 | 'r' | 1 if it serves u8 | count u8 | names of failing backends
+//! vrrp -> data   version u8 | 's' | count u8 | status of each router
+//! ```
+//! It is a socket of packets whose both ends the supervisor keeps, so that either process may be
+//! started again. A message that finds no room is dropped: the next one says it all again.
+
+use crate::status_text;
+use crate::wire::{MAX_MESSAGE, Reader, Writer};
+use catamaran_core::vrrp::Status;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+/// One end of the line.
+#[derive(Debug)]
+pub struct Link {
+    socket: OwnedFd,
+}
+
+/// What the data process says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it takes clients and has checked its servers.
+    pub serves: bool,
+    /// Tracked backends without a usable server; at most 255.
+    pub failing: Vec<String>,
+}
+
+impl Link {
+    /// Takes one end of [`catamaran_sys::fd_passing::seqpacket_pair`].
+    #[must_use]
+    pub const fn new(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// Says how the data process is.
+    ///
+    /// # Errors
+    /// When the line is broken; a full one is no error.
+    pub fn report(&self, readiness: &Readiness) -> io::Result<()> {
+        let mut out = Writer::default();
+        out.0
+            .extend([VERSION, READINESS, u8::from(readiness.serves)]);
+        let failing = &readiness.failing[..readiness.failing.len().min(255)];
+        out.byte(u8::try_from(failing.len()).unwrap_or(u8::MAX));
+        for name in failing {
+            out.text(name);
+        }
+        self.send(&out.0)
+    }
+
+    /// The last thing that the data process said, if it said anything since the last call.
+    ///
+    /// # Errors
+    /// When the line is broken.
+    pub fn readiness(&self) -> io::Result<Option<Readiness>> {
+        let mut last = None;
+        self.take(|bytes| last = read_readiness(bytes).or_else(|| last.take()))?;
+        Ok(last)
+    }
+
+    /// Says how the routers are.
+    ///
+    /// # Errors
+    /// As [`Link::report`].
+    pub fn tell(&self, all: &[Status]) -> io::Result<()> {
+        let mut out = Writer::default();
+        let all = &all[..all.len().min(255)];
+        out.0.extend([VERSION, STATUS]);
+        out.byte(u8::try_from(all.len()).unwrap_or(u8::MAX));
+        for status in all {
+            status_text::write(&mut out, status);
+        }
+        self.send(&out.0)
+    }
+
+    /// The last thing that the vrrp process said, if it said anything since the last call.
+    ///
+    /// # Errors
+    /// When the line is broken.
+    pub fn status(&self) -> io::Result<Option<Vec<Status>>> {
+        let mut last = None;
+        self.take(|bytes| last = read_status(bytes).or_else(|| last.take()))?;
+        Ok(last)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match catamaran_sys::fd_passing::send_with_fds(self.socket.as_fd(), bytes, &[]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    fn take(&self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        let mut buf = vec![0; MAX_MESSAGE];
+        loop {
+            match catamaran_sys::fd_passing::recv_with_fds(self.socket.as_fd(), &mut buf) {
+                Ok(received) if received.len == 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(received) => each(&buf[..received.len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn read_readiness(bytes: &[u8]) -> Option<Readiness> {
+    let mut fields = Reader(bytes);
+    if (fields.byte()?, fields.byte()?) != (VERSION, READINESS) {
+        return None;
+    }
+    let serves = fields.byte()? == 1;
+    let count = fields.byte()?;
+    let failing = (0..count).map(|_| fields.text().map(str::to_owned));
+    Some(Readiness {
+        serves,
+        failing: failing.collect::<Option<_>>()?,
+    })
+}
+
+fn read_status(bytes: &[u8]) -> Option<Vec<Status>> {
+    let mut fields = Reader(bytes);
+    if (fields.byte()?, fields.byte()?) != (VERSION, STATUS) {
+        return None;
+    }
+    let count = fields.byte()?;
+    (0..count).map(|_| status_text::read(&mut fields)).collect()
+}
+
+/// How often the data process says that it is well.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+/// Without a word for this long it does not serve.
+pub const REPORT_TIMEOUT: Duration = Duration::from_millis(250);
+/// Raised with every change of the messages; others are ignored, which counts as silence.
+const VERSION: u8 = 1;
+const READINESS: u8 = b'r';
+const STATUS: u8 = b's';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catamaran_core::vrrp::{Counters, Family, State};
+
+    fn pair() -> (Link, Link) {
+        let (ours, theirs) = catamaran_sys::fd_passing::seqpacket_pair().unwrap();
+        (Link::new(ours), Link::new(theirs))
+    }
+
+    fn readiness(failing: &[&str]) -> Readiness {
+        Readiness {
+            serves: true,
+            failing: failing.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn only_the_last_word_counts() {
+        let (data, vrrp) = pair();
+        assert_eq!(vrrp.readiness().unwrap(), None);
+        data.report(&readiness(&[])).unwrap();
+        data.report(&readiness(&["api", "web"])).unwrap();
+        assert_eq!(vrrp.readiness().unwrap(), Some(readiness(&["api", "web"])));
+        assert_eq!(vrrp.readiness().unwrap(), None);
+    }
+
+    #[test]
+    fn a_full_line_holds_nobody_up() {
+        let (data, _vrrp) = pair();
+        for _ in 0..10_000 {
+            data.report(&readiness(&["api"])).unwrap();
+        }
+    }
+
+    #[test]
+    fn status_arrives_with_every_counter() {
+        let (data, vrrp) = pair();
+        let status = Status {
+            name: "main".into(),
+            family: Family::V6,
+            state: State::Active,
+            priority: 150,
+            active: Some("fe80::1".parse().unwrap()),
+            is_in_conflict: true,
+            counters: Counters {
+                adverts_sent: 1,
+                adverts_received: 2,
+                adverts_dropped: [3, 4, 5, 6, 7, 8, 9],
+                became_active: 10,
+                became_backup: 11,
+                conflicts: 12,
+                late: 13,
+                announcements: 14,
+                failures: 15,
+            },
+        };
+        vrrp.tell(std::slice::from_ref(&status)).unwrap();
+        assert_eq!(data.status().unwrap(), Some(vec![status]));
+    }
+
+    #[test]
+    fn what_is_cut_off_or_of_another_version_is_ignored() {
+        assert_eq!(read_readiness(&[VERSION, READINESS, 1, 2, 3, b'a']), None);
+        assert_eq!(read_readiness(&[9, READINESS, 1, 0]), None);
+        assert_eq!(read_status(&[VERSION, STATUS, 1, 4, b'm']), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! What this process keeps of its privileges, and how it is scheduled.
+
+use crate::Error;
+use catamaran_core::model::VirtualIp;
+use catamaran_sys::privilege::{self, Capability};
+use catamaran_sys::process;
+use std::time::Duration;
+
+/// Takes real-time scheduling and locked memory where allowed, then gives up all but three
+/// capabilities.
+pub(crate) fn settle(virtual_ips: &[VirtualIp]) -> Result<(), Error> {
+    let is_short = |one: &VirtualIp| !one.allow_jitter && one.interval.as_duration() < STEADY;
+    match privilege::schedule_before_others() {
+        Ok(()) => {}
+        Err(error) if virtual_ips.iter().any(is_short) => return Err(Error::RealTime(error)),
+        Err(error) => tracing::info!(
+            %error,
+            "no real-time scheduling: on a busy machine adverts may be late; CAP_SYS_NICE allows it"
+        ),
+    }
+    if let Err(error) = privilege::lock_memory() {
+        tracing::debug!(%error, "memory is not locked");
+    }
+    process::set_no_new_privs().map_err(Error::Privileges)?;
+    let kept = [
+        Capability::NetAdmin,
+        Capability::NetRaw,
+        Capability::SysNice,
+    ];
+    privilege::keep_capabilities(&kept).map_err(Error::Privileges)
+}
+
+/// From here up an ordinary process keeps the beat well enough.
+const STEADY: Duration = Duration::from_millis(100);

@@ -1,0 +1,233 @@
+//! Receiving adverts, and doing what the machine decided.
+
+use super::{Shell, is_empty, now};
+use crate::addresses;
+use crate::hooks::Change;
+use catamaran_core::vrrp::{Action, Advert, Dropped, Event, PacketError, Reason, State};
+use catamaran_sys::raw_ip::Packet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+impl Shell {
+    /// Reads all adverts that have arrived; a flood is left for the next turn, which comes at once.
+    pub(super) fn receive(&mut self) {
+        let mut buf = [0; MAX_PACKET];
+        for index in 0..self.routers.len() {
+            for _ in 0..MAX_PACKETS {
+                let Some(sockets) = &self.routers[index].sockets else {
+                    break;
+                };
+                match sockets.recv(&mut buf) {
+                    Ok(packet) => self.take_packet(index, &buf, packet),
+                    Err(error) if is_empty(&error) => break,
+                    Err(error) => {
+                        // An interface that went down says so once; netlink tells the rest.
+                        tracing::debug!(%error, "receiving failed");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_packet(&mut self, index: usize, buf: &[u8], packet: Packet) {
+        let payload = &buf[packet.payload.0..packet.payload.1];
+        let settings = self.machine.settings(index);
+        // The second byte: other virtual routers on the link are no concern of this one.
+        if payload.get(1).is_some_and(|&id| id != settings.router_id) {
+            return;
+        }
+        let outcome = if packet.ttl == 255 {
+            Advert::decode(payload, packet.source, packet.destination)
+                .map_err(|error| (Dropped::from(error), Some(error)))
+        } else {
+            Err((Dropped::Ttl, None))
+        };
+        let heeded = outcome.and_then(|advert| {
+            self.compare_addresses(index, packet.source, &advert);
+            self.machine
+                .handle_advert(now(), index, packet.source, &advert)
+                .map_err(|dropped| (dropped, None))
+        });
+        match heeded {
+            Ok(()) => self.routers[index].counters.adverts_received += 1,
+            Err((dropped, error)) => self.drop_advert(index, packet.source, dropped, error),
+        }
+        self.act();
+    }
+
+    fn drop_advert(
+        &mut self,
+        index: usize,
+        source: IpAddr,
+        dropped: Dropped,
+        error: Option<PacketError>,
+    ) {
+        let router = &mut self.routers[index];
+        router.counters.adverts_dropped[dropped.index()] += 1;
+        let told_at = &mut router.told_at[dropped.index()];
+        if now().saturating_since(*told_at) < TELL_AGAIN {
+            return;
+        }
+        *told_at = now();
+        let remedy = match dropped {
+            Dropped::Malformed => "whoever sends it speaks something else, or probes",
+            Dropped::Checksum => "it was damaged or forged on the way",
+            Dropped::Ttl => "it came over a router, or is forged; nodes must share a link",
+            Dropped::Version => "give all nodes the same `version`",
+            Dropped::UnknownPeer => "add its sender to `peers`, or find out who sends it",
+            Dropped::OwnAddress => "another node has this node's address, or it is forged",
+            Dropped::Interval => "give all nodes the same `advert-interval`",
+        };
+        let cause = error.map(|error| error.to_string()).unwrap_or_default();
+        tracing::warn!(
+            virtual_ip = %self.virtual_ips[router.virtual_ip].name,
+            %source,
+            why = dropped.as_str(),
+            cause,
+            "adverts are dropped: {remedy}"
+        );
+    }
+
+    /// Says once in a while that another node has other virtual addresses.
+    fn compare_addresses(&mut self, index: usize, source: IpAddr, advert: &Advert) {
+        let ours = &self.machine.settings(index).addresses;
+        let is_same = ours.len() == advert.addresses.len()
+            && ours
+                .iter()
+                .all(|address| advert.addresses.contains(address));
+        let router = &mut self.routers[index];
+        if !is_same && now().saturating_since(router.differs_told_at) >= TELL_AGAIN {
+            router.differs_told_at = now();
+            tracing::warn!(
+                virtual_ip = %self.virtual_ips[router.virtual_ip].name,
+                %source,
+                theirs = ?advert.addresses,
+                "another node has other virtual addresses; give all nodes the same `addresses`"
+            );
+        }
+    }
+
+    /// Does what the machine decided.
+    pub(super) fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::SendAdvert { router, priority } => self.send(router, priority),
+                Action::AddAddresses(router) => self.change_addresses(router, addresses::add),
+                Action::RemoveAddresses(router) => {
+                    self.change_addresses(router, addresses::remove);
+                }
+                Action::Announce(router) => self.announce(router),
+                Action::Event(router, event) => self.tell(router, event),
+            }
+        }
+    }
+
+    fn send(&mut self, index: usize, priority: u8) {
+        let settings = self.machine.settings(index);
+        let router = &mut self.routers[index];
+        let Some(sockets) = &router.sockets else {
+            return;
+        };
+        let advert = Advert {
+            version: settings.version,
+            router_id: settings.router_id,
+            priority,
+            interval: settings.interval,
+            addresses: settings.addresses.clone(),
+        };
+        let style = self.virtual_ips[router.virtual_ip].checksum;
+        match sockets.send(&advert, settings, style) {
+            Ok(sent) => router.counters.adverts_sent += sent,
+            Err(error) => {
+                router.counters.failures += 1;
+                tracing::debug!(%error, "advert could not be sent");
+            }
+        }
+    }
+
+    fn change_addresses(
+        &mut self,
+        index: usize,
+        change: fn(
+            &mut catamaran_sys::netlink::Netlink,
+            u32,
+            &[catamaran_core::model::VirtualAddress],
+        ) -> u64,
+    ) {
+        let router = &mut self.routers[index];
+        if let Some(sockets) = &router.sockets {
+            let interface = sockets.usable().index;
+            router.counters.failures += change(&mut self.netlink, interface, &router.addresses);
+        }
+    }
+
+    fn announce(&mut self, index: usize) {
+        let addresses = &self.machine.settings(index).addresses;
+        let router = &mut self.routers[index];
+        let Some(sockets) = &router.sockets else {
+            return;
+        };
+        match sockets.announce(addresses) {
+            Ok(sent) => router.counters.announcements += sent,
+            Err(error) => {
+                router.counters.failures += 1;
+                tracing::warn!(%error, "addresses could not be announced");
+            }
+        }
+    }
+
+    fn tell(&mut self, index: usize, event: Event) {
+        let router = &mut self.routers[index];
+        router.counters.count(&event);
+        let virtual_ip = &self.virtual_ips[router.virtual_ip].name;
+        let family = self.machine.settings(index).family.as_str();
+        match event {
+            Event::StateChanged { from, to, reason } => {
+                let priority = self.machine.priority(index);
+                if matches!(reason, Reason::Late(_)) {
+                    tracing::warn!(
+                        %virtual_ip, family,
+                        "this node was not given the processor in time; see docs/virtual-ip.md"
+                    );
+                }
+                tracing::info!(%virtual_ip, family, priority, "{from} -> {to}: {reason}");
+                if let Some(hooks) = &self.hooks[router.virtual_ip] {
+                    hooks.tell(Change {
+                        family,
+                        from,
+                        to,
+                        reason,
+                        priority,
+                    });
+                }
+                if to == State::Active || from == State::Active {
+                    // Whoever watches learns of it now.
+                    self.report_at = now();
+                }
+            }
+            Event::PriorityChanged { from, to } => {
+                tracing::info!(%virtual_ip, family, "priority {from} -> {to}");
+            }
+            Event::ConflictBegan { other } => {
+                tracing::error!(
+                    %virtual_ip, family, %other,
+                    "another node is active too: two nodes did not hear each other"
+                );
+            }
+            Event::OtherYielded { other } => {
+                tracing::info!(%virtual_ip, family, %other, "another active gave up");
+            }
+            Event::ConflictEnded { other } => {
+                tracing::info!(%virtual_ip, family, %other, "the conflict is over");
+            }
+        }
+    }
+}
+
+/// A packet of version 3 with 255 IPv6 addresses, and an IPv4 header with all options.
+const MAX_PACKET: usize = 8 + 255 * 16 + 60;
+/// Packets that one router takes in one turn.
+const MAX_PACKETS: usize = 256;
+/// How often the log tells of adverts that are dropped for the same reason.
+const TELL_AGAIN: Duration = Duration::from_secs(60);

@@ -1,0 +1,386 @@
+//! The loop of the vrrp process.
+//!
+//! Each turn reads everything that has arrived before it looks at a timer: a process that slept
+//! finds the adverts of others first, and only then learns how late it is.
+
+mod act;
+
+use crate::addresses::{self, RENEWAL};
+use crate::hooks::Hooks;
+use crate::interfaces::Interfaces;
+use crate::link::{Link, REPORT_TIMEOUT, Readiness};
+use crate::readable::Readable;
+use crate::sockets::Sockets;
+use crate::track::{self, Finding};
+use crate::{Error, privileges};
+use catamaran_core::Timestamp;
+use catamaran_core::model::{Config, Name, Tracked, VirtualAddress, VirtualIp};
+use catamaran_core::vrrp::{Counters, Dropped, Machine, State, Status, Tracking};
+use catamaran_sys::netlink::Netlink;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What the supervisor wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Give up all addresses and end.
+    Stop,
+    /// It is gone: go on, but let others take over.
+    Orphan,
+}
+
+/// One virtual router with all it needs.
+#[derive(Debug)]
+struct Router {
+    virtual_ip: usize,
+    addresses: Vec<VirtualAddress>,
+    sockets: Option<Sockets>,
+    counters: Counters,
+    /// When each kind of dropped advert was last told in the log.
+    told_at: [Timestamp; Dropped::ALL.len()],
+    /// When the log last told that another node has other addresses.
+    differs_told_at: Timestamp,
+}
+
+/// Everything that the loop holds.
+#[derive(Debug)]
+struct Shell {
+    virtual_ips: Vec<VirtualIp>,
+    /// Names of all backends, by id.
+    backends: Vec<Name>,
+    routers: Vec<Router>,
+    machine: Machine,
+    tracking: Vec<Tracking>,
+    hooks: Vec<Option<Hooks>>,
+    netlink: Netlink,
+    watch: Netlink,
+    watch_readable: Readable,
+    interfaces: Interfaces,
+    link: Link,
+    heard_at: Timestamp,
+    readiness: Readiness,
+    is_orphan: bool,
+    renew_at: Timestamp,
+    report_at: Timestamp,
+}
+
+/// Plays the virtual routers of `config` until it is told to stop.
+///
+/// `link` is the line to the data process, `on_ready` is called once when the privileges and the
+/// kernel have proved enough.
+///
+/// # Errors
+/// When it cannot do its duty at all.
+pub async fn run(
+    config: &Config,
+    link: OwnedFd,
+    mut orders: mpsc::Receiver<Order>,
+    on_ready: impl AsyncFnOnce(),
+) -> Result<(), Error> {
+    addresses::remove_leftovers(&config.virtual_ips).map_err(Error::Privileges)?;
+    privileges::settle(&config.virtual_ips)?;
+    let mut shell = Shell::new(config, link)?;
+    let mut findings = track::start(&config.virtual_ips);
+    shell.refresh_interfaces();
+    shell.act();
+    on_ready().await;
+    loop {
+        let wake = shell.wake_at();
+        let now = now();
+        let order = tokio::select! {
+            biased;
+            order = orders.recv() => Some(order.unwrap_or(Order::Stop)),
+            Some(finding) = findings.recv() => {
+                shell.take_finding(finding);
+                None
+            }
+            () = shell.readable() => None,
+            () = tokio::time::sleep(wake.saturating_since(now)) => None,
+        };
+        match order {
+            Some(Order::Stop) => {
+                shell.stop().await;
+                return Ok(());
+            }
+            Some(Order::Orphan) => shell.is_orphan = true,
+            None => {}
+        }
+        shell.turn()?;
+        if shell.is_orphan && shell.silence() > ABANDONED {
+            tracing::error!("supervisor and data process are gone; addresses are given up");
+            shell.stop().await;
+            return Ok(());
+        }
+    }
+}
+
+impl Shell {
+    fn new(config: &Config, link: OwnedFd) -> Result<Self, Error> {
+        let virtual_ips = config.virtual_ips.clone();
+        let mut groups: Vec<&Name> = Vec::new();
+        let (mut routers, mut settings) = (Vec::new(), Vec::new());
+        for (index, one) in virtual_ips.iter().enumerate() {
+            // Both families of one section move together, as if they had named a group.
+            let name = one.sync_group.as_ref().unwrap_or(&one.name);
+            let group = groups.iter().position(|known| *known == name);
+            let group = group.unwrap_or_else(|| {
+                groups.push(name);
+                groups.len() - 1
+            });
+            for family in one.families() {
+                settings.push(one.settings(family, Some(group)));
+                routers.push(Router {
+                    virtual_ip: index,
+                    addresses: one.addresses_of(family).collect(),
+                    sockets: None,
+                    counters: Counters::default(),
+                    told_at: [Timestamp::ZERO; Dropped::ALL.len()],
+                    differs_told_at: Timestamp::ZERO,
+                });
+            }
+        }
+        let watch = Netlink::open_watch().map_err(Error::Netlink)?;
+        let tracking = |one: &VirtualIp| Tracking::new(one.priority, one.track.len());
+        Ok(Self {
+            backends: config.backends.iter().map(|b| b.name.clone()).collect(),
+            tracking: virtual_ips.iter().map(tracking).collect(),
+            hooks: virtual_ips.iter().map(Hooks::start).collect(),
+            machine: Machine::new(settings),
+            routers,
+            netlink: Netlink::open().map_err(Error::Netlink)?,
+            watch_readable: Readable::new(watch.as_fd()).map_err(Error::Netlink)?,
+            watch,
+            interfaces: Interfaces::default(),
+            link: Link::new(link),
+            heard_at: Timestamp::ZERO,
+            readiness: Readiness::default(),
+            is_orphan: false,
+            renew_at: Timestamp::ZERO,
+            report_at: Timestamp::ZERO,
+            virtual_ips,
+        })
+    }
+
+    /// Does all that is to be done now.
+    fn turn(&mut self) -> Result<(), Error> {
+        self.receive();
+        if self.watch.drain().map_err(Error::Netlink)? {
+            self.refresh_interfaces();
+        }
+        self.hear_data_process()?;
+        self.machine.handle_timeout(now());
+        self.act();
+        let now = now();
+        if now >= self.renew_at {
+            self.renew();
+            self.renew_at = now + RENEWAL;
+        }
+        if now >= self.report_at {
+            self.report()?;
+        }
+        Ok(())
+    }
+
+    /// When the next turn is due, if nothing arrives.
+    fn wake_at(&self) -> Timestamp {
+        let silent_at = match self.readiness.serves {
+            true => self.heard_at + REPORT_TIMEOUT,
+            false => Timestamp::MAX,
+        };
+        self.machine
+            .poll_timeout()
+            .min(self.renew_at)
+            .min(self.report_at)
+            .min(silent_at)
+            // The data process speaks 20 times a second; its words need no more speed than that.
+            .min(now() + TURN)
+    }
+
+    /// Ready when something may have arrived.
+    async fn readable(&self) {
+        poll_fn(|cx| {
+            let mut is_ready = false;
+            for router in &self.routers {
+                if let Some(sockets) = &router.sockets {
+                    is_ready |= sockets.poll_readable(cx).is_ready();
+                }
+            }
+            is_ready |= self.watch_readable.poll(cx).is_ready();
+            if is_ready {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn hear_data_process(&mut self) -> Result<(), Error> {
+        let now = now();
+        if let Some(readiness) = self.link.readiness().map_err(Error::Link)? {
+            self.heard_at = now;
+            self.readiness = readiness;
+        } else if self.readiness.serves && self.silence() > REPORT_TIMEOUT {
+            tracing::warn!(silent_for = ?self.silence(), "data process is silent");
+            self.readiness.serves = false;
+        }
+        let serves = self.readiness.serves && !self.is_orphan;
+        for (one, tracking) in self.virtual_ips.iter().zip(&mut self.tracking) {
+            tracking.set_serves(serves);
+            for (index, item) in one.track.iter().enumerate() {
+                if let Tracked::Backend(id) = item.what {
+                    let name = self.backends[id.index()].as_str();
+                    let fails = self.readiness.failing.iter().any(|failing| failing == name);
+                    tracking.set_add(index, track::add_of(item, fails));
+                }
+            }
+        }
+        self.settle_priorities();
+        Ok(())
+    }
+
+    fn take_finding(&mut self, finding: Finding) {
+        self.tracking[finding.virtual_ip].set_add(finding.track, finding.add);
+        self.settle_priorities();
+    }
+
+    fn settle_priorities(&mut self) {
+        for (index, router) in self.routers.iter().enumerate() {
+            let priority = self.tracking[router.virtual_ip].priority();
+            self.machine.handle_priority(now(), index, priority);
+        }
+    }
+
+    /// Takes a new picture of the interfaces and tells the machine what became of its own.
+    fn refresh_interfaces(&mut self) {
+        match Interfaces::read(&mut self.netlink) {
+            Ok(interfaces) => self.interfaces = interfaces,
+            // The old picture is better than none; the next change or renewal reads again.
+            Err(error) => return tracing::error!(%error, "interfaces cannot be read"),
+        }
+        for index in 0..self.routers.len() {
+            self.refresh_router(index);
+        }
+        for (one, tracking) in self.virtual_ips.iter().zip(&mut self.tracking) {
+            for (index, item) in one.track.iter().enumerate() {
+                if let Tracked::Interface(name) = &item.what {
+                    let fails = !self.interfaces.is_running(name);
+                    tracking.set_add(index, track::add_of(item, fails));
+                }
+            }
+        }
+        self.settle_priorities();
+    }
+
+    fn refresh_router(&mut self, index: usize) {
+        let settings = self.machine.settings(index).clone();
+        let router = &mut self.routers[index];
+        let name = &self.virtual_ips[router.virtual_ip].interface;
+        let usable = self
+            .interfaces
+            .usable(name, settings.family, &settings.addresses);
+        let before = router.sockets.as_ref().map(Sockets::usable);
+        if usable == before {
+            return;
+        }
+        let opened = usable.map(|usable| Sockets::open(name, usable, &settings));
+        let local = match opened {
+            Some(Ok(sockets)) => {
+                router.sockets = Some(sockets);
+                usable.map(|usable| usable.local)
+            }
+            Some(Err(error)) => {
+                tracing::error!(interface = name, %error, "sockets cannot be opened");
+                router.counters.failures += 1;
+                None
+            }
+            None => {
+                tracing::warn!(
+                    interface = name,
+                    family = settings.family.as_str(),
+                    "interface is missing, down or without an address"
+                );
+                None
+            }
+        };
+        self.machine.handle_interface(now(), index, local);
+        // What the machine has to say goes out, or is lost, over the old sockets.
+        self.act();
+        if local.is_none() {
+            self.routers[index].sockets = None;
+        }
+    }
+
+    fn renew(&mut self) {
+        // The watch told of every change; this is for one that it lost.
+        self.refresh_interfaces();
+        for (index, router) in self.routers.iter_mut().enumerate() {
+            if let (State::Active, Some(sockets)) = (self.machine.state(index), &router.sockets) {
+                let interface = sockets.usable().index;
+                router.counters.failures +=
+                    addresses::add(&mut self.netlink, interface, &router.addresses);
+            }
+        }
+    }
+
+    fn report(&mut self) -> Result<(), Error> {
+        self.report_at = now() + STATUS_INTERVAL;
+        let status = |(index, router): (usize, &Router)| Status {
+            name: self.virtual_ips[router.virtual_ip].name.clone(),
+            family: self.machine.settings(index).family,
+            state: self.machine.state(index),
+            priority: self.machine.priority(index),
+            active: self.machine.active(index),
+            is_in_conflict: self.machine.is_in_conflict(index),
+            counters: router.counters.clone(),
+        };
+        let all: Vec<Status> = self.routers.iter().enumerate().map(status).collect();
+        self.link.tell(&all).map_err(Error::Link)
+    }
+
+    /// Gives everything up; the machine says when, within a second.
+    async fn stop(&mut self) {
+        self.receive();
+        self.machine.handle_stop(now());
+        self.act();
+        while !self.machine.has_stopped() {
+            let wake = self.machine.poll_timeout().saturating_since(now());
+            tokio::select! {
+                biased;
+                () = self.readable() => {}
+                () = tokio::time::sleep(wake) => {}
+            }
+            self.receive();
+            self.machine.handle_timeout(now());
+            self.act();
+        }
+        if let Err(error) = self.report() {
+            tracing::debug!(%error, "the last status is lost");
+        }
+    }
+
+    /// How long the data process has said nothing.
+    fn silence(&self) -> Duration {
+        now().saturating_since(self.heard_at)
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_nanos(catamaran_sys::clock::now_nanos())
+}
+
+/// Whether an error says only that nothing has arrived.
+fn is_empty(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// How often at least the loop looks at the line to the data process.
+const TURN: Duration = Duration::from_millis(50);
+/// How often the data process is told of states and counters.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// With neither supervisor nor data process for this long nobody will come back.
+const ABANDONED: Duration = Duration::from_secs(5);

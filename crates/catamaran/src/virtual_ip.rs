@@ -1,0 +1,54 @@
+//! The data process's end of the line to the vrrp process.
+
+use crate::engine::Engine;
+use catamaran_control::metrics::Readiness;
+use catamaran_core::model::{Config, Name, Tracked};
+use catamaran_vrrp::link::{self, Link, REPORT_INTERVAL};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The backends whose servers decide about the priority of a virtual address.
+pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
+    let tracks = config.virtual_ips.iter().flat_map(|one| &one.track);
+    tracks
+        .filter_map(|track| match track.what {
+            Tracked::Backend(id) => Some(config.backends[id.index()].name.clone()),
+            Tracked::Interface(_) | Tracked::Command { .. } | Tracked::File { .. } => None,
+        })
+        .collect()
+}
+
+/// Says how this process is, and takes in how the virtual addresses are, as long as the process
+/// lives. The thread that does it is the one that everything else of the process depends on.
+pub(crate) fn report(engine: &Engine, link: Link, tracked: BTreeSet<Name>) {
+    let readiness = engine.readiness();
+    let virtual_ips = engine.virtual_ips();
+    let shared = Arc::clone(engine.shared());
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let snapshot = shared.snapshot();
+            // One that a reload has removed serves nobody.
+            let is_failing = |name: &&Name| {
+                let backend = snapshot.backends.iter().find(|b| b.model.name == **name);
+                !backend.is_some_and(|b| b.set().servers.iter().any(|s| s.state.is_usable()))
+            };
+            let failing = tracked.iter().filter(is_failing).map(Name::to_string);
+            let said = link.report(&link::Readiness {
+                serves: *readiness.borrow() == Readiness::Ready,
+                failing: failing.collect(),
+            });
+            let heard = said.and_then(|()| link.status());
+            match heard {
+                Ok(Some(all)) => virtual_ips.set(all),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the line to the vrrp process is broken");
+                    return;
+                }
+            }
+        }
+    });
+}
