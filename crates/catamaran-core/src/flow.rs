@@ -51,6 +51,11 @@ impl<K: Copy + Eq + Hash, V> Flows<K, V> {
             .collect()
     }
 
+    /// All flows with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.entries.iter()
+    }
+
     /// How many flows there are.
     #[must_use]
     pub const fn len(&self) -> usize {

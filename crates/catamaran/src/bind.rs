@@ -22,9 +22,9 @@ pub(crate) struct BindError {
 pub(crate) struct BindErrors(Vec<BindError>);
 
 /// Opens the sockets of every listener, one for each worker, having raised the limit on them.
-pub(crate) fn open_all(config: &Config) -> Result<Vec<ListenerSockets>, BindErrors> {
-    limits::raise(config);
+pub(crate) fn open_all(config: &Config) -> anyhow::Result<Vec<ListenerSockets>> {
     let workers = workers(config);
+    limits::raise(config, workers)?;
     let mut opened = Vec::new();
     let mut errors = Vec::new();
     for frontend in &config.frontends {
@@ -44,7 +44,7 @@ pub(crate) fn open_all(config: &Config) -> Result<Vec<ListenerSockets>, BindErro
     if errors.is_empty() {
         Ok(opened)
     } else {
-        Err(BindErrors(errors))
+        Err(BindErrors(errors).into())
     }
 }
 

@@ -1,12 +1,24 @@
 //! What the system allows this process.
 
+use anyhow::bail;
 use catamaran_core::model::Config;
 
 /// Raises the limit on open descriptors and says how many connections it allows.
-pub(crate) fn raise(config: &Config) {
+///
+/// # Errors
+/// If it is too low for `workers` workers to serve at all.
+pub(crate) fn raise(config: &Config, workers: usize) -> anyhow::Result<()> {
     let Some((limit, possible)) = possible() else {
-        return;
+        return Ok(());
     };
+    let least = least(config, workers);
+    if limit < least {
+        bail!(
+            "{limit} open files are allowed, but {workers} workers with the listeners of this \
+             configuration need {least} at least, and two more for each connection: raise the \
+             limit (`ulimit -Hn`, or LimitNOFILE in systemd)"
+        );
+    }
     let wanted = config.process.max_connections;
     if wanted.is_some_and(|wanted| wanted > possible) {
         tracing::warn!(
@@ -26,6 +38,14 @@ pub(crate) fn raise(config: &Config) {
     } else {
         tracing::debug!(limit, possible, "limit on open files");
     }
+    Ok(())
+}
+
+/// Descriptors without which the data process, which has more of them than the supervisor, does not
+/// start.
+fn least(config: &Config, workers: usize) -> u64 {
+    let listeners: usize = config.frontends.iter().map(|f| f.listeners.len()).sum();
+    OWN_DESCRIPTORS + (workers * (DESCRIPTORS_PER_WORKER + listeners)) as u64
 }
 
 /// Keeps the connections from clients to what the limit on open descriptors allows.
@@ -54,6 +74,11 @@ fn possible() -> Option<(u64, usize)> {
 /// Descriptors that are not connections: listeners, logs, probes, event queues; chosen. A quarter of
 /// a limit below 1,024.
 const RESERVED_DESCRIPTORS: u64 = 256;
+/// Standard streams, the supervisor, signals, logs, the admin API, and a few for what a moment
+/// needs. Measured: 17 after the start.
+const OWN_DESCRIPTORS: u64 = 28;
+/// Its event queue, and what wakes it. Measured.
+const DESCRIPTORS_PER_WORKER: usize = 4;
 /// One to the client and one to the server; pipes come on top, but few connections hold one.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// Fewer connections than this are worth a warning; chosen.

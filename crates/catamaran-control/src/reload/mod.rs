@@ -13,6 +13,7 @@ use crate::metrics::{Exposition, Metric, MetricsSource};
 use catamaran_config::{Errors, Loaded};
 use catamaran_core::model::{Config, ListenerKey};
 use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,7 +73,7 @@ pub enum ReloadError {
         /// The file.
         path: PathBuf,
         /// What is in the way.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The text is no valid configuration; one line for each error, with its place.
     #[error("{0}")]
@@ -281,7 +282,10 @@ impl Reloader {
         keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config);
         self.overlays.lay_over(&mut config);
         let drain = config.process.drain + config.process.drain_delay;
-        let plan = self.shared.plan(config)?;
+        let plan = self.shared.plan(config).map_err(|error| LogError {
+            source: explain(error.source),
+            ..error
+        })?;
         let sockets = match self.open(&plan).await {
             Ok(sockets) => sockets,
             Err(error) => {
@@ -384,8 +388,20 @@ fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
         &text.text,
         name,
         &|name| std::env::var(name).ok(),
-        &|file| std::fs::read(directory.join(file)),
+        &|file| std::fs::read(directory.join(file)).map_err(explain),
     )
+}
+
+/// Adds to a denial what may be behind it other than the rights of a file.
+fn explain(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let message = format!(
+        "{error}: let this user use it; a supervised data process gave up all directories but \
+         those of the configuration that it started with: restart to use another"
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
 
 /// What is fixed when the process starts stays as it is, whatever is written.

@@ -58,8 +58,12 @@ impl Candidate {
         u64::from(self.state.in_flight()) + 1
     }
 
-    /// Whether (in-flight + 1) / weight is lower than that of `other`.
+    /// Whether (in-flight + 1) / weight is lower than that of `other`. Of two that are idle neither
+    /// is: the draw has already gone by their weights, and the heavier would get all there is.
     pub(super) fn is_less_loaded(&self, other: &Self) -> bool {
+        if self.state.in_flight() == 0 && other.state.in_flight() == 0 {
+            return false;
+        }
         self.next_load() * u64::from(other.weight) < other.next_load() * u64::from(self.weight)
     }
 

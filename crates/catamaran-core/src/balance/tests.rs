@@ -143,6 +143,43 @@ fn ties_are_broken_at_random() {
     }
 }
 
+proptest! {
+    #[test]
+    fn least_requests_shares_idle_servers_out_by_weight(
+        weights in proptest::collection::vec(1_u16..=256, 2..6),
+        seed: u64,
+    ) {
+        const PICKS: u32 = 20_000;
+        let mut scene = Scene::new(Balance::LeastRequests, &weights);
+        scene.rng = fastrand::Rng::with_seed(seed);
+        let rotation = scene.rotation();
+        // Each request is over before the next one comes.
+        let counts = scene.counts(&rotation, PICKS);
+        let total: u32 = weights.iter().copied().map(u32::from).sum();
+        for (count, weight) in counts.iter().zip(&weights) {
+            let expected = PICKS * u32::from(*weight) / total;
+            // More than eight standard deviations.
+            prop_assert!(count.abs_diff(expected) < 600, "{weights:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_busy_server_yields_by_the_rule_of_the_weights() {
+    let mut scene = Scene::new(Balance::LeastRequests, &[1, 4]);
+    // 1/1 against 2/4, 3/4, then 4/4: a tie, and 5/4.
+    for in_flight in 1..=5 {
+        scene.states[1].begin();
+        let rotation = scene.rotation();
+        let light = scene.counts(&rotation, 100)[0];
+        match in_flight {
+            1..=2 => assert_eq!(light, 0),
+            3 => assert!((1..100).contains(&light), "{light}"),
+            _ => assert_eq!(light, 100),
+        }
+    }
+}
+
 #[test]
 fn the_quicker_server_wins_until_it_is_loaded() {
     let mut scene = Scene::new(Balance::Ewma, &[1, 1]);

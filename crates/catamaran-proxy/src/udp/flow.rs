@@ -3,7 +3,7 @@
 //! The listener's task sends to the flow's server itself; what it cannot send goes to the backlog,
 //! and the flow's task is woken to find a server for it.
 
-use super::{BATCH, FlowKey, Received};
+use super::{BATCH, DRAIN_SILENCE, FlowKey, Received};
 use crate::worker::{Slot, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::flow::Backlog;
@@ -36,6 +36,8 @@ pub(super) struct Flow {
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     is_evicted: Cell<bool>,
+    /// Whether a drain no longer waits for it.
+    is_let_go: Cell<bool>,
     /// The flow's task.
     waker: RefCell<Option<Waker>>,
 }
@@ -67,6 +69,7 @@ impl Flow {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             is_evicted: Cell::new(false),
+            is_let_go: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -178,6 +181,22 @@ impl Flow {
 
     pub(super) fn is_evicted(&self) -> bool {
         self.is_evicted.get()
+    }
+
+    /// Whether nothing has gone either way for [`DRAIN_SILENCE`], and nothing waits to go.
+    pub(super) fn is_silent(&self, now: Timestamp) -> bool {
+        now.saturating_since(self.last_datagram.get()) >= DRAIN_SILENCE && !self.has_backlog()
+    }
+
+    /// Lets a drain end without this flow.
+    pub(super) fn let_go(&self) {
+        if !self.is_let_go.replace(true) {
+            self.wake();
+        }
+    }
+
+    pub(super) fn is_let_go(&self) -> bool {
+        self.is_let_go.get()
     }
 
     /// When the flow ends if nothing comes any more.

@@ -22,9 +22,11 @@ use catamaran_core::flow::Flows;
 use catamaran_sys::socket::{Datagram, LocalAddr, recv_with_dst};
 use flow::Flow;
 use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,11 @@ use tokio::net::UdpSocket;
 /// Datagrams taken from one socket before other tasks get their turn. Chosen: about a tenth of a
 /// millisecond of work.
 const BATCH: usize = 32;
+/// A flow in which nothing went either way for this long is not waited for by a drain. Chosen: longer
+/// than most answers take, short beside any drain.
+const DRAIN_SILENCE: Duration = Duration::from_secs(1);
+/// How often a drain looks for such flows.
+const DRAIN_LOOK: Duration = Duration::from_millis(200);
 /// Wait after a receive that failed for want of memory.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,6 +78,17 @@ impl FlowTable {
         for flow in evicted {
             flow.evict();
         }
+    }
+
+    /// Lets go of the flows that have been silent for long. Returns whether any flow is left.
+    fn let_go_silent(&self, now: Timestamp) -> bool {
+        let flows = self.0.borrow();
+        for (_, flow) in flows.iter() {
+            if flow.is_silent(now) {
+                flow.let_go();
+            }
+        }
+        !flows.is_empty()
     }
 
     /// Removes `flow`, unless another has taken its place since.
@@ -115,6 +133,14 @@ pub(crate) async fn listen(worker: Rc<Worker>, listener: Rc<Listener>, socket: O
                 tokio::time::sleep(RECEIVE_PAUSE).await;
             }
         }
+    }
+}
+
+/// Sees to it that a drain does not wait for silent flows, since nothing in UDP says that one is
+/// over. They are served for as long as the drain lasts for others.
+pub(crate) async fn let_go_silent(worker: Rc<Worker>) {
+    while worker.flows.let_go_silent(Worker::now()) {
+        tokio::time::sleep(DRAIN_LOOK).await;
     }
 }
 
@@ -214,7 +240,15 @@ fn handle_datagram(
     let open = OpenConnection::new(worker, admitted);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        serve(&worker, &flow, now).await;
+        let mut open = Some(open);
+        let mut serving = pin!(serve(&worker, &flow, now));
+        poll_fn(|cx| {
+            if flow.is_let_go() {
+                open = None;
+            }
+            serving.as_mut().poll(cx)
+        })
+        .await;
         drop(source);
         drop(open);
     });

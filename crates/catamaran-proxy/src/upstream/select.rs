@@ -118,10 +118,9 @@ pub(crate) async fn select(
         match waited {
             // What it waited for may have gone down in the meantime.
             Ok(Waited::Room(room)) if takes_bound(&backend.set(), room.server()) => {
-                if bound.is_none() {
-                    bind(backend, ask, now, room.server());
+                if bound.is_some() || bind(backend, ask, now, room.server()) {
+                    return Ok(Chosen { room, why });
                 }
-                return Ok(Chosen { room, why });
             }
             Ok(Waited::Room(_) | Waited::ChooseAgain) => {}
             Err(reason) => {
@@ -132,13 +131,25 @@ pub(crate) async fn select(
     }
 }
 
-/// Binds a client to the server that it waited for, unless it was bound meanwhile.
-fn bind(backend: &Backend, ask: &Ask, now: Timestamp, server: &Server) {
-    if let Binding::Key(key) = ask.binding
-        && let Some(mut shard) = backend.stick_shard(key)
-    {
-        shard.lookup_or_choose(now, key, |_| true, || Some(server.stick_key));
-    }
+/// Binds a client to the server that it waited for. Returns false if another request of it was
+/// bound to another server meanwhile: it has to wait for that one.
+fn bind(backend: &Backend, ask: &Ask, now: Timestamp, server: &Server) -> bool {
+    let Binding::Key(key) = ask.binding else {
+        return true;
+    };
+    let set = backend.set();
+    let tried = ids(&set, &ask.tried);
+    let takes = |bound: ServerKey| takes(&set, &tried, bound);
+    let choice = backend
+        .stick_shard(key)
+        .and_then(|mut shard| shard.lookup_or_choose(now, key, takes, || Some(server.stick_key)));
+    choice.is_none_or(|choice| choice.server == server.stick_key)
+}
+
+/// Whether clients bound to the server of `key` stay with it, those it failed for just now apart.
+fn takes(set: &ServerSet, tried: &[ServerId], key: ServerKey) -> bool {
+    set.by_stick_key(key)
+        .is_some_and(|id| !tried.contains(&id) && set.rotation.takes_sticky(&set.server(id).state))
 }
 
 async fn wait(
@@ -218,11 +229,7 @@ fn bound(
     ask: &Ask,
     request: &Request<'_>,
 ) -> Option<(ServerId, Why)> {
-    let takes = |key: ServerKey| {
-        set.by_stick_key(key).is_some_and(|id| {
-            !request.tried.contains(&id) && set.rotation.takes_sticky(&set.server(id).state)
-        })
-    };
+    let takes = |key: ServerKey| takes(set, request.tried, key);
     match ask.binding {
         Binding::None => None,
         Binding::Named(key) => takes(key)

@@ -3,6 +3,7 @@
 use super::listening::{Listeners, serve_other};
 use super::{Command, IDLE_SWEEP, Opened, Worker, stall};
 use crate::state::Shared;
+use crate::udp;
 use catamaran_core::Timestamp;
 use std::future::poll_fn;
 use std::io;
@@ -113,6 +114,7 @@ async fn run(start: Start) {
                 listeners.drain();
                 worker.idle.clear();
                 worker.deadlines.wake_all();
+                tokio::task::spawn_local(udp::let_go_silent(Rc::clone(&worker)));
             }
             Command::Stop => break,
             #[cfg(test)]

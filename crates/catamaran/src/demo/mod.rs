@@ -110,9 +110,12 @@ fn open(text: String, port: u16) -> anyhow::Result<Handover> {
         text,
     });
     let config = source.load_logged()?;
-    let listeners = bind::open_all(&config).map_err(|errors| {
+    let listeners = bind::open_all(&config).map_err(|error| {
+        if !error.is::<bind::BindErrors>() {
+            return error;
+        }
         anyhow::anyhow!(
-            "{errors}\n`--port PORT` moves the balancer, such as `catamaran demo --port {}`",
+            "{error}\n`--port PORT` moves the balancer, such as `catamaran demo --port {}`",
             moved(port)
         )
     })?;

@@ -2,11 +2,13 @@
 
 use crate::balancer::{Balancer, quoted};
 use crate::{PATIENCE, eventually};
-use catamaran_testkit::{Client, Ending, Origin, Reply, request_bytes, tunnel};
+use catamaran_testkit::{
+    Client, Ending, Origin, Reply, free_addr, http_get, request_bytes, tunnel,
+};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -204,6 +206,60 @@ fn a_full_sticky_server_is_waited_for() {
         .map(|thread| thread.join().unwrap())
         .collect();
     assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[test]
+fn first_requests_of_one_source_that_wait_for_any_server_agree() {
+    const WAITING: usize = 10;
+    let gate = Arc::new(RwLock::new(()));
+    let servers: Vec<_> = (0..2)
+        .map(|number: u32| {
+            let gate = Arc::clone(&gate);
+            let origin = Origin::http(move |_| {
+                drop(gate.read().unwrap());
+                Reply::new(200, number.to_string())
+            });
+            origin.start().unwrap()
+        })
+        .collect();
+    let list: Vec<_> = servers
+        .iter()
+        .map(|server| format!("{{ address = \"{}\", max-requests = 1 }}", server.addr()))
+        .collect();
+    let metrics = free_addr().unwrap();
+    let balancer = Balancer::start(&format!(
+        "[process]\nmetrics = \"{metrics}\"\n[frontend.web]\nlisten = \"127.0.0.1:0\"\n\
+         backend = \"app\"\n[backend.app]\nstick = {{ on = \"source-ip\", for = \"1h\" }}\n\
+         queue = {{ timeout = \"1m\" }}\nservers = [{}]\n",
+        list.join(", ")
+    ));
+    let closed = gate.write().unwrap();
+    let request = request_bytes("GET", "/", &[], b"");
+    let mut others = Vec::new();
+    for (host, server) in [2, 3].into_iter().zip(1..) {
+        let mut other = Client::connect_from([127, 0, 0, host].into(), balancer.addr()).unwrap();
+        other.send(&request).unwrap();
+        eventually("a server that is full", || {
+            let full: u64 = servers.iter().map(Origin::accepted).sum();
+            (full == server).then_some(())
+        });
+        others.push(other);
+    }
+    let mut clients: Vec<_> = (0..WAITING).map(|_| balancer.connect()).collect();
+    for client in &mut clients {
+        client.send(&request).unwrap();
+    }
+    let waiting = format!("catamaran_backend_queue_length{{backend=\"app\"}} {WAITING}\n");
+    eventually("a queue", || {
+        let page = http_get(metrics, "/metrics").unwrap().text();
+        page.contains(&waiting).then_some(())
+    });
+    drop(closed);
+    let mut answer = |client: &mut Client| client.receive_response("GET").unwrap().text();
+    let seen: BTreeSet<_> = clients.iter_mut().map(&mut answer).collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let full: BTreeSet<_> = others.iter_mut().map(answer).collect();
+    assert_eq!(full.len(), 2, "{full:?}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use crate::balancer::{Balancer, quoted};
 use crate::trial::rounds;
 use crate::{PATIENCE, eventually};
-use catamaran_testkit::{Client, Load, Origin, Reply, Signal, Usage, free_addr, http_get, tunnel};
+use catamaran_testkit::{
+    Client, Load, Origin, Reply, Signal, TempDir, Usage, free_addr, http_get, tunnel,
+};
 use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -190,6 +192,39 @@ fn a_broken_file_leaves_the_old_configuration_and_names_the_place() {
         "{page}"
     );
     assert!(page.contains("catamaran_reload_last_ok 1\n"), "{page}");
+}
+
+#[test]
+fn files_beyond_what_the_process_kept_are_refused_with_the_remedy() {
+    let origin = Origin::fixed(200, "old").start().unwrap();
+    let web = free_addr().unwrap();
+    let config = http(&[web], &[origin.addr()], "");
+    let mut changing = Changing::start(&config);
+    if changing.log().contains("no Landlock") {
+        eprintln!("skipped: this kernel has no Landlock");
+        return;
+    }
+    let elsewhere = TempDir::create().unwrap();
+    let page = elsewhere.write("p.html", "sorry").unwrap();
+    let log = page.with_file_name("a.log");
+    let keys = [
+        format!("access-log = {{ to = \"{}\" }}", log.display()),
+        format!("error-pages = {{ 503 = \"{}\" }}", page.display()),
+    ];
+    for key in keys {
+        let backend = "backend = \"app\"\n";
+        changing.write(&config.replacen(backend, &format!("{backend}{key}\n"), 1));
+        // Its own lines only.
+        let before = changing.log().len();
+        changing.hang_up("that it started with: restart to use another");
+        let log = &changing.log()[before..];
+        assert!(
+            log.contains("Permission denied") && log.contains("restart to use another"),
+            "{key}: {log}"
+        );
+        assert_eq!(body(web, "/"), "old", "{key}");
+    }
+    assert!(!log.exists());
 }
 
 #[test]

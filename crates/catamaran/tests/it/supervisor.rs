@@ -236,24 +236,46 @@ fn without_a_supervisor_there_is_one_process() {
     assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(0));
 }
 
+/// A balancer that may open so many files as `limits`, arguments of `ulimit`, allow.
+fn limited(limits: &str, listen: SocketAddr, server: SocketAddr) -> Process {
+    Program::new("/bin/sh")
+        .unwrap()
+        .arg("-c")
+        .arg(format!("{limits} && exec \"$@\""))
+        .args(["sh", env!("CARGO_BIN_EXE_catamaran"), "run", "--tcp"])
+        .args(["--listen", &listen.to_string()])
+        .args(["--server", &server.to_string()])
+        .start()
+        .unwrap()
+}
+
 #[test]
 fn a_low_limit_on_open_files_is_raised_and_told() {
     let (_server, server) = echo("Coucou", &[]);
     let port = ReservedPort::any().unwrap();
-    let address = port.addr();
-    let mut process = Program::new("/bin/sh")
-        .unwrap()
-        .arg("-c")
-        .arg("ulimit -Sn 100 && ulimit -Hn 400 && exec \"$@\"")
-        .args(["sh", env!("CARGO_BIN_EXE_catamaran"), "run", "--tcp"])
-        .args(["--listen", &address.to_string()])
-        .args(["--server", &server.to_string()])
-        .start()
-        .unwrap();
-    process.wait_for_port(address, PATIENCE).unwrap();
+    let limits = "ulimit -Sn 100 && ulimit -Hn 400";
+    let mut process = limited(limits, port.addr(), server);
+    process.wait_for_port(port.addr(), PATIENCE).unwrap();
     process
         .wait_for_stderr("limit=400 possible=150", PATIENCE)
         .unwrap();
+}
+
+#[test]
+fn too_low_a_limit_on_open_files_names_one_that_is_enough() {
+    let (_server, server) = echo("Coucou", &[]);
+    let port = ReservedPort::any().unwrap();
+    let mut process = limited("ulimit -n 12", port.addr(), server);
+    assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(1));
+    let told = process.stderr();
+    assert!(told.contains("12 open files are allowed"), "{told}");
+    assert!(told.contains("raise the limit (`ulimit -Hn`"), "{told}");
+    let (before, _) = told.split_once(" at least").unwrap();
+    let (_, least) = before.rsplit_once(' ').unwrap();
+
+    let process = limited(&format!("ulimit -n {least}"), port.addr(), server);
+    process.wait_for_stderr("serving", PATIENCE).unwrap();
+    assert_eq!(tcp_exchange(port.addr(), b"hi").unwrap(), b"Coucou\n");
 }
 
 #[test]

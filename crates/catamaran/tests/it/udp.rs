@@ -1,11 +1,11 @@
 //! UDP through the balancer.
 
 use crate::{PATIENCE, catamaran, echo, eventually};
-use catamaran_testkit::{Process, Program};
+use catamaran_testkit::{Process, Program, free_addr};
 use socket2::{Domain, Socket, Type};
 use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// How long an answer that must not come is waited for.
@@ -284,15 +284,30 @@ fn a_flow_that_falls_silent_ends_with_a_line_in_the_log() {
 }
 
 #[test]
-fn a_drain_lets_flows_go_on_and_begins_none() {
-    let frontend = "timeouts = { tunnel = \"5s\" }";
-    let (mut balancer, address) = configured("", frontend, mirror());
+fn a_drain_lets_flows_go_on_begins_none_and_ends_without_the_silent() {
+    let (server, tcp) = (
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        free_addr().unwrap(),
+    );
+    let frontend = format!(
+        "timeouts = {{ tunnel = \"1h\" }}\n[backend.tcp]\nservers = [\"{}\"]\n\
+         [frontend.tcp]\nprotocol = \"tcp\"\nlisten = \"{tcp}\"\nbackend = \"tcp\"",
+        server.local_addr().unwrap()
+    );
+    let (mut balancer, address) = configured("drain = \"1h\"", &frontend, mirror());
     balancer.wait_for_stderr("serving", PATIENCE).unwrap();
-    let (old, new) = (client(), client());
+    let old = client();
     assert_eq!(ask(&old, address), "hi");
+    // What the drain does wait for.
+    let tunnel = TcpStream::connect(tcp).unwrap();
+    let served = server.accept().unwrap();
     balancer.terminate().unwrap();
     balancer.wait_for_stderr("draining", PATIENCE).unwrap();
-    assert!(is_ignored(&new, address));
+    // In all longer than a flow may be silent to be waited for.
+    for _ in 0..5 {
+        assert!(is_ignored(&client(), address));
+    }
     assert_eq!(ask(&old, address), "hi");
+    drop((tunnel, served));
     assert!(balancer.wait(PATIENCE).unwrap().success());
 }
