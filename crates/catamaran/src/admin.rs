@@ -71,6 +71,18 @@ pub(crate) fn usual_paths() -> Vec<PathBuf> {
         .collect()
 }
 
+/// The first of the usual directories that this user may write to, made if it was missing.
+pub(crate) fn writable_directory() -> Option<PathBuf> {
+    let directories = make_directories(&Admin::default());
+    directories.into_iter().find(|directory| {
+        let probe = directory.join(format!(".probe-{}", std::process::id()));
+        let is_writable = std::fs::write(&probe, "").is_ok();
+        // What could be written can be removed.
+        let _ = std::fs::remove_file(&probe);
+        is_writable
+    })
+}
+
 /// Makes the directories in which the socket may be opened. Returns those that are there.
 pub(crate) fn make_directories(admin: &Admin) -> Vec<PathBuf> {
     let paths = match &admin.socket {

@@ -66,7 +66,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let words = [&["serve", "--listen", any, "--name", &name][..], &more].concat();
         replicas.push(start(&program, &name, &words).await?);
     }
-    let handover = open(configuration(args, &replicas), args.port)?;
+    let handover = open(&configuration(args, &replicas), args.port)?;
     let text = what_to_try(args, &sink, store.as_ref(), &address, &replicas);
     let (running, end) = watch::channel(());
     let mut parts: JoinSet<()> = replicas

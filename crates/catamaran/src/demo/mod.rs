@@ -75,6 +75,7 @@ async fn balance(
     let accompany = async {
         if is_ready.await.is_ok() {
             print(text);
+            print(&steer());
         }
         tokio::select! {
             _ = signals.recv() => {}
@@ -84,10 +85,15 @@ async fn balance(
         let _ = stop.send(Stop::Now).await;
         std::future::pending().await
     };
-    tokio::select! {
+    let code = tokio::select! {
         code = supervisor::supervise(handover, options, stops) => code,
         code = accompany => code,
+    };
+    if let Some(path) = socket() {
+        // It may never have been opened.
+        let _ = std::fs::remove_file(path);
     }
+    code
 }
 
 /// Opens the balancer's ports, and sees that those of the echo servers are free.
@@ -100,11 +106,27 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
             );
         }
     }
-    open(configuration(args), args.port)
+    open(&configuration(args), args.port)
+}
+
+/// The section of the admin API: a socket of the demo's own, so that `ctl` without more words never
+/// steers a demo in place of the balancer that is meant.
+fn admin() -> String {
+    match socket() {
+        Some(path) => format!("[admin]\nsocket = \"{}\"\n\n", path.display()),
+        None => "[admin]\nsocket = false\n\n".to_owned(),
+    }
+}
+
+/// Where the demo's admin socket is; `None` if no usual place can be written to.
+fn socket() -> Option<PathBuf> {
+    let name = format!("demo-{}.sock", std::process::id());
+    crate::admin::writable_directory().map(|directory| directory.join(name))
 }
 
 /// Loads a configuration and opens its ports.
-fn open(text: String, port: u16) -> anyhow::Result<Handover> {
+fn open(text: &str, port: u16) -> anyhow::Result<Handover> {
+    let text = format!("{}{text}", admin());
     let source = Source::Text(Text {
         path: PathBuf::from("demo"),
         text,
@@ -226,6 +248,16 @@ fn what_to_try(args: &DemoArgs, servers: &[EchoServer]) -> String {
         when_it_ends(args.duration),
     );
     text
+}
+
+/// How to look at the balancer of the demo from inside.
+fn steer() -> String {
+    socket().map_or_else(String::new, |path| {
+        format!(
+            "What the balancer knows and can be told:\n  catamaran ctl --socket {} status\n\n",
+            path.display()
+        )
+    })
 }
 
 fn when_it_ends(duration: Option<Duration>) -> String {
