@@ -66,7 +66,7 @@ fn directory(path: &Path) -> PathBuf {
 
 /// Files of the system that are read while serving: resolv.conf(5), hosts(5), nsswitch.conf(5), the
 /// time zone, and what the kernel tells of this process.
-const SYSTEM: [&str; 8] = [
+const SYSTEM: [&str; 10] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/nsswitch.conf",
@@ -75,4 +75,7 @@ const SYSTEM: [&str; 8] = [
     "/proc/self",
     "/proc/sys/kernel/hostname",
     "/dev/null",
+    // A program that is linked statically may ask these for randomness, not the system call.
+    "/dev/random",
+    "/dev/urandom",
 ];
