@@ -16,7 +16,7 @@ use catamaran_core::model::Protocol;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -112,9 +112,27 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
 /// The section of the admin API: a socket of the demo's own, so that `ctl` without more words never
 /// steers a demo in place of the balancer that is meant.
 fn admin() -> String {
+    remove_left_sockets();
     match socket() {
         Some(path) => format!("[admin]\nsocket = \"{}\"\n\n", path.display()),
         None => "[admin]\nsocket = false\n\n".to_owned(),
+    }
+}
+
+/// Removes the sockets of demos that were killed.
+fn remove_left_sockets() {
+    let directory = crate::admin::writable_directory();
+    let Some(Ok(entries)) = directory.map(std::fs::read_dir) else {
+        return;
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix("demo-")?.strip_suffix(".sock"));
+        let pid = number.and_then(|number| number.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Another demo may have been quicker.
+            let _ = std::fs::remove_file(&path);
+        }
     }
 }
 
