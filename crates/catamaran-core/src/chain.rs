@@ -57,6 +57,13 @@ impl<T> Chain<T> {
         Some(value)
     }
 
+    /// Slots that are or were taken: their numbers are below it.
+    pub(crate) fn slots(&self) -> u32 {
+        let full = self.blocks.len().saturating_sub(1) * BLOCK;
+        let slots = full + self.blocks.last().map_or(0, Vec::len);
+        u32::try_from(slots).expect("constructors limit chains to MAX_LEN")
+    }
+
     /// Moves the value at `slot`, which must be occupied, to the end.
     pub(crate) fn move_to_back(&mut self, slot: u32) {
         debug_assert!(self.get(slot).is_some(), "the slot is occupied");

@@ -32,6 +32,16 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
         }
     }
 
+    /// The entry at a slot; `None` if that is vacant.
+    pub(crate) fn at(&self, slot: u32) -> Option<&(K, V)> {
+        self.chain.get(slot)
+    }
+
+    /// Slots that are or were taken: their numbers are below it.
+    pub(crate) fn slots(&self) -> u32 {
+        self.chain.slots()
+    }
+
     /// The slot of `key`'s entry. Valid until an entry is removed.
     pub(crate) fn find(&self, key: K) -> Option<u32> {
         let chain = &self.chain;

@@ -1,5 +1,6 @@
 //! Who is refused: rate limits and the cap on connections per source.
 
+mod passes;
 mod rate;
 mod sources;
 

@@ -6,6 +6,7 @@
 //! `period / requests` and passes while it lies less than `burst` such steps ahead. A key whose
 //! time has come is as good as unknown, so forgetting it forgives nothing.
 
+use super::passes::Passes;
 use crate::Timestamp;
 use crate::key::Key;
 use crate::model::RateLimit;
@@ -21,6 +22,8 @@ pub struct Limiter {
     step: Duration,
     /// How far ahead a bucket's time may lie for a request to pass: `burst - 1` steps.
     tolerance: Duration,
+    /// What passed since peers were told, if there are peers.
+    passes: Option<Box<Passes>>,
 }
 
 /// A request came too early.
@@ -51,6 +54,7 @@ impl Limiter {
             full_at: Recency::new(max_keys),
             step,
             tolerance: step.saturating_mul(limit.burst.max(1) - 1),
+            passes: None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Limiter {
         self.forget_full(now);
         let Some(slot) = self.full_at.find(key) else {
             self.full_at.insert(key, now + self.step);
+            self.note_first_pass(key);
             return Ok(());
         };
         // A key that is refused stays as remembered as one that passes: forgetting it under
@@ -80,7 +85,44 @@ impl Limiter {
             return Err(RetryAfter(wait));
         }
         *full_at = now.max(*full_at) + self.step;
+        if let Some(passes) = &mut self.passes {
+            passes.add(slot);
+        }
         Ok(())
+    }
+
+    /// Counts for peers from now on what passes.
+    pub fn count_for_peers(&mut self) {
+        self.passes.get_or_insert_default();
+    }
+
+    /// Tells how many requests of each key have passed since this was last called, of at most
+    /// `max_keys` and a few more. Returns whether there are others.
+    pub fn take_passes(&mut self, max_keys: usize, mut tell: impl FnMut(Key, u32)) -> bool {
+        let Some(passes) = &mut self.passes else {
+            return false;
+        };
+        let full_at = &self.full_at;
+        passes.take(max_keys, |slot, count| {
+            if let Some((key, _)) = full_at.at(slot) {
+                tell(*key, count);
+            }
+        })
+    }
+
+    /// Counts `requests` of `key` that peers let pass. A debt beyond one more burst is forgiven:
+    /// when two halves of a mesh meet again, nobody is locked out for long.
+    pub fn charge(&mut self, now: Timestamp, key: Key, requests: u32) {
+        let most = now + (self.tolerance + self.step) * 2;
+        let used = self.step.saturating_mul(requests);
+        if let Some(slot) = self.full_at.find(key) {
+            let full_at = self.full_at.value_mut(slot);
+            *full_at = (now.max(*full_at) + used).min(most).max(*full_at);
+            self.full_at.move_to_back(slot);
+            return;
+        }
+        self.full_at.insert(key, (now + used).min(most));
+        self.forget_passes(key);
     }
 
     /// Keys remembered.
@@ -93,6 +135,22 @@ impl Limiter {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn note_first_pass(&mut self, key: Key) {
+        self.forget_passes(key);
+        if let (Some(passes), Some(slot)) = (&mut self.passes, self.full_at.find(key)) {
+            passes.add(slot);
+        }
+    }
+
+    /// The slot of a new key may have been another's.
+    fn forget_passes(&mut self, key: Key) {
+        if let Some(passes) = &mut self.passes
+            && let Some(slot) = self.full_at.find(key)
+        {
+            passes.forget(slot);
+        }
     }
 
     /// Drops up to two of the keys longest unasked whose buckets are full: more than a request can

@@ -22,6 +22,7 @@
 use super::ServerKey;
 use crate::Timestamp;
 use crate::key::Key;
+use crate::marks::Marks;
 use crate::model::Stick;
 use crate::recency::Recency;
 use std::time::Duration;
@@ -29,9 +30,11 @@ use std::time::Duration;
 /// One shard of a backend's affinity table.
 #[derive(Debug)]
 pub struct Table {
-    entries: Recency<Entry>,
-    window: Duration,
-    refresh: bool,
+    pub(super) entries: Recency<Entry>,
+    pub(super) window: Duration,
+    pub(super) refresh: bool,
+    /// Slots of which peers are still to be told, if there are peers.
+    pub(super) untold: Option<Box<Marks>>,
 }
 
 /// Whom a client is bound to.
@@ -75,6 +78,7 @@ impl Table {
             entries: Recency::new(max_entries),
             window: stick.window,
             refresh: stick.refresh,
+            untold: None,
         }
     }
 
@@ -109,6 +113,7 @@ impl Table {
             if why == Why::Rechosen {
                 entry.server = server;
                 entry.is_confirmed = false;
+                self.note_untold(slot);
             }
             self.slide(now, slot);
             return Some(Choice { server, why });
@@ -162,8 +167,9 @@ impl Table {
             return;
         };
         let entry = self.entries.value_mut(slot);
-        if entry.server == server {
+        if entry.server == server && !entry.is_confirmed {
             entry.is_confirmed = true;
+            self.note_untold(slot);
         }
     }
 
@@ -174,8 +180,11 @@ impl Table {
             return;
         };
         let entry = self.entries.value_mut(slot);
-        entry.server = server;
-        entry.is_confirmed = true;
+        if entry.server != server || !entry.is_confirmed {
+            entry.server = server;
+            entry.is_confirmed = true;
+            self.note_untold(slot);
+        }
     }
 
     /// Forgets the choice of `server` for `key` if no connection to it ever stood.
@@ -249,10 +258,15 @@ impl Table {
             .map(|(key, entry)| (key, *entry))
     }
 
-    fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
+    pub(super) fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
         // Two go for one that comes: the table shrinks to what still binds without a timer.
         self.handle_timeout(now, 2);
         self.entries.insert(key, entry);
+        if self.untold.is_some()
+            && let Some(slot) = self.entries.find(key)
+        {
+            self.note_untold(slot);
+        }
     }
 
     fn find_live(&mut self, now: Timestamp, key: Key) -> Option<u32> {
@@ -265,6 +279,7 @@ impl Table {
         if self.refresh {
             self.entries.value_mut(slot).opened_at = now;
             self.entries.move_to_back(slot);
+            self.note_untold(slot);
         }
     }
 }
