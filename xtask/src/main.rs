@@ -1,4 +1,4 @@
-//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `bench`,
+//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `sim`, `bench`,
 //! `callgrind`, `images`, `interop`.
 
 mod bench;
@@ -8,6 +8,7 @@ mod docker;
 mod fuzz;
 mod interop;
 mod shell;
+mod sim;
 mod tidy;
 
 use std::env;
@@ -22,6 +23,7 @@ cargo xtask COMMAND
   ci [--skip-tests]   everything a change must pass, with a table of times
   tidy                the style rules that a program can check
   fuzz                the fuzz targets for a short time each; `fuzz --help`
+  sim                 simulations of nodes and networks, seed by seed; `sim --help`
   bench               side by side with HAProxy and nginx; `bench --help`
   callgrind           instructions per request against the bound in xtask/hot-path.toml;
                       `callgrind --help`
@@ -51,6 +53,7 @@ fn run() -> Result<()> {
         "fuzz" if asks_help(rest) => shell::say(fuzz::HELP),
         "callgrind" if asks_help(rest) => shell::say(callgrind::HELP),
         "images" if asks_help(rest) => shell::say(docker::images::HELP),
+        "sim" if asks_help(rest) => shell::say(sim::HELP),
         "interop" if asks_help(rest) => shell::say(interop::HELP),
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
@@ -61,6 +64,7 @@ fn run() -> Result<()> {
         "fuzz" => fuzz::run(rest)?,
         "images" => docker::images::run(rest)?,
         "interop" => interop::run(rest)?,
+        "sim" => sim::run(rest)?,
         "tidy" => tidy::run()?,
         "--help" | "-h" | "help" => shell::say(HELP),
         other => bail!("unknown command `{other}`\n\n{HELP}"),

@@ -40,15 +40,16 @@ fn bound(priorities: &[u8]) -> Duration {
     Version::V3.down_interval(lowest, interval) * 2 + DELAY * 4
 }
 
-fn seeds() -> u64 {
-    match std::env::var("CATAMARAN_ROUNDS") {
-        Ok(rounds) if rounds == "full" => 10_000,
-        _ => 300,
-    }
+fn seeds() -> std::ops::Range<u64> {
+    let number = |variable| Some(std::env::var(variable).ok()?.parse::<u64>().unwrap());
+    let first = number("CATAMARAN_FIRST_SEED").unwrap_or(0);
+    let is_full = std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full");
+    let count = number("CATAMARAN_SEEDS").unwrap_or(if is_full { 10_000 } else { 300 });
+    first..first + count
 }
 
 fn for_each_seed(trial: impl Fn(&mut Rng) + std::panic::RefUnwindSafe) {
-    for seed in 0..seeds() {
+    for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| trial(&mut Rng::with_seed(seed)));
         assert!(outcome.is_ok(), "seed {seed} failed");
     }
