@@ -36,6 +36,7 @@ const OWN: &[(&str, &[&str])] = &[
     ),
     ("catamaran-core", &[]),
     ("catamaran-http1", &[]),
+    ("catamaran-peers", &["catamaran-core"]),
     (
         "catamaran-proxy",
         &["catamaran-core", "catamaran-http1", "catamaran-sys"],

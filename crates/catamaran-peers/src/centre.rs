@@ -1,0 +1,456 @@
+//! The centre: the one task that owns the machine, and hands it what comes in.
+
+use crate::connect::{Context, Secured, Tasks, dial, error_chain, listen, run, tell_met};
+use crate::counters::{Counters, Counts, count};
+use crate::noise::NoiseError;
+use crate::secret::Secrets;
+use catamaran_core::Timestamp;
+use catamaran_core::replication::{
+    Counters as PeerCounters, Event, Incarnation, Node, NoteKind, Now, PeerIndex, PeerStatus,
+    Refused, RouterView, SameNumber, Settings, TableSpec, Tables,
+};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+/// What a mesh is made of, as one node sees it.
+#[derive(Debug)]
+pub struct Config {
+    /// The name of this node.
+    pub node: String,
+    /// All others.
+    pub peers: Vec<PeerAddress>,
+    /// Where peers connect to.
+    pub listener: TcpListener,
+    /// What they must know.
+    pub secrets: Secrets,
+    /// Counts of requests kept at most, of all keys and nodes; 80 bytes each.
+    pub max_counts: usize,
+    /// What the clock of the tables reads now.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A peer and where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Its name.
+    pub name: String,
+    /// A host, by name or number, and a port.
+    pub address: String,
+}
+
+/// A peer as it is now.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Whether a connection stands and it has said who it is.
+    pub is_connected: bool,
+    /// Whether it has been told all that was known here when it came.
+    pub is_taught: bool,
+    /// Whether its configuration is another than ours.
+    pub is_drifted: bool,
+    /// Entries that it is not known to have.
+    pub waiting: usize,
+    /// How old the oldest of those is.
+    pub lag: Duration,
+    /// What it thinks of the virtual routers.
+    pub routers: Vec<RouterView>,
+    /// Its counts.
+    pub counters: PeerCounters,
+}
+
+/// Who is told what happens. Called by the centre, which waits meanwhile.
+pub trait Observer: Send {
+    /// Something happened; `node` knows the rest.
+    fn handle_event(&mut self, node: &Node, event: &Event);
+}
+
+/// The way to the centre. When all are dropped, it ends.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    secrets: watch::Sender<Secrets>,
+    counters: Arc<Counters>,
+}
+
+/// The centre is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("replication has stopped")]
+pub struct Stopped;
+
+enum Command {
+    Tables(Vec<TableSpec>, Box<dyn Tables + Send>),
+    Digest(u64),
+    Routers(Vec<RouterView>),
+    Note(NoteKind, String, Vec<u8>),
+    Peers(oneshot::Sender<(bool, Vec<Peer>)>),
+}
+
+/// What tasks of connections say.
+pub(crate) enum ToCentre {
+    Arrived(Secured, Arrival),
+    Payload(u64, Vec<u8>),
+    Broke(u64, NoiseError),
+}
+
+/// How a connection came to be.
+pub(crate) enum Arrival {
+    /// By a peer, whose first words these are.
+    Accepted(Vec<u8>, SocketAddr),
+    /// By this node, which is told when it is over.
+    Dialed(PeerIndex, oneshot::Sender<()>),
+}
+
+struct Centre {
+    node: Node,
+    names: Vec<String>,
+    tables: Box<dyn Tables + Send>,
+    observer: Box<dyn Observer>,
+    connections: Vec<Option<(u64, Tasks)>>,
+    next_id: u64,
+    context: Context,
+    clock: fn() -> Timestamp,
+}
+
+/// Starts replication on the runtime of the caller.
+///
+/// # Errors
+/// [`SameNumber`], if two nodes cannot be told apart by their names.
+pub fn start(
+    config: Config,
+    specs: Vec<TableSpec>,
+    mut tables: Box<dyn Tables + Send>,
+    observer: Box<dyn Observer>,
+) -> Result<Handle, SameNumber> {
+    let now = read_clocks(config.clock);
+    let names: Vec<String> = config.peers.iter().map(|peer| peer.name.clone()).collect();
+    let settings = Settings {
+        node: config.node.clone(),
+        peers: names.clone(),
+        incarnation: Incarnation(now.wall_ms),
+        max_counts: config.max_counts,
+    };
+    let mut node = Node::new(now, settings)?;
+    node.handle_tables(specs, &mut *tables);
+    let (centre, inbox) = mpsc::channel(INBOX);
+    let (commands, orders) = mpsc::channel(INBOX);
+    let (secrets, current_secrets) = watch::channel(config.secrets);
+    let context = Context {
+        centre,
+        secrets: current_secrets,
+        counters: Arc::default(),
+        has_room: Arc::new(Notify::new()),
+    };
+    let handle = Handle {
+        commands,
+        secrets,
+        counters: Arc::clone(&context.counters),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listen(config.listener, context.clone()));
+    for (index, peer) in config.peers.into_iter().enumerate() {
+        // One of the two connects; that must not depend on who came first.
+        if config.node < peer.name {
+            tasks.spawn(dial(index, peer.name, peer.address, context.clone()));
+        }
+    }
+    let centre = Centre {
+        node,
+        connections: names.iter().map(|_| None).collect(),
+        names,
+        tables,
+        observer,
+        next_id: 0,
+        context,
+        clock: config.clock,
+    };
+    tokio::spawn(centre.run(inbox, orders, tasks));
+    Ok(handle)
+}
+
+impl Handle {
+    /// Takes up other tables.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn set_tables(
+        &self,
+        specs: Vec<TableSpec>,
+        tables: Box<dyn Tables + Send>,
+    ) -> Result<(), Stopped> {
+        self.send(Command::Tables(specs, tables)).await
+    }
+
+    /// Says what configuration this node runs.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn set_digest(&self, digest: u64) -> Result<(), Stopped> {
+        self.send(Command::Digest(digest)).await
+    }
+
+    /// Says what this node thinks of the virtual routers.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn set_routers(&self, routers: Vec<RouterView>) -> Result<(), Stopped> {
+        self.send(Command::Routers(routers)).await
+    }
+
+    /// Writes a note for all nodes; an empty one says that it is no more. One that there is no room
+    /// for is not written, which the log says.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn put_note(
+        &self,
+        kind: NoteKind,
+        name: String,
+        bytes: Vec<u8>,
+    ) -> Result<(), Stopped> {
+        self.send(Command::Note(kind, name, bytes)).await
+    }
+
+    /// Uses other secrets for connections from now on; those that stand stay.
+    pub fn set_secrets(&self, secrets: Secrets) {
+        self.secrets.send_replace(secrets);
+    }
+
+    /// Whether this node has been told all that its peers knew; and how each of them is.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn peers(&self) -> Result<(bool, Vec<Peer>), Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Peers(answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// What was counted of connections.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counters.counts()
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+}
+
+impl Centre {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<ToCentre>,
+        mut orders: mpsc::Receiver<Command>,
+        tasks: JoinSet<()>,
+    ) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let has_room = Arc::clone(&self.context.has_room);
+        loop {
+            tokio::select! {
+                Some(message) = inbox.recv() => self.handle_message(message),
+                command = orders.recv() => match command {
+                    Some(command) => self.handle_command(command),
+                    None => break,
+                },
+                () = has_room.notified() => {}
+                _ = ticks.tick() => {
+                    let now = read_clocks(self.clock);
+                    self.node.handle_timeout(now, &mut *self.tables);
+                }
+            }
+            self.tell();
+            self.pump();
+        }
+        drop(tasks);
+    }
+
+    fn handle_message(&mut self, message: ToCentre) {
+        match message {
+            ToCentre::Arrived(secured, Arrival::Dialed(peer, over)) => {
+                self.take(peer, secured, Some(over));
+            }
+            ToCentre::Arrived(secured, Arrival::Accepted(hello, from)) => {
+                match self.node.identify(&hello) {
+                    Ok(peer) => {
+                        self.take(peer, secured, None);
+                        self.handle_payload(peer, &hello);
+                    }
+                    Err(refused) => {
+                        count(&self.context.counters.refused);
+                        let reason = error_chain(&refused);
+                        warn!(%from, reason, "a connection is refused");
+                    }
+                }
+            }
+            ToCentre::Payload(id, payload) => {
+                if let Some(peer) = self.peer_of(id) {
+                    self.handle_payload(peer, &payload);
+                }
+            }
+            ToCentre::Broke(id, error) => {
+                if let Some(peer) = self.peer_of(id) {
+                    let (peer_name, error) = (&self.names[peer], error_chain(&error));
+                    warn!(peer = peer_name, error, "peer is lost; connecting again");
+                    self.part(peer);
+                }
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let now = read_clocks(self.clock);
+        match command {
+            Command::Tables(specs, tables) => {
+                self.tables = tables;
+                self.node.handle_tables(specs, &mut *self.tables);
+            }
+            Command::Digest(digest) => self.node.handle_digest(digest),
+            Command::Routers(routers) => self.node.handle_routers(routers),
+            Command::Note(kind, name, bytes) => {
+                if let Err(error) = self.node.put_note(now, kind, &name, bytes) {
+                    warn!(name, %error, "a note for peers is not taken");
+                }
+            }
+            Command::Peers(answer) => {
+                let peers = self.node.peers(now).map(Peer::from).collect();
+                // Who asked may have gone.
+                let _ = answer.send((self.node.is_current(), peers));
+            }
+        }
+    }
+
+    /// Goes on with a connection; one there was before is over.
+    fn take(&mut self, peer: PeerIndex, secured: Secured, over: Option<oneshot::Sender<()>>) {
+        let now = read_clocks(self.clock);
+        self.node.handle_connected(now, peer);
+        self.next_id += 1;
+        let tasks = run(secured, self.next_id, over, &self.context);
+        self.connections[peer] = Some((self.next_id, tasks));
+    }
+
+    fn part(&mut self, peer: PeerIndex) {
+        let now = read_clocks(self.clock);
+        self.node.handle_disconnected(now, peer);
+        self.connections[peer] = None;
+    }
+
+    fn handle_payload(&mut self, peer: PeerIndex, payload: &[u8]) {
+        let now = read_clocks(self.clock);
+        let taken = self
+            .node
+            .handle_payload(now, peer, payload, &mut *self.tables);
+        if let Err(refused) = taken {
+            self.refuse(peer, &refused);
+        }
+    }
+
+    fn refuse(&mut self, peer: PeerIndex, refused: &Refused) {
+        count(&self.context.counters.refused);
+        let (peer_name, reason) = (&self.names[peer], error_chain(refused));
+        warn!(peer = peer_name, reason, "peer is refused");
+        self.part(peer);
+    }
+
+    fn peer_of(&self, id: u64) -> Option<PeerIndex> {
+        let is_it = |connection: &Option<(u64, Tasks)>| {
+            connection.as_ref().is_some_and(|(other, _)| *other == id)
+        };
+        self.connections.iter().position(is_it)
+    }
+
+    /// Gives each writer what it has room for.
+    fn pump(&mut self) {
+        let now = read_clocks(self.clock);
+        let mut payload = Vec::new();
+        for (peer, connection) in self.connections.iter().enumerate() {
+            let Some((_, tasks)) = connection else {
+                continue;
+            };
+            while let Ok(permit) = tasks.payloads.try_reserve() {
+                let tables = &mut *self.tables;
+                if !self.node.poll_transmit(now, peer, tables, &mut payload) {
+                    break;
+                }
+                permit.send(std::mem::take(&mut payload));
+            }
+        }
+    }
+
+    /// Tells the log and the observer what happened.
+    fn tell(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            match &event {
+                Event::Met(peer, _) => tell_met(&self.names[*peer]),
+                Event::Silent(peer) => {
+                    warn!(peer = self.names[*peer], "peer is silent; connecting again");
+                    self.connections[*peer] = None;
+                }
+                Event::Taught(peer) => {
+                    info!(
+                        peer = self.names[*peer],
+                        "peer knows all that is known here"
+                    );
+                }
+                Event::Current => info!("this node knows all that its peers know"),
+                Event::Drift(peer, true) => warn!(
+                    peer = self.names[*peer],
+                    "peer runs another configuration; give both the same file"
+                ),
+                Event::Drift(peer, false) => {
+                    info!(peer = self.names[*peer], "peer runs the same configuration");
+                }
+                Event::ClockAhead(peer) => warn!(
+                    peer = self.names[*peer],
+                    "the clock of a peer is more than a second ahead; does every node run NTP?"
+                ),
+                Event::Note(..) => {}
+            }
+            self.observer.handle_event(&self.node, &event);
+        }
+    }
+}
+
+impl From<PeerStatus<'_>> for Peer {
+    fn from(status: PeerStatus<'_>) -> Self {
+        Self {
+            name: status.name.to_owned(),
+            is_connected: status.is_connected,
+            is_taught: status.is_taught,
+            is_drifted: status.is_drifted,
+            waiting: status.waiting,
+            lag: status.lag,
+            routers: status.routers.to_vec(),
+            counters: status.counters,
+        }
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+fn read_clocks(clock: fn() -> Timestamp) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wall = wall.map_or(0, |wall| wall.as_millis());
+    Now {
+        mono: clock(),
+        wall_ms: u64::try_from(wall).unwrap_or(u64::MAX),
+    }
+}
+
+/// How often changes are collected: the least that they are late.
+const TICK: Duration = Duration::from_millis(10);
+/// Messages that wait for the centre.
+const INBOX: usize = 64;
