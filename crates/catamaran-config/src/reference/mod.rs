@@ -3,6 +3,7 @@
 //! The walkers consult it for unknown keys, ranges and choices; `docs/configuration.md` and the
 //! JSON Schema are generated from it, so that neither can say anything else than the program does.
 
+mod access_keys;
 mod admin_keys;
 mod backend_keys;
 mod frontend_keys;
@@ -13,6 +14,7 @@ mod schema;
 mod tests;
 mod virtual_ip_keys;
 
+pub(crate) use access_keys::{LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
 pub(crate) use admin_keys::ADMIN;
 pub(crate) use backend_keys::{
     BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,

@@ -6,8 +6,14 @@ use catamaran_core::model::Config;
 use std::path::{Path, PathBuf};
 
 fn parse(text: &str) -> Result<Loaded, crate::Errors> {
-    crate::parse(text, "t.toml", &|_| None, &|_| {
-        Ok(b"a-page-or-a-token".to_vec())
+    crate::parse(text, "t.toml", &|_| None, &|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        Ok(match ending.unwrap_or_default() {
+            "txt" => "192.0.2.1 # a list\n",
+            "map" => "example.com api\n",
+            _ => "a-page-or-a-token",
+        }
+        .into())
     })
 }
 
@@ -32,6 +38,13 @@ fn within(section: &Section, key: &str) -> String {
         "[backend.NAME]" => parts("", key, ""),
         "[admin]" => parts("", "", &format!("[admin]\n{key}")),
         "[process]" => parts("", "", &format!("[process]\n{key}")),
+        "[[frontend.NAME.route]]" => route(&format!("backend = \"b\"\n{key}")),
+        "[map.NAME]" => parts(
+            "[[frontend.w.route]]\nmap = \"m\"",
+            "",
+            &format!("[map.m]\n{key}"),
+        ),
+        "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
         "frontend.NAME.timeouts" => parts(&format!("timeouts = {{ {key} }}"), "", ""),
         "frontend.NAME.access-log" => parts(&format!("access-log = {{ {key} }}"), "", ""),
         "rate-limit" => parts(

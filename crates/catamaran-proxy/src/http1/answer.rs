@@ -237,7 +237,7 @@ pub(super) async fn refuse(
     let metrics = frontend.counters(worker.index);
     metrics.status(status);
     metrics.end(outcome, 0);
-    let sent = (status, context.to_client.len());
+    let sent = (Some(status), context.to_client.len());
     super::log::refused(worker, frontend, client, sent, outcome);
     if is_sent { Next::Close } else { Next::End }
 }

@@ -85,6 +85,7 @@ impl<'a> Exchange<'a> {
                 self.facts.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
+            Plan::Deny(refusal) => Box::pin(self.deny(refusal)).await,
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the whole program, as real processes.
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 
+mod access;
 mod access_log;
 mod admin;
 mod affinity;
