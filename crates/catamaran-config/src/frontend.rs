@@ -2,6 +2,7 @@
 
 use crate::access;
 use crate::address;
+use crate::auth;
 use crate::backend::{Backends, check_name, first};
 use crate::files::Files;
 use crate::policy;
@@ -86,6 +87,7 @@ fn read<'a>(
         written.and_then(|node| node.choice(&forwarded)),
     );
     frontend.access = access::access(fields, files);
+    frontend.auth = fields.node("auth").and_then(auth::auth);
     frontend.tarpit = access::tarpit(fields);
     frontend.trusted_proxies = networks(fields, "trusted-proxies");
     frontend.access_log = fields.node("access-log").and_then(access_log);

@@ -23,6 +23,7 @@ mod access;
 mod ad_hoc;
 mod address;
 mod admin;
+mod auth;
 mod backend;
 mod difference;
 pub mod edit;

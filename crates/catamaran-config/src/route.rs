@@ -2,6 +2,7 @@
 
 use crate::access;
 use crate::address::is_host;
+use crate::auth;
 use crate::backend::{Backends, name_problem};
 use crate::files::Files;
 use crate::frontend::networks;
@@ -81,6 +82,10 @@ fn read<'a>(
     route.timeout = fields.duration("timeout");
     route.retry = route_action::retry(fields);
     route.rate_limit = fields.node("rate-limit").and_then(policy::rate_limit);
+    route.auth = fields
+        .node("auth")
+        .and_then(auth::of_route)
+        .unwrap_or_default();
     route.access = access::access(fields, files);
     Some(route)
 }

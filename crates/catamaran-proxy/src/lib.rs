@@ -6,6 +6,7 @@
 //! through [`Shared`].
 
 pub mod access_log;
+mod auth;
 mod facts;
 mod http1;
 mod io;

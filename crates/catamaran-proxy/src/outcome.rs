@@ -34,6 +34,8 @@ pub enum Outcome {
     RateLimited,
     /// The client may not come, or the route refuses everybody.
     Forbidden,
+    /// The client did not show what was asked for.
+    Unauthorized,
     /// It was refused without being told.
     Dropped,
     /// It was kept waiting before it was refused with this status.
@@ -85,7 +87,7 @@ pub struct Consequence {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
@@ -98,6 +100,7 @@ impl Outcome {
         Self::ClientGone,
         Self::ClientStalled,
         Self::RateLimited,
+        Self::Unauthorized,
         Self::Forbidden,
         Self::Dropped,
         Self::Tarpitted(403),
@@ -145,6 +148,7 @@ impl Outcome {
             Self::ClientGone => (499, "CD", "client-gone"),
             Self::ClientStalled => (499, "cD", "client-stalled"),
             Self::RateLimited => (429, "PR", "rate-limited"),
+            Self::Unauthorized => (401, "PR", "unauthorized"),
             Self::Forbidden => (403, "PR", "forbidden"),
             Self::Dropped => (403, "PR", "dropped"),
             Self::Tarpitted(status) => (status, "PT", "tarpitted"),
@@ -184,6 +188,7 @@ impl Outcome {
             Self::RequestTimeout | Self::RequestBodyTimeout => {
                 "the request took too long to arrive"
             }
+            Self::Unauthorized => "show who you are",
             Self::Forbidden | Self::Tarpitted(403) => "you may not come here",
             Self::RateLimited | Self::Tarpitted(_) => "too many requests; try again later",
             Self::TooManyConnections => "too many connections from this address",

@@ -119,6 +119,12 @@ pub(crate) static FRONTEND: Section = Section {
             Means("no limit"),
             "Limit on requests (connections, for TCP).",
         ),
+        Key::http(
+            "auth",
+            Kind::Table(&super::AUTH),
+            Means("nothing is asked for"),
+            "What clients must show, unless a route says otherwise.",
+        ),
         access_keys::allow_key(),
         access_keys::deny_key(),
         access_keys::denial_key(),

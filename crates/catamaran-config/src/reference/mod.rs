@@ -5,6 +5,7 @@
 
 mod access_keys;
 mod admin_keys;
+mod auth_keys;
 mod backend_keys;
 mod frontend_keys;
 mod markdown;
@@ -16,6 +17,7 @@ mod virtual_ip_keys;
 
 pub(crate) use access_keys::{LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
 pub(crate) use admin_keys::ADMIN;
+pub(crate) use auth_keys::{AUTH, BASIC, JWT};
 pub(crate) use backend_keys::{
     BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,
 };

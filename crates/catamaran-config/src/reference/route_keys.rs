@@ -114,6 +114,12 @@ pub(crate) static ROUTE: Section = Section {
             Means("no limit"),
             "Limit of this route, besides the frontend's.",
         ),
+        Key::new(
+            "auth",
+            Kind::Either(&[Kind::Table(&super::AUTH), Kind::Only(false)]),
+            Means("as the frontend says"),
+            "What clients must show; `false` asks for nothing.",
+        ),
         access_keys::allow_key(),
         access_keys::deny_key(),
         access_keys::denial_key(),

@@ -1,6 +1,6 @@
 //! Frontends and their listeners.
 
-use super::{Access, BackendId, Denial, IpNet, Name, Route, Tarpit};
+use super::{Access, Auth, BackendId, Denial, IpNet, Name, Route, Tarpit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Frontend {
     pub rate_limit: Option<RateLimit>,
     /// Who may come.
     pub access: Access,
+    /// HTTP only. What clients must show, unless a route says otherwise.
+    pub auth: Option<Auth>,
     /// How clients are kept waiting that are to be.
     pub tarpit: Tarpit,
     /// Proxies whose forwarded headers are believed.
@@ -282,6 +284,7 @@ impl Frontend {
             max_connections_per_source: None,
             rate_limit: None,
             access: Access::default(),
+            auth: None,
             tarpit: Tarpit::default(),
             trusted_proxies: Vec::new(),
             forwarded: ForwardedHeaders::default(),

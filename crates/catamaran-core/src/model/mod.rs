@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod auth;
 mod backend;
 mod edit;
 mod frontend;
@@ -15,6 +16,7 @@ mod virtual_ip;
 
 pub use access::{Access, AddressList, Addresses, Denial, Map, MapMatch, Tarpit};
 pub use admin::{Admin, AdminSocket, Secret};
+pub use auth::{Auth, BasicAuth, JwtAuth, RouteAuth};
 pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
     StickKey, Weight,

@@ -3,7 +3,7 @@
 //! Names and semantics are those of the Kubernetes Gateway API's `HTTPRoute`, so that a controller
 //! can map one to one.
 
-use super::{Access, BackendId, Denial, IpNet, MapId, Name, RateLimit};
+use super::{Access, BackendId, Denial, IpNet, MapId, Name, RateLimit, RouteAuth};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// Who may come by this route, besides what the frontend says.
     pub access: Access,
+    /// What clients must show.
+    pub auth: RouteAuth,
 }
 
 /// A host that a route serves; compared without case and port.
@@ -234,6 +236,7 @@ impl Route {
             retry: RouteRetry::default(),
             rate_limit: None,
             access: Access::default(),
+            auth: RouteAuth::default(),
         }
     }
 }

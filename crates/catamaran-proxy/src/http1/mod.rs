@@ -10,6 +10,7 @@
 
 mod answer;
 mod attempt;
+mod authenticate;
 mod context;
 mod deny;
 mod exchange;

@@ -2,6 +2,7 @@
 
 use super::deny::Refusal;
 use super::{Client, mapped};
+use crate::auth::Guard;
 use crate::facts::Target;
 use crate::outcome::Outcome;
 use crate::state::Frontend;
@@ -12,6 +13,7 @@ use catamaran_core::model::{self, Action, IpNet};
 use catamaran_core::route::{Found, RequestView, cookie, draw};
 use catamaran_http1::{FieldId, Method, RequestHead, TargetForm};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -26,6 +28,18 @@ pub(super) enum Plan<'a> {
     Deny(Refusal),
     /// It is refused.
     Refuse(Outcome, Option<RetryAfter>),
+}
+
+impl<'a> Plan<'a> {
+    /// What lets the request in, if it is not refused anyway.
+    pub(super) fn guard(&self) -> Option<&'a Arc<Guard>> {
+        match self {
+            Self::Forward(target) | Self::Redirect(target, _) | Self::Respond(target, _) => {
+                target.guard
+            }
+            Self::Deny(_) | Self::Refuse(..) => None,
+        }
+    }
 }
 
 /// A request as routes see it.
@@ -125,6 +139,7 @@ pub(super) fn plan<'a>(
                 backend: Some(frontend.backend(id)),
                 route: None,
                 prefix: "",
+                guard: frontend.guard(None),
             }),
             None => Plan::Refuse(Outcome::NoRoute, None),
         };
@@ -137,6 +152,7 @@ pub(super) fn plan<'a>(
         backend,
         route: Some(route),
         prefix,
+        guard: frontend.guard(Some(index)),
     };
     match &route.action {
         Action::Backend(id) => Plan::Forward(target(Some(frontend.backend(*id)))),

@@ -3,6 +3,7 @@
 use super::shared::Process;
 use super::{Backend, Connections, Gate, Map, Tables, Tarpit, lock};
 use crate::access_log::Writer;
+use crate::auth::Guard;
 use crate::worker::FrontendMetrics;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
@@ -37,6 +38,9 @@ pub struct Frontend {
     gate: Option<Gate>,
     /// Gates of the routes, by their index.
     route_gates: Vec<Option<Gate>>,
+    guard: Option<Arc<Guard>>,
+    /// Guards of the routes, by their index; the frontend's where they say nothing of it.
+    route_guards: Vec<Option<Arc<Guard>>>,
     /// The clients that it keeps waiting.
     pub tarpit: Arc<Tarpit>,
     limiter: Option<Arc<SharedLimiter>>,
@@ -73,6 +77,7 @@ impl Frontend {
         process: &Process,
     ) -> Self {
         let limiter = |limit: &Option<RateLimit>| limit.as_ref().map(SharedLimiter::new);
+        let (guard, route_guards) = guards(&model, None);
         let max = model.max_connections;
         Self {
             id,
@@ -82,6 +87,8 @@ impl Frontend {
             maps: Arc::clone(&tables.maps),
             gate: Gate::new(&model.access, tables),
             route_gates: route_gates(&model, tables),
+            guard,
+            route_guards,
             tarpit: Arc::default(),
             limiter: limiter(&model.rate_limit),
             route_limiters: model
@@ -110,6 +117,7 @@ impl Frontend {
         tables: &Tables,
         log: Option<Arc<Writer>>,
     ) -> Self {
+        let (guard, route_guards) = guards(&model, Some(self));
         // Conditions alone decide which route is found, but comparing them apart costs as much.
         let routes = if model.routes == self.model.routes {
             Arc::clone(&self.routes)
@@ -124,6 +132,8 @@ impl Frontend {
             maps: Arc::clone(&tables.maps),
             gate: Gate::new(&model.access, tables),
             route_gates: route_gates(&model, tables),
+            guard,
+            route_guards,
             tarpit: Arc::clone(&self.tarpit),
             limiter: SharedLimiter::successor(self.limiter.as_ref(), model.rate_limit.as_ref()),
             route_limiters: self.successors_of_route_limiters(&model.routes),
@@ -169,6 +179,8 @@ impl Frontend {
             maps: Arc::new([]),
             gate: None,
             route_gates: Vec::new(),
+            guard: None,
+            route_guards: Vec::new(),
             tarpit: Arc::clone(&self.tarpit),
             limiter: None,
             route_limiters: Vec::new(),
@@ -212,6 +224,14 @@ impl Frontend {
     #[must_use]
     pub fn backend(&self, id: BackendId) -> &Arc<Backend> {
         &self.backends[id.index()]
+    }
+
+    /// What lets requests of the route of this index in, or those that no route takes.
+    pub(crate) fn guard(&self, route: Option<usize>) -> Option<&Arc<Guard>> {
+        match route {
+            Some(route) => self.route_guards[route].as_ref(),
+            None => self.guard.as_ref(),
+        }
     }
 
     /// A map of the same configuration.
@@ -284,6 +304,33 @@ impl Frontend {
         let checked = limiter.check(now, client, header);
         checked.map_err(|wait| (limit.denial, wait))
     }
+}
+
+/// The guards of a frontend and of its routes. One that asks for the same as before goes on, with
+/// what it remembers.
+fn guards(
+    model: &model::Frontend,
+    before: Option<&Frontend>,
+) -> (Option<Arc<Guard>>, Vec<Option<Arc<Guard>>>) {
+    let routes = before
+        .iter()
+        .flat_map(|b| b.model.routes.iter().zip(&b.route_guards));
+    let known: HashMap<&Name, &Arc<Guard>> = routes
+        .filter_map(|(route, guard)| Some((&route.name, guard.as_ref()?)))
+        .collect();
+    let made = |auth: &model::Auth, known: Option<&Arc<Guard>>| match known {
+        Some(guard) if guard.model == *auth => Arc::clone(guard),
+        _ => Guard::new(auth),
+    };
+    let own_before = before.and_then(|before| before.guard.as_ref());
+    let own = model.auth.as_ref().map(|auth| made(auth, own_before));
+    let routes = model.routes.iter().map(|route| match &route.auth {
+        model::RouteAuth::Inherited => own.clone(),
+        model::RouteAuth::Off => None,
+        model::RouteAuth::Own(auth) => Some(made(auth, known.get(&route.name).copied())),
+    });
+    let routes = routes.collect();
+    (own, routes)
 }
 
 fn route_gates(model: &model::Frontend, tables: &Tables) -> Vec<Option<Gate>> {

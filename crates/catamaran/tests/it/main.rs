@@ -5,6 +5,7 @@ mod access;
 mod access_log;
 mod admin;
 mod affinity;
+mod auth;
 mod balancer;
 mod check;
 mod connections;
