@@ -44,6 +44,11 @@ fn places(config: &Config, source: &Source) -> Vec<(PathBuf, Access)> {
     for file in source.files() {
         places.push((directory(&file), Access::Read));
     }
+    let beside = source.path().map(directory).unwrap_or_default();
+    for file in catamaran_config::files::paths(config, &beside) {
+        // It is written anew when an operator's change is to be kept.
+        places.push((directory(&file), Access::Write));
+    }
     for directory in admin::make_directories(&config.admin) {
         places.push((directory, Access::Write));
     }

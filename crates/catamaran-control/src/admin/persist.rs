@@ -57,6 +57,11 @@ fn replace(served: &Text, new: &Text) -> Result<(), String> {
     })
 }
 
+/// Puts the text of `file` in the place of what it holds, in one step.
+pub(super) fn write_file(file: &Text) -> io::Result<()> {
+    write_whole(&file.path, &file.text)
+}
+
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     // A link stays one; what it leads to is replaced.
     let path = fs::canonicalize(path)?;
