@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod extract;
 mod guard;
+mod lists;
 mod openapi;
 mod overlays;
 mod persist;
