@@ -31,7 +31,7 @@ pub struct Config {
     pub listener: TcpListener,
     /// What they must know.
     pub secrets: Secrets,
-    /// Counts of requests kept at most, of all keys and nodes; 80 bytes each.
+    /// Counts of requests kept at most, of all keys and nodes; 100 bytes each.
     pub max_counts: usize,
     /// What the clock of the tables reads now.
     pub clock: fn() -> Timestamp,
@@ -286,9 +286,10 @@ impl Centre {
                         self.handle_payload(peer, &hello);
                     }
                     Err(refused) => {
-                        count(&self.context.counters.refused);
                         let reason = error_chain(&refused);
-                        warn!(%from, reason, "a connection is refused");
+                        if count(&self.context.counters.refused) {
+                            warn!(%from, reason, "a connection is refused");
+                        }
                     }
                 }
             }
@@ -355,9 +356,10 @@ impl Centre {
     }
 
     fn refuse(&mut self, peer: PeerIndex, refused: &Refused) {
-        count(&self.context.counters.refused);
         let (peer_name, reason) = (&self.names[peer], error_chain(refused));
-        warn!(peer = peer_name, reason, "peer is refused");
+        if count(&self.context.counters.refused) {
+            warn!(peer = peer_name, reason, "peer is refused");
+        }
         self.part(peer);
     }
 

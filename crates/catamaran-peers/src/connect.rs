@@ -77,16 +77,18 @@ pub(crate) async fn listen(listener: TcpListener, context: Context) {
                         .await;
                 }
                 Err(NoiseError::WrongSecret) => {
-                    count(&context.counters.wrong_secrets);
-                    warn!(
-                        %from,
-                        "somebody connects who does not know the secret; if that is a peer, give \
-                         it the same secret file"
-                    );
+                    if count(&context.counters.wrong_secrets) {
+                        warn!(
+                            %from,
+                            "somebody connects who does not know the secret; if that is a peer, \
+                             give it the same secret file"
+                        );
+                    }
                 }
                 Err(error) => {
-                    count(&context.counters.refused);
-                    warn!(%from, %error, "a connection came to nothing before it had a name");
+                    if count(&context.counters.refused) {
+                        warn!(%from, %error, "a connection came to nothing before it had a name");
+                    }
                 }
             }
             drop(permit);

@@ -44,9 +44,10 @@ impl Counters {
     }
 }
 
-/// Adds one.
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+/// Adds one. Returns whether the log is to say so: the first, second, fourth and so on, so that
+/// nobody fills it from outside.
+pub(crate) fn count(counter: &AtomicU64) -> bool {
+    (counter.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two()
 }
 
 /// Adds bytes.

@@ -30,7 +30,7 @@ pub struct Settings {
     pub peers: Vec<String>,
     /// Its run: milliseconds of the time of day at its start.
     pub incarnation: Incarnation,
-    /// Counts of requests kept at most, of all keys and nodes; 80 bytes each.
+    /// Counts of requests kept at most, of all keys and nodes; 100 bytes each.
     pub max_counts: usize,
 }
 
@@ -195,11 +195,12 @@ impl Node {
 
     /// Says what configuration this node runs.
     pub fn handle_digest(&mut self, digest: u64) {
-        self.digest = digest;
-        for peer in 0..self.links.len() {
-            if let Some(said) = &self.links[peer].said {
-                self.events
-                    .push_back(Event::Drift(peer, said.digest != digest));
+        let before = std::mem::replace(&mut self.digest, digest);
+        for (peer, link) in self.links.iter().enumerate() {
+            let Some(said) = &link.said else { continue };
+            let (was, is) = (said.digest != before, said.digest != digest);
+            if was != is {
+                self.events.push_back(Event::Drift(peer, is));
             }
         }
     }

@@ -177,8 +177,14 @@ impl Node {
     }
 
     fn acknowledge(&mut self, peer: PeerIndex, seq: u64) {
-        if let Some(connection) = &mut self.links[peer].connection {
+        if let Some(connection) = &mut self.links[peer].connection
+            // Who sends without listening is to send again.
+            && connection.acks.len() < MAX_ACKS
+        {
             connection.acks.push(seq);
         }
     }
 }
+
+/// Acknowledgements that wait to be sent: many times what a peer may have under way.
+const MAX_ACKS: usize = 1024;

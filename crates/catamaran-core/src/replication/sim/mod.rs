@@ -8,7 +8,7 @@ mod net;
 
 use super::Event;
 use crate::Timestamp;
-use crate::model::{RateKey, RateLimit};
+use crate::model::{Denial, RateKey, RateLimit};
 use crate::stick::Why;
 use fastrand::Rng;
 use net::{Fault, Net, TICK};
@@ -178,6 +178,7 @@ fn a_limit_of_100_is_100_for_the_pair_even_for_a_burst_to_both() {
         burst: 100,
         by: RateKey::SourceIp,
         max_keys: 100,
+        denial: Denial::default(),
     });
     net.settle(Duration::from_secs(5));
     let start = net.now();

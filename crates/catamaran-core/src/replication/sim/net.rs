@@ -4,7 +4,7 @@ use super::super::{
     Event, Incarnation, Node, Now, PeerIndex, Settings, TableKey, TableKind, TableSpec, Tables,
 };
 use crate::limit::Limiter;
-use crate::model::{Name, RateKey, RateLimit, Stick, StickKey};
+use crate::model::{Denial, Name, RateKey, RateLimit, Stick, StickKey};
 use crate::stick::{ServerKey, Table, Why};
 use crate::{Key, Timestamp};
 use fastrand::Rng;
@@ -385,6 +385,7 @@ fn shards(stick: &Stick) -> Shards {
         burst: 1_000_000,
         by: RateKey::SourceIp,
         max_keys: 1000,
+        denial: Denial::default(),
     };
     Shards {
         stick: (0..SHARDS.get()).map(|_| Table::new(stick, 1000)).collect(),
