@@ -24,8 +24,8 @@ pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
     Backend, BackendCounts, Frontend, FrontendCounts, Histogram, HistogramTotals, Latencies, Left,
-    LogError, Metered, NoSuchServer, PerWorker, Pulse, RateKeys, Rebuilds, Server, ServerCounts,
-    ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target, Traffic,
-    TrafficTotals,
+    LogError, Metered, NoSuchServer, PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts, Server,
+    ServerCounts, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target,
+    Traffic, TrafficTotals,
 };
 pub use worker::{Lag, WorkerMetrics};

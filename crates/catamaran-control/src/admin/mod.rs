@@ -7,6 +7,7 @@
 
 mod checks;
 mod config;
+mod csv;
 mod error;
 mod events;
 mod extract;
@@ -26,7 +27,7 @@ pub(crate) use checks::Checks;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
-pub(crate) use rates::{Rates, SAMPLE_INTERVAL};
+pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
 pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
 
 use crate::health::Command;

@@ -48,6 +48,23 @@ macro_rules! metrics {
                 }
             }
 
+            /// The name of the family in OpenMetrics: a counter's without `_total`.
+            #[must_use]
+            pub fn family(self) -> &'static str {
+                let name = self.name();
+                name.strip_suffix("_total").unwrap_or(name)
+            }
+
+            /// What it is measured in, if that is more than a count.
+            #[must_use]
+            pub fn unit(self) -> Option<&'static str> {
+                let family = self.family();
+                let units = ["seconds", "bytes"].into_iter();
+                units
+                    .filter(|unit| family.ends_with(unit))
+                    .find(|unit| family[..family.len() - unit.len()].ends_with('_'))
+            }
+
             /// How it moves.
             #[must_use]
             pub const fn kind(self) -> Kind {
@@ -222,20 +239,47 @@ mod tests {
     fn the_documentation_lists_every_metric() {
         const START: &str = "cargo test -p catamaran-control` -->\n";
         const END: &str = "<!-- end of metrics -->";
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let text = std::fs::read_to_string(path).unwrap();
         let (before, rest) = text.split_once(START).unwrap();
         let (listed, after) = rest.split_once(END).unwrap();
-        let mut table = String::from("| metric | kind | is |\n| --- | --- | --- |\n");
+        let mut table =
+            String::from("| metric | kind | labels | is |\n| --- | --- | --- | --- |\n");
         for metric in Metric::ALL {
             let (name, kind, help) = (metric.name(), metric.kind().as_str(), metric.help());
-            table += &format!("| `{name}` | {kind} | {help} |\n");
+            let labels = labels(*metric).join(", ");
+            table += &format!("| `{name}` | {kind} | {labels} | {help} |\n");
         }
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, format!("{before}{START}{table}{END}{after}")).unwrap();
         } else {
             assert_eq!(listed, table, "run with UPDATE_DOCS=1");
         }
+    }
+
+    /// The labels of a metric: those of its kind of object, and the words that its help marks.
+    fn labels(metric: Metric) -> Vec<&'static str> {
+        let of_object: &[&str] = match metric.name().split('_').nth(1) {
+            Some("frontend") => &["frontend"],
+            Some("route") => &["frontend", "route"],
+            Some("backend") => &["backend"],
+            Some("server") => &["backend", "server"],
+            Some("virtual") => &["virtual_ip", "family"],
+            Some("worker") if metric != Metric::WorkerStallsTotal => &["worker"],
+            _ => &[],
+        };
+        let marked = metric.help().split('`').skip(1).step_by(2);
+        of_object.iter().copied().chain(marked).collect()
+    }
+
+    #[test]
+    fn units_and_families_are_those_of_openmetrics() {
+        assert_eq!(Metric::PanicsTotal.family(), "catamaran_panics");
+        assert_eq!(Metric::PanicsTotal.unit(), None);
+        assert_eq!(Metric::ProcessCpuSecondsTotal.unit(), Some("seconds"));
+        let received = Metric::FrontendReceivedBytesTotal;
+        assert_eq!(received.family(), "catamaran_frontend_received_bytes");
+        assert_eq!(received.unit(), Some("bytes"));
     }
 
     #[test]

@@ -235,8 +235,7 @@ pub(super) async fn refuse(
         .set(Worker::now() + frontend.model.timeouts.body);
     let is_sent = send(&client.stream, &client.deadline, &context.to_client).await;
     let traffic = &frontend.counts(worker.index).traffic;
-    traffic.status(status);
-    traffic.refuse(outcome);
+    traffic.refuse(outcome, Some(status));
     traffic.bytes_in.add_alone(client.input.len() as u64);
     traffic.bytes_out.add_alone(context.to_client.len() as u64);
     let sent = (status, context.to_client.len());

@@ -91,7 +91,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn set_target(&mut self, target: Target<'a>) {
-        self.facts.set_target(target);
+        self.facts.set_target(self.frontend, target);
         self.facts.count_begun(self.worker);
     }
 

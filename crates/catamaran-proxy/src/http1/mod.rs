@@ -160,7 +160,7 @@ async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
 fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
     if client.served == 0 {
         let traffic = &frontend.counts(worker.index).traffic;
-        traffic.refuse(Outcome::NoRequest);
+        traffic.refuse(Outcome::NoRequest, None);
     }
 }
 
@@ -218,7 +218,7 @@ async fn serve_request(
         Err(HeadEnd::Closed { is_begun: true }) => {
             let outcome = Outcome::RequestCut;
             let traffic = &frontend.counts(worker.index).traffic;
-            traffic.refuse(outcome);
+            traffic.refuse(outcome, None);
             traffic.bytes_in.add_alone(client.input.len() as u64);
             log::refused(worker, frontend, client, (400, 0), outcome);
             Next::End

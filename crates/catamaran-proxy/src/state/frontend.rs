@@ -1,7 +1,7 @@
 //! One frontend, as the workers share it.
 
 use super::shared::Process;
-use super::{Backend, Connections, Metered, PerWorker, Traffic, lock};
+use super::{Backend, Connections, Metered, PerWorker, RouteCounts, Traffic, lock};
 use crate::access_log::Writer;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, FrontendId, Name, RateKey, RateLimit};
@@ -39,9 +39,9 @@ pub struct Frontend {
     /// Its connections.
     pub(crate) connections: Arc<Connections>,
     /// Its counters, by worker.
-    metrics: Arc<PerWorker<FrontendCounts>>,
+    metrics: Arc<[FrontendCounts]>,
     /// Those of its routes, by their index.
-    route_metrics: Vec<Arc<PerWorker<Traffic>>>,
+    route_counts: Vec<Arc<RouteCounts>>,
 }
 
 /// What one worker counts of one frontend.
@@ -51,6 +51,22 @@ pub struct FrontendCounts {
     pub traffic: Traffic,
     /// Connections accepted.
     pub connections: Metered,
+}
+
+fn new_route_counts(route: &model::Route, workers: usize) -> Arc<RouteCounts> {
+    Arc::new(RouteCounts {
+        name: route.name.clone(),
+        workers: PerWorker::new(workers),
+    })
+}
+
+impl FrontendCounts {
+    fn new() -> Self {
+        Self {
+            traffic: Traffic::new(),
+            connections: Metered::default(),
+        }
+    }
 }
 
 /// The keys of a rate limit.
@@ -89,7 +105,7 @@ impl Frontend {
         let limiter = |limit: &Option<RateLimit>| limit.as_ref().map(SharedLimiter::new);
         let max = model.max_connections;
         let workers = process.layout.workers;
-        let new_route = || Arc::new(PerWorker::new(workers));
+        let new_route = |route| new_route_counts(route, workers);
         Self {
             id,
             routes: Arc::new(RouteTable::new(&model.routes)),
@@ -105,8 +121,8 @@ impl Frontend {
                 .max_connections_per_source
                 .map(|max| Arc::new(Mutex::new(Sources::new(max, MAX_SOURCES)))),
             connections: Connections::new(max, Some(Arc::clone(&process.open))),
-            metrics: Arc::new(PerWorker::new(workers)),
-            route_metrics: model.routes.iter().map(|_| new_route()).collect(),
+            metrics: (0..workers).map(|_| FrontendCounts::new()).collect(),
+            route_counts: model.routes.iter().map(new_route).collect(),
             model,
         }
     }
@@ -140,7 +156,7 @@ impl Frontend {
             }),
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
-            route_metrics: self.successors_of_route_metrics(&model.routes, workers),
+            route_counts: self.successors_of_route_counts(&model.routes, workers),
             model,
         }
     }
@@ -179,38 +195,41 @@ impl Frontend {
             sources: None,
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
-            route_metrics: Vec::new(),
+            route_counts: Vec::new(),
         }
     }
 
     /// The counters of the worker of this index.
     pub(crate) fn counts(&self, worker: usize) -> &FrontendCounts {
-        self.metrics.of(worker, || FrontendCounts {
-            traffic: Traffic::new(),
-            connections: Metered::default(),
-        })
+        &self.metrics[worker]
     }
 
     /// Its counters, by worker.
     #[must_use]
-    pub fn metrics(&self) -> &PerWorker<FrontendCounts> {
+    pub fn metrics(&self) -> &[FrontendCounts] {
         &self.metrics
     }
 
-    /// The counters of the route of this index.
+    /// The counters of its routes, by their index.
     #[must_use]
-    pub fn route_metrics(&self, route: usize) -> &Arc<PerWorker<Traffic>> {
-        &self.route_metrics[route]
+    pub fn route_counts(&self) -> &[Arc<RouteCounts>] {
+        &self.route_counts
+    }
+
+    /// The counters of `route`, which is one of [`Self::model`].
+    pub(crate) fn counts_of(&self, route: &model::Route) -> Option<&Arc<RouteCounts>> {
+        self.route_counts
+            .get(self.model.routes.element_offset(route)?)
     }
 
     /// Counters go on by the route's name, as long as it takes the same requests.
-    fn successors_of_route_metrics(
+    fn successors_of_route_counts(
         &self,
         routes: &[model::Route],
         workers: usize,
-    ) -> Vec<Arc<PerWorker<Traffic>>> {
-        let counted = self.model.routes.iter().zip(&self.route_metrics);
-        let known: HashMap<&Name, (&model::Route, &Arc<PerWorker<Traffic>>)> = counted
+    ) -> Vec<Arc<RouteCounts>> {
+        let counted = self.model.routes.iter().zip(&self.route_counts);
+        let known: HashMap<&Name, (&model::Route, &Arc<RouteCounts>)> = counted
             .map(|(route, counts)| (&route.name, (route, counts)))
             .collect();
         let successor = |route: &model::Route| {
@@ -219,7 +238,7 @@ impl Frontend {
                 before.hosts == route.hosts && before.matches == route.matches
             });
             same.map_or_else(
-                || Arc::new(PerWorker::new(workers)),
+                || new_route_counts(route, workers),
                 |(_, counts)| Arc::clone(counts),
             )
         };

@@ -29,8 +29,10 @@ pub use server::{Server, ServerCounts, ServerMetrics, Signal, Target};
 pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
 pub(crate) use shared::{ListenerId, Listeners, Process};
 pub use snapshot::{LogError, Snapshot};
-pub(crate) use traffic::{Ended, Layout, Times};
-pub use traffic::{Histogram, HistogramTotals, Latencies, PerWorker, Traffic, TrafficTotals};
+pub(crate) use traffic::{Ended, Layout, Times, class_of};
+pub use traffic::{
+    Histogram, HistogramTotals, Latencies, PerWorker, RouteCounts, Traffic, TrafficTotals,
+};
 pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
 pub(crate) use backend::lock;

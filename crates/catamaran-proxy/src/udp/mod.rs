@@ -226,7 +226,7 @@ fn handle_datagram(
         // Only counted: forged sources must not fill the log.
         Err(outcome) => {
             worker.metrics.datagrams_dropped.add_alone(1);
-            frontend.counts(worker.index).traffic.refuse(outcome);
+            frontend.counts(worker.index).traffic.refuse(outcome, None);
             return;
         }
     };
