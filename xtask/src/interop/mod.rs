@@ -8,6 +8,7 @@ mod alerts;
 mod case;
 mod compose;
 mod kubernetes;
+mod metrics;
 mod need;
 mod virtual_ip;
 
