@@ -7,9 +7,11 @@
 mod alerts;
 mod case;
 mod compose;
+mod deb;
 mod kubernetes;
 mod metrics;
 mod need;
+mod sbom;
 mod virtual_ip;
 
 use std::time::{Duration, Instant};

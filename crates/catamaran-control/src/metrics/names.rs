@@ -132,6 +132,10 @@ metrics! {
     FrontendFirstByteSeconds Histogram "catamaran_frontend_first_byte_seconds" "Time from sending a request to the head of its response.";
     FrontendDurationSeconds Histogram "catamaran_frontend_duration_seconds" "Time from a request's head to its response's end; the life of a relay.";
 
+
+    FrontendTarpitted Gauge "catamaran_frontend_tarpitted" "Clients that are kept waiting before they are refused.";
+    FrontendTarpitFullTotal Counter "catamaran_frontend_tarpit_full_total" "Clients refused at once because as many were kept waiting as may; raise tarpit.max.";
+
     RouteRequestsTotal Counter "catamaran_route_requests_total" "Requests that took the route.";
     RouteInFlight Gauge "catamaran_route_in_flight" "Requests under way.";
     RouteResponsesTotal Counter "catamaran_route_responses_total" "Responses by `class` of status.";
@@ -142,6 +146,9 @@ metrics! {
     RouteRateKeys Gauge "catamaran_route_rate_keys" "Keys that the route's rate limit remembers.";
     RouteRateKeysLimit Gauge "catamaran_route_rate_keys_limit" "Keys that the route's rate limit may remember.";
     RouteRateKeysEvictedTotal Counter "catamaran_route_rate_keys_evicted_total" "Keys that the route's rate limit forgot too early for want of room.";
+
+    ListEntries Gauge "catamaran_list_entries" "Networks of a `list`.";
+    MapEntries Gauge "catamaran_map_entries" "Entries of a `map`.";
 
     BackendRequestsTotal Counter "catamaran_backend_requests_total" "Requests and relays that were for the backend.";
     BackendInFlight Gauge "catamaran_backend_in_flight" "Requests and relays that its servers are working on.";

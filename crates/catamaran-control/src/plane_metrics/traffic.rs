@@ -143,6 +143,9 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
     let limited = frontend.connections_limited();
     let metric = Metric::FrontendConnectionsLimitedTotal;
     out.counter(metric, &labels, limited);
+    let tarpit = &frontend.tarpit;
+    out.gauge(Metric::FrontendTarpitted, &labels, gauge(tarpit.held()));
+    out.counter(Metric::FrontendTarpitFullTotal, &labels, tarpit.full());
     if let Some((sources, _)) = frontend.sources() {
         out.gauge(Metric::FrontendSources, &labels, gauge(sources));
     }

@@ -55,6 +55,16 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<TableAction>,
     },
+    /// Show or change the lists of networks
+    List {
+        #[command(subcommand)]
+        action: Option<ListAction>,
+    },
+    /// Show or change the maps to backends
+    Map {
+        #[command(subcommand)]
+        action: Option<MapAction>,
+    },
     /// Put the configuration file in place as it stands now
     Reload {
         /// Only tell what would change
@@ -83,11 +93,6 @@ pub(crate) enum CtlCommand {
         /// of the last quarter of an hour
         #[arg(long, conflicts_with = "json")]
         csv: bool,
-    },
-    /// Print a script that completes the command line
-    Completions {
-        /// The shell
-        shell: Shell,
     },
 }
 
@@ -176,6 +181,72 @@ pub(crate) enum TableAction {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ListAction {
+    /// Show the networks of a list
+    Show {
+        /// The list
+        name: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Add a network to a list
+    Add {
+        /// The list
+        name: String,
+        /// The network, as 10.0.0.0/8, or an address
+        network: String,
+        /// Write it into the list's file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Remove a network from a list, not those within it
+    Remove {
+        /// The list
+        name: String,
+        /// The network as the list has it
+        network: String,
+        /// Remove it from the list's file too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MapAction {
+    /// Show the entries of a map
+    Show {
+        /// The map
+        name: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Have a key lead to a backend
+    Set {
+        /// The map
+        name: String,
+        /// The key
+        key: String,
+        /// The backend
+        backend: String,
+        /// Write it into the map's file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Delete a key
+    Delete {
+        /// The map
+        name: String,
+        /// The key
+        key: String,
+        /// Delete it from the map's file too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigAction {
     /// Print the configuration that serves
     Show,
@@ -228,11 +299,4 @@ impl FromStr for Weight {
             _ => Err("a weight is 0 to 256, or `configured`"),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
 }
