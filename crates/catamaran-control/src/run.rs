@@ -1,6 +1,7 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
 use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
+use crate::agent;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -85,6 +86,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
+    let asking = agent::ask_agents(&plane);
     let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
     let sampling = admin::sample(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
@@ -96,7 +98,9 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         orders,
     };
     let applying = following.run(changes_rx, snapshots);
-    tokio::join!(watching, serving, sampling, resolving, applying, expiring);
+    tokio::join!(
+        watching, serving, sampling, resolving, applying, expiring, asking
+    );
 }
 
 impl std::fmt::Debug for Parts {
@@ -192,6 +196,7 @@ pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
             Target::Ip(address) => CheckTarget::Ip(*address),
             Target::Unix(path) => CheckTarget::Unix(path.clone()),
         },
+        source: server.model.source.clone(),
         state: Arc::clone(&server.state),
     };
     Watched {

@@ -73,6 +73,7 @@ fn within(section: &Section, key: &str) -> String {
             &format!("health = {{ http = \"/\"{} }}", after(key)),
             "",
         ),
+        "backend.NAME.agent" => parts("", &format!("agent = {{ port = 9{} }}", after(key)), ""),
         "backend.NAME.outlier" => parts("", &format!("outlier = {{ {key} }}"), ""),
         "backend.NAME.retry" => parts("", &format!("retry = {{ {key} }}"), ""),
         "backend.NAME.queue" => parts("", &format!("queue = {{ {key} }}"), ""),

@@ -8,6 +8,7 @@ mod affinity;
 mod auth;
 mod balancer;
 mod check;
+mod checks;
 mod connections;
 mod ctl;
 mod demo;
