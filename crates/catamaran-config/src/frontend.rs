@@ -88,6 +88,7 @@ fn read<'a>(
     );
     frontend.access = access::access(fields, files);
     frontend.auth = fields.node("auth").and_then(auth::auth);
+    frontend.bandwidth = fields.node("bandwidth").and_then(access::bandwidth);
     frontend.tarpit = access::tarpit(fields);
     frontend.trusted_proxies = networks(fields, "trusted-proxies");
     frontend.access_log = fields.node("access-log").and_then(access_log);
@@ -140,6 +141,11 @@ fn check_protocol(fields: Fields<'_>, name: &str, frontend: &Frontend) {
         ));
     }
     refuse_http_keys(fields, &reference::FRONTEND);
+    if let Some(node) = fields.node("bandwidth")
+        && frontend.protocol == Protocol::Udp
+    {
+        node.error("`bandwidth` is for TCP and HTTP; remove it");
+    }
     let by_header = |limit: &catamaran_core::model::RateLimit| limit.by != RateKey::SourceIp;
     if let Some(node) = fields.node("rate-limit")
         && frontend.rate_limit.as_ref().is_some_and(by_header)

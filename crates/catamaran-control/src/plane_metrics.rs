@@ -122,6 +122,9 @@ impl PlaneMetrics {
             let count = total(&|f| f.outcomes[outcome.index()].total());
             out.counter(Metric::FrontendOutcomesTotal, &labels, count);
         }
+        if let Some(bandwidth) = &frontend.bandwidth {
+            out.counter(Metric::FrontendThrottledTotal, &[label], bandwidth.waits());
+        }
         let tarpit = &frontend.tarpit;
         out.gauge(Metric::FrontendTarpitted, &[label], gauge(tarpit.held()));
         out.counter(Metric::FrontendTarpitFullTotal, &[label], tarpit.full());

@@ -16,6 +16,7 @@ mod reload;
 mod state;
 mod tarpit;
 mod tcp;
+mod throttle;
 mod tunnel;
 mod udp;
 mod upstream;
@@ -25,8 +26,8 @@ pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Left, List, LogError, Map, Metered, NoSuchServer, Pulse,
-    Rebuilds, Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry,
-    Tables, Target, Tarpit,
+    Backend, BackendMetrics, Bandwidth, Frontend, Left, List, LogError, Map, Metered, NoSuchServer,
+    Pulse, Rebuilds, Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot,
+    StickEntry, Tables, Target, Tarpit,
 };
 pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

@@ -125,6 +125,12 @@ pub(crate) static FRONTEND: Section = Section {
             Means("nothing is asked for"),
             "What clients must show, unless a route says otherwise.",
         ),
+        Key::new(
+            "bandwidth",
+            Kind::Table(&super::BANDWIDTH),
+            Means("no limit"),
+            "Limits on bytes in a time. Not for UDP.",
+        ),
         access_keys::allow_key(),
         access_keys::deny_key(),
         access_keys::denial_key(),

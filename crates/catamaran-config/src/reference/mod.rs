@@ -15,7 +15,7 @@ mod schema;
 mod tests;
 mod virtual_ip_keys;
 
-pub(crate) use access_keys::{LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
+pub(crate) use access_keys::{BANDWIDTH, LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
 pub(crate) use admin_keys::ADMIN;
 pub(crate) use auth_keys::{AUTH, BASIC, JWT};
 pub(crate) use backend_keys::{

@@ -117,6 +117,11 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
                 "",
             )
         }
+        "frontend.NAME.bandwidth" => parts(
+            &format!("bandwidth = {{ in = \"1MiB/s\"{} }}", after(key)),
+            "",
+            "",
+        ),
         "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {

@@ -23,8 +23,8 @@ pub use backend::{
 };
 pub use edit::Edit;
 pub use frontend::{
-    AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
-    ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
+    AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
+    HttpLimits, Listener, ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
 };
 pub use health::{Agent, Check, Expect, Health, HttpCheck, Outlier, StatusRange, Step};
 pub use net::{IpNet, IpNetError};

@@ -7,6 +7,7 @@ use super::{Client, Context, log};
 use crate::facts::Facts;
 use crate::outcome::Outcome;
 use crate::state::Frontend;
+use crate::throttle::Throttle;
 use crate::worker::Worker;
 use catamaran_core::limit::RetryAfter;
 use catamaran_http1::Method;
@@ -48,6 +49,10 @@ impl<'a> Exchange<'a> {
         let facts = Facts::new(worker.tick(), context.request.head_len as u64);
         if frontend.model.access_log.is_some() {
             log::note_request(client, context);
+        }
+        if let Some(meters) = client.meters(frontend) {
+            context.upload.throttle = meters.inbound.as_ref().map(Throttle::new);
+            context.download.throttle = meters.outbound.as_ref().map(Throttle::new);
         }
         Self {
             worker,

@@ -5,6 +5,7 @@
 //! exchange takes at most one at a time.
 
 mod backend;
+mod bandwidth;
 mod connections;
 mod frontend;
 mod in_flight;
@@ -18,6 +19,8 @@ mod tarpit;
 mod waiting;
 
 pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
+pub use bandwidth::Bandwidth;
+pub(crate) use bandwidth::{Meter, Meters};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub use frontend::Frontend;

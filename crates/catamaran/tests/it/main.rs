@@ -7,6 +7,7 @@ mod admin;
 mod affinity;
 mod auth;
 mod balancer;
+mod bandwidth;
 mod check;
 mod checks;
 mod connections;
