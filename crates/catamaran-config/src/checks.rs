@@ -191,8 +191,11 @@ pub(crate) fn agent(node: Node<'_>) -> Option<Agent> {
     Some(agent)
 }
 
+/// Makes the steps of a check.
+type Script = fn() -> Vec<Step>;
+
 /// Checks with a name of their own.
-const READY_MADE: [(&str, fn() -> Vec<Step>); 4] = [
+const READY_MADE: [(&str, Script); 4] = [
     ("redis", || vec![send(b"PING\r\n"), prefix(b"+PONG")]),
     // An SSLRequest (PostgreSQL's manual, "Message Formats"), answered by S or N.
     ("postgresql", || {

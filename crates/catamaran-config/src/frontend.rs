@@ -250,6 +250,7 @@ fn access_log(node: Node<'_>) -> Option<AccessLog> {
     let mut log = AccessLog {
         format: LogFormat::Json,
         target: LogTarget::Stdout,
+        silent_clients: false,
     };
     if node.is_text() {
         log.format = node.choice(&FORMATS)?;
@@ -265,6 +266,7 @@ fn access_log(node: Node<'_>) -> Option<AccessLog> {
         &mut log.format,
         format.and_then(|node| node.choice(&FORMATS)),
     );
+    set(&mut log.silent_clients, fields.bool("silent-clients"));
     set(&mut log.target, fields.node("to").and_then(log_target));
     Some(log)
 }

@@ -212,6 +212,8 @@ pub struct AccessLog {
     pub format: LogFormat,
     /// Where lines go.
     pub target: LogTarget,
+    /// Whether clients that connect and say nothing are logged. Default no.
+    pub silent_clients: bool,
 }
 
 /// The form of an access log line.

@@ -177,11 +177,17 @@ async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
     no_request(worker, &client.slot.frontend(), client);
 }
 
-/// Counts a client that came and said nothing. It is not logged: port scanners and the checks of
-/// other balancers would fill the log.
+/// Counts a client that came and said nothing. It is logged only if that is wished: port scanners
+/// and the checks of other balancers would fill the log.
 fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
-    if client.served == 0 {
-        frontend.counters(worker.index).end(Outcome::NoRequest, 0);
+    if client.served > 0 {
+        return;
+    }
+    let outcome = Outcome::NoRequest;
+    frontend.counters(worker.index).end(outcome, 0);
+    let log = frontend.model.access_log.as_ref();
+    if log.is_some_and(|log| log.silent_clients) {
+        log::refused(worker, frontend, client, (None, 0), outcome);
     }
 }
 

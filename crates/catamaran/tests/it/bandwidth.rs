@@ -28,10 +28,6 @@ fn paced<T>(bytes: usize, rate: usize, work: impl FnOnce() -> T) -> T {
         took < least * 4 + PATIENCE / 4,
         "{took:?} instead of {least:?}"
     );
-    println!(
-        "{:.3} of the rate",
-        bytes as f64 / rate as f64 / took.as_secs_f64()
-    );
     done
 }
 
