@@ -9,6 +9,7 @@ mod case;
 mod compose;
 mod deb;
 mod kubernetes;
+mod metrics;
 mod need;
 mod sbom;
 mod virtual_ip;
