@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{alerts, checks, compose, deb, kubernetes, sbom, virtual_ip};
+use super::{alerts, checks, compose, deb, kubernetes, metrics, sbom, virtual_ip};
 
 /// One test.
 #[derive(Debug)]
@@ -34,6 +34,22 @@ pub(super) const CASES: &[Case] = &[
             },
         ],
         run: kubernetes::run,
+    },
+    Case {
+        name: "metrics",
+        title: "the page of metrics and the alert rules, judged by Prometheus' own tools",
+        needs: &[
+            Need::Program {
+                name: "promtool",
+                package: "prometheus",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3-venv",
+            },
+            CURL,
+        ],
+        run: metrics::run,
     },
     Case {
         name: "sbom",

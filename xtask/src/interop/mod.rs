@@ -10,6 +10,7 @@ mod checks;
 mod compose;
 mod deb;
 mod kubernetes;
+mod metrics;
 mod need;
 mod sbom;
 mod virtual_ip;

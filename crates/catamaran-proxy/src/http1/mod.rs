@@ -184,7 +184,7 @@ fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
         return;
     }
     let outcome = Outcome::NoRequest;
-    frontend.counters(worker.index).end(outcome, 0);
+    frontend.counts(worker.index).traffic.refuse(outcome, None);
     let log = frontend.model.access_log.as_ref();
     if log.is_some_and(|log| log.silent_clients) {
         log::refused(worker, frontend, client, (None, 0), outcome);
@@ -201,11 +201,6 @@ fn give_back(worker: &Worker, client: &mut Client) {
 fn read_at_once(worker: &Worker, client: &mut Client) -> Option<bool> {
     client.input = worker.buffers.small();
     let read = client.stream.read_now(&mut client.input);
-    if let Ok(Some(count)) = read {
-        let frontend = client.slot.frontend();
-        let counters = frontend.counters(worker.index);
-        counters.bytes_in.add_alone(count as u64);
-    }
     if client.input.is_empty() {
         give_back(worker, client);
     }
@@ -277,7 +272,9 @@ async fn serve_request(
         }
         Err(HeadEnd::Closed { is_begun: true }) => {
             let outcome = Outcome::RequestCut;
-            frontend.counters(worker.index).end(outcome, 0);
+            let traffic = &frontend.counts(worker.index).traffic;
+            traffic.refuse(outcome, None);
+            traffic.bytes_in.add_alone(client.input.len() as u64);
             log::refused(worker, frontend, client, (Some(400), 0), outcome);
             Next::End
         }

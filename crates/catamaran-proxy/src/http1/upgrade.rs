@@ -8,11 +8,11 @@ use super::forward::Terms;
 use super::{Client, Context, log};
 use crate::facts::{Facts, relay_outcome};
 use crate::outcome::Outcome;
-use crate::state::Backend;
+use crate::state::{Backend, RouteCounts};
 use crate::tunnel::{Half, Relay};
 use crate::upstream::{Chosen, Connection};
 use crate::worker::Worker;
-use catamaran_core::model::{Name, OnDown};
+use catamaran_core::model::OnDown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Tunnel {
     connection: Connection,
     chosen: Chosen,
     backend: Arc<Backend>,
-    route: Option<Name>,
+    route: Option<Arc<RouteCounts>>,
     facts: Facts<'static>,
     idle: Duration,
 }

@@ -21,6 +21,7 @@ mod hostile_clients;
 mod hostile_servers;
 mod http1;
 mod manual;
+mod metrics;
 mod nothing_lost;
 mod operator;
 mod probe;
