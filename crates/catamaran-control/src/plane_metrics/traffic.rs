@@ -144,8 +144,8 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
     let metric = Metric::FrontendConnectionsLimitedTotal;
     out.counter(metric, &labels, limited);
     if let Some(bandwidth) = &frontend.bandwidth {
-        let waits = bandwidth.waits();
-        out.counter(Metric::FrontendThrottledTotal, &labels, waits);
+        let metric = Metric::FrontendThrottledTotal;
+        out.counter(metric, &labels, bandwidth.waits());
     }
     let tarpit = &frontend.tarpit;
     out.gauge(Metric::FrontendTarpitted, &labels, gauge(tarpit.held()));

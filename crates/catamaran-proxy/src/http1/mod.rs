@@ -184,8 +184,7 @@ fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
         return;
     }
     let outcome = Outcome::NoRequest;
-    let traffic = &frontend.counts(worker.index).traffic;
-    traffic.refuse(outcome, None);
+    frontend.counts(worker.index).traffic.refuse(outcome, None);
     let log = frontend.model.access_log.as_ref();
     if log.is_some_and(|log| log.silent_clients) {
         log::refused(worker, frontend, client, (None, 0), outcome);
