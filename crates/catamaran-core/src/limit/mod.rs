@@ -1,8 +1,10 @@
 //! Who is refused: rate limits and the cap on connections per source.
 
+mod bandwidth;
 mod passes;
 mod rate;
 mod sources;
 
+pub use bandwidth::{Pace, Reserved};
 pub use rate::{Limiter, RetryAfter};
 pub use sources::{Sources, SourcesError};

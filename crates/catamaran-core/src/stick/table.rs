@@ -35,6 +35,8 @@ pub struct Table {
     pub(super) refresh: bool,
     /// Slots of which peers are still to be told, if there are peers.
     pub(super) untold: Option<Box<Marks>>,
+    /// Entries that gave way to others while they bound.
+    evicted: u64,
 }
 
 /// Whom a client is bound to.
@@ -78,6 +80,7 @@ impl Table {
             entries: Recency::new(max_entries),
             window: stick.window,
             refresh: stick.refresh,
+            evicted: 0,
             untold: None,
         }
     }
@@ -213,6 +216,12 @@ impl Table {
         }
     }
 
+    /// Entries that had to give way to others while they bound.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// When an entry stops to bind.
     #[must_use]
     pub fn end_of(&self, entry: &Entry) -> Timestamp {
@@ -261,7 +270,10 @@ impl Table {
     pub(super) fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
         // Two go for one that comes: the table shrinks to what still binds without a timer.
         self.handle_timeout(now, 2);
-        self.entries.insert(key, entry);
+        let displaced = self.entries.insert(key, entry);
+        if displaced.is_some_and(|displaced| self.end_of(&displaced) > now) {
+            self.evicted += 1;
+        }
         if self.untold.is_some()
             && let Some(slot) = self.entries.find(key)
         {
