@@ -6,6 +6,7 @@
 
 mod alerts;
 mod case;
+mod checks;
 mod compose;
 mod deb;
 mod kubernetes;

@@ -36,7 +36,7 @@ impl Busy {
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
              [frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\nmax-connections = 50\n\
-             deny = [\"list:blocked\"]\n\
+             deny = [\"list:blocked\"]\nbandwidth = {{ out = \"10MiB/s\" }}\n\
              max-connections-per-source = 40\nrate-limit = {{ requests = 10000 }}\n\
              [[frontend.web.route]]\nname = \"images\"\npath = \"/images\"\n\
              backend = \"app\"\nrate-limit = {{ requests = 10000 }}\n\
