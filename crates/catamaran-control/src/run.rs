@@ -1,6 +1,6 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates, Streams};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -57,7 +57,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         clock,
         discovery.counts(),
         Arc::clone(&parts.reloader),
-        parts.virtual_ips,
+        parts.virtual_ips.clone(),
     ));
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
@@ -72,6 +72,8 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         reloader: parts.reloader,
         overlays: parts.overlays,
         monitor: commands,
+        virtual_ips: parts.virtual_ips,
+        streams: Streams::default(),
     });
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
@@ -87,6 +89,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let expiring = expire(&metrics);
     let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
     let sampling = admin::sample(&plane);
+    let publishing = admin::publish(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let resolving = discovery.run(dns, changes, orders_rx);
@@ -96,7 +99,9 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         orders,
     };
     let applying = following.run(changes_rx, snapshots);
-    tokio::join!(watching, serving, sampling, resolving, applying, expiring);
+    tokio::join!(
+        watching, serving, sampling, publishing, resolving, applying, expiring
+    );
 }
 
 impl std::fmt::Debug for Parts {

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Echo(EchoArgs),
     /// Ask a URL; the exit status tells whether the answer was 200 to 299
     Probe(ProbeArgs),
+    /// Print a script that completes the command line in a shell
+    Completions(CompletionsArgs),
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
@@ -63,6 +65,9 @@ pub(crate) struct DemoArgs {
     /// Port of the first echo server; the others take the next ones
     #[arg(long, default_value_t = 8080, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_519))]
     pub(crate) server_port: u16,
+    /// Port of the dashboard and the admin API, 0 for none
+    #[arg(long, default_value_t = 7900, value_name = "PORT")]
+    pub(crate) dashboard_port: u16,
     /// Instead of echo servers start the example API: three replicas, their store, a sink for
     /// their mails, and the balancer before them on the port of the HTTP frontend
     #[arg(long, conflicts_with_all = ["servers", "server_port"])]
@@ -143,6 +148,24 @@ pub(crate) struct ProbeArgs {
     /// How long everything may take together
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  catamaran completions bash > /etc/bash_completion.d/catamaran\n  \
+    catamaran completions zsh > \"${fpath[1]}/_catamaran\"\n  \
+    catamaran completions fish > ~/.config/fish/completions/catamaran.fish"
+)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, clap::Args)]

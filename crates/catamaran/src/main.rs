@@ -5,6 +5,7 @@ mod args;
 mod bind;
 mod channel;
 mod check;
+mod completions;
 mod ctl;
 mod data;
 mod demo;
@@ -53,6 +54,7 @@ fn set_name(name: &str) {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
             set_name("catamaran-data");

@@ -46,6 +46,10 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<ServerAction>,
     },
+    /// Show the workers with their load
+    Workers,
+    /// Show the virtual addresses and who holds them
+    VirtualIps,
     /// Show the affinity tables
     Tables,
     /// Show or change an affinity table
@@ -67,7 +71,11 @@ pub(crate) enum CtlCommand {
         action: ConfigAction,
     },
     /// Show what happened lately
-    Events,
+    Events {
+        /// Go on showing what happens
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Take no new clients and end when those there are have left
     Drain,
     /// Show or change what is logged
@@ -77,11 +85,6 @@ pub(crate) enum CtlCommand {
     },
     /// Print the metrics
     Metrics,
-    /// Print a script that completes the command line
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,12 +169,16 @@ pub(crate) enum TableAction {
         /// As for `get`
         key: String,
     },
+    /// Forget every key
+    Clear,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigAction {
     /// Print the configuration that serves
     Show,
+    /// Tell where it comes from, since when it serves, and what waits for a restart
+    Status,
     /// Have the process judge a file; nothing changes
     Check {
         /// The file
@@ -221,11 +228,4 @@ impl FromStr for Weight {
             _ => Err("a weight is 0 to 256, or `configured`"),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
 }

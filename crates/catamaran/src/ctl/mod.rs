@@ -3,14 +3,14 @@
 mod args;
 mod client;
 mod failure;
+mod follow;
 mod show;
 mod table;
 
 pub(crate) use args::CtlArgs;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, Shell, TableAction, Weight};
-use clap::CommandFactory as _;
+use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
 use client::{Client, escaped};
 use failure::Failure;
 use serde_json::{Value, json};
@@ -34,10 +34,6 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    if let CtlCommand::Completions { shell } = args.command {
-        complete(shell);
-        return Ok(ExitCode::SUCCESS);
-    }
     let client = match &args.url {
         Some(url) => Client::of_url(url, args.token_file.as_deref())?,
         None => Client::of_socket(args.socket.as_deref())?,
@@ -65,6 +61,14 @@ impl Ctl {
             CtlCommand::Server { target, action } => {
                 self.server(target.as_deref(), action.as_ref())?;
             }
+            CtlCommand::Workers => {
+                let workers = self.client.get("/v1/workers")?;
+                self.show(&workers, || show::workers(&workers))?;
+            }
+            CtlCommand::VirtualIps => {
+                let virtual_ips = self.client.get("/v1/virtual-ips")?;
+                self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
+            }
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
                 self.show(&tables, || show::tables(&tables))?;
@@ -76,11 +80,10 @@ impl Ctl {
                 let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
                 self.applied(&applied)?;
             }
-            CtlCommand::Events => {
+            CtlCommand::Events { follow: true } => self.follow()?,
+            CtlCommand::Events { follow: false } => {
                 let events = self.client.get("/v1/events")?;
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let now = now.unwrap_or_default().as_secs_f64();
-                self.show(&events, || show::events(&events, now))?;
+                self.show(&events, || show::events(&events, unix_now()))?;
             }
             CtlCommand::Drain => {
                 let drained = self.client.change("POST", "/v1/drain", Some(&json!({})))?;
@@ -99,7 +102,6 @@ impl Ctl {
                 let page = self.client.get_text("/metrics")?;
                 io::stdout().write_all(page.as_bytes())?;
             }
-            CtlCommand::Completions { .. } => {}
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -255,6 +257,10 @@ impl Ctl {
                 let deleted = self.client.change("DELETE", &path, None)?;
                 self.say(&deleted, "the entry is forgotten")
             }
+            Some(TableAction::Clear) => {
+                let cleared = self.client.change("DELETE", &path, None)?;
+                self.say(&cleared, &format!("forgotten: {}", cleared["forgotten"]))
+            }
         }
     }
 
@@ -293,6 +299,19 @@ impl Ctl {
                     _ => self.print_json(&config)?,
                 }
             }
+            ConfigAction::Status => {
+                let config = self.client.get("/v1/config")?;
+                if self.json {
+                    self.print_json(&config)?;
+                } else {
+                    let mut out = io::stdout().lock();
+                    write!(out, "{}", show::config_lines(&config, unix_now()))?;
+                    if config["pending"] != json!([]) {
+                        writeln!(out, "\nwritten, and waiting for a restart:")?;
+                        show::changes(&config["pending"]).print(&mut out, self.colour)?;
+                    }
+                }
+            }
             ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
             ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
             ConfigAction::Diff { file: None } => {
@@ -329,7 +348,7 @@ impl Ctl {
                 writeln!(io::stdout(), "nothing would change")?;
             }
             Judged::Compared => {
-                show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
+                show::changes(&verdict["changes"]).print(&mut io::stdout().lock(), self.colour)?;
             }
         }
         Ok(code)
@@ -364,7 +383,7 @@ impl Ctl {
         let changes = count_changes(applied);
         let mut out = io::stdout().lock();
         if changes > 0 {
-            show::changes(applied).print(&mut out, self.colour)?;
+            show::changes(&applied["changes"]).print(&mut out, self.colour)?;
         }
         let (is_applied, kept) = (applied["applied"] == true, applied["kept"].as_str());
         match (changes, is_applied, kept) {
@@ -455,14 +474,10 @@ fn server_path(target: &str) -> Result<String, Failure> {
     Ok(format!("{}/servers/{}", path_of(backend), escaped(server)))
 }
 
-fn complete(shell: Shell) {
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    let mut command = crate::args::Args::command();
-    clap_complete::generate(shell, &mut command, "catamaran", &mut io::stdout());
+/// Unix time in seconds.
+fn unix_now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// Whether whoever read our output has gone, as `head` does.

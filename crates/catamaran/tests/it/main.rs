@@ -17,6 +17,7 @@ mod hostile_clients;
 mod hostile_servers;
 mod http1;
 mod nothing_lost;
+mod openapi;
 mod operator;
 mod probe;
 mod reload;
