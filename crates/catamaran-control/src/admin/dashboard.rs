@@ -136,7 +136,15 @@ mod tests {
                 // The namespace of SVG is a name, never fetched.
                 let line = line.replace("http://www.w3.org/2000/svg", "");
                 let line = line.replace("https://html.spec.whatwg.org", "");
-                for bad in ["http:", "https:", "//cdn", "style=\"", " onclick=", "innerHTML", "eval("] {
+                for bad in [
+                    "http:",
+                    "https:",
+                    "//cdn",
+                    "style=\"",
+                    " onclick=",
+                    "innerHTML",
+                    "eval(",
+                ] {
                     assert!(!line.contains(bad), "{}: {line}", file.path);
                 }
             }
@@ -148,7 +156,8 @@ mod tests {
         for file in FILES {
             assert!(file.text.lines().count() < 400, "{}", file.path);
             let first = file.text.lines().take(2).collect::<String>();
-            let opens = first.contains("//! ") || first.contains("/*! ") || first.contains("<!--! ");
+            let opens =
+                first.contains("//! ") || first.contains("/*! ") || first.contains("<!--! ");
             assert!(opens, "{}: {first}", file.path);
         }
     }

@@ -1,5 +1,6 @@
 //! The command line of `catamaran ctl`.
 
+use crate::args::DoorArgs;
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,15 +14,8 @@ use std::time::Duration;
     3  no catamaran answers there\n  4  waited in vain"
 )]
 pub(crate) struct CtlArgs {
-    /// The admin socket. Default: the first of the usual places where one answers
-    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
-    pub(crate) socket: Option<PathBuf>,
-    /// The admin address over TCP, such as http://10.0.0.5:7900
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) url: Option<String>,
-    /// File with the token for --url
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
     /// Print what the API answers, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,

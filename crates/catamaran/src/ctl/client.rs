@@ -33,9 +33,22 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    /// A client of the address if one is named, else of the socket, else of the first of the usual
+    /// sockets that answers.
+    pub(crate) fn open(
+        socket: Option<&Path>,
+        url: Option<&str>,
+        token_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        match url {
+            Some(url) => Ok(Self::of_url(url, token_file)?),
+            None => Self::of_socket(socket),
+        }
+    }
+
     /// A client of the socket, if one is named, else of the first of the usual places where one
     /// answers.
-    pub(crate) fn of_socket(path: Option<&Path>) -> Result<Self, Failure> {
+    fn of_socket(path: Option<&Path>) -> Result<Self, Failure> {
         let token = None;
         if let Some(path) = path {
             let door = Door::Unix(path.to_owned());
@@ -72,7 +85,7 @@ impl Client {
     }
 
     /// A client of an address over TCP.
-    pub(crate) fn of_url(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
+    fn of_url(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
         let authority = url.strip_prefix("http://").with_context(|| {
             format!("`{url}` is no URL of the admin API; write http://ADDRESS:PORT")
         })?;

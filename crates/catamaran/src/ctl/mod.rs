@@ -8,17 +8,19 @@ mod show;
 mod table;
 
 pub(crate) use args::CtlArgs;
+pub(crate) use client::Client;
+pub(crate) use failure::Failure;
+pub(crate) use table::without_controls;
 
 use anyhow::Context as _;
 use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
-use client::{Client, escaped};
-use failure::Failure;
+use client::escaped;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use table::{Colour, Table, without_controls};
+use table::{Colour, Table};
 
 /// Does what `args` say.
 pub(crate) fn run(args: &CtlArgs) -> ExitCode {
@@ -34,10 +36,12 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    let client = match &args.url {
-        Some(url) => Client::of_url(url, args.token_file.as_deref())?,
-        None => Client::of_socket(args.socket.as_deref())?,
-    };
+    let door = &args.door;
+    let client = Client::open(
+        door.socket.as_deref(),
+        door.url.as_deref(),
+        door.token_file.as_deref(),
+    )?;
     let ctl = Ctl {
         client,
         json: args.json,
@@ -471,7 +475,12 @@ fn server_path(target: &str) -> Result<String, Failure> {
     let (backend, server) = target
         .split_once('/')
         .with_context(|| format!("`{target}` names no server; write it as BACKEND/SERVER"))?;
-    Ok(format!("{}/servers/{}", path_of(backend), escaped(server)))
+    Ok(server_path_of(backend, server))
+}
+
+/// The path of a server.
+pub(crate) fn server_path_of(backend: &str, server: &str) -> String {
+    format!("{}/servers/{}", path_of(backend), escaped(server))
 }
 
 /// Unix time in seconds.

@@ -288,7 +288,9 @@ fn what_to_try(args: &DemoArgs, servers: &[EchoServer]) -> String {
 fn steer(args: &DemoArgs) -> String {
     let mut lines = Vec::new();
     if let Some(address) = dashboard(args) {
-        lines.push(format!("  http://{address}/    the dashboard, in a browser"));
+        lines.push(format!(
+            "  http://{address}/    the dashboard, in a browser"
+        ));
     }
     if let Some(path) = socket() {
         let path = path.display();
@@ -298,7 +300,10 @@ fn steer(args: &DemoArgs) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    format!("What the balancer knows and can be told:\n{}\n\n", lines.join("\n"))
+    format!(
+        "What the balancer knows and can be told:\n{}\n\n",
+        lines.join("\n")
+    )
 }
 
 fn when_it_ends(duration: Option<Duration>) -> String {

@@ -18,7 +18,15 @@ fn demo_api() -> (Process, SocketAddr) {
         TcpStream::connect(address).is_err().then_some(address)
     });
     let port = (address.port() - 1).to_string();
-    let demo = catamaran(&["demo", "--api", "--quiet", "--port", &port, "--dashboard-port", "0"]);
+    let demo = catamaran(&[
+        "demo",
+        "--api",
+        "--quiet",
+        "--port",
+        &port,
+        "--dashboard-port",
+        "0",
+    ]);
     let demo = demo.start().unwrap();
     demo.wait_for_stdout("Ctrl-C", BUILD_PATIENCE).unwrap();
     (demo, address)
