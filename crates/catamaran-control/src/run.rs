@@ -1,6 +1,8 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates, Streams};
+use crate::admin::{
+    self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats, Streams,
+};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -52,13 +54,6 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let snapshots = shared.changes();
     let names = Discovery::names_in(&shared.snapshot().config.backends);
     let discovery = Discovery::new(names, clock, fastrand::Rng::new());
-    let metrics = Arc::new(PlaneMetrics::new(
-        Arc::clone(&shared),
-        clock,
-        discovery.counts(),
-        Arc::clone(&parts.reloader),
-        parts.virtual_ips.clone(),
-    ));
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
         shared: Arc::clone(&shared),
@@ -67,18 +62,20 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         readiness: parts.readiness.subscribe(),
         events: parts.events,
         checks: Checks::default(),
-        rates: Rates::default(),
+        rates: Arc::default(),
+        stats: Stats::default(),
         host: parts.host,
         reloader: parts.reloader,
         overlays: parts.overlays,
         monitor: commands,
-        virtual_ips: parts.virtual_ips,
+        virtual_ips: parts.virtual_ips.clone(),
         streams: Streams::default(),
     });
+    let metrics = PlaneMetrics::new(&plane, discovery.counts(), parts.virtual_ips);
+    let metrics = Arc::new(metrics);
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
         plane: Arc::clone(&plane),
-        metrics: Arc::clone(&metrics),
         readiness: parts.readiness,
         seen: HashMap::new(),
     };
@@ -211,7 +208,6 @@ pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
 /// What the monitor's verdicts do to the data plane.
 struct PlaneHooks {
     plane: Arc<Plane>,
-    metrics: Arc<PlaneMetrics>,
     readiness: watch::Sender<Readiness>,
     /// What was last seen of each server that is not as it should be.
     seen: HashMap<(Name, Name), Seen>,
@@ -282,7 +278,6 @@ impl Hooks for PlaneHooks {
     }
 
     fn status_changed(&mut self, backend: &Name, server: &Name, status: Status) {
-        self.metrics.count_status(status);
         let shared = &self.plane.shared;
         let snapshot = shared.snapshot();
         let Some(backend) = snapshot.backend(backend) else {
@@ -299,13 +294,21 @@ impl Hooks for PlaneHooks {
         let events = &self.plane.events;
         events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
         let set = backend.set();
-        if let (Status::Down, Some(server)) = (status, set.by_name(server)) {
+        let Some(server) = set.by_name(server) else {
+            return;
+        };
+        server.metrics.count_change(status);
+        if status == Status::Down {
             shared.server_down(backend, server);
         }
     }
 
     fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
-        self.metrics.count_check(finding.into());
+        let snapshot = self.plane.shared.snapshot();
+        let of = snapshot.backend(backend).map(|backend| backend.set());
+        if let Some(server) = of.as_ref().and_then(|set| set.by_name(server)) {
+            server.metrics.count_check(finding.into());
+        }
         let now = self.plane.clock.now();
         self.plane.checks.note(now, backend, server, finding);
     }
@@ -455,7 +458,7 @@ mod tests {
             let labels = r#"{backend="api",server="#;
             assert!(down.contains(&format!("catamaran_server_up{labels}")));
             assert!(down.contains("catamaran_backend_servers_usable{backend=\"api\"} 0\n"));
-            assert!(down.contains("status_changes_total{status=\"down\"} 1\n"));
+            assert!(down.contains("status=\"down\"} 1\n"));
 
             let _listener = socket.listen(8).unwrap();
             while !state.is_usable() {

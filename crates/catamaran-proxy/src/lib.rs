@@ -19,11 +19,13 @@ mod udp;
 mod upstream;
 mod worker;
 
-pub use outcome::{Consequence, Outcome};
+pub use outcome::{Class, Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Left, LogError, Metered, NoSuchServer, Pulse, Rebuilds,
-    Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target,
+    Backend, BackendCounts, Frontend, FrontendCounts, Histogram, HistogramTotals, Latencies, Left,
+    LogError, Metered, NoSuchServer, PerWorker, Pulse, RateKeys, Rebuilds, Server, ServerCounts,
+    ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target, Traffic,
+    TrafficTotals,
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};
+pub use worker::{Lag, WorkerMetrics};

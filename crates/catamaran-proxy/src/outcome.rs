@@ -77,6 +77,32 @@ pub struct Consequence {
     pub label: &'static str,
 }
 
+/// Whose doing the end of an exchange was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It went well.
+    Ok,
+    /// The client's: it left, stalled, or asked for what is not served.
+    Client,
+    /// A limit that was set: of rate, of connections, of the queue.
+    Limit,
+    /// The servers': none usable, none that answered, or an answer cut short.
+    Server,
+    /// This process's: it lacked something.
+    Own,
+}
+
+impl Class {
+    /// Every class, in the order of [`Self::index`].
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Client, Self::Limit, Self::Server, Self::Own];
+
+    /// Place in [`Self::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
     pub const ALL: [Self; 28] = [
@@ -112,12 +138,69 @@ impl Outcome {
 
     /// Place in [`Self::ALL`].
     #[must_use]
-    pub fn index(self) -> usize {
-        let wanted = std::mem::discriminant(&self);
-        Self::ALL
-            .iter()
-            .position(|one| std::mem::discriminant(one) == wanted)
-            .expect("ALL holds every variant")
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Answered => 1,
+            Self::BadRequest(_) => 2,
+            Self::BadPath => 3,
+            Self::BadRequestBody => 4,
+            Self::NoRequest => 5,
+            Self::RequestCut => 6,
+            Self::RequestTimeout => 7,
+            Self::RequestBodyTimeout => 8,
+            Self::ClientGone => 9,
+            Self::ClientStalled => 10,
+            Self::RateLimited => 11,
+            Self::TooManyConnections => 12,
+            Self::NoRoute => 13,
+            Self::NoServer => 14,
+            Self::QueueFull => 15,
+            Self::QueueTimeout => 16,
+            Self::ConnectFailed => 17,
+            Self::ConnectTimeout => 18,
+            Self::ServerClosed => 19,
+            Self::ServerDown => 20,
+            Self::BadResponse => 21,
+            Self::ResponseTimeout => 22,
+            Self::Truncated => 23,
+            Self::ResponseBodyTimeout => 24,
+            Self::IdleTimeout => 25,
+            Self::Exhausted => 26,
+            Self::Evicted => 27,
+        }
+    }
+
+    /// Whose doing it was.
+    #[must_use]
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Done | Self::Answered => Class::Ok,
+            Self::BadRequest(_)
+            | Self::BadPath
+            | Self::BadRequestBody
+            | Self::NoRequest
+            | Self::RequestCut
+            | Self::RequestTimeout
+            | Self::RequestBodyTimeout
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::NoRoute
+            | Self::IdleTimeout => Class::Client,
+            Self::RateLimited | Self::TooManyConnections | Self::QueueFull | Self::QueueTimeout => {
+                Class::Limit
+            }
+            Self::NoServer
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::ServerClosed
+            | Self::ServerDown
+            | Self::BadResponse
+            | Self::ResponseTimeout
+            | Self::Truncated
+            | Self::ResponseBodyTimeout => Class::Server,
+            Self::Exhausted | Self::Evicted => Class::Own,
+        }
     }
 
     /// What follows from it.
@@ -203,6 +286,9 @@ mod tests {
     fn every_outcome_finds_its_place() {
         for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome.index(), place);
+        }
+        for (place, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class.index(), place);
         }
     }
 

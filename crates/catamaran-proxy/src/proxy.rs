@@ -1,6 +1,6 @@
 //! Starting and ending the data plane.
 
-use crate::state::{LogError, Process, Shared, Snapshot};
+use crate::state::{Layout, LogError, Process, Shared, Snapshot};
 use crate::worker::{Command, Start, Worker, runtime, start};
 use catamaran_core::model::{Config, ListenerKey};
 use std::io;
@@ -140,7 +140,7 @@ fn share(
     commands: Vec<mpsc::UnboundedSender<Command>>,
 ) -> Result<Shared, LogError> {
     let process = Process {
-        workers: commands.len(),
+        layout: Layout::new(commands.len(), config.process.server_histograms),
         open: Arc::default(),
     };
     let max_flows = max_flows(config.process.max_connections, commands.len());

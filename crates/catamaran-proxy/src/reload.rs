@@ -113,6 +113,8 @@ impl Shared {
         let opened = listeners.spread(sockets, self.commands.len())?;
         let process = &snapshot.config.process;
         self.connections.set_max(process.max_connections);
+        let histograms = process.server_histograms;
+        self.process.layout.set_max_histograms(histograms);
         let gone_servers = snapshot.take_over(&before, Worker::now());
         let change = Arc::new(Change {
             kept: listeners.kept,

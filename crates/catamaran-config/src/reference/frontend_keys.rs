@@ -329,6 +329,13 @@ pub(crate) static PROCESS: Section = Section {
             "Where the metrics are served in Prometheus' text format, at `/metrics`.",
         ),
         Key::new(
+            "server-histograms",
+            Kind::Integer(0, 100_000),
+            Default("1000"),
+            "Servers that get latency histograms of their own on the page of metrics, the first \
+             that come; their percentiles are in the admin API. Backends always have theirs.",
+        ),
+        Key::new(
             "resolvers",
             Kind::OneOrMany(&Kind::Text("address")),
             Means("those of `/etc/resolv.conf`"),

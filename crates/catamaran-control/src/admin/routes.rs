@@ -2,7 +2,9 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, openapi, process, servers, stream, tables, virtual_ips};
+use super::{
+    Event, Plane, config, openapi, process, servers, stats, stream, tables, virtual_ips,
+};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -69,6 +71,28 @@ fn of_state() -> Vec<Operation> {
     vec![
         Operation::new::<Overview>("get", "/v1/state", "state", get(overview))
             .does("Everything there is to see, as one document."),
+        Operation::new::<stats::StatsDocument>("get", "/v1/stats", "stats", get(stats::stats))
+            .does("Rates, latencies and errors of the last quarter of an hour, for charts.")
+            .asks(&[
+                Parameter {
+                    name: "since",
+                    kind: "number",
+                    required: false,
+                    doc: "Unix time: only points after it; the last of `times` to go on.",
+                },
+                Parameter {
+                    name: "servers",
+                    kind: "boolean",
+                    required: false,
+                    doc: "Whether servers are told of; they are unless `false`.",
+                },
+                Parameter {
+                    name: "backend",
+                    kind: "string",
+                    required: false,
+                    doc: "Only this backend.",
+                },
+            ]),
         Operation::new::<Vec<FrontendState>>(
             "get",
             "/v1/frontends",

@@ -28,6 +28,8 @@ pub enum LabelValue<'a> {
     Name(&'a Name),
     /// A word of our own.
     Word(&'static str),
+    /// A place in a list.
+    Number(usize),
 }
 
 /// A label: its name and value.
@@ -57,6 +59,12 @@ impl Exposition {
     pub fn counter(&mut self, metric: Metric, labels: &[Label<'_>], value: u64) {
         debug_assert_eq!(metric.kind(), Kind::Counter, "{}", metric.name());
         self.line(metric, "", labels, None, format_args!("{value}"));
+    }
+
+    /// Adds a sample of a counter of seconds.
+    pub fn float_counter(&mut self, metric: Metric, labels: &[Label<'_>], value: f64) {
+        debug_assert_eq!(metric.kind(), Kind::Counter, "{}", metric.name());
+        self.line(metric, "", labels, None, format_args!("{}", Number(value)));
     }
 
     /// Adds a sample of a gauge.
@@ -120,7 +128,13 @@ impl Exposition {
             line.push(separator);
             line.push_str(name);
             line.push_str("=\"");
-            push_escaped(line, text.as_str(), Quotes::Escaped);
+            match text {
+                LabelValue::Name(name) => push_escaped(line, name.as_str(), Quotes::Escaped),
+                LabelValue::Word(word) => push_escaped(line, word, Quotes::Escaped),
+                LabelValue::Number(number) => {
+                    write!(line, "{number}").expect("a String takes every write");
+                }
+            }
             line.push('"');
             separator = ',';
         }
@@ -139,15 +153,6 @@ impl Exposition {
 impl Default for Exposition {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl LabelValue<'_> {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Name(name) => name.as_str(),
-            Self::Word(word) => word,
-        }
     }
 }
 

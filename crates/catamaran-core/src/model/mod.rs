@@ -72,6 +72,8 @@ pub struct Process {
     pub watchdog: Duration,
     /// Where the metrics are served in Prometheus' text format; off unless written.
     pub metrics: Option<SocketAddr>,
+    /// Servers that get latency histograms of their own; the first that come. Default 1,000.
+    pub server_histograms: usize,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
     pub resolvers: Vec<SocketAddr>,
 }
@@ -87,6 +89,7 @@ impl Default for Process {
             watch: false,
             watchdog: Duration::from_secs(10),
             metrics: None,
+            server_histograms: 1000,
             resolvers: Vec::new(),
         }
     }

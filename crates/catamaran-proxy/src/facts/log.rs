@@ -3,7 +3,7 @@
 use super::Facts;
 use crate::access_log::{Counts, Http, Reason, Record, ServerUsed, Timers};
 use crate::outcome::Outcome;
-use crate::state::Frontend;
+use crate::state::{Ended, Frontend, Times, Traffic};
 use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{LogFormat, Name};
@@ -61,12 +61,28 @@ pub(crate) fn count(
     outcome: Outcome,
     now: Timestamp,
 ) {
-    let metrics = frontend.counters(worker.index);
     let took = now.saturating_since(facts.began);
-    metrics.end(outcome, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-    metrics.bytes_out.add_alone(facts.bytes_out);
-    if let Some(status) = facts.status {
-        metrics.status(status);
+    let ended = Ended {
+        outcome: outcome.index(),
+        status: facts.status,
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
+        times: Times::new(facts.connected, facts.responded, took),
+    };
+    frontend.counts(worker.index).traffic.end(&ended);
+    if let Some(counts) = facts.route_counts {
+        counts.of(worker.index, Traffic::new).end(&ended);
+    }
+    if let Some(backend) = facts.backend {
+        let counts = backend.counts(worker.index);
+        counts.traffic.end(&ended);
+        if facts.retries > 0 {
+            counts.retries.add_alone(facts.retries.into());
+            counts.redispatches.add_alone(facts.is_redispatched.into());
+        }
+    }
+    if let Some((server, _)) = &facts.server {
+        server.counts(worker.index).traffic.end(&ended);
     }
 }
 

@@ -6,8 +6,9 @@ mod log;
 pub(crate) use log::{connected, count, relayed, write};
 
 use crate::outcome::Outcome;
-use crate::state::{Backend, Server};
+use crate::state::{Backend, PerWorker, Server, Traffic};
 use crate::tunnel::RelayEnd;
+use crate::worker::Worker;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{self, Name};
 use catamaran_core::stick::Why;
@@ -21,6 +22,8 @@ pub(crate) struct Target<'a> {
     pub(crate) backend: Option<&'a Arc<Backend>>,
     /// The route; `None` for the frontend's own backend.
     pub(crate) route: Option<&'a model::Route>,
+    /// The route's counters.
+    pub(crate) route_counts: Option<&'a Arc<PerWorker<Traffic>>>,
     /// The prefix that the route matched, for rewriting.
     pub(crate) prefix: &'a str,
 }
@@ -32,6 +35,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) backend: Option<&'a Arc<Backend>>,
     /// The route's name.
     pub(crate) route: Option<&'a Name>,
+    /// The route's counters.
+    pub(crate) route_counts: Option<&'a Arc<PerWorker<Traffic>>>,
     pub(crate) server: Option<(Arc<Server>, Why)>,
     pub(crate) status: Option<u16>,
     pub(crate) queued: Option<Duration>,
@@ -51,6 +56,27 @@ impl<'a> Facts<'a> {
     pub(crate) fn set_target(&mut self, target: Target<'a>) {
         self.backend = target.backend;
         self.route = target.route.map(|route| &route.name);
+        self.route_counts = target.route_counts;
+    }
+
+    /// Counts the exchange as begun at what is known of it.
+    pub(crate) fn count_begun(&self, worker: &Worker) {
+        if let Some(counts) = self.route_counts {
+            counts.of(worker.index, Traffic::new).begun.add_alone(1);
+        }
+        if let Some(backend) = self.backend {
+            backend.counts(worker.index).traffic.begun.add_alone(1);
+        }
+    }
+
+    /// Counts a try at `server`, which is not noted yet.
+    pub(crate) fn note_server(&mut self, worker: &Worker, server: &Server) {
+        let counts = server.counts(worker.index);
+        counts.traffic.begun.add_alone(1);
+        if self.is_elsewhere(server) {
+            self.is_redispatched = true;
+            counts.redispatches.add_alone(1);
+        }
     }
 
     /// The same without backend and route, which are the configuration's.
@@ -59,6 +85,7 @@ impl<'a> Facts<'a> {
             began: self.began,
             backend: None,
             route: None,
+            route_counts: None,
             server: self.server.take(),
             status: self.status,
             queued: self.queued,
@@ -74,7 +101,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether `server` is another than the one tried before.
-    pub(crate) fn is_elsewhere(&self, server: &Server) -> bool {
+    fn is_elsewhere(&self, server: &Server) -> bool {
         let before = self.server.as_ref();
         before.is_some_and(|(before, _)| before.id() != server.id())
     }
@@ -84,6 +111,7 @@ impl<'a> Facts<'a> {
             began,
             backend: None,
             route: None,
+            route_counts: None,
             server: None,
             status: None,
             queued: None,

@@ -4,7 +4,7 @@ use super::answer::{self, Answer, Asked};
 use super::plan::{Plan, plan};
 use super::response::After;
 use super::{Client, Context, log};
-use crate::facts::Facts;
+use crate::facts::{Facts, Target};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
 use crate::worker::Worker;
@@ -46,6 +46,7 @@ impl<'a> Exchange<'a> {
         context: &'a mut Context,
     ) -> Self {
         let facts = Facts::new(worker.tick(), context.request.head_len as u64);
+        frontend.counts(worker.index).traffic.begun.add_alone(1);
         if frontend.model.access_log.is_some() {
             log::note_request(client, context);
         }
@@ -68,11 +69,11 @@ impl<'a> Exchange<'a> {
             self.facts.began,
         ) {
             Plan::Forward(target) => {
-                self.facts.set_target(target);
+                self.set_target(target);
                 self.forward(target).await
             }
             Plan::Redirect(target, redirect) => {
-                self.facts.set_target(target);
+                self.set_target(target);
                 let answer = Answer::redirect(
                     redirect,
                     target.prefix,
@@ -82,11 +83,16 @@ impl<'a> Exchange<'a> {
                 Box::pin(self.answer(&answer, Outcome::Answered)).await
             }
             Plan::Respond(target, response) => {
-                self.facts.set_target(target);
+                self.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
         }
+    }
+
+    fn set_target(&mut self, target: Target<'a>) {
+        self.facts.set_target(target);
+        self.facts.count_begun(self.worker);
     }
 
     /// Answers with an error, before anything of a response went out.

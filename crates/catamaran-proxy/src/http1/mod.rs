@@ -159,7 +159,8 @@ async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
 /// other balancers would fill the log.
 fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
     if client.served == 0 {
-        frontend.counters(worker.index).end(Outcome::NoRequest, 0);
+        let traffic = &frontend.counts(worker.index).traffic;
+        traffic.refuse(Outcome::NoRequest);
     }
 }
 
@@ -216,7 +217,9 @@ async fn serve_request(
         }
         Err(HeadEnd::Closed { is_begun: true }) => {
             let outcome = Outcome::RequestCut;
-            frontend.counters(worker.index).end(outcome, 0);
+            let traffic = &frontend.counts(worker.index).traffic;
+            traffic.refuse(outcome);
+            traffic.bytes_in.add_alone(client.input.len() as u64);
             log::refused(worker, frontend, client, (400, 0), outcome);
             Next::End
         }

@@ -118,6 +118,7 @@ pub(super) fn plan<'a>(
             Some(id) => Plan::Forward(Target {
                 backend: Some(frontend.backend(id)),
                 route: None,
+                route_counts: None,
                 prefix: "",
             }),
             None => Plan::Refuse(Outcome::NoRoute, None),
@@ -131,6 +132,7 @@ pub(super) fn plan<'a>(
     let target = |backend| Target {
         backend,
         route: Some(route),
+        route_counts: Some(frontend.route_metrics(index)),
         prefix,
     };
     match &route.action {

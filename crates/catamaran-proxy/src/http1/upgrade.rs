@@ -8,7 +8,7 @@ use super::forward::Terms;
 use super::{Client, Context, log};
 use crate::facts::{Facts, relay_outcome};
 use crate::outcome::Outcome;
-use crate::state::Backend;
+use crate::state::{Backend, PerWorker, Traffic};
 use crate::tunnel::{Half, Relay};
 use crate::upstream::{Chosen, Connection};
 use crate::worker::Worker;
@@ -24,6 +24,7 @@ pub(crate) struct Tunnel {
     chosen: Chosen,
     backend: Arc<Backend>,
     route: Option<Name>,
+    route_counts: Option<Arc<PerWorker<Traffic>>>,
     facts: Facts<'static>,
     idle: Duration,
 }
@@ -52,6 +53,7 @@ pub(super) async fn begin(
         chosen,
         backend: Arc::clone(terms.backend),
         route: exchange.facts.route.cloned(),
+        route_counts: exchange.facts.route_counts.cloned(),
         facts: exchange.facts.detached(),
         idle,
     }));
@@ -68,6 +70,7 @@ pub(super) async fn relay(worker: &Rc<Worker>, client: &mut Client, context: &mu
         chosen,
         backend,
         route,
+        route_counts,
         mut facts,
         idle,
     } = *tunnel;
@@ -99,6 +102,7 @@ pub(super) async fn relay(worker: &Rc<Worker>, client: &mut Client, context: &mu
         facts: Facts {
             backend: Some(&backend),
             route: route.as_ref(),
+            route_counts: route_counts.as_ref(),
             ..facts
         },
     };

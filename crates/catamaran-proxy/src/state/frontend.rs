@@ -1,9 +1,8 @@
 //! One frontend, as the workers share it.
 
 use super::shared::Process;
-use super::{Backend, Connections, lock};
+use super::{Backend, Connections, Metered, PerWorker, Traffic, lock};
 use crate::access_log::Writer;
-use crate::worker::FrontendMetrics;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, FrontendId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
@@ -40,7 +39,29 @@ pub struct Frontend {
     /// Its connections.
     pub(crate) connections: Arc<Connections>,
     /// Its counters, by worker.
-    metrics: Arc<[FrontendMetrics]>,
+    metrics: Arc<PerWorker<FrontendCounts>>,
+    /// Those of its routes, by their index.
+    route_metrics: Vec<Arc<PerWorker<Traffic>>>,
+}
+
+/// What one worker counts of one frontend.
+#[derive(Debug)]
+pub struct FrontendCounts {
+    /// Its traffic.
+    pub traffic: Traffic,
+    /// Connections accepted.
+    pub connections: Metered,
+}
+
+/// The keys of a rate limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateKeys {
+    /// Remembered now.
+    pub now: usize,
+    /// Remembered at most.
+    pub max: usize,
+    /// Forgotten while they still counted, for want of room.
+    pub evicted: u64,
 }
 
 /// A rate limit over all workers.
@@ -67,6 +88,8 @@ impl Frontend {
     ) -> Self {
         let limiter = |limit: &Option<RateLimit>| limit.as_ref().map(SharedLimiter::new);
         let max = model.max_connections;
+        let workers = process.layout.workers;
+        let new_route = || Arc::new(PerWorker::new(workers));
         Self {
             id,
             routes: Arc::new(RouteTable::new(&model.routes)),
@@ -82,9 +105,8 @@ impl Frontend {
                 .max_connections_per_source
                 .map(|max| Arc::new(Mutex::new(Sources::new(max, MAX_SOURCES)))),
             connections: Connections::new(max, Some(Arc::clone(&process.open))),
-            metrics: (0..process.workers)
-                .map(|_| FrontendMetrics::default())
-                .collect(),
+            metrics: Arc::new(PerWorker::new(workers)),
+            route_metrics: model.routes.iter().map(|_| new_route()).collect(),
             model,
         }
     }
@@ -97,6 +119,7 @@ impl Frontend {
         model: model::Frontend,
         backends: Arc<[Arc<Backend>]>,
         log: Option<Arc<Writer>>,
+        workers: usize,
     ) -> Self {
         // Conditions alone decide which route is found, but comparing them apart costs as much.
         let routes = if model.routes == self.model.routes {
@@ -117,6 +140,7 @@ impl Frontend {
             }),
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
+            route_metrics: self.successors_of_route_metrics(&model.routes, workers),
             model,
         }
     }
@@ -155,18 +179,51 @@ impl Frontend {
             sources: None,
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
+            route_metrics: Vec::new(),
         }
     }
 
     /// The counters of the worker of this index.
-    pub(crate) fn counters(&self, worker: usize) -> &FrontendMetrics {
-        &self.metrics[worker]
+    pub(crate) fn counts(&self, worker: usize) -> &FrontendCounts {
+        self.metrics.of(worker, || FrontendCounts {
+            traffic: Traffic::new(),
+            connections: Metered::default(),
+        })
     }
 
     /// Its counters, by worker.
     #[must_use]
-    pub fn metrics(&self) -> &[FrontendMetrics] {
+    pub fn metrics(&self) -> &PerWorker<FrontendCounts> {
         &self.metrics
+    }
+
+    /// The counters of the route of this index.
+    #[must_use]
+    pub fn route_metrics(&self, route: usize) -> &Arc<PerWorker<Traffic>> {
+        &self.route_metrics[route]
+    }
+
+    /// Counters go on by the route's name, as long as it takes the same requests.
+    fn successors_of_route_metrics(
+        &self,
+        routes: &[model::Route],
+        workers: usize,
+    ) -> Vec<Arc<PerWorker<Traffic>>> {
+        let counted = self.model.routes.iter().zip(&self.route_metrics);
+        let known: HashMap<&Name, (&model::Route, &Arc<PerWorker<Traffic>>)> = counted
+            .map(|(route, counts)| (&route.name, (route, counts)))
+            .collect();
+        let successor = |route: &model::Route| {
+            // A name of ours is only a number, which may be another route's now.
+            let same = known.get(&route.name).filter(|(before, _)| {
+                before.hosts == route.hosts && before.matches == route.matches
+            });
+            same.map_or_else(
+                || Arc::new(PerWorker::new(workers)),
+                |(_, counts)| Arc::clone(counts),
+            )
+        };
+        routes.iter().map(successor).collect()
     }
 
     fn successors_of_route_limiters(
@@ -206,6 +263,31 @@ impl Frontend {
     /// Connections open.
     pub fn open_connections(&self) -> usize {
         self.connections.open()
+    }
+
+    /// Connections that had to wait because as many were open as may be.
+    pub fn connections_limited(&self) -> u64 {
+        self.connections.limited()
+    }
+
+    /// Sources that have connections open, and how many may; `None` without a limit per source.
+    #[must_use]
+    pub fn sources(&self) -> Option<(usize, usize)> {
+        let sources = self.sources.as_ref()?;
+        Some((lock(sources).len(), MAX_SOURCES))
+    }
+
+    /// Keys of the frontend's rate limit; `None` without one.
+    #[must_use]
+    pub fn rate_keys(&self) -> Option<RateKeys> {
+        self.limiter.as_ref().map(|limiter| limiter.keys())
+    }
+
+    /// Keys of the rate limit of the route of this index; `None` without one.
+    #[must_use]
+    pub fn route_rate_keys(&self, route: usize) -> Option<RateKeys> {
+        let limiter = self.route_limiters.get(route)?.as_ref();
+        limiter.map(|limiter| limiter.keys())
     }
 
     /// Counts a request (a connection, for TCP) against the frontend's rate limit.
@@ -256,6 +338,17 @@ impl SharedLimiter {
         for shard in &self.shards {
             lock(shard).reconfigure(limit, Self::keys_of_shard(limit));
         }
+    }
+
+    fn keys(&self) -> RateKeys {
+        let mut keys = RateKeys::default();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            keys.now += shard.len();
+            keys.max += shard.max_len();
+            keys.evicted += shard.evicted();
+        }
+        keys
     }
 
     const fn keys_of_shard(limit: &RateLimit) -> usize {

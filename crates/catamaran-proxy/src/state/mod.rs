@@ -13,21 +13,24 @@ mod pulse;
 mod server;
 mod shared;
 mod snapshot;
+mod traffic;
 mod waiting;
 
-pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
+pub use backend::{Backend, BackendCounts, ServerSet, StickEntry};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
-pub use frontend::Frontend;
 pub(crate) use frontend::OpenSource;
+pub use frontend::{Frontend, FrontendCounts, RateKeys};
 pub(crate) use in_flight::InFlight;
 pub use metered::Metered;
 pub(crate) use pulse::Listening;
 pub use pulse::Pulse;
-pub use server::{Server, ServerMetrics, Signal, Target};
+pub use server::{Server, ServerCounts, ServerMetrics, Signal, Target};
 pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
 pub(crate) use shared::{ListenerId, Listeners, Process};
 pub use snapshot::{LogError, Snapshot};
+pub(crate) use traffic::{Ended, Layout, Times};
+pub use traffic::{Histogram, HistogramTotals, Latencies, PerWorker, Traffic, TrafficTotals};
 pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
 pub(crate) use backend::lock;

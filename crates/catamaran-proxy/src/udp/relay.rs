@@ -139,12 +139,11 @@ async fn open<'a>(
         let now = Worker::now();
         facts.queued = Some(now.saturating_since(asked));
         let server = chosen.room.server();
-        server.metrics.requests.add(1);
-        facts.is_redispatched |= facts.is_elsewhere(server);
+        facts.note_server(worker, server);
         facts.server = Some((Arc::clone(server), chosen.why));
         match connect(server) {
             Ok(socket) => {
-                server.metrics.connects.add(1);
+                server.counts(worker.index).connects.add_alone(1);
                 chosen.confirm(backend, ask.binding, now);
                 return Ok((Rc::new(socket), chosen));
             }
@@ -256,8 +255,9 @@ fn fail(worker: &Worker, backend: &Backend, server: &Arc<Server>, error: &io::Er
     } else {
         Signal::ConnectFailed
     };
-    server.metrics.failures.add(1);
-    server.metrics.connect_failures.add(1);
+    let counts = server.counts(worker.index);
+    counts.failures.add_alone(1);
+    counts.connect_failures.add_alone(1);
     worker.signal(server, signal);
     if let Some(threshold) = backend.model.outlier.consecutive
         && server.streak.failure(threshold)

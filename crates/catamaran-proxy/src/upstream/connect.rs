@@ -98,7 +98,7 @@ pub(crate) async fn connect(
     };
     match stream {
         Ok(stream) => {
-            server.metrics.connects.add(1);
+            server.counts(worker.index).connects.add_alone(1);
             Ok(counted.into_connection(stream))
         }
         Err(error) => {
@@ -173,7 +173,8 @@ fn report(worker: &Worker, server: &Arc<Server>, error: &ConnectError) {
         }
         ConnectError::ServerDown | ConnectError::Full => return,
     };
-    server.metrics.connect_failures.add(1);
+    let counts = server.counts(worker.index);
+    counts.connect_failures.add_alone(1);
     worker.signal(server, signal);
 }
 

@@ -423,7 +423,7 @@ fn serve(
     admitted: (Admitted, Option<Admitted>),
 ) {
     let frontend = slot.frontend();
-    frontend.counters(worker.index).connections.add_alone(1);
+    frontend.counts(worker.index).connections.add_alone(1);
     let open = OpenConnection::new(worker, admitted);
     let stream = Stream::Tcp(stream);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
