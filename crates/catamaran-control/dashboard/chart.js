@@ -6,7 +6,7 @@ import { changed, store } from "./store.js";
 import { clock } from "./format.js";
 
 const HEIGHT = 132;
-const LEFT = 44;
+const LEFT = 58;
 const BOTTOM = 18;
 const TOP = 8;
 /// Shorter histories are stretched to this many seconds, so that the first minutes can be read.

@@ -26,7 +26,7 @@ export function bytes(value) {
     value /= 1000;
     unit += 1;
   }
-  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}/s`;
+  return `${value >= 100 || unit === 0 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${units[unit]}/s`;
 }
 
 /// Milliseconds with their unit.
@@ -34,6 +34,7 @@ export function millis(value) {
   if (value === null || value === undefined) return "–";
   if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
   if (value >= 100) return `${Math.round(value)} ms`;
+  if (Number.isInteger(value)) return `${value} ms`;
   return `${value >= 10 ? value.toFixed(1) : value.toFixed(2)} ms`;
 }
 

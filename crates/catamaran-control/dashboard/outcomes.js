@@ -4,6 +4,8 @@ import { draw, h } from "./dom.js";
 import { count, percent } from "./format.js";
 import { store } from "./store.js";
 
+/// Outcomes that are nobody's failure.
+const WELL = ["done", "answered"];
 const CLASS_TONES = { "1xx": "off", "2xx": "good", "3xx": "accent", "4xx": "warn", "5xx": "bad" };
 
 export function drawOutcomes(element) {
@@ -39,7 +41,7 @@ function panel(frontend) {
           h("td", { class: "bar-cell" },
             h("svg", { class: "meter", viewBox: "0 0 100 3", preserveAspectRatio: "none", "aria-hidden": "true" },
               h("rect", { width: 100, height: 3, class: "meter-back" }),
-              h("rect", { width: Math.max(0.5, (n / all) * 100), height: 3, class: name === "done" ? "tone-good meter-fill" : "tone-warn meter-fill" })),
+              h("rect", { width: Math.max(0.5, (n / all) * 100), height: 3, class: `meter-fill tone-${WELL.includes(name) ? "good" : "warn"}` })),
             h("span", {}, percent(n / all))),
           h("td", { class: "num" }, count(n)))))));
 }

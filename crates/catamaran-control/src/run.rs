@@ -1,8 +1,6 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{
-    self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats, Streams,
-};
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats, Streams};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };

@@ -4,9 +4,12 @@
 //! `--must`, as CI runs it: there a case that quietly does nothing would be worth nothing. All
 //! cases run whatever becomes of the earlier ones.
 
+mod admin_api;
 mod alerts;
+mod browser;
 mod case;
 mod compose;
+mod dashboard;
 mod kubernetes;
 mod need;
 mod virtual_ip;

@@ -2,9 +2,7 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{
-    Event, Plane, config, openapi, process, servers, stats, stream, tables, virtual_ips,
-};
+use super::{Event, Plane, config, openapi, process, servers, stats, stream, tables, virtual_ips};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};

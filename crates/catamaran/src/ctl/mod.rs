@@ -26,7 +26,7 @@ use table::{Colour, Table};
 pub(crate) fn run(args: &CtlArgs) -> ExitCode {
     match act(args) {
         Ok(code) => code,
-        Err(Failure::Other(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Other(error)) if crate::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to tell when standard error is closed.
             let _ = writeln!(io::stderr(), "catamaran: {failure}");
@@ -487,12 +487,6 @@ pub(crate) fn server_path_of(backend: &str, server: &str) -> String {
 fn unix_now() -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_secs_f64()
-}
-
-/// Whether whoever read our output has gone, as `head` does.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.downcast_ref::<io::Error>();
-    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Entries that the API gives at once.

@@ -16,6 +16,7 @@ mod hostile;
 mod hostile_clients;
 mod hostile_servers;
 mod http1;
+mod manual;
 mod nothing_lost;
 mod openapi;
 mod operator;

@@ -194,7 +194,7 @@ fn draw_frontends(frame: &mut Frame<'_>, area: Rect, all: &[Frontend], palette: 
             right(bytes(one.bytes_out)),
         ])
     });
-    let widths = [14, 5, 7, 9, 8, 8, 8, 8, 10].map(Constraint::Length);
+    let widths = [13, 4, 6, 8, 7, 7, 7, 7, 9].map(Constraint::Length);
     let titles = [
         left("FRONTEND"),
         left(""),
@@ -253,7 +253,7 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, model: &mut Model, palette: P
     let rows = shown
         .iter()
         .map(|server| server_row(server, is_wide, palette));
-    let name_width = if is_wide { 30 } else { 24 };
+    let name_width = if is_wide { 30 } else { 22 };
     let mut widths: Vec<Constraint> = [name_width, 12, 3, 6, 6, 8, 7, 8]
         .map(Constraint::Length)
         .into();
@@ -332,7 +332,7 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette)
             Line::from(vec![
                 Span::raw("d drain  e enable  m maintenance  +/- weight  ? help  q quit"),
                 Span::styled(
-                    format!("  by {}{order}{only}{filter}", model.sort.name()),
+                    format!("  order: {}{order}{only}{filter}", model.sort.name()),
                     palette.faint(),
                 ),
             ])

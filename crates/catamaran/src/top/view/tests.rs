@@ -37,12 +37,12 @@ fn at_80_by_24_everything_has_its_place() {
     for text in [
         "catamaran 0.1.0  ready  up 3m12s  214 open  2 workers, 1.5 ms late",
         "412 req/s  0.50 fail/s  12 in flight  2/4 servers usable",
-        "web            http      214       412     0.50     0.60      1.1      2.4    53.0 kB",
+        "web           http    214      412    0.50    0.60     1.1     2.4   53.0 kB",
         "main ipv4        active                    150 10.0.0.11",
-        "api/a                    up             1      3      8      210       0      1.2",
-        "api/b                    draining",
-        "api/c                    down",
-        "static/s                 up",
+        "api/a                  up             1      3      8      210       0      1.2",
+        "api/b                  draining",
+        "api/c                  down",
+        "static/s               up",
         "22:14:18 server-down api/c status 503",
         "d drain  e enable  m maintenance  +/- weight  ? help  q quit",
     ] {
