@@ -134,12 +134,16 @@ impl Browser {
             .map(drop)
     }
 
-    /// What the system of the user wants: `light` or `dark`.
+    /// What the system of the user wants: `light` or `dark`. No motion, in any case: what moves while
+    /// it is clicked is missed.
     pub(super) fn prefer(&self, scheme: &str) -> Result<()> {
-        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
         self.cdp(
             "Emulation.setEmulatedMedia",
-            &json!({ "features": [feature] }),
+            &json!({ "features": features }),
         )
         .map(drop)
     }

@@ -8,6 +8,7 @@ mod balancer;
 mod check;
 mod connections;
 mod ctl;
+mod dashboard;
 mod demo;
 mod demo_api;
 mod dying_servers;

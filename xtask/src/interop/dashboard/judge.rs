@@ -20,6 +20,31 @@ pub(super) fn page(browser: &Browser, width: u32) -> Result<()> {
     names(browser)
 }
 
+/// Shows that mistakes made on purpose are noticed.
+pub(super) fn is_awake(browser: &Browser, width: u32) -> Result<()> {
+    for (what, mistake) in [
+        (
+            "pale text",
+            "e.textContent = 'pale'; e.style.color = '#aaa'; e.style.background = '#fff';",
+        ),
+        (
+            "a button without a name",
+            "const b = document.createElement('button'); b.style.width = b.style.height = '40px'; e.append(b);",
+        ),
+        (
+            "a wide page",
+            "e.style.width = '3000px'; e.style.height = '1px';",
+        ),
+    ] {
+        let made =
+            "const e = document.createElement('p'); e.id = 'mistake'; document.body.append(e);";
+        browser.run(&format!("{made} {mistake}"))?;
+        ensure!(page(browser, width).is_err(), "{what} was not noticed");
+        browser.run("document.getElementById('mistake').remove();")?;
+    }
+    page(browser, width)
+}
+
 /// Every control, picture, table and dialog has a name that is read aloud.
 fn names(browser: &Browser) -> Result<()> {
     const ROLES: &[&str] = &[

@@ -89,7 +89,10 @@ fn everything_is_seen_and_done(browser: &Browser) -> Result<()> {
     ));
     browser.wait("the stream again", LIVE)?;
     judge::requests(browser, &scene.url())?;
-    judge::console(browser)
+    judge::console(browser)?;
+    judge::is_awake(browser, 1400)?;
+    // A page whose process ends would complain.
+    browser.open("about:blank")
 }
 
 /// Drains a server with the mouse, and takes it back.
