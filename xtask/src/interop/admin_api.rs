@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use catamaran_testkit::{Origin, Program, free_addr, http_get};
+use catamaran_testkit::{Client, Origin, Program, free_addr};
 
 use crate::interop::browser::{PATIENCE, program};
 use crate::shell;
@@ -32,7 +32,8 @@ pub(super) fn run() -> Result<()> {
     command.args(["run", &url]).args(ARGUMENTS);
     let status = command.status().context("cannot run schemathesis")?;
     ensure!(status.success(), "schemathesis found mistakes; see above");
-    let alive = http_get(admin, "/v1/process")?;
+    let host = format!("Host: {admin}");
+    let alive = Client::connect(admin)?.request("GET", "/v1/process", &[&host], b"")?;
     ensure!(alive.status == 200, "the process answers {}", alive.status);
     ensure!(
         !balancer.stderr().contains("panicked"),

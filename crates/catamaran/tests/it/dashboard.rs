@@ -21,7 +21,7 @@ fn its_files_are_seen_without_the_token_and_nothing_else_is() {
         ("/dashboard/base.css", "text/css; charset=utf-8"),
         ("/favicon.svg", "image/svg+xml"),
     ] {
-        let response = client.get(path).unwrap();
+        let response = client.request("GET", path, &[&host], b"").unwrap();
         assert_eq!(response.status, 200, "{path}");
         assert_eq!(response.head.field("content-type").unwrap(), kind);
         let policy = response.head.field("content-security-policy").unwrap();

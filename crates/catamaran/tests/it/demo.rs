@@ -1,7 +1,7 @@
 //! The demonstration.
 
 use crate::{PATIENCE, catamaran, eventually, is_alive};
-use catamaran_testkit::{Process, Signal, http_get, signal_pid, tcp_exchange};
+use catamaran_testkit::{Client, Process, Signal, http_get, signal_pid, tcp_exchange};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -103,12 +103,16 @@ fn it_starts_with_its_dashboard_and_says_where() {
     let (demo, _) = demo_with(&["--quiet", "--dashboard-port", &port.to_string()]);
     let told = format!("http://127.0.0.1:{port}/");
     demo.wait_for_stdout(&told, PATIENCE).unwrap();
-    let page = http_get(local(port), "/").unwrap();
+    let host = format!("Host: 127.0.0.1:{port}");
+    let get = |path| {
+        let mut client = Client::connect(local(port)).unwrap();
+        client.request("GET", path, &[&host], b"").unwrap()
+    };
+    let page = get("/");
     assert_eq!(page.status, 200);
     let text = String::from_utf8_lossy(&page.body);
     assert!(text.contains("/dashboard/app.js"), "{text}");
-    let script = http_get(local(port), "/dashboard/app.js").unwrap();
-    assert_eq!(script.status, 200);
+    assert_eq!(get("/dashboard/app.js").status, 200);
 }
 
 #[test]
