@@ -246,7 +246,7 @@ impl Sort {
     /// Its name.
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Configured => "as configured",
+            Self::Configured => "file",
             Self::Name => "name",
             Self::State => "state",
             Self::InFlight => "in flight",

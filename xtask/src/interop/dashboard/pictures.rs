@@ -16,8 +16,8 @@ use crate::shell;
 pub(super) fn write(browser: &Browser) -> Result<()> {
     let mut scene = Scene::start(None)?;
     let minute = Duration::from_secs(60);
-    shell::say("the pictures want a history of four minutes");
-    std::thread::sleep(2 * minute);
+    shell::say("the pictures want a history of three minutes");
+    std::thread::sleep(minute);
     scene.kill("api", 1)?;
     std::thread::sleep(minute);
     let drain = json!({ "admin": "drain" }).to_string();
@@ -25,8 +25,8 @@ pub(super) fn write(browser: &Browser) -> Result<()> {
     std::thread::sleep(minute);
     fs::create_dir_all("docs/images")?;
     for (name, width, height, scheme) in [
-        ("dashboard-light", 1360, 1500, "light"),
-        ("dashboard-dark", 1360, 1000, "dark"),
+        ("dashboard-light", 1240, 1120, "light"),
+        ("dashboard-dark", 1240, 960, "dark"),
         ("dashboard-phone", 360, 1100, "light"),
     ] {
         browser.resize(width, height)?;
