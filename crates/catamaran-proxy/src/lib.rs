@@ -6,6 +6,7 @@
 //! through [`Shared`].
 
 pub mod access_log;
+mod auth;
 mod facts;
 mod http1;
 mod io;
@@ -13,6 +14,7 @@ mod outcome;
 mod proxy;
 mod reload;
 mod state;
+mod tarpit;
 mod tcp;
 mod tunnel;
 mod udp;
@@ -24,8 +26,8 @@ pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
     Backend, BackendCounts, Frontend, FrontendCounts, Histogram, HistogramTotals, Latencies, Left,
-    LogError, Metered, NoSuchServer, PerWorker, Pulse, RateKeys, Rebuilds, Server, ServerCounts,
-    ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target, Traffic,
-    TrafficTotals,
+    List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts,
+    Server, ServerCounts, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry,
+    Tables, Target, Tarpit, Traffic, TrafficTotals,
 };
 pub use worker::{Lag, WorkerMetrics};

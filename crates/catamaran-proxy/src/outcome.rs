@@ -32,6 +32,14 @@ pub enum Outcome {
     ClientStalled,
     /// The client's key asked more often than its limit.
     RateLimited,
+    /// The client may not come, or the route refuses everybody.
+    Forbidden,
+    /// The client did not show what was asked for.
+    Unauthorized,
+    /// It was refused without being told.
+    Dropped,
+    /// It was kept waiting before it was refused with this status.
+    Tarpitted(u16),
     /// The client's address holds as many connections as it may.
     TooManyConnections,
     /// No route takes the request.
@@ -84,7 +92,7 @@ pub enum Class {
     Ok,
     /// The client's: it left, stalled, or asked for what is not served.
     Client,
-    /// A limit that was set: of rate, of connections, of the queue.
+    /// A limit that was set: of rate, of connections, of the queue, of who may come.
     Limit,
     /// The servers': none usable, none that answered, or an answer cut short.
     Server,
@@ -105,7 +113,7 @@ impl Class {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
@@ -118,6 +126,10 @@ impl Outcome {
         Self::ClientGone,
         Self::ClientStalled,
         Self::RateLimited,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Dropped,
+        Self::Tarpitted(403),
         Self::TooManyConnections,
         Self::NoRoute,
         Self::NoServer,
@@ -152,22 +164,26 @@ impl Outcome {
             Self::ClientGone => 9,
             Self::ClientStalled => 10,
             Self::RateLimited => 11,
-            Self::TooManyConnections => 12,
-            Self::NoRoute => 13,
-            Self::NoServer => 14,
-            Self::QueueFull => 15,
-            Self::QueueTimeout => 16,
-            Self::ConnectFailed => 17,
-            Self::ConnectTimeout => 18,
-            Self::ServerClosed => 19,
-            Self::ServerDown => 20,
-            Self::BadResponse => 21,
-            Self::ResponseTimeout => 22,
-            Self::Truncated => 23,
-            Self::ResponseBodyTimeout => 24,
-            Self::IdleTimeout => 25,
-            Self::Exhausted => 26,
-            Self::Evicted => 27,
+            Self::Unauthorized => 12,
+            Self::Forbidden => 13,
+            Self::Dropped => 14,
+            Self::Tarpitted(_) => 15,
+            Self::TooManyConnections => 16,
+            Self::NoRoute => 17,
+            Self::NoServer => 18,
+            Self::QueueFull => 19,
+            Self::QueueTimeout => 20,
+            Self::ConnectFailed => 21,
+            Self::ConnectTimeout => 22,
+            Self::ServerClosed => 23,
+            Self::ServerDown => 24,
+            Self::BadResponse => 25,
+            Self::ResponseTimeout => 26,
+            Self::Truncated => 27,
+            Self::ResponseBodyTimeout => 28,
+            Self::IdleTimeout => 29,
+            Self::Exhausted => 30,
+            Self::Evicted => 31,
         }
     }
 
@@ -186,10 +202,15 @@ impl Outcome {
             | Self::ClientGone
             | Self::ClientStalled
             | Self::NoRoute
+            | Self::Forbidden
+            | Self::Unauthorized
             | Self::IdleTimeout => Class::Client,
-            Self::RateLimited | Self::TooManyConnections | Self::QueueFull | Self::QueueTimeout => {
-                Class::Limit
-            }
+            Self::RateLimited
+            | Self::Dropped
+            | Self::Tarpitted(_)
+            | Self::TooManyConnections
+            | Self::QueueFull
+            | Self::QueueTimeout => Class::Limit,
             Self::NoServer
             | Self::ConnectFailed
             | Self::ConnectTimeout
@@ -219,6 +240,10 @@ impl Outcome {
             Self::ClientGone => (499, "CD", "client-gone"),
             Self::ClientStalled => (499, "cD", "client-stalled"),
             Self::RateLimited => (429, "PR", "rate-limited"),
+            Self::Unauthorized => (401, "PR", "unauthorized"),
+            Self::Forbidden => (403, "PR", "forbidden"),
+            Self::Dropped => (403, "PR", "dropped"),
+            Self::Tarpitted(status) => (status, "PT", "tarpitted"),
             Self::TooManyConnections => (429, "PR", "too-many-connections"),
             Self::NoRoute => (404, "PR", "no-route"),
             Self::NoServer => (503, "SC", "no-server"),
@@ -255,7 +280,9 @@ impl Outcome {
             Self::RequestTimeout | Self::RequestBodyTimeout => {
                 "the request took too long to arrive"
             }
-            Self::RateLimited => "too many requests; try again later",
+            Self::Unauthorized => "show who you are",
+            Self::Forbidden | Self::Tarpitted(403) => "you may not come here",
+            Self::RateLimited | Self::Tarpitted(_) => "too many requests; try again later",
             Self::TooManyConnections => "too many connections from this address",
             Self::NoServer | Self::ConnectFailed => "no server is available",
             Self::QueueFull | Self::QueueTimeout => "every server is busy",
@@ -270,6 +297,7 @@ impl Outcome {
             | Self::Answered
             | Self::NoRequest
             | Self::RequestCut
+            | Self::Dropped
             | Self::ClientGone
             | Self::ClientStalled
             | Self::IdleTimeout

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{admin_api, alerts, compose, dashboard, kubernetes, virtual_ip};
+use super::{admin_api, alerts, compose, dashboard, deb, kubernetes, metrics, sbom, virtual_ip};
 
 /// One test.
 #[derive(Debug)]
@@ -58,6 +58,57 @@ pub(super) const CASES: &[Case] = &[
             },
         ],
         run: kubernetes::run,
+    },
+    Case {
+        name: "metrics",
+        title: "the page of metrics and the alert rules, judged by Prometheus' own tools",
+        needs: &[
+            Need::Program {
+                name: "promtool",
+                package: "prometheus",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3-venv",
+            },
+            CURL,
+        ],
+        run: metrics::run,
+    },
+    Case {
+        name: "sbom",
+        title: "the bill of materials is what CycloneDX expects",
+        needs: &[Need::Program {
+            name: "python3",
+            package: "python3-venv",
+        }],
+        run: sbom::run,
+    },
+    Case {
+        name: "deb",
+        title: "the Debian package: installed, run, edited, reloaded, installed anew, purged",
+        needs: &[
+            Need::Root,
+            IP,
+            CURL,
+            Need::Program {
+                name: "dpkg-deb",
+                package: "dpkg",
+            },
+            Need::Program {
+                name: "objdump",
+                package: "binutils",
+            },
+            Need::Program {
+                name: "adduser",
+                package: "adduser",
+            },
+            Need::Program {
+                name: "systemd-analyze",
+                package: "systemd",
+            },
+        ],
+        run: deb::run,
     },
     Case {
         name: "alerts",

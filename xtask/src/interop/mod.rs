@@ -10,8 +10,11 @@ mod browser;
 mod case;
 mod compose;
 mod dashboard;
+mod deb;
 mod kubernetes;
+mod metrics;
 mod need;
+mod sbom;
 mod virtual_ip;
 
 use std::time::{Duration, Instant};

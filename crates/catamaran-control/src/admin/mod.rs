@@ -7,12 +7,14 @@
 
 mod checks;
 mod config;
+mod csv;
 mod dashboard;
 mod door;
 mod error;
 mod events;
 mod extract;
 mod guard;
+mod lists;
 mod openapi;
 mod overlays;
 mod persist;
@@ -31,7 +33,7 @@ pub(crate) use door::Door;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
-pub(crate) use rates::{Rates, SAMPLE_INTERVAL};
+pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
 pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
 pub(crate) use stream::{Streams, publish};
 

@@ -55,9 +55,9 @@ pub(crate) struct FrontendTotals {
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 pub(crate) struct FrontendRates {
     /// Connections accepted per second.
-    connections: f64,
+    pub(crate) connections: f64,
     /// Exchanges (relays, for TCP and UDP) that ended per second.
-    exchanges: f64,
+    pub(crate) exchanges: f64,
     /// Those that ended by a failure of server or balancer, per second.
     failures: f64,
     /// Bytes received from clients per second.
@@ -80,7 +80,7 @@ pub(crate) struct Percentiles {
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 pub(crate) struct ServerRates {
     /// Exchanges and relays given to it per second.
-    requests: f64,
+    pub(crate) requests: f64,
     /// Responses of class 5xx, and exchanges without one, per second.
     failures: f64,
 }
@@ -201,7 +201,7 @@ pub(crate) fn frontend_totals(frontend: &Frontend) -> FrontendTotals {
     let is_failure = |outcome: &Outcome| outcome.consequence().status >= 500;
     let failed = Outcome::ALL.into_iter().filter(is_failure);
     FrontendTotals {
-        connections: frontend.metrics().sum(|counts| &counts.connections),
+        connections: connections_accepted(frontend),
         exchanges: outcomes.iter().sum(),
         failures: failed.map(|outcome| outcomes[outcome.index()]).sum(),
         bytes_in: traffic.bytes_in,
@@ -210,6 +210,12 @@ pub(crate) fn frontend_totals(frontend: &Frontend) -> FrontendTotals {
         statuses: traffic.statuses,
         latency: traffic.total.counts.to_vec(),
     }
+}
+
+/// Connections that a frontend accepted.
+pub(crate) fn connections_accepted(frontend: &Frontend) -> u64 {
+    let workers = frontend.metrics().iter();
+    workers.map(|counts| counts.connections.total()).sum()
 }
 
 fn servers(snapshot: &Snapshot) -> HashMap<u64, [u64; 2]> {

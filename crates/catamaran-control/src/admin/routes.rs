@@ -2,7 +2,9 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, openapi, process, servers, stats, stream, tables, virtual_ips};
+use super::{
+    Event, Plane, config, csv, lists, openapi, process, servers, stats, stream, tables, virtual_ips,
+};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -23,7 +25,7 @@ pub(crate) struct Operation {
     pub(crate) query: &'static [Parameter],
     pub(crate) body: Option<SchemaOf>,
     pub(crate) answer: SchemaOf,
-    /// What kind of text the answer is.
+    /// The media type of the answer.
     pub(crate) media: &'static str,
     handler: MethodRouter<Arc<Plane>>,
 }
@@ -41,7 +43,8 @@ pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// The router of everything under `/v1`.
 pub(crate) fn router(plane: Arc<Plane>) -> Router {
-    let mut router = Router::new();
+    // Where HAProxy has it, for monitoring that looks there.
+    let mut router = Router::new().route("/stats;csv", get(csv::csv));
     for operation in operations() {
         router = router.route(operation.path, operation.handler);
     }
@@ -61,6 +64,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     let mut all = of_state();
     all.extend(of_servers());
     all.extend(of_tables());
+    all.extend(of_lists());
     all.extend(of_process());
     all
 }
@@ -91,6 +95,9 @@ fn of_state() -> Vec<Operation> {
                     doc: "Only this backend.",
                 },
             ]),
+        Operation::new::<String>("get", "/v1/stat.csv", "stat-csv", get(csv::csv))
+            .does("The state in the columns of HAProxy's `show stat`; at `/stats;csv` too.")
+            .answers("text/csv"),
         Operation::new::<Vec<FrontendState>>(
             "get",
             "/v1/frontends",
@@ -110,7 +117,7 @@ fn of_state() -> Vec<Operation> {
             }]),
         Operation::new::<String>("get", "/v1/stream", "stream", get(stream::stream))
             .does("The state once a second and events as they happen, as server-sent events.")
-            .streams()
+            .answers("text/event-stream")
             .asks(&[
                 Parameter {
                     name: "after",
@@ -232,6 +239,90 @@ fn of_tables() -> Vec<Operation> {
     ]
 }
 
+fn of_lists() -> Vec<Operation> {
+    const LIST: &str = "/v1/lists/{list}";
+    const IN_LIST: &str = "/v1/lists/{list}/entry";
+    const MAP: &str = "/v1/maps/{map}";
+    const IN_MAP: &str = "/v1/maps/{map}/entry";
+    vec![
+        Operation::new::<Vec<lists::ListState>>(
+            "get",
+            "/v1/lists",
+            "list-lists",
+            get(lists::lists),
+        )
+        .does("The lists of networks."),
+        Operation::new::<lists::Networks>("get", LIST, "list-networks", get(lists::list))
+            .does("Networks of a list, page by page.")
+            .asks(PART),
+        Operation::new::<servers::Changed>("put", IN_LIST, "add-network", put(lists::add_network))
+            .does("Adds a network to a list.")
+            .takes::<lists::NewNetwork>(),
+        Operation::new::<servers::Changed>(
+            "delete",
+            IN_LIST,
+            "remove-network",
+            delete(lists::remove_network),
+        )
+        .does("Removes a network from a list, not those within it.")
+        .asks(&[
+            Parameter {
+                name: "network",
+                kind: "string",
+                required: true,
+                doc: "`10.0.0.0/8`, or an address.",
+            },
+            PERSIST,
+        ]),
+        Operation::new::<Vec<lists::MapState>>("get", "/v1/maps", "list-maps", get(lists::maps))
+            .does("The maps to backends."),
+        Operation::new::<lists::Mappings>("get", MAP, "list-mappings", get(lists::map))
+            .does("Entries of a map, page by page.")
+            .asks(PART),
+        Operation::new::<servers::Changed>("put", IN_MAP, "set-mapping", put(lists::set_mapping))
+            .does("Has a key of a map lead to a backend.")
+            .takes::<lists::NewMapping>(),
+        Operation::new::<servers::Changed>(
+            "delete",
+            IN_MAP,
+            "delete-mapping",
+            delete(lists::delete_mapping),
+        )
+        .does("Deletes a key from a map.")
+        .asks(&[
+            Parameter {
+                name: "key",
+                kind: "string",
+                required: true,
+                doc: "As the map's file has it.",
+            },
+            PERSIST,
+        ]),
+    ]
+}
+
+/// The parameters of what is told page by page.
+const PART: &[Parameter] = &[
+    Parameter {
+        name: "cursor",
+        kind: "integer",
+        required: false,
+        doc: "Where to go on: what the page before said.",
+    },
+    Parameter {
+        name: "limit",
+        kind: "integer",
+        required: false,
+        doc: "Entries at most, 1 to 1,000; 100 unless written.",
+    },
+];
+const PERSIST: Parameter = Parameter {
+    name: "persist",
+    kind: "boolean",
+    required: false,
+    doc: "Whether it is written into the file as well.",
+};
+
 fn of_process() -> Vec<Operation> {
     vec![
         Operation::new::<state::Process>("get", "/v1/process", "get-process", get(process_state))
@@ -314,13 +405,12 @@ impl Operation {
         Self { summary, ..self }
     }
 
-    fn streams(self) -> Self {
-        let media = "text/event-stream";
-        Self { media, ..self }
-    }
-
     fn asks(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
+    }
+
+    fn answers(self, media: &'static str) -> Self {
+        Self { media, ..self }
     }
 
     fn takes<T: JsonSchema>(self) -> Self {

@@ -48,6 +48,23 @@ macro_rules! metrics {
                 }
             }
 
+            /// The name of the family in OpenMetrics: a counter's without `_total`.
+            #[must_use]
+            pub fn family(self) -> &'static str {
+                let name = self.name();
+                name.strip_suffix("_total").unwrap_or(name)
+            }
+
+            /// What it is measured in, if that is more than a count.
+            #[must_use]
+            pub fn unit(self) -> Option<&'static str> {
+                let family = self.family();
+                let units = ["seconds", "bytes"].into_iter();
+                units
+                    .filter(|unit| family.ends_with(unit))
+                    .find(|unit| family[..family.len() - unit.len()].ends_with('_'))
+            }
+
             /// How it moves.
             #[must_use]
             pub const fn kind(self) -> Kind {
@@ -115,6 +132,10 @@ metrics! {
     FrontendFirstByteSeconds Histogram "catamaran_frontend_first_byte_seconds" "Time from sending a request to the head of its response.";
     FrontendDurationSeconds Histogram "catamaran_frontend_duration_seconds" "Time from a request's head to its response's end; the life of a relay.";
 
+
+    FrontendTarpitted Gauge "catamaran_frontend_tarpitted" "Clients that are kept waiting before they are refused.";
+    FrontendTarpitFullTotal Counter "catamaran_frontend_tarpit_full_total" "Clients refused at once because as many were kept waiting as may; raise tarpit.max.";
+
     RouteRequestsTotal Counter "catamaran_route_requests_total" "Requests that took the route.";
     RouteInFlight Gauge "catamaran_route_in_flight" "Requests under way.";
     RouteResponsesTotal Counter "catamaran_route_responses_total" "Responses by `class` of status.";
@@ -125,6 +146,9 @@ metrics! {
     RouteRateKeys Gauge "catamaran_route_rate_keys" "Keys that the route's rate limit remembers.";
     RouteRateKeysLimit Gauge "catamaran_route_rate_keys_limit" "Keys that the route's rate limit may remember.";
     RouteRateKeysEvictedTotal Counter "catamaran_route_rate_keys_evicted_total" "Keys that the route's rate limit forgot too early for want of room.";
+
+    ListEntries Gauge "catamaran_list_entries" "Networks of a `list`.";
+    MapEntries Gauge "catamaran_map_entries" "Entries of a `map`.";
 
     BackendRequestsTotal Counter "catamaran_backend_requests_total" "Requests and relays that were for the backend.";
     BackendInFlight Gauge "catamaran_backend_in_flight" "Requests and relays that its servers are working on.";
@@ -222,20 +246,47 @@ mod tests {
     fn the_documentation_lists_every_metric() {
         const START: &str = "cargo test -p catamaran-control` -->\n";
         const END: &str = "<!-- end of metrics -->";
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let text = std::fs::read_to_string(path).unwrap();
         let (before, rest) = text.split_once(START).unwrap();
         let (listed, after) = rest.split_once(END).unwrap();
-        let mut table = String::from("| metric | kind | is |\n| --- | --- | --- |\n");
+        let mut table =
+            String::from("| metric | kind | labels | is |\n| --- | --- | --- | --- |\n");
         for metric in Metric::ALL {
             let (name, kind, help) = (metric.name(), metric.kind().as_str(), metric.help());
-            table += &format!("| `{name}` | {kind} | {help} |\n");
+            let labels = labels(*metric).join(", ");
+            table += &format!("| `{name}` | {kind} | {labels} | {help} |\n");
         }
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, format!("{before}{START}{table}{END}{after}")).unwrap();
         } else {
             assert_eq!(listed, table, "run with UPDATE_DOCS=1");
         }
+    }
+
+    /// The labels of a metric: those of its kind of object, and the words that its help marks.
+    fn labels(metric: Metric) -> Vec<&'static str> {
+        let of_object: &[&str] = match metric.name().split('_').nth(1) {
+            Some("frontend") => &["frontend"],
+            Some("route") => &["frontend", "route"],
+            Some("backend") => &["backend"],
+            Some("server") => &["backend", "server"],
+            Some("virtual") => &["virtual_ip", "family"],
+            Some("worker") if metric != Metric::WorkerStallsTotal => &["worker"],
+            _ => &[],
+        };
+        let marked = metric.help().split('`').skip(1).step_by(2);
+        of_object.iter().copied().chain(marked).collect()
+    }
+
+    #[test]
+    fn units_and_families_are_those_of_openmetrics() {
+        assert_eq!(Metric::PanicsTotal.family(), "catamaran_panics");
+        assert_eq!(Metric::PanicsTotal.unit(), None);
+        assert_eq!(Metric::ProcessCpuSecondsTotal.unit(), Some("seconds"));
+        let received = Metric::FrontendReceivedBytesTotal;
+        assert_eq!(received.family(), "catamaran_frontend_received_bytes");
+        assert_eq!(received.unit(), Some("bytes"));
     }
 
     #[test]

@@ -117,6 +117,14 @@ impl MetricsSource for PlaneMetrics {
         for backend in &*snapshot.backends {
             traffic::backend(backend, now, out);
         }
+        for list in &*snapshot.tables.lists {
+            let labels = [("list", (&list.model.name).into())];
+            out.gauge(Metric::ListEntries, &labels, gauge(list.len()));
+        }
+        for map in &*snapshot.tables.maps {
+            let labels = [("map", (&map.model.name).into())];
+            out.gauge(Metric::MapEntries, &labels, gauge(map.len()));
+        }
         self.lookups.collect(out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);

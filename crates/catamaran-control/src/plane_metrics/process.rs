@@ -92,6 +92,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Format;
 
     #[test]
     fn times_are_found_behind_a_name_that_holds_anything() {
@@ -123,7 +124,7 @@ mod tests {
     fn this_process_tells_of_itself() {
         let mut out = Exposition::new();
         collect(&mut out);
-        let page = out.finish();
+        let page = out.finish(Format::Prometheus);
         for name in [
             "process_open_fds",
             "process_max_fds",

@@ -5,7 +5,7 @@
 //! histograms only once they hold a time.
 
 use super::gauge;
-use crate::admin::{backend_traffic, frontend_traffic, server_traffic};
+use crate::admin::{backend_traffic, connections_accepted, frontend_traffic, server_traffic};
 use crate::metrics::{Exposition, Histogram, Label, Metric};
 use catamaran_core::Timestamp;
 use catamaran_core::latency::bucket;
@@ -133,7 +133,7 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
     let labels: [Label<'_>; 1] = [("frontend", (&frontend.model.name).into())];
     let totals = frontend_traffic(frontend);
     FRONTEND.write(&labels, &totals, totals.in_flight(), Zeros::Shown, out);
-    let connections = frontend.metrics().sum(|counts| &counts.connections);
+    let connections = connections_accepted(frontend);
     out.counter(Metric::FrontendConnectionsTotal, &labels, connections);
     let open = gauge(frontend.open_connections());
     out.gauge(Metric::FrontendConnectionsOpen, &labels, open);
@@ -143,6 +143,9 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
     let limited = frontend.connections_limited();
     let metric = Metric::FrontendConnectionsLimitedTotal;
     out.counter(metric, &labels, limited);
+    let tarpit = &frontend.tarpit;
+    out.gauge(Metric::FrontendTarpitted, &labels, gauge(tarpit.held()));
+    out.counter(Metric::FrontendTarpitFullTotal, &labels, tarpit.full());
     if let Some((sources, _)) = frontend.sources() {
         out.gauge(Metric::FrontendSources, &labels, gauge(sources));
     }
@@ -152,9 +155,9 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
         let metric = Metric::FrontendRateKeysEvictedTotal;
         out.counter(metric, &labels, keys.evicted);
     }
-    for (index, route) in frontend.model.routes.iter().enumerate() {
+    for (index, route) in frontend.route_counts().iter().enumerate() {
         let labels = [labels[0], ("route", (&route.name).into())];
-        let totals = TrafficTotals::of(frontend.route_metrics(index).iter());
+        let totals = TrafficTotals::of(route.workers.iter());
         ROUTE.write(&labels, &totals, totals.in_flight(), Zeros::LeftOut, out);
         if let Some(keys) = frontend.route_rate_keys(index) {
             out.gauge(Metric::RouteRateKeys, &labels, gauge(keys.now));
@@ -305,6 +308,7 @@ const SHOWN: [u64; 16] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Format;
     use catamaran_core::latency::BOUNDS;
 
     #[test]
@@ -320,7 +324,7 @@ mod tests {
         times.counts.fill(1);
         let mut out = Exposition::new();
         histogram(Metric::FrontendDurationSeconds, &[], &times, &mut out);
-        let page = out.finish();
+        let page = out.finish(Format::Prometheus);
         let count = times.count();
         assert!(page.contains(&format!("le=\"+Inf\"}} {count}\n")), "{page}");
         let up_to_1_ms = bucket(1000) + 1;

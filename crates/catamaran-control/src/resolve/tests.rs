@@ -1,6 +1,7 @@
 //! The loop against a scripted DNS, in paused time.
 
 use super::*;
+use crate::metrics::Format;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{Config, ServerAddr, Weight};
 use std::collections::VecDeque;
@@ -210,7 +211,7 @@ async fn lookups_are_counted_by_result() {
     let _ended = tokio::time::timeout(Duration::from_millis(10), running).await;
     let mut page = Exposition::new();
     counts.collect(&mut page);
-    let page = page.finish();
+    let page = page.finish(Format::Prometheus);
     assert!(page.contains("{result=\"ok\"} 1\n"), "{page}");
     assert!(page.contains("{result=\"failed\"} 1\n"), "{page}");
 }

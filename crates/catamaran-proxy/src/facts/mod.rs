@@ -5,12 +5,13 @@ mod log;
 
 pub(crate) use log::{connected, count, relayed, write};
 
+use crate::auth::Guard;
 use crate::outcome::Outcome;
-use crate::state::{Backend, PerWorker, Server, Traffic};
+use crate::state::{Backend, Frontend, RouteCounts, Server, Traffic};
 use crate::tunnel::RelayEnd;
 use crate::worker::Worker;
 use catamaran_core::Timestamp;
-use catamaran_core::model::{self, Name};
+use catamaran_core::model;
 use catamaran_core::stick::Why;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +23,10 @@ pub(crate) struct Target<'a> {
     pub(crate) backend: Option<&'a Arc<Backend>>,
     /// The route; `None` for the frontend's own backend.
     pub(crate) route: Option<&'a model::Route>,
-    /// The route's counters.
-    pub(crate) route_counts: Option<&'a Arc<PerWorker<Traffic>>>,
     /// The prefix that the route matched, for rewriting.
     pub(crate) prefix: &'a str,
+    /// What lets requests in.
+    pub(crate) guard: Option<&'a Arc<Guard>>,
 }
 
 /// What is known of an exchange, for logs and metrics.
@@ -33,10 +34,8 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Facts<'a> {
     pub(crate) began: Timestamp,
     pub(crate) backend: Option<&'a Arc<Backend>>,
-    /// The route's name.
-    pub(crate) route: Option<&'a Name>,
-    /// The route's counters.
-    pub(crate) route_counts: Option<&'a Arc<PerWorker<Traffic>>>,
+    /// The route, by its counters.
+    pub(crate) route: Option<&'a Arc<RouteCounts>>,
     pub(crate) server: Option<(Arc<Server>, Why)>,
     pub(crate) status: Option<u16>,
     pub(crate) queued: Option<Duration>,
@@ -53,16 +52,17 @@ pub(crate) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// Notes where the request goes.
-    pub(crate) fn set_target(&mut self, target: Target<'a>) {
+    pub(crate) fn set_target(&mut self, frontend: &'a Frontend, target: Target<'a>) {
         self.backend = target.backend;
-        self.route = target.route.map(|route| &route.name);
-        self.route_counts = target.route_counts;
+        self.route = target.route.and_then(|route| frontend.counts_of(route));
     }
 
     /// Counts the exchange as begun at what is known of it.
+    #[inline]
     pub(crate) fn count_begun(&self, worker: &Worker) {
-        if let Some(counts) = self.route_counts {
-            counts.of(worker.index, Traffic::new).begun.add_alone(1);
+        if let Some(route) = self.route {
+            let workers = &route.workers;
+            workers.of(worker.index, Traffic::new).begun.add_alone(1);
         }
         if let Some(backend) = self.backend {
             backend.counts(worker.index).traffic.begun.add_alone(1);
@@ -85,7 +85,6 @@ impl<'a> Facts<'a> {
             began: self.began,
             backend: None,
             route: None,
-            route_counts: None,
             server: self.server.take(),
             status: self.status,
             queued: self.queued,
@@ -111,7 +110,6 @@ impl<'a> Facts<'a> {
             began,
             backend: None,
             route: None,
-            route_counts: None,
             server: None,
             status: None,
             queued: None,

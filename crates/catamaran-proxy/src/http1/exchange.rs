@@ -61,13 +61,19 @@ impl<'a> Exchange<'a> {
 
     /// Serves the request. Returns what becomes of the connection.
     pub(super) async fn run(&mut self) -> Next {
-        match plan(
+        let plan = plan(
             self.worker,
             self.frontend,
             self.client,
             &self.context.request,
             self.facts.began,
-        ) {
+        );
+        if let Some(guard) = plan.guard()
+            && let Err(next) = Box::pin(self.authenticate(guard)).await
+        {
+            return next;
+        }
+        match plan {
             Plan::Forward(target) => {
                 self.set_target(target);
                 self.forward(target).await
@@ -86,12 +92,13 @@ impl<'a> Exchange<'a> {
                 self.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
+            Plan::Deny(refusal) => Box::pin(self.deny(refusal)).await,
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
         }
     }
 
     fn set_target(&mut self, target: Target<'a>) {
-        self.facts.set_target(target);
+        self.facts.set_target(self.frontend, target);
         self.facts.count_begun(self.worker);
     }
 
@@ -112,7 +119,7 @@ impl<'a> Exchange<'a> {
         next
     }
 
-    async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
+    pub(super) async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
         let is_draining = self.client.is_closing(self.worker);
         // A body of which some went to a server, or is malformed, has no end that could be found.
         let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();

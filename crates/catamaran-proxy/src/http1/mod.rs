@@ -10,11 +10,14 @@
 
 mod answer;
 mod attempt;
+mod authenticate;
 mod context;
+mod deny;
 mod exchange;
 mod forward;
 mod head;
 mod log;
+mod mapped;
 mod mirror;
 mod plan;
 mod request;
@@ -115,6 +118,9 @@ pub(crate) fn serve(
     async move {
         client.deadline.adopt().await;
         client.deadline.belongs_to(client.slot.id());
+        if deny::unread(open.worker(), &client.slot.frontend(), &client) {
+            return;
+        }
         let Ok(source) = client.slot.frontend().open_source(client.peer.ip()) else {
             let outcome = Outcome::TooManyConnections;
             Box::pin(refuse(open.worker(), &client, outcome)).await;
@@ -160,7 +166,7 @@ async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
 fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
     if client.served == 0 {
         let traffic = &frontend.counts(worker.index).traffic;
-        traffic.refuse(Outcome::NoRequest);
+        traffic.refuse(Outcome::NoRequest, None);
     }
 }
 
@@ -174,11 +180,6 @@ fn give_back(worker: &Worker, client: &mut Client) {
 fn read_at_once(worker: &Worker, client: &mut Client) -> Option<bool> {
     client.input = worker.buffers.small();
     let read = client.stream.read_now(&mut client.input);
-    if let Ok(Some(count)) = read {
-        let frontend = client.slot.frontend();
-        let traffic = &frontend.counts(worker.index).traffic;
-        traffic.bytes_in.add_alone(count as u64);
-    }
     if client.input.is_empty() {
         give_back(worker, client);
     }
@@ -251,9 +252,9 @@ async fn serve_request(
         Err(HeadEnd::Closed { is_begun: true }) => {
             let outcome = Outcome::RequestCut;
             let traffic = &frontend.counts(worker.index).traffic;
-            traffic.refuse(outcome);
+            traffic.refuse(outcome, None);
             traffic.bytes_in.add_alone(client.input.len() as u64);
-            log::refused(worker, frontend, client, (400, 0), outcome);
+            log::refused(worker, frontend, client, (Some(400), 0), outcome);
             Next::End
         }
         Err(HeadEnd::Late { is_begun: true }) => {

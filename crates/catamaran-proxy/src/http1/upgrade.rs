@@ -8,11 +8,11 @@ use super::forward::Terms;
 use super::{Client, Context, log};
 use crate::facts::{Facts, relay_outcome};
 use crate::outcome::Outcome;
-use crate::state::{Backend, PerWorker, Traffic};
+use crate::state::{Backend, RouteCounts};
 use crate::tunnel::{Half, Relay};
 use crate::upstream::{Chosen, Connection};
 use crate::worker::Worker;
-use catamaran_core::model::{Name, OnDown};
+use catamaran_core::model::OnDown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,7 @@ pub(crate) struct Tunnel {
     connection: Connection,
     chosen: Chosen,
     backend: Arc<Backend>,
-    route: Option<Name>,
-    route_counts: Option<Arc<PerWorker<Traffic>>>,
+    route: Option<Arc<RouteCounts>>,
     facts: Facts<'static>,
     idle: Duration,
 }
@@ -53,7 +52,6 @@ pub(super) async fn begin(
         chosen,
         backend: Arc::clone(terms.backend),
         route: exchange.facts.route.cloned(),
-        route_counts: exchange.facts.route_counts.cloned(),
         facts: exchange.facts.detached(),
         idle,
     }));
@@ -70,7 +68,6 @@ pub(super) async fn relay(worker: &Rc<Worker>, client: &mut Client, context: &mu
         chosen,
         backend,
         route,
-        route_counts,
         mut facts,
         idle,
     } = *tunnel;
@@ -102,7 +99,6 @@ pub(super) async fn relay(worker: &Rc<Worker>, client: &mut Client, context: &mu
         facts: Facts {
             backend: Some(&backend),
             route: route.as_ref(),
-            route_counts: route_counts.as_ref(),
             ..facts
         },
     };

@@ -8,6 +8,7 @@
 use super::Metered;
 use crate::outcome::Outcome;
 use catamaran_core::latency::{self, BUCKETS};
+use catamaran_core::model::Name;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,6 +17,15 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct PerWorker<T>(Box<[OnceLock<Box<T>>]>);
 
+/// The counters of one route.
+#[derive(Debug)]
+pub struct RouteCounts {
+    /// The route's name.
+    pub name: Name,
+    /// Its traffic.
+    pub workers: PerWorker<Traffic>,
+}
+
 impl<T> PerWorker<T> {
     /// None so far, of `workers` workers.
     pub(crate) fn new(workers: usize) -> Self {
@@ -23,8 +33,13 @@ impl<T> PerWorker<T> {
     }
 
     /// Those of the worker of this index; `make` makes them at first.
+    #[inline]
     pub(crate) fn of(&self, worker: usize, make: impl FnOnce() -> T) -> &T {
-        self.0[worker].get_or_init(|| Box::new(make()))
+        let slot = &self.0[worker];
+        match slot.get() {
+            Some(counts) => counts,
+            None => slot.get_or_init(|| Box::new(make())),
+        }
     }
 
     /// Those of all workers that counted anything.
@@ -47,16 +62,15 @@ impl<T> PerWorker<T> {
 pub struct Traffic {
     /// Exchanges and relays that began; tries, for a server.
     pub begun: Metered,
-    /// Those that ended.
-    pub ended: Metered,
+    /// What was refused before it began: it has an outcome and nothing else.
+    pub refused: Metered,
     /// Bytes of clients, their requests' heads included.
     pub bytes_in: Metered,
     /// Bytes to clients, the heads of responses included.
     pub bytes_out: Metered,
-    /// Responses by class of status, 1xx at index 0.
-    pub statuses: [Metered; 5],
-    /// Exchanges and relays by how they ended, by [`Outcome::index`]. Refusals of what never became
-    /// a request count here too.
+    /// Responses by class of status, 1xx at index 1; at index 0 what had none.
+    pub statuses: [Metered; 6],
+    /// Exchanges and relays by how they ended, by [`Outcome::index`]; what was refused too.
     pub outcomes: [Metered; Outcome::ALL.len()],
     /// How long things took.
     pub latencies: Option<Box<Latencies>>,
@@ -101,7 +115,8 @@ struct Sized {
 pub(crate) struct Ended {
     /// [`Outcome::index`].
     pub(crate) outcome: usize,
-    pub(crate) status: Option<u16>,
+    /// By [`class_of`].
+    pub(crate) class: usize,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) times: Times,
@@ -121,7 +136,7 @@ impl Traffic {
     fn with(latencies: Option<Box<Latencies>>) -> Self {
         Self {
             begun: Metered::default(),
-            ended: Metered::default(),
+            refused: Metered::default(),
             bytes_in: Metered::default(),
             bytes_out: Metered::default(),
             statuses: Default::default(),
@@ -132,30 +147,27 @@ impl Traffic {
 
     /// Counts the end of an exchange or relay.
     pub(crate) fn end(&self, ended: &Ended) {
-        self.ended.add_alone(1);
         self.bytes_in.add_alone(ended.bytes_in);
         self.bytes_out.add_alone(ended.bytes_out);
         self.outcomes[ended.outcome].add_alone(1);
-        if let Some(status) = ended.status {
-            self.status(status);
-        }
+        self.statuses[ended.class].add_alone(1);
         if let Some(latencies) = &self.latencies {
             latencies.add(&ended.times);
         }
     }
 
     /// Counts what was refused before it was a request.
-    pub(crate) fn refuse(&self, outcome: Outcome) {
+    pub(crate) fn refuse(&self, outcome: Outcome, status: Option<u16>) {
         self.outcomes[outcome.index()].add_alone(1);
+        self.statuses[class_of(status)].add_alone(1);
+        self.refused.add_alone(1);
     }
+}
 
-    /// Counts a response.
-    pub(crate) fn status(&self, status: u16) {
-        let class = (status / 100).wrapping_sub(1);
-        if let Some(class) = self.statuses.get(usize::from(class)) {
-            class.add_alone(1);
-        }
-    }
+/// The place of a status in [`Traffic::statuses`].
+pub(crate) fn class_of(status: Option<u16>) -> usize {
+    let class = usize::from(status.unwrap_or_default() / 100);
+    if class < 6 { class } else { 0 }
 }
 
 impl Latencies {
@@ -195,12 +207,12 @@ impl Times {
     pub(crate) fn new(
         connect: Option<Duration>,
         first_byte: Option<Duration>,
-        total: Duration,
+        total_micros: u64,
     ) -> Self {
         Self {
             connect: connect.map(Sized::of),
             first_byte: first_byte.map(Sized::of),
-            total: Sized::of(total),
+            total: Sized::of_micros(total_micros),
         }
     }
 }
@@ -208,7 +220,10 @@ impl Times {
 impl Sized {
     fn of(time: Duration) -> Self {
         let micros = time.as_secs().saturating_mul(1_000_000);
-        let micros = micros.saturating_add(u64::from(time.subsec_micros()));
+        Self::of_micros(micros.saturating_add(u64::from(time.subsec_micros())))
+    }
+
+    fn of_micros(micros: u64) -> Self {
         Self {
             micros,
             bucket: latency::bucket(micros),
@@ -221,13 +236,13 @@ impl Sized {
 pub struct TrafficTotals {
     /// As [`Traffic::begun`].
     pub begun: u64,
-    /// As [`Traffic::ended`].
+    /// Those that ended.
     pub ended: u64,
     /// As [`Traffic::bytes_in`].
     pub bytes_in: u64,
     /// As [`Traffic::bytes_out`].
     pub bytes_out: u64,
-    /// As [`Traffic::statuses`].
+    /// Responses by class of status, 1xx at index 0.
     pub statuses: [u64; 5],
     /// As [`Traffic::outcomes`].
     pub outcomes: [u64; Outcome::ALL.len()],
@@ -266,12 +281,17 @@ impl TrafficTotals {
 
     fn add(&mut self, worker: &Traffic) {
         // In this order, so that what ends between the two looks is not taken for more than began.
-        self.ended += worker.ended.total();
+        let refused = worker.refused.total();
+        let mut outcomes = [0; Outcome::ALL.len()];
+        add_all(&mut outcomes, &worker.outcomes);
+        self.ended += outcomes.iter().sum::<u64>().saturating_sub(refused);
+        for (total, count) in self.outcomes.iter_mut().zip(outcomes) {
+            *total += count;
+        }
         self.begun += worker.begun.total();
         self.bytes_in += worker.bytes_in.total();
         self.bytes_out += worker.bytes_out.total();
-        add_all(&mut self.statuses, &worker.statuses);
-        add_all(&mut self.outcomes, &worker.outcomes);
+        add_all(&mut self.statuses, &worker.statuses[1..]);
         if let Some(latencies) = &worker.latencies {
             self.connect.add(&latencies.connect);
             self.first_byte.add(&latencies.first_byte);
@@ -388,10 +408,10 @@ mod tests {
     fn ended(outcome: Outcome, millis: u64) -> Ended {
         Ended {
             outcome: outcome.index(),
-            status: Some(204),
+            class: class_of(Some(204)),
             bytes_in: 10,
             bytes_out: 100,
-            times: Times::new(None, None, Duration::from_millis(millis)),
+            times: Times::new(None, None, millis * 1000),
         }
     }
 
@@ -415,13 +435,15 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_is_none_counts_nowhere() {
+    fn what_was_refused_has_an_outcome_and_was_never_in_flight() {
         let traffic = Traffic::without_latencies();
-        for status in [0, 99, 600, u16::MAX] {
-            traffic.status(status);
+        for status in [None, Some(0), Some(99), Some(600), Some(u16::MAX)] {
+            traffic.refuse(Outcome::NoRequest, status);
         }
         let totals = TrafficTotals::of([&traffic].into_iter());
         assert_eq!(totals.statuses, [0; 5]);
+        assert_eq!((totals.ended, totals.in_flight()), (0, 0));
+        assert_eq!(totals.outcomes[Outcome::NoRequest.index()], 5);
     }
 
     #[test]

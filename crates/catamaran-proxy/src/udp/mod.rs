@@ -226,7 +226,7 @@ fn handle_datagram(
         // Only counted: forged sources must not fill the log.
         Err(outcome) => {
             worker.metrics.datagrams_dropped.add_alone(1);
-            frontend.counts(worker.index).traffic.refuse(outcome);
+            frontend.counts(worker.index).traffic.refuse(outcome, None);
             return;
         }
     };
@@ -269,6 +269,9 @@ fn admit(
     client: SocketAddr,
     now: Timestamp,
 ) -> Result<((Admitted, Option<Admitted>), OpenSource), Outcome> {
+    if frontend.denies(client.ip()).is_some() {
+        return Err(Outcome::Forbidden);
+    }
     let admitted = frontend
         .connections
         .admit_now()

@@ -53,6 +53,16 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<TableAction>,
     },
+    /// Show or change the lists of networks
+    List {
+        #[command(subcommand)]
+        action: Option<ListAction>,
+    },
+    /// Show or change the maps to backends
+    Map {
+        #[command(subcommand)]
+        action: Option<MapAction>,
+    },
     /// Put the configuration file in place as it stands now
     Reload {
         /// Only tell what would change
@@ -79,6 +89,13 @@ pub(crate) enum CtlCommand {
     },
     /// Print the metrics
     Metrics,
+    /// Print the state in the columns of HAProxy's `show stat`
+    Stat {
+        /// As comma-separated values: what is printed anyway without --json, which prints the points
+        /// of the last quarter of an hour
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -165,6 +182,72 @@ pub(crate) enum TableAction {
     },
     /// Forget every key
     Clear,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListAction {
+    /// Show the networks of a list
+    Show {
+        /// The list
+        name: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Add a network to a list
+    Add {
+        /// The list
+        name: String,
+        /// The network, as 10.0.0.0/8, or an address
+        network: String,
+        /// Write it into the list's file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Remove a network from a list, not those within it
+    Remove {
+        /// The list
+        name: String,
+        /// The network as the list has it
+        network: String,
+        /// Remove it from the list's file too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MapAction {
+    /// Show the entries of a map
+    Show {
+        /// The map
+        name: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Have a key lead to a backend
+    Set {
+        /// The map
+        name: String,
+        /// The key
+        key: String,
+        /// The backend
+        backend: String,
+        /// Write it into the map's file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Delete a key
+    Delete {
+        /// The map
+        name: String,
+        /// The key
+        key: String,
+        /// Delete it from the map's file too
+        #[arg(long)]
+        persist: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod failure;
 mod follow;
+mod lists;
 mod show;
 mod table;
 
@@ -78,6 +79,8 @@ impl Ctl {
                 self.show(&tables, || show::tables(&tables))?;
             }
             CtlCommand::Table { backend, action } => self.table(backend, action.as_ref())?,
+            CtlCommand::List { action } => self.list(action.as_ref())?,
+            CtlCommand::Map { action } => self.map(action.as_ref())?,
             CtlCommand::Config { action } => return self.config(action),
             CtlCommand::Reload { dry_run } => {
                 let body = json!({ "dry_run": dry_run });
@@ -104,6 +107,14 @@ impl Ctl {
             }
             CtlCommand::Metrics => {
                 let page = self.client.get_text("/metrics")?;
+                io::stdout().write_all(page.as_bytes())?;
+            }
+            CtlCommand::Stat { csv: false } if self.json => {
+                let stats = self.client.get("/v1/stats")?;
+                self.print_json(&stats)?;
+            }
+            CtlCommand::Stat { .. } => {
+                let page = self.client.get_text("/v1/stat.csv")?;
                 io::stdout().write_all(page.as_bytes())?;
             }
         }

@@ -16,6 +16,7 @@ use catamaran_core::model::Name;
 use catamaran_proxy::{Backend, Frontend, Server, Shared, TrafficTotals};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub(super) use series::{Averages, Summary};
 use series::{Columns, KEPT, Levels, Series, Window};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -189,6 +190,20 @@ impl Stats {
             ring.look(object, backend_traffic(backend), levels, seconds);
         }
         ring.end(now);
+    }
+
+    /// Averages and maxima of a backend.
+    pub(super) fn of_backend(&self, name: &Name) -> Option<Summary> {
+        self.summary(&Object::Backend(name.clone()))
+    }
+
+    /// Averages and maxima of the server of this `Server::id`.
+    pub(super) fn of_server(&self, id: u64) -> Option<Summary> {
+        self.summary(&Object::Server(id))
+    }
+
+    fn summary(&self, object: &Object) -> Option<Summary> {
+        self.lock().series.get(object)?.series.summary()
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {

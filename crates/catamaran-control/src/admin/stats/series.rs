@@ -5,7 +5,7 @@
 //! one point are exact and not averages of percentiles. 13 KiB for each object.
 
 use catamaran_core::latency::{BUCKETS, quantile};
-use catamaran_proxy::{Class, Outcome, TrafficTotals};
+use catamaran_proxy::{Class, HistogramTotals, Outcome, TrafficTotals};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -21,6 +21,9 @@ pub(super) struct Series {
     points: VecDeque<Point>,
     /// Times by bucket, of the last points.
     windows: VecDeque<Box<[u32; BUCKETS]>>,
+    /// Sums of times in microseconds and their counts, of the last points: connecting, first byte,
+    /// total.
+    sums: VecDeque<[(u64, u64); 3]>,
     /// The counters at the last look.
     last: TrafficTotals,
 }
@@ -97,12 +100,33 @@ pub(crate) struct Window {
     p99_ms: Option<f64>,
 }
 
+/// Averages and maxima of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    /// Exchanges per second at the last point.
+    pub(crate) rate: f64,
+    /// The highest of the last quarter of an hour.
+    pub(crate) max_rate: f64,
+    pub(crate) max_in_flight: f64,
+    pub(crate) max_queue: f64,
+    pub(crate) averages: Averages,
+}
+
+/// Average times of the last minute in milliseconds; `None` without one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Averages {
+    pub(crate) connect: Option<f64>,
+    pub(crate) first_byte: Option<f64>,
+    pub(crate) total: Option<f64>,
+}
+
 impl Series {
     /// A series whose first point comes with the next look.
     pub(super) fn new(now: TrafficTotals) -> Self {
         Self {
             points: VecDeque::new(),
             windows: VecDeque::new(),
+            sums: VecDeque::new(),
             last: now,
         }
     }
@@ -114,10 +138,16 @@ impl Series {
         for (time, (new, old)) in times.iter_mut().zip(both) {
             *time = u32::try_from(new.saturating_sub(*old)).unwrap_or(u32::MAX);
         }
+        let sums = [
+            since(&self.last.connect, &now.connect),
+            since(&self.last.first_byte, &now.first_byte),
+            since(&self.last.total, &now.total),
+        ];
         let point = Point::between(&self.last, &now, levels, seconds, &times[..]);
         self.last = now;
         push(&mut self.points, point, KEPT);
         push(&mut self.windows, times, WINDOWS);
+        push(&mut self.sums, sums, WINDOWS);
     }
 
     /// What was done over as many of the last points; a minute's at most.
@@ -141,6 +171,31 @@ impl Series {
             p50_ms: millis(0.5),
             p90_ms: millis(0.9),
             p99_ms: millis(0.99),
+        })
+    }
+
+    /// Averages and maxima; `None` before the first point.
+    pub(super) fn summary(&self) -> Option<Summary> {
+        let last = self.points.back()?;
+        let max = |of: fn(&Point) -> f32| {
+            let each = self.points.iter().map(|point| f64::from(of(point)));
+            each.fold(0.0, f64::max)
+        };
+        let average = |place: usize| {
+            let each = self.sums.iter().map(|sums| sums[place]);
+            let (sum, count) = each.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+            (count > 0).then(|| float(sum) / float(count) / 1000.0)
+        };
+        Some(Summary {
+            rate: f64::from(last.rate),
+            max_rate: max(|point| point.rate),
+            max_in_flight: max(|point| point.in_flight),
+            max_queue: max(|point| point.queue),
+            averages: Averages {
+                connect: average(0),
+                first_byte: average(1),
+                total: average(2),
+            },
         })
     }
 
@@ -202,6 +257,12 @@ impl Point {
             status_5xx: rate(old.statuses[4], new.statuses[4]),
         }
     }
+}
+
+/// Sum and count of the times that came since `old`.
+fn since(old: &HistogramTotals, new: &HistogramTotals) -> (u64, u64) {
+    let sum = new.sum_micros.saturating_sub(old.sum_micros);
+    (sum, new.count().saturating_sub(old.count()))
 }
 
 fn push<T>(line: &mut VecDeque<T>, value: T, max: usize) {
@@ -279,6 +340,26 @@ mod tests {
         assert!(window.p50_ms.unwrap() <= 1.0 && window.p90_ms.unwrap() >= 800.0);
         let quiet = Series::new(totals(0, 0));
         assert!(quiet.columns(3).p50_ms.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn averages_are_those_of_the_last_minute_and_maxima_of_all_points() {
+        let mut series = Series::new(totals(0, 0));
+        assert!(series.summary().is_none());
+        for (round, ended) in [(1, 500), (2, 500), (3, 550)] {
+            let mut now = totals(ended, 0);
+            now.total.sum_micros = ended * 1000;
+            let levels = Levels {
+                in_flight: 10 - round,
+                queue: round,
+            };
+            series.push(now, levels, 5.0);
+        }
+        let summary = series.summary().unwrap();
+        assert_eq!((summary.rate, summary.max_rate), (10.0, 100.0));
+        assert_eq!((summary.max_in_flight, summary.max_queue), (9.0, 3.0));
+        assert_eq!(summary.averages.total, Some(1.0));
+        assert_eq!(summary.averages.connect, None);
     }
 
     #[test]
