@@ -1,6 +1,7 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
 use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats, Streams};
+use crate::agent;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -8,7 +9,7 @@ use crate::metrics::{Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
-use crate::resolve::{Discovery, Dns, Found, Names};
+use crate::resolve::{Discovery, Dns, Found, Order};
 use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
@@ -82,12 +83,14 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
+    let asking = agent::ask_agents(&plane);
     let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
     let sampling = admin::sample(&plane);
     let publishing = admin::publish(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let resolving = discovery.run(dns, changes, orders_rx);
+    let telling = tell_down(&plane, orders.clone());
     let following = Following {
         plane: Arc::clone(&plane),
         generation: 0,
@@ -95,7 +98,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     };
     let applying = following.run(changes_rx, snapshots);
     tokio::join!(
-        watching, serving, sampling, publishing, resolving, applying, expiring
+        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling
     );
 }
 
@@ -135,7 +138,7 @@ struct Following {
     plane: Arc<Plane>,
     /// Configurations so far.
     generation: u64,
-    orders: mpsc::Sender<Names>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Following {
@@ -170,7 +173,7 @@ impl Following {
         self.generation += 1;
         let names = Discovery::names_in(&snapshot.config.backends);
         // Discovery ends with us, not before.
-        let _ = self.orders.send(names).await;
+        let _ = self.orders.send(Order::Names(names)).await;
         let watched = all_watched(&snapshot);
         self.plane.tell_monitor(Command::SetBackends(watched)).await;
     }
@@ -192,6 +195,7 @@ pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
             Target::Ip(address) => CheckTarget::Ip(*address),
             Target::Unix(path) => CheckTarget::Unix(path.clone()),
         },
+        source: server.model.source.clone(),
         state: Arc::clone(&server.state),
     };
     Watched {
@@ -202,6 +206,31 @@ pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
         servers: backend.set().servers.iter().map(server).collect(),
     }
 }
+
+/// Tells discovery of which backends servers are down, so that it asks for their names anew.
+async fn tell_down(plane: &Plane, orders: mpsc::Sender<Order>) {
+    let mut was_any = false;
+    loop {
+        tokio::time::sleep(LOOK_DOWN).await;
+        let snapshot = plane.shared.snapshot();
+        let is_down =
+            |server: &Arc<Server>| server.state.is_checked_down() || server.state.is_refusing();
+        let down = snapshot.backends.iter().filter(|backend| {
+            let set = backend.set();
+            set.servers.iter().any(is_down)
+        });
+        let down: Vec<Name> = down.map(|backend| backend.model.name.clone()).collect();
+        let is_any = !down.is_empty();
+        // The last time that nothing is down is told too.
+        if is_any || was_any {
+            let _ = orders.send(Order::Down(down)).await;
+        }
+        was_any = is_any;
+    }
+}
+
+/// How often it is looked whether servers are down.
+const LOOK_DOWN: Duration = Duration::from_millis(500);
 
 /// What the monitor's verdicts do to the data plane.
 struct PlaneHooks {

@@ -16,6 +16,7 @@ mod reload;
 mod state;
 mod tarpit;
 mod tcp;
+mod throttle;
 mod tunnel;
 mod udp;
 mod upstream;
@@ -25,9 +26,9 @@ pub use outcome::{Class, Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendCounts, Frontend, FrontendCounts, Histogram, HistogramTotals, Latencies, Left,
-    List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts,
-    Server, ServerCounts, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry,
-    Tables, Target, Tarpit, Traffic, TrafficTotals,
+    Backend, BackendCounts, Bandwidth, Frontend, FrontendCounts, Histogram, HistogramTotals,
+    Latencies, Left, List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse, RateKeys,
+    Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics, ServerSet, Shared, Signal, Signals,
+    Snapshot, StickEntry, Tables, Target, Tarpit, Traffic, TrafficTotals,
 };
 pub use worker::{Lag, WorkerMetrics};

@@ -169,7 +169,15 @@ impl<'a> Parties<'a> {
         chosen: Chosen,
         facts: &mut Facts<'a>,
     ) -> Outcome {
-        let idle = self.slot.frontend().model.timeouts.tunnel;
+        let (idle, meters) = {
+            let frontend = self.slot.frontend();
+            let bandwidth = frontend.bandwidth.as_ref();
+            let meters = bandwidth.map(|bandwidth| bandwidth.meters(self.peer.ip()));
+            (frontend.model.timeouts.tunnel, meters)
+        };
+        if let Some(meters) = &meters {
+            relay.throttle(meters);
+        }
         let pools = self.worker.pools();
         let end = relay
             .run(pools, self.client, &connection.stream, self.deadline, idle)

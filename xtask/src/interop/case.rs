@@ -3,7 +3,9 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{admin_api, alerts, compose, dashboard, deb, kubernetes, metrics, sbom, virtual_ip};
+use super::{
+    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, sbom, virtual_ip,
+};
 
 /// One test.
 #[derive(Debug)]
@@ -118,6 +120,25 @@ pub(super) const CASES: &[Case] = &[
             package: "etcd-server",
         }],
         run: alerts::run,
+    },
+    Case {
+        name: "checks",
+        title: "the checks of Redis, PostgreSQL and mail servers against the real ones",
+        needs: &[
+            Need::Program {
+                name: "redis-server",
+                package: "redis-server",
+            },
+            Need::Program {
+                name: "pg_ctlcluster",
+                package: "postgresql",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3",
+            },
+        ],
+        run: checks::run,
     },
     Case {
         name: "compose",

@@ -8,6 +8,7 @@ mod admin_api;
 mod alerts;
 mod browser;
 mod case;
+mod checks;
 mod compose;
 mod dashboard;
 mod deb;

@@ -143,6 +143,10 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
     let limited = frontend.connections_limited();
     let metric = Metric::FrontendConnectionsLimitedTotal;
     out.counter(metric, &labels, limited);
+    if let Some(bandwidth) = &frontend.bandwidth {
+        let metric = Metric::FrontendThrottledTotal;
+        out.counter(metric, &labels, bandwidth.waits());
+    }
     let tarpit = &frontend.tarpit;
     out.gauge(Metric::FrontendTarpitted, &labels, gauge(tarpit.held()));
     out.counter(Metric::FrontendTarpitFullTotal, &labels, tarpit.full());

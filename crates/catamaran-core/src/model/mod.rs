@@ -18,15 +18,15 @@ pub use access::{Access, AddressList, Addresses, Denial, Map, MapMatch, Tarpit};
 pub use admin::{Admin, AdminSocket, Secret};
 pub use auth::{Auth, BasicAuth, JwtAuth, RouteAuth};
 pub use backend::{
-    Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
+    Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Source, Stick,
     StickKey, Weight,
 };
 pub use edit::Edit;
 pub use frontend::{
-    AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
-    ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
+    AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
+    HttpLimits, Listener, ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
 };
-pub use health::{Check, Health, HttpCheck, Outlier, StatusRange};
+pub use health::{Agent, Check, Expect, Health, HttpCheck, Outlier, StatusRange, Step};
 pub use net::{IpNet, IpNetError};
 pub use route::{
     Action, FixedResponse, HeaderModifier, HostPattern, Mapped, Mirror, PathMatch, PathModifier,

@@ -7,6 +7,7 @@ use super::{Client, Context, log};
 use crate::facts::{Facts, Target};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
+use crate::throttle::Throttle;
 use crate::worker::Worker;
 use catamaran_core::limit::RetryAfter;
 use catamaran_http1::Method;
@@ -49,6 +50,10 @@ impl<'a> Exchange<'a> {
         frontend.counts(worker.index).traffic.begun.add_alone(1);
         if frontend.model.access_log.is_some() {
             log::note_request(client, context);
+        }
+        if let Some(meters) = client.meters(frontend) {
+            context.upload.throttle = meters.inbound.as_ref().map(Throttle::new);
+            context.download.throttle = meters.outbound.as_ref().map(Throttle::new);
         }
         Self {
             worker,

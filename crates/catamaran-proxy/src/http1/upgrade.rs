@@ -76,6 +76,9 @@ pub(super) async fn relay(worker: &Rc<Worker>, client: &mut Client, context: &mu
         up: Half::with_bytes(std::mem::take(&mut client.input)),
         down: Half::with_bytes(std::mem::take(&mut context.reply)),
     };
+    if let Some(meters) = &client.meters {
+        relay.throttle(&meters.1);
+    }
     if backend.model.on_down == OnDown::Redispatch {
         client.deadline.watch(connection.server.id());
     }

@@ -491,6 +491,8 @@ fn policy(model: &model::Backend) -> model::Backend {
         name: model.name.clone(),
         servers: Vec::new(),
         balance: model.balance.clone(),
+        agent: model.agent.clone(),
+        source: model.source.clone(),
         stick: model.stick.clone(),
         health: model.health.clone(),
         outlier: model.outlier.clone(),

@@ -1,7 +1,7 @@
 //! One frontend, as the workers share it.
 
 use super::shared::Process;
-use super::{Backend, Connections, Gate, Map, Metered, PerWorker, RouteCounts};
+use super::{Backend, Bandwidth, Connections, Gate, Map, Metered, PerWorker, RouteCounts};
 use super::{Tables, Tarpit, Traffic, lock};
 use crate::access_log::Writer;
 use crate::auth::Guard;
@@ -35,6 +35,8 @@ pub struct Frontend {
     pub log: Option<Arc<Writer>>,
     backends: Arc<[Arc<Backend>]>,
     maps: Arc<[Arc<Map>]>,
+    /// Limits on bytes in a time.
+    pub bandwidth: Option<Arc<Bandwidth>>,
     gate: Option<Gate>,
     /// Gates of the routes, by their index.
     route_gates: Vec<Option<Gate>>,
@@ -125,6 +127,7 @@ impl Frontend {
             log,
             backends,
             maps: Arc::clone(&tables.maps),
+            bandwidth: model.bandwidth.map(Bandwidth::new),
             gate: Gate::new(&model.access, tables),
             route_gates: route_gates(&model, tables),
             guard,
@@ -170,6 +173,10 @@ impl Frontend {
             log,
             backends,
             maps: Arc::clone(&tables.maps),
+            bandwidth: model.bandwidth.map(|model| match &self.bandwidth {
+                Some(known) if known.model == model => Arc::clone(known),
+                _ => Bandwidth::new(model),
+            }),
             gate: Gate::new(&model.access, tables),
             route_gates: route_gates(&model, tables),
             guard,
@@ -218,6 +225,7 @@ impl Frontend {
             log: self.log.clone(),
             backends: Arc::new([]),
             maps: Arc::new([]),
+            bandwidth: self.bandwidth.clone(),
             gate: None,
             route_gates: Vec::new(),
             guard: None,

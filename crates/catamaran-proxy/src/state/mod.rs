@@ -5,6 +5,7 @@
 //! exchange takes at most one at a time.
 
 mod backend;
+mod bandwidth;
 mod connections;
 mod frontend;
 mod in_flight;
@@ -19,6 +20,8 @@ mod traffic;
 mod waiting;
 
 pub use backend::{Backend, BackendCounts, ServerSet, StickEntry};
+pub use bandwidth::Bandwidth;
+pub(crate) use bandwidth::{Meter, Meters};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub(crate) use frontend::OpenSource;

@@ -12,12 +12,12 @@ use crate::facts::{self, Facts};
 use crate::outcome::Outcome;
 use crate::state::{Backend, Server, Signal, Target as Address};
 use crate::tcp::ask;
-use crate::upstream::{Ask, Chosen, NoServer, select};
+use crate::upstream::{Ask, Chosen, NoServer, local_end, select};
 use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Blame;
 use catamaran_core::model::OnDown;
-use catamaran_sys::socket::connect_udp;
+use catamaran_sys::socket::connect_udp_from;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -141,7 +141,7 @@ async fn open<'a>(
         let server = chosen.room.server();
         facts.note_server(worker, server);
         facts.server = Some((Arc::clone(server), chosen.why));
-        match connect(server) {
+        match connect(worker, server) {
             Ok(socket) => {
                 server.counts(worker.index).connects.add_alone(1);
                 chosen.confirm(backend, ask.binding, now);
@@ -163,9 +163,12 @@ async fn open<'a>(
     }
 }
 
-fn connect(server: &Server) -> io::Result<UdpSocket> {
+fn connect(worker: &Worker, server: &Server) -> io::Result<UdpSocket> {
     match &server.target {
-        Address::Ip(address) => UdpSocket::from_std(connect_udp(*address)?.into()),
+        Address::Ip(address) => {
+            let from = local_end(worker, server, *address);
+            UdpSocket::from_std(connect_udp_from(*address, from)?.into())
+        }
         // The configuration allows none for UDP.
         Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
     }
