@@ -178,7 +178,6 @@ struct Check {
     /// `pass`, `fail` or `inconclusive`.
     result: &'static str,
     /// Why it is no pass.
-    #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     seconds_ago: f64,
 }

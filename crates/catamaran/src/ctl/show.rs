@@ -437,7 +437,7 @@ fn check(check: &Value) -> String {
         return "-".to_owned();
     }
     let ago = duration(&check["seconds_ago"]);
-    match check["reason"].as_str() {
+    match check["reason"].as_str().filter(|reason| !reason.is_empty()) {
         Some(reason) => format!("{}, {ago} ago: {reason}", text(&check["result"])),
         None => format!("{}, {ago} ago", text(&check["result"])),
     }

@@ -332,7 +332,7 @@ impl Server {
             rate: server["rates"]["requests"].as_f64(),
             failures: server["rates"]["failures"].as_f64(),
             latency: server["latency_ms"].as_f64(),
-            check: match check["reason"].as_str() {
+            check: match check["reason"].as_str().filter(|reason| !reason.is_empty()) {
                 Some(reason) => clean(reason),
                 None => check["result"].as_str().unwrap_or("-").to_owned(),
             },
