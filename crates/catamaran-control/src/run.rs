@@ -1,6 +1,6 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats};
+use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats, Streams};
 use crate::agent;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
@@ -67,6 +67,8 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         reloader: parts.reloader,
         overlays: parts.overlays,
         monitor: commands,
+        virtual_ips: parts.virtual_ips.clone(),
+        streams: Streams::default(),
     });
     let metrics = PlaneMetrics::new(&plane, discovery.counts(), parts.virtual_ips);
     let metrics = Arc::new(metrics);
@@ -84,6 +86,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let asking = agent::ask_agents(&plane);
     let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
     let sampling = admin::sample(&plane);
+    let publishing = admin::publish(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let resolving = discovery.run(dns, changes, orders_rx);
@@ -95,7 +98,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     };
     let applying = following.run(changes_rx, snapshots);
     tokio::join!(
-        watching, serving, sampling, resolving, applying, expiring, asking, telling
+        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling
     );
 }
 

@@ -59,7 +59,7 @@ impl Engine {
         let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
         let (readiness, _) = watch::channel(Readiness::Starting);
         let told = readiness.clone();
-        let virtual_ips = VirtualIps::default();
+        let virtual_ips = VirtualIps::new(Arc::clone(&events));
         let shown = virtual_ips.clone();
         let (end, ended) = oneshot::channel::<()>();
         let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);

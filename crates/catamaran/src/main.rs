@@ -25,6 +25,7 @@ mod sandbox;
 mod source;
 mod stop;
 mod supervisor;
+mod top;
 mod virtual_ip;
 mod vrrp;
 
@@ -67,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-echo");
             block_on(echo::run(&args))
         }
+        Command::Top(args) => Ok(top::run(&args)),
         Command::Vrrp(args) => {
             set_name("catamaran-vrrp");
             block_on(vrrp::run(&args))

@@ -8,6 +8,8 @@
 mod checks;
 mod config;
 mod csv;
+mod dashboard;
+mod door;
 mod error;
 mod events;
 mod extract;
@@ -22,19 +24,23 @@ mod routes;
 mod servers;
 mod state;
 mod stats;
+mod stream;
 mod tables;
+mod virtual_ips;
 
 pub(crate) use checks::Checks;
+pub(crate) use door::Door;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
 pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
 pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
+pub(crate) use stream::{Streams, publish};
 
 use crate::health::Command;
 use crate::metrics::Readiness;
 use crate::reload::Reloader;
-use crate::{Clock, http};
+use crate::{Clock, VirtualIps, http};
 use catamaran_core::Timestamp;
 use catamaran_core::model;
 use catamaran_proxy::{Backend, Shared, Snapshot};
@@ -89,6 +95,8 @@ pub(crate) struct Plane {
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
     pub(crate) monitor: mpsc::Sender<Command>,
+    pub(crate) virtual_ips: VirtualIps,
+    pub(crate) streams: Streams,
 }
 
 impl Plane {
@@ -137,7 +145,7 @@ pub struct Doors {
     pub tcp: Option<(TcpListener, Access)>,
 }
 
-/// Serves the API behind all its doors; `pages` are served there as well.
+/// Serves the API behind all its doors, the dashboard over TCP; `pages` are served there as well.
 pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router) {
     let router = routes::router(plane).merge(pages);
     let unix = async {
@@ -147,7 +155,9 @@ pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router) 
     };
     let tcp = async {
         if let Some((listener, access)) = doors.tcp {
-            http::serve(listener, guard::guarded(router.clone(), access)).await;
+            let open = guard::guarded(dashboard::router(), access.without_token());
+            let router = guard::guarded(router.clone(), access).merge(open);
+            http::serve(listener, router).await;
         }
     };
     tokio::join!(unix, tcp);

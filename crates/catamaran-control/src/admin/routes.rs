@@ -2,7 +2,9 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, csv, lists, openapi, process, servers, stats, tables};
+use super::{
+    Event, Plane, config, csv, lists, openapi, process, servers, stats, stream, tables, virtual_ips,
+};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -113,6 +115,30 @@ fn of_state() -> Vec<Operation> {
                 required: false,
                 doc: "Only events with a greater id.",
             }]),
+        Operation::new::<String>("get", "/v1/stream", "stream", get(stream::stream))
+            .does("The state once a second and events as they happen, as server-sent events.")
+            .answers("text/event-stream")
+            .asks(&[
+                Parameter {
+                    name: "after",
+                    kind: "integer",
+                    required: false,
+                    doc: "Only events with a greater id; else those that are kept come first.",
+                },
+                Parameter {
+                    name: "only",
+                    kind: "string",
+                    required: false,
+                    doc: "`events` leaves the state out.",
+                },
+            ]),
+        Operation::new::<Vec<virtual_ips::VirtualIpState>>(
+            "get",
+            "/v1/virtual-ips",
+            "list-virtual-ips",
+            get(virtual_ips::list),
+        )
+        .does("The virtual addresses and who holds them."),
     ]
 }
 
@@ -194,6 +220,13 @@ fn of_tables() -> Vec<Operation> {
                 doc: "Entries at most, 1 to 1,000; 100 unless written.",
             },
         ]),
+        Operation::new::<tables::Cleared>(
+            "delete",
+            "/v1/tables/{backend}",
+            "clear-table",
+            delete(tables::clear),
+        )
+        .does("Forgets every key of a table."),
         Operation::new::<tables::EntryDocument>("get", ENTRY, "get-entry", get(tables::look_up))
             .does("The entry of a key.")
             .asks(&[KEY]),

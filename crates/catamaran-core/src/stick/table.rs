@@ -238,6 +238,15 @@ impl Table {
         dropped
     }
 
+    /// Forgets every key. Returns how many entries were held.
+    pub fn clear(&mut self) -> usize {
+        let held = self.len();
+        while !self.is_empty() {
+            self.entries.pop_front();
+        }
+        held
+    }
+
     /// Entries held, those that are over but not dropped yet included.
     #[must_use]
     pub const fn len(&self) -> usize {

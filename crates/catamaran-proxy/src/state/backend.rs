@@ -386,6 +386,13 @@ impl Backend {
         table.is_some_and(|mut table| table.forget(key))
     }
 
+    /// Forgets every key. Returns how many there were.
+    pub fn stick_clear(&self) -> usize {
+        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
+        let shards = shards.unwrap_or_default().iter();
+        shards.map(|shard| lock(shard).clear()).sum()
+    }
+
     /// Requests in flight at all its servers, for the log: where there are many servers, as it was
     /// some milliseconds ago, since each line would else look at all of them.
     pub(crate) fn in_flight(&self, now: Timestamp) -> u32 {

@@ -1,5 +1,6 @@
 //! The command line of `catamaran ctl`.
 
+use crate::args::DoorArgs;
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,15 +14,8 @@ use std::time::Duration;
     3  no catamaran answers there\n  4  waited in vain"
 )]
 pub(crate) struct CtlArgs {
-    /// The admin socket. Default: the first of the usual places where one answers
-    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
-    pub(crate) socket: Option<PathBuf>,
-    /// The admin address over TCP, such as http://10.0.0.5:7900
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) url: Option<String>,
-    /// File with the token for --url
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
     /// Print what the API answers, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -46,6 +40,10 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<ServerAction>,
     },
+    /// Show the workers with their load
+    Workers,
+    /// Show the virtual addresses and who holds them
+    VirtualIps,
     /// Show the affinity tables
     Tables,
     /// Show or change an affinity table
@@ -77,7 +75,11 @@ pub(crate) enum CtlCommand {
         action: ConfigAction,
     },
     /// Show what happened lately
-    Events,
+    Events {
+        /// Go on showing what happens
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Take no new clients and end when those there are have left
     Drain,
     /// Show or change what is logged
@@ -178,6 +180,8 @@ pub(crate) enum TableAction {
         /// As for `get`
         key: String,
     },
+    /// Forget every key
+    Clear,
 }
 
 #[derive(Debug, Subcommand)]
@@ -250,6 +254,8 @@ pub(crate) enum MapAction {
 pub(crate) enum ConfigAction {
     /// Print the configuration that serves
     Show,
+    /// Tell where it comes from, since when it serves, and what waits for a restart
+    Status,
     /// Have the process judge a file; nothing changes
     Check {
         /// The file

@@ -3,22 +3,25 @@
 mod args;
 mod client;
 mod failure;
+mod follow;
 mod lists;
 mod show;
 mod table;
 
 pub(crate) use args::CtlArgs;
+pub(crate) use client::Client;
+pub(crate) use failure::Failure;
+pub(crate) use table::without_controls;
 
 use anyhow::Context as _;
 use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
-use client::{Client, escaped};
-use failure::Failure;
+use client::escaped;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use table::{Colour, Table, without_controls};
+use table::{Colour, Table};
 
 /// Does what `args` say.
 pub(crate) fn run(args: &CtlArgs) -> ExitCode {
@@ -34,10 +37,12 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    let client = match &args.url {
-        Some(url) => Client::of_url(url, args.token_file.as_deref())?,
-        None => Client::of_socket(args.socket.as_deref())?,
-    };
+    let door = &args.door;
+    let client = Client::open(
+        door.socket.as_deref(),
+        door.url.as_deref(),
+        door.token_file.as_deref(),
+    )?;
     let ctl = Ctl {
         client,
         json: args.json,
@@ -61,6 +66,14 @@ impl Ctl {
             CtlCommand::Server { target, action } => {
                 self.server(target.as_deref(), action.as_ref())?;
             }
+            CtlCommand::Workers => {
+                let workers = self.client.get("/v1/workers")?;
+                self.show(&workers, || show::workers(&workers))?;
+            }
+            CtlCommand::VirtualIps => {
+                let virtual_ips = self.client.get("/v1/virtual-ips")?;
+                self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
+            }
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
                 self.show(&tables, || show::tables(&tables))?;
@@ -74,11 +87,10 @@ impl Ctl {
                 let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
                 self.applied(&applied)?;
             }
-            CtlCommand::Events => {
+            CtlCommand::Events { follow: true } => self.follow()?,
+            CtlCommand::Events { follow: false } => {
                 let events = self.client.get("/v1/events")?;
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let now = now.unwrap_or_default().as_secs_f64();
-                self.show(&events, || show::events(&events, now))?;
+                self.show(&events, || show::events(&events, unix_now()))?;
             }
             CtlCommand::Drain => {
                 let drained = self.client.change("POST", "/v1/drain", Some(&json!({})))?;
@@ -260,6 +272,10 @@ impl Ctl {
                 let deleted = self.client.change("DELETE", &path, None)?;
                 self.say(&deleted, "the entry is forgotten")
             }
+            Some(TableAction::Clear) => {
+                let cleared = self.client.change("DELETE", &path, None)?;
+                self.say(&cleared, &format!("forgotten: {}", cleared["forgotten"]))
+            }
         }
     }
 
@@ -298,6 +314,19 @@ impl Ctl {
                     _ => self.print_json(&config)?,
                 }
             }
+            ConfigAction::Status => {
+                let config = self.client.get("/v1/config")?;
+                if self.json {
+                    self.print_json(&config)?;
+                } else {
+                    let mut out = io::stdout().lock();
+                    write!(out, "{}", show::config_lines(&config, unix_now()))?;
+                    if config["pending"] != json!([]) {
+                        writeln!(out, "\nwritten, and waiting for a restart:")?;
+                        show::changes(&config["pending"]).print(&mut out, self.colour)?;
+                    }
+                }
+            }
             ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
             ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
             ConfigAction::Diff { file: None } => {
@@ -334,7 +363,7 @@ impl Ctl {
                 writeln!(io::stdout(), "nothing would change")?;
             }
             Judged::Compared => {
-                show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
+                show::changes(&verdict["changes"]).print(&mut io::stdout().lock(), self.colour)?;
             }
         }
         Ok(code)
@@ -369,7 +398,7 @@ impl Ctl {
         let changes = count_changes(applied);
         let mut out = io::stdout().lock();
         if changes > 0 {
-            show::changes(applied).print(&mut out, self.colour)?;
+            show::changes(&applied["changes"]).print(&mut out, self.colour)?;
         }
         let (is_applied, kept) = (applied["applied"] == true, applied["kept"].as_str());
         match (changes, is_applied, kept) {
@@ -457,7 +486,18 @@ fn server_path(target: &str) -> Result<String, Failure> {
     let (backend, server) = target
         .split_once('/')
         .with_context(|| format!("`{target}` names no server; write it as BACKEND/SERVER"))?;
-    Ok(format!("{}/servers/{}", path_of(backend), escaped(server)))
+    Ok(server_path_of(backend, server))
+}
+
+/// The path of a server.
+pub(crate) fn server_path_of(backend: &str, server: &str) -> String {
+    format!("{}/servers/{}", path_of(backend), escaped(server))
+}
+
+/// Unix time in seconds.
+fn unix_now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// Entries that the API gives at once.
