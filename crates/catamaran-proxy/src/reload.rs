@@ -14,7 +14,9 @@ use crate::state::{Frontend, ListenerId, Listeners, LogError, Shared, Snapshot, 
 use crate::worker::{Change, Command, Opened, Worker};
 use catamaran_core::model::{Config, ListenerKey, Name, Protocol};
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -148,6 +150,26 @@ impl Shared {
             tracing::warn!("sockets of removed listeners are not closed yet; workers are busy");
         }
         Ok(())
+    }
+
+    /// Copies of the sockets of all listeners that are open, for who keeps them for another process.
+    /// Hold up reloads meanwhile: a copy of a socket that is closed would take clients in for nobody.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub fn copy_sockets(&self) -> io::Result<Vec<ListenerSockets>> {
+        let mut groups: HashMap<ListenerId, Vec<OwnedFd>> = HashMap::new();
+        for worker in &self.listening {
+            for (id, socket) in worker.copies_of_all()? {
+                groups.entry(id).or_default().push(socket);
+            }
+        }
+        let held = lock(&self.listeners);
+        let all = held.open.iter().map(|(key, (id, _))| ListenerSockets {
+            key: key.clone(),
+            sockets: groups.remove(id).unwrap_or_default(),
+        });
+        Ok(all.collect())
     }
 
     /// Takes the sockets of the first configuration; returns those of each worker.

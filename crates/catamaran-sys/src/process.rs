@@ -81,6 +81,13 @@ pub fn set_no_new_privs() -> io::Result<()> {
     Ok(())
 }
 
+/// The user that this process acts as.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing, touches no memory of ours and always succeeds.
+    unsafe { libc::geteuid() }
+}
+
 /// Sends `signal` to the process `pid`.
 ///
 /// # Errors

@@ -109,7 +109,7 @@ pub(crate) fn open(
 }
 
 /// How many workers serve `config`: what it says, else one for each processor.
-fn workers(config: &Config) -> usize {
+pub(crate) fn workers(config: &Config) -> usize {
     config.process.workers.map_or_else(
         || catamaran_sys::process::available_cpus().map_or(1, |cpus| cpus.len().max(1)),
         std::num::NonZeroUsize::get,

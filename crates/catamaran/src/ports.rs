@@ -18,14 +18,26 @@ pub(crate) struct Supervisor {
     pub(crate) answers: mpsc::Receiver<Message>,
 }
 
-/// Serves `requests` for as long as they come. Without a supervisor, or once it is gone, sockets are
-/// opened here.
+/// Serves `requests` for as long as they come, by the last of the `supervisors`. Without one, or
+/// once it is gone, sockets are opened here.
 pub(crate) async fn serve(
     mut requests: mpsc::Receiver<PortRequest>,
-    mut supervisor: Option<Supervisor>,
+    mut supervisors: mpsc::Receiver<Supervisor>,
     shared: Arc<Shared>,
 ) {
-    while let Some(request) = requests.recv().await {
+    let mut supervisor = None;
+    loop {
+        let request = tokio::select! {
+            biased;
+            Some(next) = supervisors.recv() => {
+                supervisor = Some(next);
+                continue;
+            }
+            request = requests.recv() => request,
+        };
+        let Some(request) = request else {
+            return;
+        };
         // Who asked may have given up: then nobody needs the answer.
         match request {
             PortRequest::Open { wanted, reply } => {

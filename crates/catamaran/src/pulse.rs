@@ -7,15 +7,18 @@ use catamaran_proxy::Shared;
 use catamaran_sys::clock;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// Tells the supervisor, for as long as there is one, whether every thread turns.
-pub(crate) async fn tell(channel: Arc<Channel>, shared: Arc<Shared>) {
+/// Tells the supervisor, whenever there is one, whether every thread turns.
+pub(crate) async fn tell(line: watch::Receiver<Option<Arc<Channel>>>, shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(TELL).await;
+        let Some(channel) = line.borrow().clone() else {
+            continue;
+        };
         let message = standing(&shared).map_or(Message::Beat, Message::Hung);
-        if message.send(&channel).await.is_err() {
-            return;
-        }
+        // One that is gone is noticed elsewhere.
+        let _ = message.send(&channel).await;
     }
 }
 

@@ -245,6 +245,11 @@ impl Reloader {
         self.put(Some(text)).await
     }
 
+    /// Holds up reloads for as long as what it returns is kept.
+    pub async fn hold(&self) -> impl Drop + '_ {
+        self.turn.lock().await
+    }
+
     async fn put(&self, text: Option<Text>) -> Result<Applied, ReloadError> {
         let _turn = self.turn.lock().await;
         let began = Instant::now();

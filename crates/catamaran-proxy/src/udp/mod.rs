@@ -104,6 +104,13 @@ impl FlowTable {
 /// UDP says when else they would.
 pub(crate) async fn listen(worker: Rc<Worker>, listener: Rc<Listener>, socket: OwnedFd) {
     let _vital = Vital;
+    match socket.try_clone() {
+        Ok(copy) => {
+            let listening = &worker.shared.listening[worker.index];
+            listening.open_datagrams(listener.slot().id(), copy);
+        }
+        Err(error) => tracing::warn!(%error, "no other supervisor can take a socket over"),
+    }
     let socket = match UdpSocket::from_std(socket.into()) {
         Ok(socket) => Rc::new(socket),
         Err(error) => {
@@ -151,6 +158,8 @@ async fn close(worker: &Worker, listener: &Listener, socket: Rc<UdpSocket>) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop(socket);
+    let listening = &worker.shared.listening[worker.index];
+    listening.close_datagrams(listener.slot().id());
     listener.closed();
 }
 

@@ -65,6 +65,7 @@ async fn balance(
     let (stop, stops) = mpsc::channel(REQUESTS);
     let (ready, is_ready) = oneshot::channel();
     let options = Options {
+        door: None,
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
