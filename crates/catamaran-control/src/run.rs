@@ -1,6 +1,6 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
+use crate::admin::{self, Checks, Doors, Drains, Events, Host, Kind, Overlays, Plane, Rates};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -71,6 +71,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         host: parts.host,
         reloader: parts.reloader,
         overlays: parts.overlays,
+        drains: Drains::default(),
         monitor: commands,
     });
     let told = parts.readiness.subscribe();
@@ -345,6 +346,7 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reload::Drained;
     use catamaran_core::model::{
         self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
     };
@@ -408,7 +410,14 @@ mod tests {
             endpoint,
             doors: Doors::default(),
             host: Arc::new(NoHost),
-            reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
+            reloader: Reloader::new(
+                shared,
+                None,
+                ports,
+                |_| {},
+                (overlays_too, Drained::default()),
+                events_too,
+            ),
             overlays,
             events,
             virtual_ips: VirtualIps::default(),

@@ -4,16 +4,20 @@ use crate::args::{DataArgs, RunArgs};
 use crate::bind;
 use crate::channel::Channel;
 use crate::custody::{self, Served};
+use crate::door::{self, Claim, Door, DoorName};
 use crate::engine::Engine;
 use crate::handover::{Handover, Message};
 use crate::host::ProcessHost;
 use crate::limits;
 use crate::ports::{self, Supervisor};
 use crate::pulse;
-use crate::reload;
+use crate::reload::{self, Told};
 use crate::reopen::Reopen;
 use crate::sandbox;
-use crate::stop::{Signals, Stop};
+use crate::source::Source;
+use crate::stop::{REQUESTS, Signals, Stop};
+use crate::supervisor;
+use crate::systemd::{Inherited, Notifier};
 use crate::virtual_ip;
 use anyhow::{Context as _, bail, ensure};
 use catamaran_core::model::Config;
@@ -44,7 +48,9 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
     let tracked = virtual_ip::tracked_backends(&config);
     sandbox::enter(&config, &handover.source)?;
     let host = ProcessHost::supervised(custody.end);
-    let engine = start(config, handover, host, custody.supervisors, custody.reloads)?;
+    let told = Told::Supervisor(custody.line.clone());
+    let reloads = (custody.reloads, told);
+    let engine = start(config, handover, host, custody.supervisors, reloads)?;
     virtual_ip::report(&engine, link, custody.links, tracked);
     let served = Served {
         reloader: Arc::clone(engine.reloader()),
@@ -59,6 +65,8 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
 
 /// Serves in this process alone.
 pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let inherited = Inherited::take().context("sockets from systemd")?;
+    let notifier = Notifier::from_environment();
     let source = args.source()?;
     let (reload, reloads) = mpsc::channel(1);
     let reload = source.text().is_some().then_some(reload);
@@ -70,7 +78,9 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
         "virtual addresses are in the care of a process that a supervisor starts; leave out \
          `--no-supervisor`, or remove [virtual-ip]"
     );
-    let listeners = bind::open_all(&config)?;
+    let door = guard(&source).await?;
+    let listeners = bind::open_all(&config, inherited)?;
+    notifier.keep(&listeners);
     limits::settle(&mut config);
     let handover = Handover { source, listeners };
     let engine = start(
@@ -78,10 +88,50 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
         handover,
         ProcessHost::alone(),
         mpsc::channel(1).1,
-        reloads,
+        (reloads, Told::Systemd(notifier.clone())),
     )?;
     tracing::info!("serving without a supervisor");
-    serve(engine, stops, reopen).await
+    notifier.ready(std::process::id());
+    tokio::spawn(pulse::tell_systemd(
+        notifier.clone(),
+        Arc::clone(engine.shared()),
+    ));
+    tokio::select! {
+        code = serve(engine, told(stops, notifier), reopen) => code,
+        () = supervisor::answer(door.as_ref()) => unreachable!("it answers for ever"),
+    }
+}
+
+/// Sees that no other instance serves the same configuration.
+async fn guard(source: &Source) -> anyhow::Result<Option<Door>> {
+    let Some(name) = DoorName::of(source) else {
+        return Ok(None);
+    };
+    match name.claim().await? {
+        Claim::Held(door) => Ok(Some(door)),
+        Claim::Taken(pid) => Err(door::is_taken(pid)),
+        Claim::Orphaned(_, orphan) => bail!(
+            "process {} serves this configuration since its supervisor is gone; leave out \
+             `--no-supervisor` to take it over, or `kill {}` first",
+            orphan.pid,
+            orphan.pid
+        ),
+    }
+}
+
+/// Passes requests to stop on, having told systemd of them.
+fn told(mut stops: mpsc::Receiver<Stop>, notifier: Notifier) -> mpsc::Receiver<Stop> {
+    let (tx, rx) = mpsc::channel(REQUESTS);
+    tokio::spawn(async move {
+        while let Some(stop) = stops.recv().await {
+            notifier.stopping();
+            notifier.keep(&[]);
+            if tx.send(stop).await.is_err() {
+                return;
+            }
+        }
+    });
+    rx
 }
 
 async fn take(channel: &Channel) -> anyhow::Result<Handover> {
@@ -98,7 +148,7 @@ fn start(
     handover: Handover,
     host: ProcessHost,
     supervisors: mpsc::Receiver<Supervisor>,
-    reloads: mpsc::Receiver<()>,
+    (reloads, told): (mpsc::Receiver<()>, Told),
 ) -> anyhow::Result<Engine> {
     let (ports, requests) = mpsc::channel(1);
     let text = handover.source.text().cloned();
@@ -106,7 +156,7 @@ fn start(
     let shared = || Arc::clone(engine.shared());
     tokio::spawn(ports::serve(requests, supervisors, shared()));
     let reloader = Arc::clone(engine.reloader());
-    tokio::spawn(reload::follow(reloader, shared(), reloads));
+    tokio::spawn(reload::follow(reloader, shared(), reloads, told));
     Ok(engine)
 }
 

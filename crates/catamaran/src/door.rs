@@ -179,6 +179,14 @@ impl Door {
     }
 }
 
+/// What a second instance ends with.
+pub(crate) fn is_taken(pid: u32) -> anyhow::Error {
+    anyhow::anyhow!(
+        "another catamaran (pid {pid}) serves this configuration; `catamaran ctl reload` has it \
+         read the file anew, `kill {pid}` ends it"
+    )
+}
+
 /// What a file is told from others by: that of its directory, which stays when an editor or an
 /// orchestrator puts another file in its place.
 fn identity_of(path: &Path) -> String {

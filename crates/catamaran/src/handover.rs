@@ -6,7 +6,7 @@
 //! data -> supervisor   R: ready   O: open sockets   K: keep configuration and sockets
 //!                      b: every thread turns   c: the control thread does not
 //!                      w: a worker, whose number u16 follows, does not
-//!                      e: was asked to end   z: end everything
+//!                      f: a reload is over   e: was asked to end   z: end everything
 //! at the door          i: there is a supervisor, of process u32   o: there is none; all it needs
 //!                      A: took over
 //! ```
@@ -85,6 +85,8 @@ pub(crate) enum Message {
     Kept,
     /// Answer at this door when the supervisor is gone.
     Door(OwnedFd),
+    /// The configuration was read anew; whether it is served.
+    Reloaded(bool),
     /// The data process ends: it was asked to by a signal.
     Ending,
     /// An operator asks for the end of everything.
@@ -166,6 +168,10 @@ impl Message {
                 fds.push(door.as_fd());
                 b'D'
             }
+            Self::Reloaded(is_applied) => {
+                body.push(u8::from(*is_applied));
+                b'f'
+            }
             Self::Ending => b'e',
             Self::EndAll => b'z',
             Self::Busy(pid) => {
@@ -209,6 +215,7 @@ impl Message {
             }),
             b'K' => Self::Keep(fields.keep()?),
             b'D' => Self::Door(fds.next().context("the door is missing")?),
+            b'f' => Self::Reloaded(fields.byte()? == 1),
             b'e' => Self::Ending,
             b'z' => Self::EndAll,
             b'i' => Self::Busy(u32::from_le_bytes(fields.array()?)),

@@ -25,6 +25,7 @@ mod sandbox;
 mod source;
 mod stop;
 mod supervisor;
+mod systemd;
 mod virtual_ip;
 mod vrrp;
 

@@ -7,6 +7,7 @@
 
 mod checks;
 mod config;
+mod drain;
 mod error;
 mod events;
 mod extract;
@@ -22,6 +23,7 @@ mod state;
 mod tables;
 
 pub(crate) use checks::Checks;
+pub(crate) use drain::Drains;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
@@ -83,6 +85,7 @@ pub(crate) struct Plane {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
+    pub(crate) drains: Drains,
     pub(crate) monitor: mpsc::Sender<Command>,
 }
 

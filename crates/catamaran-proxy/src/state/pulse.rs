@@ -4,6 +4,7 @@ use super::ListenerId;
 use super::backend::lock;
 use catamaran_core::Timestamp;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -56,6 +57,12 @@ impl Listening {
     /// Closes the copy of a listener's socket of datagrams.
     pub(crate) fn close_datagrams(&self, listener: ListenerId) {
         lock(&self.udp).retain(|(known, _)| *known != listener);
+    }
+
+    /// Whether datagrams to `address` come to a listener that is open.
+    pub(crate) fn has_datagrams_at(&self, address: Option<SocketAddr>) -> bool {
+        let here = |fd: &OwnedFd| catamaran_sys::socket::local_addr(fd.as_fd()).ok() == address;
+        lock(&self.udp).iter().any(|(_, fd)| here(fd))
     }
 
     /// Has a socket known by another id: it is another frontend's now.

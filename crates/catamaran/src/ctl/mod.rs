@@ -9,7 +9,7 @@ mod table;
 pub(crate) use args::CtlArgs;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, Shell, TableAction, Weight};
+use args::{ConfigAction, CtlCommand, FrontendAction, Health, ServerAction, Shell, TableAction, Weight};
 use clap::CommandFactory as _;
 use client::{Client, escaped};
 use failure::Failure;
@@ -64,6 +64,15 @@ impl Ctl {
             CtlCommand::Servers { backend } => self.servers(backend.as_deref())?,
             CtlCommand::Server { target, action } => {
                 self.server(target.as_deref(), action.as_ref())?;
+            }
+            CtlCommand::Frontend { name, action } => {
+                let (word, told) = match action {
+                    FrontendAction::Drain => ("drain", "closed its listeners and drains"),
+                    FrontendAction::Resume => ("resume", "opened its listeners"),
+                };
+                let path = format!("/v1/frontends/{}/{word}", escaped(name));
+                let changed = self.client.change("POST", &path, Some(&json!({})))?;
+                self.say_kept(&changed, &format!("{name} {told}"))?;
             }
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
@@ -167,7 +176,12 @@ impl Ctl {
 
     fn change_server(&self, target: &str, action: &ServerAction) -> Result<(), Failure> {
         let (body, told) = match action {
-            ServerAction::Drain { .. } => (json!({ "admin": "drain" }), "drains".to_owned()),
+            ServerAction::Drain { deadline, .. } => {
+                let millis = deadline.map(|deadline| deadline.as_millis());
+                let millis = millis.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX));
+                let body = json!({ "admin": "drain", "deadline_ms": millis });
+                (body, "drains".to_owned())
+            }
             ServerAction::Maintenance => {
                 let told = "is in maintenance".to_owned();
                 (json!({ "admin": "maintenance" }), told)
@@ -197,6 +211,7 @@ impl Ctl {
         if let ServerAction::Drain {
             wait: true,
             timeout,
+            ..
         } = action
         {
             let drained = self.wait_for_drain(target, &path, *timeout)?;

@@ -6,6 +6,7 @@ use super::watchdog::Hang;
 use crate::channel::Channel;
 use crate::handover::Message;
 use crate::logging;
+use crate::systemd;
 use anyhow::Context as _;
 use catamaran_sys::{fd_passing, process};
 use std::os::fd::AsFd as _;
@@ -50,6 +51,9 @@ impl DataProcess {
             command.args(["--link", &link.to_string()]);
         }
         logging::pass_on(&mut command);
+        for variable in systemd::VARIABLES {
+            command.env_remove(variable);
+        }
         if orphans == Orphans::Die {
             process::set_parent_death_signal(&mut command, libc::SIGKILL);
         }

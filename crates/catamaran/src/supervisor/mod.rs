@@ -17,6 +17,8 @@ use crate::door::Door;
 use crate::handover::{Handover, Message};
 use crate::reopen::Reopen;
 use crate::stop::{Signals, Stop};
+use crate::systemd::{Inherited, Notifier};
+use anyhow::Context as _;
 use backoff::Backoff;
 use child::DataProcess;
 use kept::Kept;
@@ -49,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) virtual_ips: Option<Arc<VirtualIps>>,
     /// Where other instances of the configuration ask who serves it.
     pub(crate) door: Option<Door>,
+    /// Who is told how things stand.
+    pub(crate) notifier: Notifier,
 }
 
 /// How the life of one data process ended.
@@ -64,6 +68,8 @@ enum End {
 
 /// `catamaran run`.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let inherited = Inherited::take().context("sockets from systemd")?;
+    let notifier = Notifier::from_environment();
     let source = args.source()?;
     let (reload, reloads) = mpsc::channel(1);
     let has_file = source.text().is_some();
@@ -75,7 +81,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         door,
         adopted,
         virtual_ips,
-    } = takeover::begin(source, &config).await?;
+    } = takeover::begin(source, &config, inherited).await?;
     let options = Options {
         virtual_ips: virtual_ips.clone(),
         orphans: Orphans::Serve,
@@ -84,6 +90,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         watchdog: config.process.watchdog,
         reloads: has_file.then_some(reloads),
         door,
+        notifier,
     };
     let outcome = supervise_from(adopted, handover, options, stops).await;
     if let Some(virtual_ips) = virtual_ips {
@@ -166,6 +173,7 @@ async fn watch(
     let mut is_ending = false;
     if was_ready {
         tracing::info!(pid, "data process taken over");
+        told_ready(options, kept, pid);
     } else {
         tracing::info!(pid, "data process started");
         let given = tokio::select! {
@@ -200,16 +208,29 @@ async fn watch(
                     was_ready = true;
                     watchdog.handle_sign(Instant::now());
                     tracing::info!(pid, "serving");
+                    told_ready(options, kept, pid);
                     if let Some(ready) = options.ready.take() {
                         // Nobody waits any more if the receiver is gone.
                         let _ = ready.send(());
                     }
                 }
-                Ok(Message::Beat) => watchdog.handle_sign(Instant::now()),
+                Ok(Message::Beat) => {
+                    watchdog.handle_sign(Instant::now());
+                    options.notifier.alive();
+                }
+                Ok(Message::Reloaded(is_applied)) => {
+                    options.notifier.ready(pid);
+                    if !is_applied {
+                        options.notifier.status(RELOAD_FAILED);
+                    }
+                }
                 Ok(Message::Hung(part)) => watchdog.handle_hang(part),
                 Ok(Message::Ending) => is_ending = true,
                 Ok(Message::EndAll) => break Stop::Drain,
-                Ok(message) => kept.answer(message, &child).await,
+                Ok(message) => {
+                    kept.answer(message, &child).await;
+                    options.notifier.keep(kept.listeners());
+                }
                 Err(error) => tracing::error!("data process is not understood: {error:#}"),
             },
             request = stops.recv() => break request.unwrap_or(Stop::Now),
@@ -219,6 +240,7 @@ async fn watch(
                 Reopen::pass_on(pid);
             },
             Some(()) = next(options.reloads.as_mut()), if was_ready => {
+                options.notifier.reloading();
                 child.tell(Message::Reload).await;
             }
             // Until it is ready it may take as long as its configuration needs.
@@ -232,6 +254,9 @@ async fn watch(
     };
     // The next instance may start while this one drains.
     options.door = None;
+    options.notifier.stopping();
+    // Who comes while this one drains is to be refused, not to wait for nobody.
+    options.notifier.keep(&[]);
     end_virtual_ips(options).await;
     if !was_ready {
         return end_unready(child, kept).await;
@@ -241,6 +266,12 @@ async fn watch(
     kept.close();
     let status = stop(&mut child, request, drain, stops).await?;
     Ok(End::Stopped(status.exit_code()))
+}
+
+/// Tells whoever started us that the process `pid` serves, and what is to be kept for the next start.
+fn told_ready(options: &Options, kept: &Kept, pid: u32) {
+    options.notifier.keep(kept.listeners());
+    options.notifier.ready(pid);
 }
 
 /// Gives a new data process all that it needs.
@@ -253,7 +284,7 @@ async fn give(kept: &mut Kept, child: &DataProcess, door: Option<&Door>) -> anyh
 }
 
 /// Tells other instances of the configuration that there is one.
-async fn answer(door: Option<&Door>) {
+pub(crate) async fn answer(door: Option<&Door>) {
     match door {
         Some(door) => door.answer_busy().await,
         None => std::future::pending().await,
@@ -316,6 +347,9 @@ async fn stop(
     }
 }
 
+/// What is told after a reload that changed nothing.
+pub(crate) const RELOAD_FAILED: &str =
+    "The last reload failed, the configuration before it is served; the log says why";
 /// How long after the data process a signal that was meant for both may reach this one.
 const ASKED_TOO: Duration = Duration::from_secs(1);
 /// What the data process may take for its end after the drain time.

@@ -4,11 +4,12 @@ use super::child::DataProcess;
 use super::virtual_ips::VirtualIps;
 use crate::bind;
 use crate::channel::Channel;
-use crate::door::{Claim, Door, DoorName};
+use crate::door::{self, Claim, Door, DoorName};
 use crate::handover::{Handover, Message, Orphan};
 use crate::limits;
 use crate::source::Source;
-use anyhow::{Context as _, bail};
+use crate::systemd::Inherited;
+use anyhow::Context as _;
 use catamaran_core::model::Config;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,11 @@ pub(super) struct Begin {
 ///
 /// # Errors
 /// When another instance serves the configuration, or something cannot be opened.
-pub(super) async fn begin(source: Source, config: &Config) -> anyhow::Result<Begin> {
+pub(super) async fn begin(
+    source: Source,
+    config: &Config,
+    inherited: Inherited,
+) -> anyhow::Result<Begin> {
     let name = DoorName::of(&source);
     let claim = match &name {
         Some(name) => Some(name.claim().await?),
@@ -38,16 +43,13 @@ pub(super) async fn begin(source: Source, config: &Config) -> anyhow::Result<Beg
     let door = match claim {
         None => None,
         Some(Claim::Held(door)) => Some(door),
-        Some(Claim::Taken(pid)) => bail!(
-            "another catamaran (pid {pid}) serves this configuration; `catamaran ctl reload` has \
-             it read the file anew, `kill {pid}` ends it"
-        ),
+        Some(Claim::Taken(pid)) => return Err(door::is_taken(pid)),
         Some(Claim::Orphaned(channel, orphan)) => {
             limits::raise(config, bind::workers(config))?;
             return take_over(&source, name.as_ref(), channel, *orphan).await;
         }
     };
-    let listeners = bind::open_all(config)?;
+    let listeners = bind::open_all(config, inherited)?;
     let virtual_ips = VirtualIps::start(&source, config, name.as_ref()).await?;
     Ok(Begin {
         handover: Handover { source, listeners },

@@ -7,6 +7,7 @@ use crate::channel::Channel;
 use crate::door::{Claim, Door, DoorName};
 use crate::handover::{Handover, Message};
 use crate::logging;
+use crate::systemd;
 use crate::source::Source;
 use anyhow::Context as _;
 use catamaran_core::model::{Config, VirtualIp};
@@ -162,6 +163,9 @@ impl Keeper {
             .args(["--link", &link.to_string()])
             .stdin(Stdio::null());
         logging::pass_on(&mut command);
+        for variable in systemd::VARIABLES {
+            command.env_remove(variable);
+        }
         let child = Command::from(command)
             .spawn()
             .context("the vrrp process could not be started")?;

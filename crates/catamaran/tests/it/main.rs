@@ -26,6 +26,7 @@ mod seed_rule;
 mod smuggling;
 mod splice_isolation;
 mod supervisor;
+mod systemd;
 mod takeover;
 mod tcp;
 mod trial;
