@@ -46,9 +46,7 @@ impl Engine {
         let metrics = config.process.metrics;
         let doors = config.admin.clone();
         let instance = instance_of(text.as_ref());
-        let drained = Drained::default();
-        let open = listeners.iter().map(|l| l.key.clone()).collect();
-        drained.begin(&mut config, &open);
+        let drained = begin_drained(&mut config, &listeners);
         let proxy = Proxy::start(config, listeners)?;
         let shared = Arc::clone(proxy.shared());
         let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
@@ -75,7 +73,8 @@ impl Engine {
                 Err(error) => return drop(started.send(Err(error.into()))),
             };
             runtime.block_on(async {
-                let opened = async { Ok((bind(metrics).await?, admin::open(&doors, &instance).await?)) };
+                let opened =
+                    async { Ok((bind(metrics).await?, admin::open(&doors, &instance).await?)) };
                 let (endpoint, doors) = match opened.await {
                     Ok(opened) => opened,
                     Err(error) => return drop(started.send(Err(error))),
@@ -154,6 +153,14 @@ impl Engine {
             tracing::warn!("connections were open when the time to drain was over");
         }
     }
+}
+
+/// Takes note of the frontends that were drained when the data process before this one ended.
+fn begin_drained(config: &mut Config, listeners: &[ListenerSockets]) -> Drained {
+    let drained = Drained::default();
+    let open = listeners.iter().map(|l| l.key.clone()).collect();
+    drained.begin(config, &open);
+    drained
 }
 
 /// A name for the configuration, short and the same at every start.

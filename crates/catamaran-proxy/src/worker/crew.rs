@@ -34,10 +34,7 @@ struct Threads {
 }
 
 impl Crew {
-    pub(crate) fn new(
-        commands: Vec<mpsc::UnboundedReceiver<Command>>,
-        cpus: Vec<usize>,
-    ) -> Self {
+    pub(crate) fn new(commands: Vec<mpsc::UnboundedReceiver<Command>>, cpus: Vec<usize>) -> Self {
         Self {
             started: AtomicUsize::new(0),
             active: AtomicUsize::new(0),

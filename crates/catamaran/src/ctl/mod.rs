@@ -9,7 +9,9 @@ mod table;
 pub(crate) use args::CtlArgs;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, FrontendAction, Health, ServerAction, Shell, TableAction, Weight};
+use args::{
+    ConfigAction, CtlCommand, FrontendAction, Health, ServerAction, Shell, TableAction, Weight,
+};
 use clap::CommandFactory as _;
 use client::{Client, escaped};
 use failure::Failure;

@@ -113,7 +113,10 @@ impl DataProcess {
     }
 
     pub(super) async fn wait(&mut self) -> anyhow::Result<Ended> {
-        self.life.wait().await.context("waiting for the data process")
+        self.life
+            .wait()
+            .await
+            .context("waiting for the data process")
     }
 
     pub(super) async fn kill(&mut self) -> anyhow::Result<Ended> {

@@ -107,7 +107,8 @@ impl Notifier {
         for sockets in listener.sockets.chunks(fd_passing::MAX_FDS) {
             let fds: Vec<_> = sockets.iter().map(|fd| fd.as_fd()).collect();
             if let Some(socket) = &self.socket
-                && let Err(error) = fd_passing::send_with_fds(socket.as_fd(), message.as_bytes(), &fds)
+                && let Err(error) =
+                    fd_passing::send_with_fds(socket.as_fd(), message.as_bytes(), &fds)
             {
                 tracing::warn!(
                     %error,

@@ -10,6 +10,7 @@ mod connections;
 mod ctl;
 mod demo;
 mod demo_api;
+mod draining;
 mod dying_servers;
 mod echo;
 mod hostile;
@@ -31,6 +32,7 @@ mod takeover;
 mod tcp;
 mod trial;
 mod udp;
+mod workers;
 
 use catamaran_testkit::{Process, Program, ReservedPort};
 use std::net::SocketAddr;

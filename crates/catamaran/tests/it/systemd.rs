@@ -86,7 +86,11 @@ fn systemd_is_told_of_readiness_reloads_life_and_the_end() {
         // A file that is no configuration is told of too.
         std::fs::write(process.config_path(), "nonsense").unwrap();
         process.signal(Signal::HUP).unwrap();
-        systemd.wait_for(&["RELOADING=1\n", "READY=1\n", "STATUS=The last reload failed"]);
+        systemd.wait_for(&[
+            "RELOADING=1\n",
+            "READY=1\n",
+            "STATUS=The last reload failed",
+        ]);
         process.terminate().unwrap();
         systemd.wait_for(&["STOPPING=1\n", "FDSTOREREMOVE=1\n"]);
         assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(0));
@@ -99,17 +103,24 @@ fn systemd_hears_nothing_while_the_data_process_hangs() {
     let any = ([127, 0, 0, 1], 0).into();
     let systemd = Systemd::new();
     // Nobody but systemd looks after it.
-    let text = config(&[any], origin.addr()).replace("workers = 2", "workers = 2\nwatchdog = \"0s\"");
+    let text =
+        config(&[any], origin.addr()).replace("workers = 2", "workers = 2\nwatchdog = \"0s\"");
     let process = start(&systemd, &text, &[]);
     systemd.wait_for(&["READY=1\n", "WATCHDOG=1"]);
-    for pid in process.pids().into_iter().filter(|pid| *pid != process.pid()) {
+    for pid in process
+        .pids()
+        .into_iter()
+        .filter(|pid| *pid != process.pid())
+    {
         catamaran_testkit::signal_pid(pid, Signal::STOP).unwrap();
     }
     // What was said before that may still arrive.
     let mut buf = [0; 256];
     let silence = Duration::from_secs(2);
     systemd.socket.set_read_timeout(Some(silence)).unwrap();
-    eventually("silence", || systemd.socket.recv(&mut buf).is_err().then_some(()));
+    eventually("silence", || {
+        systemd.socket.recv(&mut buf).is_err().then_some(())
+    });
 }
 
 #[test]

@@ -95,7 +95,10 @@ fn a_supervisor_that_took_over_has_all_the_duties_of_the_first() {
     signal_pid(data, Signal::KILL).unwrap();
     second.wait_for_stderr("serving", PATIENCE).unwrap();
     assert!(!is_alive(data));
-    assert_eq!(Client::connect(address).unwrap().get("/").unwrap().text(), "up");
+    assert_eq!(
+        Client::connect(address).unwrap().get("/").unwrap().text(),
+        "up"
+    );
 
     second.terminate().unwrap();
     assert_eq!(second.wait(PATIENCE).unwrap().code(), Some(0));
