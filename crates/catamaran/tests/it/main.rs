@@ -21,6 +21,7 @@ mod nothing_lost;
 mod operator;
 mod probe;
 mod reload;
+mod reload_trial;
 mod replay;
 mod routes;
 mod seed_rule;
