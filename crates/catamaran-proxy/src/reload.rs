@@ -406,7 +406,7 @@ mod tests {
                 stream.write_all(name.as_bytes()).unwrap();
                 std::thread::spawn(move || {
                     let mut back = stream.try_clone().unwrap();
-                    std::io::copy(&mut stream, &mut back)
+                    io::copy(&mut stream, &mut back)
                 });
             }
         });

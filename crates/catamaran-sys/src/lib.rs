@@ -10,6 +10,7 @@ pub mod abstract_socket;
 pub mod clock;
 mod control;
 pub mod fd_passing;
+pub mod identity;
 pub mod netlink;
 pub mod pidfd;
 pub mod privilege;
@@ -18,6 +19,7 @@ pub mod raw_ip;
 pub mod sandbox;
 pub mod socket;
 pub mod splice;
+pub mod watched;
 
 use std::io;
 

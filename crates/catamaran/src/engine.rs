@@ -43,8 +43,7 @@ impl Engine {
         host: ProcessHost,
     ) -> anyhow::Result<Self> {
         let resolvers = config.process.resolvers.clone();
-        let metrics = config.process.metrics;
-        let doors = config.admin.clone();
+        let (metrics, doors) = (config.process.metrics, config.admin.clone());
         let instance = instance_of(text.as_ref());
         let drained = begin_drained(&mut config, &listeners);
         let proxy = Proxy::start(config, listeners)?;

@@ -2,6 +2,7 @@
 
 use super::ListenerId;
 use super::backend::lock;
+use crate::io::Acceptor;
 use catamaran_core::Timestamp;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +10,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// When a thread last turned its loop.
 #[derive(Debug)]
@@ -36,14 +36,14 @@ impl Pulse {
 /// The sockets that one worker takes clients from, by what their listeners are known by.
 #[derive(Debug, Default)]
 pub(crate) struct Listening {
-    tcp: Mutex<Vec<(ListenerId, Arc<TcpListener>)>>,
+    tcp: Mutex<Vec<(ListenerId, Arc<Acceptor>)>>,
     /// Copies: the sockets themselves are shared with the worker's flows.
     udp: Mutex<Vec<(ListenerId, OwnedFd)>>,
 }
 
 impl Listening {
     /// Lists a socket until [`Self::close`].
-    pub(crate) fn open(&self, listener: ListenerId, socket: TcpListener) -> Arc<TcpListener> {
+    pub(crate) fn open(&self, listener: ListenerId, socket: Acceptor) -> Arc<Acceptor> {
         let socket = Arc::new(socket);
         lock(&self.tcp).push((listener, Arc::clone(&socket)));
         socket
@@ -76,7 +76,7 @@ impl Listening {
     }
 
     /// Takes a socket back. Whoever else looked at it did so under the lock and took a copy.
-    pub(crate) fn close(&self, socket: Arc<TcpListener>) -> Option<TcpListener> {
+    pub(crate) fn close(&self, socket: Arc<Acceptor>) -> Option<Acceptor> {
         lock(&self.tcp).retain(|(_, known)| !Arc::ptr_eq(known, &socket));
         Arc::into_inner(socket)
     }
@@ -100,7 +100,7 @@ impl Listening {
     /// left out.
     pub(crate) fn copies(&self) -> Vec<(ListenerId, OwnedFd)> {
         let sockets = lock(&self.tcp);
-        let copy = |(listener, socket): &(ListenerId, Arc<TcpListener>)| {
+        let copy = |(listener, socket): &(ListenerId, Arc<Acceptor>)| {
             let copy = socket.as_fd().try_clone_to_owned().ok()?;
             Some((*listener, copy))
         };

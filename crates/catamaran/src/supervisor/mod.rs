@@ -16,6 +16,7 @@ use crate::args::RunArgs;
 use crate::channel::Raw;
 use crate::door::Door;
 use crate::handover::{Handover, Message};
+use crate::identity;
 use crate::reopen::Reopen;
 use crate::stop::{Signals, Stop};
 use crate::systemd::{Inherited, Notifier};
@@ -76,6 +77,8 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let has_file = source.text().is_some();
     let stops = Signals::new()?.into_requests(has_file.then_some(reload));
     let config = source.load_logged()?;
+    // Before anything is opened: the data process would find out too late.
+    identity::wanted(&config.process)?;
     let Begin {
         handover,
         drain,

@@ -17,6 +17,8 @@ mod hostile;
 mod hostile_clients;
 mod hostile_servers;
 mod http1;
+mod identity;
+mod manual;
 mod nothing_lost;
 mod operator;
 mod probe;

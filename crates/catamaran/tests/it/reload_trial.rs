@@ -167,10 +167,12 @@ fn memory_does_not_grow_with_the_number_of_reloads() {
         echo: origin.addr(),
     };
     // The same server twice is none of a configuration.
-    let config = |round| scene.config(round).replace(
-        &quoted(&scene.servers),
-        &format!("[\"{}\", \"127.0.0.1:9\"]", origin.addr()),
-    );
+    let config = |round| {
+        scene.config(round).replace(
+            &quoted(&scene.servers),
+            &format!("[\"{}\", \"127.0.0.1:9\"]", origin.addr()),
+        )
+    };
     let balancer = Balancer::start(&config(0));
     let data = balancer.process.pids()[1];
     let resident = || Usage::of(data).unwrap().resident_bytes;
@@ -224,7 +226,9 @@ fn a_reload_of_thousands_of_servers_and_routes_is_put_in_place() {
         assert_eq!(client.get("/r7/x").unwrap().text(), "up");
     }
     let log = balancer.process.stderr();
-    let took = log.lines().filter(|line| line.contains("reloaded changes="));
+    let took = log
+        .lines()
+        .filter(|line| line.contains("reloaded changes="));
     for line in took {
         eprintln!("{count} servers and routes: {line}");
     }
