@@ -6,6 +6,7 @@
 //! through [`Shared`].
 
 pub mod access_log;
+mod auth;
 mod facts;
 mod http1;
 mod io;
@@ -13,6 +14,7 @@ mod outcome;
 mod proxy;
 mod reload;
 mod state;
+mod tarpit;
 mod tcp;
 mod tunnel;
 mod udp;
@@ -23,7 +25,8 @@ pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Left, LogError, Metered, NoSuchServer, Pulse, Rebuilds,
-    Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target,
+    Backend, BackendMetrics, Frontend, Left, List, LogError, Map, Metered, NoSuchServer, Pulse,
+    Rebuilds, Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry,
+    Tables, Target, Tarpit,
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};
+pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, Outcomes, WorkerMetrics};

@@ -214,7 +214,7 @@ impl Keeper {
             anyhow::bail!("this process is ending");
         };
         // What is opened or closed until it has them would be lost to it.
-        let _still = reloader.hold().await;
+        let _still = reloader.turn().await;
         let process = shared.snapshot().config.process.clone();
         let text = reloader.text().map(|text| (*text).clone());
         let orphan = Orphan {

@@ -235,7 +235,7 @@ impl FrontendTotals {
         self.connections += worker.connections.total();
         self.bytes_in += worker.bytes_in.total();
         self.bytes_out += worker.bytes_out.total();
-        for (total, count) in self.outcomes.iter_mut().zip(&worker.outcomes) {
+        for (total, count) in self.outcomes.iter_mut().zip(worker.outcomes.iter()) {
             *total += count.total();
         }
         for (total, count) in self.statuses.iter_mut().zip(&worker.statuses) {

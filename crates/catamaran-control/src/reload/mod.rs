@@ -260,7 +260,7 @@ impl Reloader {
     }
 
     /// Holds up reloads for as long as what it returns is kept.
-    pub async fn hold(&self) -> impl Drop + '_ {
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 

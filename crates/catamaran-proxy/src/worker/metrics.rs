@@ -50,7 +50,7 @@ pub struct FrontendMetrics {
     /// Bytes sent to clients.
     pub bytes_out: Metered,
     /// Exchanges and relays by how they ended, by [`Outcome::index`].
-    pub outcomes: [Metered; Outcome::ALL.len()],
+    pub outcomes: Outcomes,
     /// Responses by class of status, 1xx at index 0.
     pub statuses: [Metered; 5],
     /// Time from the request's head to the response's end, by [`LATENCY_BOUNDS`].
@@ -99,5 +99,23 @@ impl FrontendMetrics {
         {
             class.add_alone(1);
         }
+    }
+}
+
+/// A counter for each outcome, by [`Outcome::index`].
+#[derive(Debug)]
+pub struct Outcomes([Metered; Outcome::ALL.len()]);
+
+impl Default for Outcomes {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Metered::default()))
+    }
+}
+
+impl std::ops::Deref for Outcomes {
+    type Target = [Metered];
+
+    fn deref(&self) -> &[Metered] {
+        &self.0
     }
 }
