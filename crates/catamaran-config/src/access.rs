@@ -3,7 +3,9 @@
 use crate::files::Files;
 use crate::read::{Fields, Node, set};
 use crate::reference;
-use catamaran_core::model::{Access, Addresses, Denial, IpNet, Tarpit};
+use crate::unit;
+use catamaran_core::model::{Access, Addresses, Bandwidth, BandwidthOf, Denial, IpNet, Tarpit};
+use std::num::NonZeroU64;
 
 /// Reads `allow`, `deny` and `denial`.
 pub(crate) fn access<'a>(fields: Fields<'a>, files: &Files<'a>) -> Access {
@@ -50,6 +52,39 @@ pub(crate) fn tarpit(fields: Fields<'_>) -> Tarpit {
         set(&mut tarpit.max, fields.number("max"));
     }
     tarpit
+}
+
+/// Reads `bandwidth`.
+pub(crate) fn bandwidth(node: Node<'_>) -> Option<Bandwidth> {
+    let fields = node.fields(&reference::BANDWIDTH)?;
+    let (inbound, outbound) = (fields.node("in"), fields.node("out"));
+    if inbound.is_none() && outbound.is_none() && !fields.has_unknown() {
+        node.error("`bandwidth` limits nothing; add `out = \"10MiB/s\"` or `in`");
+    }
+    let per = fields.node("per").and_then(|node| {
+        node.choice(&[
+            ("connection", BandwidthOf::Connection),
+            ("source", BandwidthOf::Source),
+            ("frontend", BandwidthOf::Frontend),
+        ])
+    });
+    Some(Bandwidth {
+        inbound: inbound.and_then(rate),
+        outbound: outbound.and_then(rate),
+        per: per.unwrap_or_default(),
+    })
+}
+
+/// A rate such as `10MiB/s`.
+fn rate(node: Node<'_>) -> Option<NonZeroU64> {
+    const EXPECTED: &str = "a rate such as `\"10MiB/s\"`, 1KiB/s to 1000GiB/s";
+    let text = node.text(EXPECTED)?;
+    let rate = text.strip_suffix("/s").and_then(unit::size);
+    let rate = rate.filter(|rate| (1 << 10..=1000 << 30).contains(rate));
+    if rate.is_none() {
+        node.error(format!("`{text}` is not {EXPECTED}"));
+    }
+    NonZeroU64::new(rate?)
 }
 
 /// Networks and `list:NAME`; `None` if `key` is not written.

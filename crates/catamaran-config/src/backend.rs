@@ -1,16 +1,18 @@
 //! The `[backend.*]` sections and their servers.
 
 use crate::address;
+use crate::checks;
 use crate::policy;
 use crate::read::{Entry, Fields, Node, Reader, set};
 use crate::reference;
 use catamaran_core::model::{
-    Backend, BackendId, Balance, HashKey, Name, OnDown, Protocol, Server, ServerAddr, StickKey,
-    Weight,
+    Backend, BackendId, Balance, HashKey, Name, OnDown, Protocol, Server, ServerAddr, Source,
+    StickKey, Weight,
 };
 use catamaran_core::nearest::{nearest, quoted};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// All backends of a file, to be referred to by name.
 pub(crate) struct Backends<'a> {
@@ -175,6 +177,13 @@ fn read(entry: Entry<'_>) -> Option<Backend> {
     );
     backend.stick = fields.node("stick").and_then(policy::stick);
     backend.health = fields.node("health").and_then(policy::health);
+    backend.agent = fields.node("agent").and_then(checks::agent);
+    backend.source = source(fields);
+    for server in &mut backend.servers {
+        if server.source.is_none() {
+            server.source.clone_from(&backend.source);
+        }
+    }
     set(
         &mut backend.outlier,
         fields.node("outlier").and_then(policy::outlier),
@@ -286,7 +295,45 @@ fn read_server(node: Node<'_>) -> Option<Server> {
     set(&mut server.backup, backup);
     server.max_requests = max_requests;
     server.max_connections = max_connections;
+    server.source = source(fields);
     Some(server)
+}
+
+/// Where connections to servers come from; `None` if nothing is written of it.
+fn source(fields: Fields<'_>) -> Option<Source> {
+    let address = |node: Node<'_>| {
+        let text = node.text("an address of this machine such as `\"10.0.0.5\"`")?;
+        let parsed = text.parse::<IpAddr>();
+        parsed
+            .map_err(|_| {
+                let told = "write an address of this machine, without port";
+                node.error(format!("`{text}` is no address; {told}"));
+            })
+            .ok()
+    };
+    let (addresses, interface) = (fields.node("source"), fields.node("source-interface"));
+    if addresses.is_none() && interface.is_none() {
+        return None;
+    }
+    let addresses = addresses.map(|node| node.one_or_many());
+    let interface = interface.and_then(|node| {
+        let name = node.text("an interface such as `\"eth1\"`")?;
+        // IFNAMSIZ of netdevice(7), with its final NUL.
+        if name.is_empty() || name.len() > 15 {
+            node.error(format!(
+                "`{name}` is no interface; names have 1 to 15 bytes"
+            ));
+        }
+        Some(name)
+    });
+    Some(Source {
+        addresses: addresses
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(address)
+            .collect(),
+        interface,
+    })
 }
 
 fn read_address(node: Node<'_>) -> Option<ServerAddr> {

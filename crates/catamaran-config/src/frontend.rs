@@ -88,6 +88,7 @@ fn read<'a>(
     );
     frontend.access = access::access(fields, files);
     frontend.auth = fields.node("auth").and_then(auth::auth);
+    frontend.bandwidth = fields.node("bandwidth").and_then(access::bandwidth);
     frontend.tarpit = access::tarpit(fields);
     frontend.trusted_proxies = networks(fields, "trusted-proxies");
     frontend.access_log = fields.node("access-log").and_then(access_log);
@@ -140,6 +141,11 @@ fn check_protocol(fields: Fields<'_>, name: &str, frontend: &Frontend) {
         ));
     }
     refuse_http_keys(fields, &reference::FRONTEND);
+    if let Some(node) = fields.node("bandwidth")
+        && frontend.protocol == Protocol::Udp
+    {
+        node.error("`bandwidth` is for TCP and HTTP; remove it");
+    }
     let by_header = |limit: &catamaran_core::model::RateLimit| limit.by != RateKey::SourceIp;
     if let Some(node) = fields.node("rate-limit")
         && frontend.rate_limit.as_ref().is_some_and(by_header)
@@ -244,6 +250,7 @@ fn access_log(node: Node<'_>) -> Option<AccessLog> {
     let mut log = AccessLog {
         format: LogFormat::Json,
         target: LogTarget::Stdout,
+        silent_clients: false,
     };
     if node.is_text() {
         log.format = node.choice(&FORMATS)?;
@@ -259,6 +266,7 @@ fn access_log(node: Node<'_>) -> Option<AccessLog> {
         &mut log.format,
         format.and_then(|node| node.choice(&FORMATS)),
     );
+    set(&mut log.silent_clients, fields.bool("silent-clients"));
     set(&mut log.target, fields.node("to").and_then(log_target));
     Some(log)
 }

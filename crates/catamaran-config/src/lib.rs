@@ -25,6 +25,7 @@ mod address;
 mod admin;
 mod auth;
 mod backend;
+mod checks;
 mod difference;
 pub mod edit;
 mod error;

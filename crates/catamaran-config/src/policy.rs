@@ -1,12 +1,11 @@
 //! Policies of a backend: balance, affinity, health, ejection, retry, queue.
 
-use crate::address::is_host;
 use crate::read::{Fields, Node, set};
 use crate::reference;
-use crate::syntax::{Query, is_path, is_token};
+use crate::syntax::is_token;
 use catamaran_core::model::{
-    Balance, Check, HashKey, HashMethod, Health, HttpCheck, Outlier, Queue, RateKey, RateLimit,
-    Retry, StatusRange, Stick, StickKey,
+    Balance, Check, HashKey, HashMethod, Health, Outlier, Queue, RateKey, RateLimit, Retry, Stick,
+    StickKey,
 };
 use catamaran_core::nearest::remedy;
 use std::num::NonZeroU32;
@@ -167,7 +166,7 @@ fn key_of<'k>(node: Node<'_>, kinds: &[&'k str]) -> Option<(&'k str, String)> {
 /// Reads `health`.
 pub(crate) fn health(node: Node<'_>) -> Option<Health> {
     let fields = node.fields(&reference::HEALTH)?;
-    let check = check(fields);
+    let check = crate::checks::check(fields);
     let mut health = Health::new(check.unwrap_or(Check::Tcp));
     set(&mut health.interval, fields.duration("interval"));
     match (
@@ -188,59 +187,6 @@ pub(crate) fn health(node: Node<'_>) -> Option<Health> {
     Some(health)
 }
 
-/// What a check asks: exactly one of `http` and `tcp`.
-fn check(fields: Fields<'_>) -> Option<Check> {
-    let tcp = fields.bool("tcp").unwrap_or(false);
-    let Some(http) = fields.node("http") else {
-        for key in ["host", "method", "expect"] {
-            if let Some(node) = fields.node(key) {
-                node.error(format!(
-                    "`{key}` is for HTTP checks; add `http = \"/health\"`, or remove it"
-                ));
-            }
-        }
-        if !tcp && fields.node("tcp").is_none() && !fields.has_unknown() {
-            fields.error(
-                "`health` does not say what to ask; add `http = \"/health\"` or `tcp = true`",
-            );
-        }
-        return tcp.then_some(Check::Tcp);
-    };
-    if tcp {
-        http.error("`health` has both `http` and `tcp`; remove one");
-    }
-    let path = http.text("a path such as `\"/health\"`")?;
-    if !is_path(&path, Query::Allowed) {
-        http.error(format!(
-            "`{}` is no path; write it as `/health`, without spaces",
-            path
-        ));
-    }
-    let mut check = HttpCheck::new(&path);
-    check.host = fields.node("host").and_then(|node| {
-        let host = node.text("a host (a string)")?;
-        let name = host
-            .rsplit_once(':')
-            .map_or(host.as_str(), |(name, _)| name);
-        if !is_host(name) && !name.starts_with('[') {
-            node.error(format!("`{host}` is no host; write it as `example.com`"));
-        }
-        Some(host)
-    });
-    set(&mut check.method, fields.node("method").and_then(method));
-    if let Some(expect) = fields.node("expect") {
-        check.expect = expect
-            .one_or_many()
-            .into_iter()
-            .filter_map(statuses)
-            .collect();
-        if expect.is_empty_list() {
-            expect.error("`expect` passes no status; write it as `\"200-399\"`");
-        }
-    }
-    Some(Check::Http(check))
-}
-
 /// A request method.
 pub(crate) fn method(node: Node<'_>) -> Option<String> {
     let method = node.text("a method such as `\"GET\"`")?;
@@ -253,32 +199,6 @@ pub(crate) fn method(node: Node<'_>) -> Option<String> {
         ));
     }
     Some(method)
-}
-
-/// A status, or a range of them.
-fn statuses(node: Node<'_>) -> Option<StatusRange> {
-    if node.is_integer() {
-        let status = u16::try_from(node.integer(100, 599)?).ok()?;
-        return Some(StatusRange {
-            first: status,
-            last: status,
-        });
-    }
-    let text = node.text("a status such as 200 or a range such as `\"200-399\"`")?;
-    let (first, last) = text.split_once('-').unwrap_or((&text, &text));
-    let status = |text: &str| {
-        let status: Option<u16> = text.trim().parse().ok();
-        status.filter(|status| (100..=599).contains(status))
-    };
-    match (status(first), status(last)) {
-        (Some(first), Some(last)) if first <= last => Some(StatusRange { first, last }),
-        _ => {
-            node.error(format!(
-                "`{text}` is no range of statuses; write it as `200-399`, within 100 to 599"
-            ));
-            None
-        }
-    }
 }
 
 /// Reads `outlier`: a table, or `false`.

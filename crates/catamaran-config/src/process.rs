@@ -19,6 +19,10 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
     set(&mut process.drain_tunnels, fields.duration("drain-tunnels"));
     set(&mut process.watch, fields.bool("watch"));
     set(&mut process.watchdog, fields.duration("watchdog"));
+    set(
+        &mut process.server_histograms,
+        fields.number("server-histograms"),
+    );
     if let Some(metrics) = fields.node("metrics") {
         process.metrics = address_of(metrics, address::listen_address);
     }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod agent;
 mod clock;
 pub mod health;
 mod http;

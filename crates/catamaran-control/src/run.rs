@@ -1,6 +1,7 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Drains, Events, Host, Kind, Overlays, Plane, Rates};
+use crate::admin::{self, Checks, Doors, Drains, Events, Host, Kind, Overlays, Plane, Stats};
+use crate::agent;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -8,7 +9,7 @@ use crate::metrics::{Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
-use crate::resolve::{Discovery, Dns, Found, Names};
+use crate::resolve::{Discovery, Dns, Found, Order};
 use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
@@ -52,13 +53,6 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let snapshots = shared.changes();
     let names = Discovery::names_in(&shared.snapshot().config.backends);
     let discovery = Discovery::new(names, clock, fastrand::Rng::new());
-    let metrics = Arc::new(PlaneMetrics::new(
-        Arc::clone(&shared),
-        clock,
-        discovery.counts(),
-        Arc::clone(&parts.reloader),
-        parts.virtual_ips,
-    ));
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
         shared: Arc::clone(&shared),
@@ -67,17 +61,19 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         readiness: parts.readiness.subscribe(),
         events: parts.events,
         checks: Checks::default(),
-        rates: Rates::default(),
+        rates: Arc::default(),
+        stats: Stats::default(),
         host: parts.host,
         reloader: parts.reloader,
         overlays: parts.overlays,
         drains: Drains::default(),
         monitor: commands,
     });
+    let metrics = PlaneMetrics::new(&plane, discovery.counts(), parts.virtual_ips);
+    let metrics = Arc::new(metrics);
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
         plane: Arc::clone(&plane),
-        metrics: Arc::clone(&metrics),
         readiness: parts.readiness,
         seen: HashMap::new(),
     };
@@ -86,18 +82,22 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
+    let asking = agent::ask_agents(&plane);
     let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
     let sampling = admin::sample(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let resolving = discovery.run(dns, changes, orders_rx);
+    let telling = tell_down(&plane, orders.clone());
     let following = Following {
         plane: Arc::clone(&plane),
         generation: 0,
         orders,
     };
     let applying = following.run(changes_rx, snapshots);
-    tokio::join!(watching, serving, sampling, resolving, applying, expiring);
+    tokio::join!(
+        watching, serving, sampling, resolving, applying, expiring, asking, telling
+    );
 }
 
 impl std::fmt::Debug for Parts {
@@ -136,7 +136,7 @@ struct Following {
     plane: Arc<Plane>,
     /// Configurations so far.
     generation: u64,
-    orders: mpsc::Sender<Names>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Following {
@@ -171,7 +171,7 @@ impl Following {
         self.generation += 1;
         let names = Discovery::names_in(&snapshot.config.backends);
         // Discovery ends with us, not before.
-        let _ = self.orders.send(names).await;
+        let _ = self.orders.send(Order::Names(names)).await;
         let watched = all_watched(&snapshot);
         self.plane.tell_monitor(Command::SetBackends(watched)).await;
     }
@@ -193,6 +193,7 @@ pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
             Target::Ip(address) => CheckTarget::Ip(*address),
             Target::Unix(path) => CheckTarget::Unix(path.clone()),
         },
+        source: server.model.source.clone(),
         state: Arc::clone(&server.state),
     };
     Watched {
@@ -204,10 +205,34 @@ pub(crate) fn watched(snapshot: &Snapshot, backend: &Backend) -> Watched {
     }
 }
 
+/// Tells discovery of which backends servers are down, so that it asks for their names anew.
+async fn tell_down(plane: &Plane, orders: mpsc::Sender<Order>) {
+    let mut was_any = false;
+    loop {
+        tokio::time::sleep(LOOK_DOWN).await;
+        let snapshot = plane.shared.snapshot();
+        let is_down =
+            |server: &Arc<Server>| server.state.is_checked_down() || server.state.is_refusing();
+        let down = snapshot.backends.iter().filter(|backend| {
+            let set = backend.set();
+            set.servers.iter().any(is_down)
+        });
+        let down: Vec<Name> = down.map(|backend| backend.model.name.clone()).collect();
+        let is_any = !down.is_empty();
+        // The last time that nothing is down is told too.
+        if is_any || was_any {
+            let _ = orders.send(Order::Down(down)).await;
+        }
+        was_any = is_any;
+    }
+}
+
+/// How often it is looked whether servers are down.
+const LOOK_DOWN: Duration = Duration::from_millis(500);
+
 /// What the monitor's verdicts do to the data plane.
 struct PlaneHooks {
     plane: Arc<Plane>,
-    metrics: Arc<PlaneMetrics>,
     readiness: watch::Sender<Readiness>,
     /// What was last seen of each server that is not as it should be.
     seen: HashMap<(Name, Name), Seen>,
@@ -278,7 +303,6 @@ impl Hooks for PlaneHooks {
     }
 
     fn status_changed(&mut self, backend: &Name, server: &Name, status: Status) {
-        self.metrics.count_status(status);
         let shared = &self.plane.shared;
         let snapshot = shared.snapshot();
         let Some(backend) = snapshot.backend(backend) else {
@@ -295,13 +319,21 @@ impl Hooks for PlaneHooks {
         let events = &self.plane.events;
         events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
         let set = backend.set();
-        if let (Status::Down, Some(server)) = (status, set.by_name(server)) {
+        let Some(server) = set.by_name(server) else {
+            return;
+        };
+        server.metrics.count_change(status);
+        if status == Status::Down {
             shared.server_down(backend, server);
         }
     }
 
     fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
-        self.metrics.count_check(finding.into());
+        let snapshot = self.plane.shared.snapshot();
+        let of = snapshot.backend(backend).map(|backend| backend.set());
+        if let Some(server) = of.as_ref().and_then(|set| set.by_name(server)) {
+            server.metrics.count_check(finding.into());
+        }
         let now = self.plane.clock.now();
         self.plane.checks.note(now, backend, server, finding);
     }
@@ -459,7 +491,7 @@ mod tests {
             let labels = r#"{backend="api",server="#;
             assert!(down.contains(&format!("catamaran_server_up{labels}")));
             assert!(down.contains("catamaran_backend_servers_usable{backend=\"api\"} 0\n"));
-            assert!(down.contains("status_changes_total{status=\"down\"} 1\n"));
+            assert!(down.contains("status=\"down\"} 1\n"));
 
             let _listener = socket.listen(8).unwrap();
             while !state.is_usable() {

@@ -75,6 +75,7 @@ fn collect_one(status: &Status, out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Format;
     use catamaran_core::vrrp::{Counters, Family};
 
     #[test]
@@ -93,7 +94,7 @@ mod tests {
         }]);
         let mut out = Exposition::new();
         virtual_ips.collect(&mut out);
-        let page = out.finish();
+        let page = out.finish(Format::Prometheus);
         let labels = "virtual_ip=\"main\",family=\"ipv4\"";
         for line in [
             format!("catamaran_virtual_ip_active{{{labels}}} 1\n"),

@@ -21,6 +21,7 @@ pub mod flow;
 pub mod health;
 pub mod idle;
 mod key;
+pub mod latency;
 pub mod limit;
 pub mod lookup;
 pub mod model;

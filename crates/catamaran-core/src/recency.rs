@@ -106,6 +106,10 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
         self.chain.iter().map(|(key, value)| (*key, value))
     }
 
+    pub(crate) const fn max_len(&self) -> usize {
+        self.max_entries
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.chain.len()
     }

@@ -36,6 +36,8 @@ struct Basic {
     known: Mutex<HashMap<[u8; 32], Timestamp>>,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How long a turn is waited for.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl Basic {
             known: Mutex::default(),
             turns: Arc::new(Semaphore::new(MAX_HASHING)),
             waiting: AtomicUsize::new(0),
+            patience: PATIENCE,
         }
     }
 
@@ -125,7 +128,8 @@ impl Basic {
     /// Whether the password is right, asked on another thread when it is its turn.
     async fn hash(&self, credentials: Credentials) -> Result<bool, NotIn> {
         let _waits = Waits::begin(&self.waiting).ok_or(NotIn::Busy)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.map_err(|_| NotIn::Busy)?;
         let turn = turn.map_err(|_| NotIn::Busy)?;
         let users = Arc::clone(&self.users);
         let verified = tokio::task::spawn_blocking(move || {
@@ -224,7 +228,39 @@ impl Drop for Waits<'_> {
 const MAX_HASHING: usize = 2;
 /// Requests that wait for that; more get 503 at once.
 const MAX_WAITING: usize = 256;
+/// How long they wait; then 503. Chosen: about as long as somebody looks at a page that does not come.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Credentials remembered at once.
 const MAX_KNOWN: usize = 10_000;
 /// How long they are: a password that is changed in the file is forgotten by the reload.
 const REMEMBERED: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catamaran_core::model::Secret;
+
+    #[test]
+    fn a_password_that_is_not_hashed_in_time_is_not_waited_for_for_ever() {
+        let model = BasicAuth {
+            realm: "r".to_owned(),
+            users: Secret::new(""),
+        };
+        let basic = Basic {
+            patience: Duration::from_millis(1),
+            ..Basic::new(&model)
+        };
+        let all = Arc::clone(&basic.turns);
+        let permits = u32::try_from(MAX_HASHING).unwrap();
+        let held = all.try_acquire_many(permits).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        // `a:b`
+        let shown = || Shown::Value(b"Basic YTpi".to_vec());
+        let check = || runtime.block_on(basic.check(Timestamp::ZERO, shown()));
+        assert_eq!(check(), Err(NotIn::Busy));
+        assert_eq!(basic.waiting.load(Relaxed), 0);
+        drop(held);
+        assert!(matches!(check(), Err(NotIn::Challenge(_))));
+    }
+}

@@ -16,17 +16,19 @@ mod reload;
 mod state;
 mod tarpit;
 mod tcp;
+mod throttle;
 mod tunnel;
 mod udp;
 mod upstream;
 mod worker;
 
-pub use outcome::{Consequence, Outcome};
+pub use outcome::{Class, Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Left, List, LogError, Map, Metered, NoSuchServer, Pulse,
-    Rebuilds, Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry,
-    Tables, Target, Tarpit,
+    Backend, BackendCounts, Bandwidth, Frontend, FrontendCounts, Histogram, HistogramTotals,
+    Latencies, Left, List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse, RateKeys,
+    Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics, ServerSet, Shared, Signal, Signals,
+    Snapshot, StickEntry, Tables, Target, Tarpit, Traffic, TrafficTotals,
 };
-pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, Outcomes, WorkerMetrics};
+pub use worker::{Lag, WorkerMetrics};

@@ -87,6 +87,32 @@ pub struct Consequence {
     pub label: &'static str,
 }
 
+/// Whose doing the end of an exchange was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It went well.
+    Ok,
+    /// The client's: it left, stalled, or asked for what is not served.
+    Client,
+    /// A limit that was set: of rate, of connections, of the queue, of who may come.
+    Limit,
+    /// The servers': none usable, none that answered, or an answer cut short.
+    Server,
+    /// This process's: it lacked something.
+    Own,
+}
+
+impl Class {
+    /// Every class, in the order of [`Self::index`].
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Client, Self::Limit, Self::Server, Self::Own];
+
+    /// Place in [`Self::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
     pub const ALL: [Self; 33] = [
@@ -127,12 +153,79 @@ impl Outcome {
 
     /// Place in [`Self::ALL`].
     #[must_use]
-    pub fn index(self) -> usize {
-        let wanted = std::mem::discriminant(&self);
-        Self::ALL
-            .iter()
-            .position(|one| std::mem::discriminant(one) == wanted)
-            .expect("ALL holds every variant")
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Answered => 1,
+            Self::BadRequest(_) => 2,
+            Self::BadPath => 3,
+            Self::BadRequestBody => 4,
+            Self::NoRequest => 5,
+            Self::RequestCut => 6,
+            Self::RequestTimeout => 7,
+            Self::RequestBodyTimeout => 8,
+            Self::ClientGone => 9,
+            Self::ClientStalled => 10,
+            Self::RateLimited => 11,
+            Self::Unauthorized => 12,
+            Self::Forbidden => 13,
+            Self::Dropped => 14,
+            Self::Tarpitted(_) => 15,
+            Self::TooManyConnections => 16,
+            Self::NoRoute => 17,
+            Self::NoServer => 18,
+            Self::QueueFull => 19,
+            Self::QueueTimeout => 20,
+            Self::ConnectFailed => 21,
+            Self::ConnectTimeout => 22,
+            Self::ServerClosed => 23,
+            Self::ServerDown => 24,
+            Self::BadResponse => 25,
+            Self::ResponseTimeout => 26,
+            Self::Truncated => 27,
+            Self::ResponseBodyTimeout => 28,
+            Self::IdleTimeout => 29,
+            Self::Exhausted => 30,
+            Self::Evicted => 31,
+            Self::ListenerClosed => 32,
+        }
+    }
+
+    /// Whose doing it was.
+    #[must_use]
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Done | Self::Answered => Class::Ok,
+            Self::BadRequest(_)
+            | Self::BadPath
+            | Self::BadRequestBody
+            | Self::NoRequest
+            | Self::RequestCut
+            | Self::RequestTimeout
+            | Self::RequestBodyTimeout
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::NoRoute
+            | Self::Forbidden
+            | Self::Unauthorized
+            | Self::IdleTimeout => Class::Client,
+            Self::RateLimited
+            | Self::Dropped
+            | Self::Tarpitted(_)
+            | Self::TooManyConnections
+            | Self::QueueFull
+            | Self::QueueTimeout => Class::Limit,
+            Self::NoServer
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::ServerClosed
+            | Self::ServerDown
+            | Self::BadResponse
+            | Self::ResponseTimeout
+            | Self::Truncated
+            | Self::ResponseBodyTimeout => Class::Server,
+            Self::Exhausted | Self::Evicted | Self::ListenerClosed => Class::Own,
+        }
     }
 
     /// What it is called where the end of a listener brought it about: that ends what is left as if
@@ -246,6 +339,9 @@ mod tests {
     fn every_outcome_finds_its_place() {
         for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome.index(), place);
+        }
+        for (place, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class.index(), place);
         }
     }
 

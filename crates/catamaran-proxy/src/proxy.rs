@@ -1,6 +1,6 @@
 //! Starting and ending the data plane.
 
-use crate::state::{LogError, Process, Shared, Snapshot};
+use crate::state::{Layout, LogError, Process, Shared, Snapshot};
 use crate::worker::{Command, Crew, Worker};
 use catamaran_core::model::{Config, ListenerKey};
 use std::io;
@@ -117,7 +117,7 @@ fn share(
     receivers: Vec<mpsc::UnboundedReceiver<Command>>,
 ) -> Result<Shared, LogError> {
     let process = Process {
-        workers: commands.len(),
+        layout: Layout::new(commands.len(), config.process.server_histograms),
         open: Arc::default(),
     };
     let max_flows = max_flows(config.process.max_connections, workers);

@@ -145,6 +145,8 @@ impl Shared {
         let is_uneven = listeners.is_uneven(workers);
         let process = &snapshot.config.process;
         self.connections.set_max(process.max_connections);
+        let histograms = process.server_histograms;
+        self.process.layout.set_max_histograms(histograms);
         let gone_servers = snapshot.take_over(&before, Worker::now());
         let change = Arc::new(Change {
             kept: listeners.kept,

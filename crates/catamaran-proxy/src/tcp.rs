@@ -29,8 +29,13 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer
     deadline.set_tunnel();
     let began = Worker::now();
     let mut facts = Facts::new(began, 0);
-    let (backend, admitted) = admit(&slot.frontend(), began, peer);
+    let (backend, admitted) = {
+        let frontend = slot.frontend();
+        frontend.counts(worker.index).traffic.begun.add_alone(1);
+        admit(&frontend, began, peer)
+    };
     facts.backend = Some(&backend);
+    facts.count_begun(worker);
     let outcome = match admitted {
         Ok(source) => {
             let parties = Parties {
@@ -60,8 +65,6 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer
         client.reset_on_close();
     }
     let frontend = slot.frontend();
-    let counters = frontend.counters(worker.index);
-    counters.bytes_in.add_alone(facts.bytes_in);
     let outcome = deadline.outcome_of(outcome);
     facts::relayed(worker, &frontend, peer, &facts, outcome);
 }
@@ -167,7 +170,15 @@ impl<'a> Parties<'a> {
         chosen: Chosen,
         facts: &mut Facts<'a>,
     ) -> Outcome {
-        let idle = self.slot.frontend().model.timeouts.tunnel;
+        let (idle, meters) = {
+            let frontend = self.slot.frontend();
+            let bandwidth = frontend.bandwidth.as_ref();
+            let meters = bandwidth.map(|bandwidth| bandwidth.meters(self.peer.ip()));
+            (frontend.model.timeouts.tunnel, meters)
+        };
+        if let Some(meters) = &meters {
+            relay.throttle(meters);
+        }
         let pools = self.worker.pools();
         let end = relay
             .run(pools, self.client, &connection.stream, self.deadline, idle)
@@ -224,7 +235,7 @@ impl<'a> Parties<'a> {
             return false;
         };
         // Not towards ejection: a crash ends many connections at once and is over soon.
-        server.metrics.failures.add(1);
+        server.counts(self.worker.index).failures.add_alone(1);
         let attempt = Attempt {
             failure,
             // Who asks for bytes to be kept says that they may be sent twice.
@@ -234,14 +245,17 @@ impl<'a> Parties<'a> {
         };
         match decide(Worker::now(), &attempt, &self.backend.budget) {
             Verdict::RetryElsewhere | Verdict::RetrySame => {
-                server.metrics.retries.add(1);
+                server.counts(self.worker.index).retries.add_alone(1);
                 facts.retries += 1;
                 facts.redispatches += u32::from(attempt.is_redispatch());
                 true
             }
             Verdict::GiveUp(reason) => {
                 if reason == Reason::BudgetSpent {
-                    self.backend.metrics.budget_spent.add(1);
+                    self.backend
+                        .counts(self.worker.index)
+                        .budget_spent
+                        .add_alone(1);
                 }
                 false
             }
@@ -273,8 +287,7 @@ impl<'a> Parties<'a> {
                     NoServer::ClientGone => Outcome::ClientGone,
                 })?;
             let server = chosen.room.server();
-            server.metrics.requests.add(1);
-            facts.is_redispatched |= facts.is_elsewhere(server);
+            facts.note_server(worker, server);
             facts.server = Some((Arc::clone(server), chosen.why));
             let began = Worker::now();
             let result = connect(worker, &backend.model, server, deadline, Timestamp::MAX).await;
@@ -290,7 +303,7 @@ impl<'a> Parties<'a> {
                 Err(ConnectError::Ours(_)) => return Err(Outcome::Exhausted),
                 Err(error) => error,
             };
-            server.metrics.failures.add(1);
+            server.counts(worker.index).failures.add_alone(1);
             if !matches!(error, ConnectError::Full | ConnectError::ServerDown)
                 && let Some(threshold) = backend.model.outlier.consecutive
                 && server.streak.failure(threshold)
@@ -298,7 +311,7 @@ impl<'a> Parties<'a> {
                 worker.signal(server, Signal::Outlier);
             }
             if decide(now, &attempt(facts, backend), &backend.budget) == Verdict::RetryElsewhere {
-                server.metrics.retries.add(1);
+                server.counts(worker.index).retries.add_alone(1);
                 facts.retries += 1;
                 ask.tried.push(server.id());
             } else if Box::pin(is_to_choose_again(backend, facts.began)).await {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{alerts, compose, deb, kubernetes, sbom, virtual_ip};
+use super::{alerts, checks, compose, deb, kubernetes, metrics, sbom, virtual_ip};
 
 /// One test.
 #[derive(Debug)]
@@ -34,6 +34,22 @@ pub(super) const CASES: &[Case] = &[
             },
         ],
         run: kubernetes::run,
+    },
+    Case {
+        name: "metrics",
+        title: "the page of metrics and the alert rules, judged by Prometheus' own tools",
+        needs: &[
+            Need::Program {
+                name: "promtool",
+                package: "prometheus",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3-venv",
+            },
+            CURL,
+        ],
+        run: metrics::run,
     },
     Case {
         name: "sbom",
@@ -78,6 +94,25 @@ pub(super) const CASES: &[Case] = &[
             package: "etcd-server",
         }],
         run: alerts::run,
+    },
+    Case {
+        name: "checks",
+        title: "the checks of Redis, PostgreSQL and mail servers against the real ones",
+        needs: &[
+            Need::Program {
+                name: "redis-server",
+                package: "redis-server",
+            },
+            Need::Program {
+                name: "pg_ctlcluster",
+                package: "postgresql",
+            },
+            Need::Program {
+                name: "python3",
+                package: "python3",
+            },
+        ],
+        run: checks::run,
     },
     Case {
         name: "compose",

@@ -6,9 +6,11 @@
 
 mod alerts;
 mod case;
+mod checks;
 mod compose;
 mod deb;
 mod kubernetes;
+mod metrics;
 mod need;
 mod sbom;
 mod virtual_ip;

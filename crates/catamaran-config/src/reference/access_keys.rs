@@ -78,6 +78,29 @@ pub(crate) static MAPPED: Section = Section {
     example: "",
 };
 
+pub(crate) static BANDWIDTH: Section = Section {
+    name: "bandwidth",
+    title: "frontend.NAME.bandwidth",
+    doc: "Limits on bytes in a time, heads included. Whoever is above it waits; nothing is dropped.",
+    keys: &[
+        Key::new(
+            "in",
+            Kind::Text("rate"),
+            Means("no limit"),
+            "From clients, such as `10MiB/s`: 1KiB/s to 1000GiB/s.",
+        ),
+        Key::new("out", Kind::Text("rate"), Means("no limit"), "To clients."),
+        Key::new(
+            "per",
+            Kind::Choice(&["connection", "source", "frontend"]),
+            Default("\"connection\""),
+            "Whose limit it is: each connection's, or shared by those of one address (for IPv6 its \
+             /64), or by all of the frontend. Those who share get the same.",
+        ),
+    ],
+    example: "[frontend.files]\nlisten = \":80\"\nbackend = \"files\"\nbandwidth = { out = \"10MiB/s\", per = \"source\" }\n\n[backend.files]\nservers = [\"10.0.0.1:8080\"]\n",
+};
+
 pub(crate) static TARPIT: Section = Section {
     name: "tarpit",
     title: "frontend.NAME.tarpit",

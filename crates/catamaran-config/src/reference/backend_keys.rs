@@ -44,6 +44,25 @@ pub(crate) static BACKEND: Section = Section {
             "Active checks.",
         ),
         Key::new(
+            "agent",
+            Kind::Table(&AGENT),
+            Means("none"),
+            "An agent beside each server, which says how that does (HAProxy's `agent-check`).",
+        ),
+        Key::new(
+            "source",
+            Kind::OneOrMany(&Kind::Text("address")),
+            Means("the kernel's choice"),
+            "Addresses of this machine that connections to servers and checks come from, used by \
+             turns. With several there are as many times the local ports.",
+        ),
+        Key::new(
+            "source-interface",
+            Kind::Text("interface"),
+            Means("the kernel's choice"),
+            "The interface that connections to servers and checks leave by, such as `eth1`.",
+        ),
+        Key::new(
             "outlier",
             Kind::Either(&[Kind::Table(&OUTLIER), Kind::Only(false)]),
             Means("the defaults of [`backend.outlier`](#backendnameoutlier)"),
@@ -149,6 +168,18 @@ pub(crate) static SERVER: Section = Section {
             Means("no limit"),
             "Connections open at once, idle ones included; more wait in the queue.",
         ),
+        Key::new(
+            "source",
+            Kind::OneOrMany(&Kind::Text("address")),
+            Means("that of the backend"),
+            "Addresses of this machine that connections to it come from.",
+        ),
+        Key::new(
+            "source-interface",
+            Kind::Text("interface"),
+            Means("that of the backend"),
+            "The interface that connections to it leave by.",
+        ),
     ],
     example: "",
 };
@@ -221,7 +252,7 @@ pub(crate) static STICK: Section = Section {
 pub(crate) static HEALTH: Section = Section {
     name: "health",
     title: "backend.NAME.health",
-    doc: "Exactly one of `http` and `tcp` says what is asked. A TCP check cannot see a stopped \
+    doc: "Exactly one of `http`, `tcp`, `redis`, `postgresql`, `smtp` and `mysql` says what is asked. A TCP check cannot see a stopped \
           process, since the kernel accepts connections for it: prefer `http`.",
     keys: &[
         Key::new(
@@ -232,9 +263,35 @@ pub(crate) static HEALTH: Section = Section {
         ),
         Key::new(
             "tcp",
+            Kind::Either(&[Kind::Bool, Kind::List(&Kind::Table(&STEP))]),
+            Default("false"),
+            "Asks only whether a connection is accepted; or sends and expects by turns: `[{ send = \
+             \"PING\\r\\n\" }, { expect = \"+PONG\" }]`.",
+        ),
+        Key::new(
+            "redis",
             Kind::Bool,
             Default("false"),
-            "Asks only whether a connection is accepted.",
+            "Asks Redis by `PING`. One with a password needs a script that sends `AUTH` first.",
+        ),
+        Key::new(
+            "postgresql",
+            Kind::Bool,
+            Default("false"),
+            "Asks PostgreSQL whether it speaks TLS: any answer passes, no user is needed.",
+        ),
+        Key::new(
+            "smtp",
+            Kind::Bool,
+            Default("false"),
+            "Waits for the greeting of a mail server, and takes leave by `QUIT`.",
+        ),
+        Key::new(
+            "mysql",
+            Kind::Bool,
+            Default("false"),
+            "Waits for the greeting of MySQL or MariaDB. The server counts it as an aborted \
+             connection: raise its `max_connect_errors`.",
         ),
         Key::new(
             "interval",
@@ -290,6 +347,83 @@ pub(crate) static HEALTH: Section = Section {
         ),
     ],
     example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\n\n[backend.api]\nservers = [\"10.0.0.1:8080\", \"10.0.0.2:8080\"]\nhealth = { http = \"/health\", interval = \"1s\", rise = 2, fall = 3, expect = [200, \"300-399\"] }\n",
+};
+
+pub(crate) static STEP: Section = Section {
+    name: "tcp",
+    title: "backend.NAME.health.tcp",
+    doc: "One step of a scripted check: exactly one of these. What is expected is looked for in what \
+          came since the last match, 16 KiB at most.",
+    keys: &[
+        Key::new(
+            "send",
+            Kind::Text("text"),
+            Means("another step"),
+            "Sends this text.",
+        ),
+        Key::new(
+            "send-hex",
+            Kind::Text("hex"),
+            Means("another step"),
+            "Sends these bytes, such as `00 00 00 08`.",
+        ),
+        Key::new(
+            "expect",
+            Kind::Text("text"),
+            Means("another step"),
+            "What comes must begin so.",
+        ),
+        Key::new(
+            "expect-hex",
+            Kind::Text("hex"),
+            Means("another step"),
+            "What comes must begin with these bytes.",
+        ),
+        Key::new(
+            "contains",
+            Kind::Text("text"),
+            Means("another step"),
+            "What comes must hold this.",
+        ),
+        Key::new(
+            "line",
+            Kind::Text("text"),
+            Means("another step"),
+            "The next line must be this, without its end.",
+        ),
+    ],
+    example: "[frontend.cache]\nprotocol = \"tcp\"\nlisten = \":6379\"\nbackend = \"redis\"\n\n[backend.redis]\nservers = [\"10.0.0.1:6379\", \"10.0.0.2:6379\"]\nhealth = { tcp = [{ send = \"INFO replication\\r\\n\" }, { contains = \"role:master\" }] }\n",
+};
+
+pub(crate) static AGENT: Section = Section {
+    name: "agent",
+    title: "backend.NAME.agent",
+    doc: "The agent answers a connection with one line of words: `up`, `down`, `ready`, `drain`, \
+          `maint`, `75%` (of the configured weight), what follows `#` is logged as the reason. Its \
+          word counts when it changes; without an answer the last one holds. `maxconn:` is passed \
+          over.",
+    keys: &[
+        Key::new(
+            "port",
+            Kind::Integer(1, 65_535),
+            Required,
+            "Its port, at the server's address.",
+        ),
+        Key::new(
+            "interval",
+            Kind::Duration(Duration::from_millis(10), DAY),
+            Default("\"2s\""),
+            "Time between questions; it is looked four times a second whose turn it is.",
+        ),
+        Key::new("timeout", TIMEOUT, Default("\"1s\""), "Time for one."),
+        Key::new(
+            "send",
+            Kind::Text("text"),
+            Default("\"\""),
+            "What is sent first.",
+        ),
+    ],
+    example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\n\n[backend.api]\nservers = [\"10.0.0.1:8080\", \"10.0.0.2:8080\"]\nagent = { port = 9999 }\nsource = [\"10.0.0.250\", \"10.0.0.251\"]\n",
 };
 
 pub(crate) static OUTLIER: Section = Section {

@@ -125,6 +125,12 @@ pub(crate) static FRONTEND: Section = Section {
             Means("nothing is asked for"),
             "What clients must show, unless a route says otherwise.",
         ),
+        Key::new(
+            "bandwidth",
+            Kind::Table(&super::BANDWIDTH),
+            Means("no limit"),
+            "Limits on bytes in a time. Not for UDP.",
+        ),
         access_keys::allow_key(),
         access_keys::deny_key(),
         access_keys::denial_key(),
@@ -303,6 +309,13 @@ pub(crate) static ACCESS_LOG: Section = Section {
             "`stdout`, a file (an absolute path), `syslog` (`/dev/log`), `syslog:/path` or \
              `syslog:127.0.0.1:514` (RFC 5424 over UDP).",
         ),
+        Key::new(
+            "silent-clients",
+            Kind::Bool,
+            Default("false"),
+            "Whether HTTP clients that connect and say nothing are logged (`CR`, without a status). \
+             Port scanners and the checks of other balancers would fill the log.",
+        ),
     ],
     example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\naccess-log = { format = \"haproxy\", to = \"syslog:127.0.0.1:514\" }\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n",
 };
@@ -377,6 +390,13 @@ pub(crate) static PROCESS: Section = Section {
             Kind::Text("name"),
             Means("that of the user"),
             "The group of `user`.",
+        ),
+        Key::new(
+            "server-histograms",
+            Kind::Integer(0, 100_000),
+            Default("1000"),
+            "Servers that get latency histograms of their own on the page of metrics, the first \
+             that come; their percentiles are in the admin API. Backends always have theirs.",
         ),
         Key::new(
             "resolvers",

@@ -17,11 +17,12 @@ mod schema;
 mod tests;
 mod virtual_ip_keys;
 
-pub(crate) use access_keys::{LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
+pub(crate) use access_keys::{BANDWIDTH, LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
 pub(crate) use admin_keys::ADMIN;
 pub(crate) use auth_keys::{AUTH, BASIC, JWT};
 pub(crate) use backend_keys::{
-    BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,
+    AGENT, BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STEP,
+    STICK,
 };
 pub(crate) use frontend_keys::{
     ACCESS_LOG, FRONTEND, FRONTEND_TIMEOUTS, LISTENER, PROCESS, RATE_LIMIT, ROOT,

@@ -73,6 +73,7 @@ fn within(section: &Section, key: &str) -> String {
             &format!("health = {{ http = \"/\"{} }}", after(key)),
             "",
         ),
+        "backend.NAME.agent" => parts("", &format!("agent = {{ port = 9{} }}", after(key)), ""),
         "backend.NAME.outlier" => parts("", &format!("outlier = {{ {key} }}"), ""),
         "backend.NAME.retry" => parts("", &format!("retry = {{ {key} }}"), ""),
         "backend.NAME.queue" => parts("", &format!("queue = {{ {key} }}"), ""),
@@ -116,6 +117,11 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
                 "",
             )
         }
+        "frontend.NAME.bandwidth" => parts(
+            &format!("bandwidth = {{ in = \"1MiB/s\"{} }}", after(key)),
+            "",
+            "",
+        ),
         "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {

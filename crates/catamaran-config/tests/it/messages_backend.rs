@@ -207,7 +207,7 @@ const HEALTH: &[(&str, &str)] = &[
     ),
     (
         "interval = \"1s\"",
-        "6:1: unknown key `interval` in `backend`; allowed are `servers`, `balance`, `stick`, `health`, `outlier`, `on-down`, `retry`, `queue`, `slow-start`, `panic-threshold`, `timeouts`, `max-idle`",
+        "6:1: unknown key `interval` in `backend`; allowed are `servers`, `balance`, `stick`, `health`, `agent`, `source`, `source-interface`, `outlier`, `on-down`, `retry`, `queue`, `slow-start`, `panic-threshold`, `timeouts`, `max-idle`",
     ),
 ];
 

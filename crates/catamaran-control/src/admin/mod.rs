@@ -7,6 +7,7 @@
 
 mod checks;
 mod config;
+mod csv;
 mod drain;
 mod error;
 mod events;
@@ -21,6 +22,7 @@ mod rates;
 mod routes;
 mod servers;
 mod state;
+mod stats;
 mod tables;
 
 pub(crate) use checks::Checks;
@@ -28,7 +30,8 @@ pub(crate) use drain::Drains;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
-pub(crate) use rates::{Rates, SAMPLE_INTERVAL};
+pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
+pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
 
 use crate::health::Command;
 use crate::metrics::Readiness;
@@ -82,7 +85,8 @@ pub(crate) struct Plane {
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) events: Arc<Events>,
     pub(crate) checks: Checks,
-    pub(crate) rates: Rates,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) stats: Stats,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
@@ -154,6 +158,7 @@ pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router) 
 
 /// Takes samples for rates, and notes workers that stood still.
 pub(crate) async fn sample(plane: &Plane) {
+    let mut points_due = plane.clock.now();
     let mut stalled = vec![false; plane.shared.worker_metrics.len()];
     loop {
         let lags = plane.rates.sample(plane.clock.now(), &plane.shared);
@@ -164,6 +169,10 @@ pub(crate) async fn sample(plane: &Plane) {
                 let message = format!("worker {worker} stood still for {} ms", lag.as_millis());
                 plane.events.note(Kind::WorkerStalled, message);
             }
+        }
+        if points_due <= plane.clock.now() {
+            plane.stats.sample(plane.clock.now(), &plane.shared);
+            points_due = points_due + stats::INTERVAL;
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
     }

@@ -84,13 +84,14 @@ fn describe(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Valu
         })
     }));
     let content = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let media = operation.media;
     let answer = (operation.answer)(schemas);
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
         "parameters": parameters,
         "responses": {
-            "200": { "description": "Done.", "content": content(answer.into()) },
+            "200": { "description": "Done.", "content": { media: { "schema": answer } } },
             "4XX": { "description": "Refused.", "content": content(refusal.clone()) },
         },
     });

@@ -6,8 +6,9 @@
 //! shows no negative rate but none.
 
 use catamaran_core::Timestamp;
+use catamaran_core::latency::quantile;
 use catamaran_core::model::Name;
-use catamaran_proxy::{Frontend, FrontendMetrics, LATENCY_BOUNDS, Outcome, Shared, Snapshot};
+use catamaran_proxy::{Frontend, Outcome, Shared, Snapshot};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
@@ -30,7 +31,7 @@ struct Sample {
 }
 
 /// Counters of one frontend, over all workers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct FrontendTotals {
     /// Connections accepted.
     pub(crate) connections: u64,
@@ -46,17 +47,17 @@ pub(crate) struct FrontendTotals {
     pub(crate) outcomes: Vec<u64>,
     /// Responses by class, 1xx at index 0.
     pub(crate) statuses: [u64; 5],
-    /// By [`LATENCY_BOUNDS`], and one above.
-    latency: [u64; LATENCY_BOUNDS.len() + 1],
+    /// Times by bucket.
+    latency: Vec<u64>,
 }
 
 /// What a frontend did each second of the last few.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 pub(crate) struct FrontendRates {
     /// Connections accepted per second.
-    connections: f64,
+    pub(crate) connections: f64,
     /// Exchanges (relays, for TCP and UDP) that ended per second.
-    exchanges: f64,
+    pub(crate) exchanges: f64,
     /// Those that ended by a failure of server or balancer, per second.
     failures: f64,
     /// Bytes received from clients per second.
@@ -79,7 +80,7 @@ pub(crate) struct Percentiles {
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 pub(crate) struct ServerRates {
     /// Exchanges and relays given to it per second.
-    requests: f64,
+    pub(crate) requests: f64,
     /// Responses of class 5xx, and exchanges without one, per second.
     failures: f64,
 }
@@ -124,10 +125,8 @@ impl View<'_> {
         let (old, new, seconds) = self.ends()?;
         let (old, new) = (old.frontends.get(name)?, new.frontends.get(name)?);
         let rate = |of: fn(&FrontendTotals) -> u64| per_second(of(old), of(new), seconds);
-        let mut latency = new.latency;
-        for (new, old) in latency.iter_mut().zip(old.latency) {
-            *new = new.saturating_sub(old);
-        }
+        let both = new.latency.iter().zip(&old.latency);
+        let latency: Vec<u64> = both.map(|(new, old)| new.saturating_sub(*old)).collect();
         Some(FrontendRates {
             connections: rate(|f| f.connections),
             exchanges: rate(|f| f.exchanges),
@@ -164,31 +163,15 @@ impl View<'_> {
 impl Percentiles {
     fn of(buckets: &[u64]) -> Option<Self> {
         Some(Self {
-            p50: quantile(buckets, 0.5)?,
-            p90: quantile(buckets, 0.9)?,
-            p99: quantile(buckets, 0.99)?,
+            p50: millis(buckets, 0.5)?,
+            p90: millis(buckets, 0.9)?,
+            p99: millis(buckets, 0.99)?,
         })
     }
 }
 
-/// The quantile of a histogram in milliseconds; what lies above the last bound counts as that.
-fn quantile(buckets: &[u64], share: f64) -> Option<f64> {
-    let total: u64 = buckets.iter().sum();
-    if total == 0 {
-        return None;
-    }
-    let rank = share * float(total);
-    let (mut below, mut lower) = (0, 0);
-    for (count, upper) in buckets.iter().zip(LATENCY_BOUNDS) {
-        if float(below + count) >= rank && *count > 0 {
-            let part = (rank - float(below)) / float(*count);
-            let micros = float(lower) + part * float(upper - lower);
-            return Some(rounded(micros / 1000.0));
-        }
-        below += count;
-        lower = upper;
-    }
-    Some(float(lower) / 1000.0)
+fn millis(buckets: &[u64], share: f64) -> Option<f64> {
+    quantile(buckets, share).map(|micros| rounded(micros / 1000.0))
 }
 
 fn per_second(old: u64, new: u64, seconds: f64) -> f64 {
@@ -213,46 +196,37 @@ fn frontends(snapshot: &Snapshot) -> HashMap<Name, FrontendTotals> {
 
 /// The counters of a frontend, summed over the workers.
 pub(crate) fn frontend_totals(frontend: &Frontend) -> FrontendTotals {
-    let mut totals = FrontendTotals {
-        outcomes: vec![0; Outcome::ALL.len()],
-        ..FrontendTotals::default()
-    };
-    for worker in frontend.metrics() {
-        totals.add(worker);
+    let traffic = super::frontend_traffic(frontend);
+    let outcomes = traffic.outcomes.to_vec();
+    let is_failure = |outcome: &Outcome| outcome.consequence().status >= 500;
+    let failed = Outcome::ALL.into_iter().filter(is_failure);
+    FrontendTotals {
+        connections: connections_accepted(frontend),
+        exchanges: outcomes.iter().sum(),
+        failures: failed.map(|outcome| outcomes[outcome.index()]).sum(),
+        bytes_in: traffic.bytes_in,
+        bytes_out: traffic.bytes_out,
+        outcomes,
+        statuses: traffic.statuses,
+        latency: traffic.total.counts.to_vec(),
     }
-    for outcome in Outcome::ALL {
-        let count = totals.outcomes[outcome.index()];
-        totals.exchanges += count;
-        if outcome.consequence().status >= 500 {
-            totals.failures += count;
-        }
-    }
-    totals
 }
 
-impl FrontendTotals {
-    fn add(&mut self, worker: &FrontendMetrics) {
-        self.connections += worker.connections.total();
-        self.bytes_in += worker.bytes_in.total();
-        self.bytes_out += worker.bytes_out.total();
-        for (total, count) in self.outcomes.iter_mut().zip(worker.outcomes.iter()) {
-            *total += count.total();
-        }
-        for (total, count) in self.statuses.iter_mut().zip(&worker.statuses) {
-            *total += count.total();
-        }
-        for (total, count) in self.latency.iter_mut().zip(&worker.latency) {
-            *total += count.total();
-        }
-    }
+/// Connections that a frontend accepted.
+pub(crate) fn connections_accepted(frontend: &Frontend) -> u64 {
+    let workers = frontend.metrics().iter();
+    workers.map(|counts| counts.connections.total()).sum()
 }
 
 fn servers(snapshot: &Snapshot) -> HashMap<u64, [u64; 2]> {
     let mut totals = HashMap::new();
     for backend in &*snapshot.backends {
         for server in &backend.set().servers {
-            let counts = &server.metrics;
-            let both = [counts.requests.total(), counts.failures.total()];
+            let workers = &server.metrics.workers;
+            let both = [
+                workers.sum(|counts| &counts.traffic.begun),
+                workers.sum(|counts| &counts.failures),
+            ];
             totals.insert(server.id(), both);
         }
     }
@@ -269,20 +243,6 @@ const KEPT: usize = 6;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_quantile_lies_within_its_bucket() {
-        let mut buckets = [0; LATENCY_BOUNDS.len() + 1];
-        assert_eq!(quantile(&buckets, 0.5), None);
-        // Ten between 0.5 and 1 ms, ten between 5 and 10 ms.
-        buckets[2] = 10;
-        buckets[5] = 10;
-        assert_eq!(quantile(&buckets, 0.25), Some(0.75));
-        assert_eq!(quantile(&buckets, 0.5), Some(1.0));
-        assert_eq!(quantile(&buckets, 0.75), Some(7.5));
-        buckets[LATENCY_BOUNDS.len()] = 1000;
-        assert_eq!(quantile(&buckets, 0.99), Some(30_000.0));
-    }
 
     #[test]
     fn a_counter_that_began_anew_shows_no_negative_rate() {

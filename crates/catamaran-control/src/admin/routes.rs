@@ -2,7 +2,7 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, drain, lists, openapi, process, servers, tables};
+use super::{Event, Plane, config, csv, drain, lists, openapi, process, servers, stats, tables};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -23,6 +23,8 @@ pub(crate) struct Operation {
     pub(crate) query: &'static [Parameter],
     pub(crate) body: Option<SchemaOf>,
     pub(crate) answer: SchemaOf,
+    /// The media type of the answer.
+    pub(crate) media: &'static str,
     handler: MethodRouter<Arc<Plane>>,
 }
 
@@ -39,7 +41,8 @@ pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// The router of everything under `/v1`.
 pub(crate) fn router(plane: Arc<Plane>) -> Router {
-    let mut router = Router::new();
+    // Where HAProxy has it, for monitoring that looks there.
+    let mut router = Router::new().route("/stats;csv", get(csv::csv));
     for operation in operations() {
         router = router.route(operation.path, operation.handler);
     }
@@ -68,6 +71,31 @@ fn of_state() -> Vec<Operation> {
     vec![
         Operation::new::<Overview>("get", "/v1/state", "state", get(overview))
             .does("Everything there is to see, as one document."),
+        Operation::new::<stats::StatsDocument>("get", "/v1/stats", "stats", get(stats::stats))
+            .does("Rates, latencies and errors of the last quarter of an hour, for charts.")
+            .asks(&[
+                Parameter {
+                    name: "since",
+                    kind: "number",
+                    required: false,
+                    doc: "Unix time: only points after it; the last of `times` to go on.",
+                },
+                Parameter {
+                    name: "servers",
+                    kind: "boolean",
+                    required: false,
+                    doc: "Whether servers are told of; they are unless `false`.",
+                },
+                Parameter {
+                    name: "backend",
+                    kind: "string",
+                    required: false,
+                    doc: "Only this backend.",
+                },
+            ]),
+        Operation::new::<String>("get", "/v1/stat.csv", "stat-csv", get(csv::csv))
+            .does("The state in the columns of HAProxy's `show stat`; at `/stats;csv` too.")
+            .answers("text/csv"),
         Operation::new::<Vec<FrontendState>>(
             "get",
             "/v1/frontends",
@@ -351,6 +379,7 @@ impl Operation {
             query: &[],
             body: None,
             answer: SchemaGenerator::subschema_for::<T>,
+            media: "application/json",
             handler,
         }
     }
@@ -361,6 +390,10 @@ impl Operation {
 
     fn asks(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
+    }
+
+    fn answers(self, media: &'static str) -> Self {
+        Self { media, ..self }
     }
 
     fn takes<T: JsonSchema>(self) -> Self {

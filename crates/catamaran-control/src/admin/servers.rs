@@ -251,6 +251,7 @@ pub(crate) async fn add(
     if new.max_requests == Some(0) || new.max_connections == Some(0) {
         return Err(Refused::invalid("a limit of 0 would let nothing through"));
     }
+    server.source.clone_from(&backend.model.source);
     server.backup = new.backup;
     server.max_requests = new.max_requests;
     server.max_connections = new.max_connections;

@@ -10,7 +10,7 @@ use catamaran_core::Timestamp;
 use catamaran_core::health::{ProbeResult, Status};
 use catamaran_core::model::{Action, BackendId, Balance, Name, Protocol};
 use catamaran_core::server::{Admin, ServerState};
-use catamaran_proxy::{Backend, Frontend, Outcome, Server};
+use catamaran_proxy::{Backend, BackendCounts, Frontend, Metered, Outcome, Server, ServerCounts};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -327,7 +327,7 @@ impl BackendState {
         let set = backend.set();
         let checks = plane.checks.of(&backend.model.name);
         let states = || set.servers.iter().map(|server| &server.state);
-        let counts = &backend.metrics;
+        let count = |of: fn(&BackendCounts) -> &Metered| backend.metrics.sum(of);
         Self {
             name: backend.model.name.to_string(),
             balance: balance_word(&backend.model.balance),
@@ -339,10 +339,10 @@ impl BackendState {
             panic: set.rotation.is_panicking(),
             stick_entries: backend.stick_len(),
             totals: BackendTotals {
-                queued: counts.queued.total(),
-                queue_failures: counts.queue_failures.total(),
-                no_server: counts.no_server.total(),
-                retries_refused: counts.budget_spent.total(),
+                queued: count(|counts| &counts.queued),
+                queue_failures: count(|counts| &counts.queue_failures),
+                no_server: count(|counts| &counts.no_server),
+                retries_refused: count(|counts| &counts.budget_spent),
             },
             servers: set
                 .servers
@@ -361,7 +361,8 @@ impl ServerDocument {
         now: Timestamp,
         rates: &View<'_>,
     ) -> Self {
-        let (model, state, counts) = (&server.model, &server.state, &server.metrics);
+        let (model, state) = (&server.model, &server.state);
+        let count = |of: fn(&ServerCounts) -> &Metered| server.metrics.workers.sum(of);
         let configured = model.weight;
         Self {
             name: model.name.to_string(),
@@ -380,12 +381,12 @@ impl ServerDocument {
             check: checks.get(&model.name).map(|check| Check::of(check, now)),
             rates: rates.server(server.id()),
             totals: ServerTotals {
-                requests: counts.requests.total(),
-                failures: counts.failures.total(),
-                connects: counts.connects.total(),
-                connect_failures: counts.connect_failures.total(),
-                reuses: counts.reuses.total(),
-                retries: counts.retries.total(),
+                requests: count(|counts| &counts.traffic.begun),
+                failures: count(|counts| &counts.failures),
+                connects: count(|counts| &counts.connects),
+                connect_failures: count(|counts| &counts.connect_failures),
+                reuses: count(|counts| &counts.reuses),
+                retries: count(|counts| &counts.retries),
             },
         }
     }

@@ -10,10 +10,10 @@ mod timers;
 mod watch;
 
 use crate::Clock;
-use crate::probe::{Fault, Finding, Target, probe};
+use crate::probe::{Fault, Finding, Target, probe_from};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
-use catamaran_core::model::{Check, Health, Name, Outlier};
+use catamaran_core::model::{Check, Health, Name, Outlier, Source};
 use catamaran_core::server::ServerState;
 use timers::Timers;
 use watch::{BackendWatch, Effect, Job, Purpose, Uid};
@@ -48,6 +48,8 @@ pub struct WatchedServer {
     pub name: Name,
     /// Where clients are sent.
     pub target: Target,
+    /// Where connections to it come from.
+    pub source: Option<Source>,
     /// Where verdicts go.
     pub state: Arc<ServerState>,
 }
@@ -180,8 +182,16 @@ impl<H: Hooks> Monitor<H> {
                 && let Some(job) = self.waiting.pop_front()
             {
                 let key = (job.uid, job.purpose);
-                let task =
-                    probes.spawn(async move { probe(&job.target, &job.check, job.timeout).await });
+                let task = probes.spawn(async move {
+                    let Job {
+                        target,
+                        source,
+                        check,
+                        timeout,
+                        ..
+                    } = &job;
+                    probe_from(target, source.as_ref(), check, *timeout).await
+                });
                 asked.insert(task.id(), key);
             }
             let next = self.timers.poll_timeout().map(|at| self.clock.instant(at));

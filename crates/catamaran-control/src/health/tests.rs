@@ -111,6 +111,7 @@ impl Scene {
         WatchedServer {
             name: name.into(),
             target: Target::Ip(address),
+            source: None,
             state: Arc::clone(&self.state),
         }
     }

@@ -8,7 +8,7 @@ use super::{Signal, Watched, WatchedServer};
 use crate::probe::{Finding, Target};
 use catamaran_core::Timestamp;
 use catamaran_core::health::{Checker, Comeback, Detector, ProbeResult, Refusal, Status};
-use catamaran_core::model::{Check, Health, ServerId};
+use catamaran_core::model::{Check, Health, ServerId, Source};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub(super) struct Job {
     pub(super) uid: Uid,
     pub(super) purpose: Purpose,
     pub(super) target: Target,
+    pub(super) source: Option<Source>,
     pub(super) check: Arc<Check>,
     pub(super) timeout: Duration,
 }
@@ -261,6 +262,7 @@ impl BackendWatch {
                     uid,
                     purpose: Purpose::Regular,
                     target: target.with_port(health.port),
+                    source: self.watched.servers[slot].source.clone(),
                     check: Arc::clone(check),
                     timeout: health.timeout,
                 });
@@ -344,6 +346,7 @@ impl BackendWatch {
             uid: self.machines[slot].uid,
             purpose,
             target: self.watched.servers[slot].target.clone(),
+            source: self.watched.servers[slot].source.clone(),
             check: Arc::clone(&self.connect),
             timeout: health.map_or(CONNECT_TIMEOUT, |health| health.timeout),
         }
@@ -416,7 +419,9 @@ impl Watched {
 
 impl WatchedServer {
     fn is_same(&self, other: &Self) -> bool {
-        self.target == other.target && Arc::ptr_eq(&self.state, &other.state)
+        self.target == other.target
+            && self.source == other.source
+            && Arc::ptr_eq(&self.state, &other.state)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The pages for machines: `/metrics`, `/health` and `/ready`. Whoever can reach the address can
 //! read them: bind it to an address that only operators reach.
 
-use super::{Exposition, MetricsSource};
+use super::{Exposition, Format, MetricsSource};
 use crate::http;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::io;
@@ -69,7 +69,7 @@ impl Endpoint {
     }
 }
 
-/// The three pages.
+/// The pages, those of health under two names.
 pub(crate) fn pages(
     metrics: Arc<dyn MetricsSource>,
     readiness: watch::Receiver<Readiness>,
@@ -77,13 +77,60 @@ pub(crate) fn pages(
     Router::new()
         .route("/metrics", get(page).with_state(metrics))
         .route("/health", get(|| async { "ok\n" }))
-        .route("/ready", get(ready).with_state(readiness))
+        .route("/ready", get(ready).with_state(readiness.clone()))
+        // The names that orchestrators expect.
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(readiness))
 }
 
-async fn page(State(metrics): State<Arc<dyn MetricsSource>>) -> impl IntoResponse {
-    let mut page = Exposition::new();
-    metrics.collect(&mut page);
-    ([(CONTENT_TYPE, PAGE_TYPE)], page.finish())
+async fn page(
+    State(metrics): State<Arc<dyn MetricsSource>>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    let accepted = headers.get_all(ACCEPT).iter();
+    let format = wanted(accepted.filter_map(|value| value.to_str().ok()));
+    // The page of thousands of servers takes a while, which checks are not to wait for.
+    let written = tokio::task::spawn_blocking(move || {
+        let mut page = Exposition::new();
+        metrics.collect(&mut page);
+        page.finish(format)
+    });
+    match written.await {
+        Ok(page) => {
+            let kind = match format {
+                Format::Prometheus => PROMETHEUS,
+                Format::OpenMetrics => OPEN_METRICS,
+            };
+            ([(CONTENT_TYPE, kind), (VARY, "Accept")], page).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the page of metrics panicked");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The format that a client prefers by its `Accept` fields (RFC 9110 §12.5.1): OpenMetrics where it is
+/// named and nothing else is liked better.
+fn wanted<'a>(accepted: impl Iterator<Item = &'a str>) -> Format {
+    let (mut open, mut other) = (0.0, 0.0);
+    for range in accepted.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        let quality = quality.unwrap_or(1.0);
+        if name.eq_ignore_ascii_case("application/openmetrics-text") {
+            open = quality.max(open);
+        } else if name.eq_ignore_ascii_case("text/plain") {
+            other = quality.max(other);
+        }
+    }
+    if open > 0.0 && open >= other {
+        Format::OpenMetrics
+    } else {
+        Format::Prometheus
+    }
 }
 
 async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> impl IntoResponse {
@@ -96,7 +143,8 @@ async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> impl Into
 }
 
 /// <https://prometheus.io/docs/instrumenting/content_negotiation/>
-const PAGE_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +194,34 @@ mod tests {
         assert!(response.starts_with("http/1.1 200 ok\r\n"), "{response}");
         assert!(response.contains("content-type: text/plain; version=0.0.4"));
         assert!(response.ends_with("\ncatamaran_panics_total 1\n"));
+    }
+
+    #[tokio::test]
+    async fn whoever_prefers_openmetrics_gets_it() {
+        let (address, _readiness) = start(Readiness::Ready).await;
+        let request = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\
+                       Accept: application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.5\r\n\r\n";
+        let response = ask(address, request).await;
+        assert!(response.contains("content-type: application/openmetrics-text; version=1.0.0"));
+        assert!(
+            response.contains("\n# type catamaran_panics counter\n"),
+            "{response}"
+        );
+        assert!(response.ends_with("\ncatamaran_panics_total 1\n# eof\n"));
+        for (accept, format) in [
+            (
+                "application/openmetrics-text;q=0.4, text/plain;q=0.5",
+                Format::Prometheus,
+            ),
+            ("application/openmetrics-text;q=0", Format::Prometheus),
+            ("*/*", Format::Prometheus),
+            (
+                "Application/OpenMetrics-Text, */*;q=0.1",
+                Format::OpenMetrics,
+            ),
+        ] {
+            assert_eq!(wanted([accept].into_iter()), format, "{accept}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The writer of a page in Prometheus' text format 0.0.4.
+//! The writer of a page in Prometheus' text format 0.0.4, or as OpenMetrics 1.0.
 //!
 //! Layout of one metric, all of whose samples must stand together:
 //! ```text
@@ -6,8 +6,10 @@
 //! # TYPE catamaran_server_up gauge
 //! catamaran_server_up{backend="api",server="a"} 1
 //! ```
+//! OpenMetrics names a counter without its `_total` in these lines, tells units and ends with `# EOF`.
 //! Sources add samples in whatever order suits them; the page sorts them by metric.
-//! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
+//! <https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>.
 
 use super::{Kind, Metric};
 use catamaran_core::model::Name;
@@ -20,6 +22,16 @@ pub struct Exposition {
     samples: Vec<String>,
 }
 
+/// How a page is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4.
+    #[default]
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
 /// The value of a label: from the configuration or from our own code, never from a client, so that
 /// no client can make the number of series grow.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +40,8 @@ pub enum LabelValue<'a> {
     Name(&'a Name),
     /// A word of our own.
     Word(&'static str),
+    /// A place in a list.
+    Number(usize),
 }
 
 /// A label: its name and value.
@@ -59,6 +73,12 @@ impl Exposition {
         self.line(metric, "", labels, None, format_args!("{value}"));
     }
 
+    /// Adds a sample of a counter of seconds.
+    pub fn float_counter(&mut self, metric: Metric, labels: &[Label<'_>], value: f64) {
+        debug_assert_eq!(metric.kind(), Kind::Counter, "{}", metric.name());
+        self.line(metric, "", labels, None, format_args!("{}", Number(value)));
+    }
+
     /// Adds a sample of a gauge.
     pub fn gauge(&mut self, metric: Metric, labels: &[Label<'_>], value: f64) {
         debug_assert_eq!(metric.kind(), Kind::Gauge, "{}", metric.name());
@@ -84,22 +104,27 @@ impl Exposition {
 
     /// The page; metrics without samples are left out.
     #[must_use]
-    pub fn finish(&self) -> String {
+    pub fn finish(&self, format: Format) -> String {
         let mut page = String::with_capacity(self.samples.iter().map(|s| s.len() + 128).sum());
         for (metric, samples) in Metric::ALL.iter().zip(&self.samples) {
             if samples.is_empty() {
                 continue;
             }
-            page.push_str("# HELP ");
-            page.push_str(metric.name());
-            page.push(' ');
-            push_escaped(&mut page, metric.help(), Quotes::Plain);
-            page.push_str("\n# TYPE ");
-            page.push_str(metric.name());
-            page.push(' ');
-            page.push_str(metric.kind().as_str());
-            page.push('\n');
+            let (name, quotes) = match format {
+                Format::Prometheus => (metric.name(), Quotes::Plain),
+                Format::OpenMetrics => (metric.family(), Quotes::Escaped),
+            };
+            let kind = metric.kind().as_str();
+            write!(page, "# HELP {name} ").expect(TAKES_ALL);
+            push_escaped(&mut page, metric.help(), quotes);
+            write!(page, "\n# TYPE {name} {kind}\n").expect(TAKES_ALL);
+            if let (Format::OpenMetrics, Some(unit)) = (format, metric.unit()) {
+                writeln!(page, "# UNIT {name} {unit}").expect(TAKES_ALL);
+            }
             page.push_str(samples);
+        }
+        if format == Format::OpenMetrics {
+            page.push_str("# EOF\n");
         }
         page
     }
@@ -120,34 +145,35 @@ impl Exposition {
             line.push(separator);
             line.push_str(name);
             line.push_str("=\"");
-            push_escaped(line, text.as_str(), Quotes::Escaped);
+            match text {
+                LabelValue::Name(name) => push_escaped(line, name.as_str(), Quotes::Escaped),
+                LabelValue::Word(word) => push_escaped(line, word, Quotes::Escaped),
+                LabelValue::Number(number) => {
+                    write!(line, "{number}").expect(TAKES_ALL);
+                }
+            }
             line.push('"');
             separator = ',';
         }
         if let Some(bound) = bound {
-            write!(line, "{separator}le=\"{}\"", Number(bound))
-                .expect("a String takes every write");
+            // With a point, as both formats have it, so that a series stays the same in either.
+            if bound.is_finite() {
+                write!(line, "{separator}le=\"{bound:?}\"").expect(TAKES_ALL);
+            } else {
+                write!(line, "{separator}le=\"{}\"", Number(bound)).expect(TAKES_ALL);
+            }
             separator = ',';
         }
         if separator == ',' {
             line.push('}');
         }
-        writeln!(line, " {value}").expect("a String takes every write");
+        writeln!(line, " {value}").expect(TAKES_ALL);
     }
 }
 
 impl Default for Exposition {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl LabelValue<'_> {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Name(name) => name.as_str(),
-            Self::Word(word) => word,
-        }
     }
 }
 
@@ -177,6 +203,8 @@ impl std::fmt::Display for Number {
         }
     }
 }
+
+const TAKES_ALL: &str = "a String takes every write";
 
 /// Whether a double quote is special where the text stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,7 +237,7 @@ mod tests {
             page.gauge(Metric::ServerUp, &[("server", name.into())], 1.0);
         }
         assert_eq!(
-            page.finish(),
+            page.finish(Format::Prometheus),
             "# HELP catamaran_server_up 1 while checks pass and connections are accepted.\n\
              # TYPE catamaran_server_up gauge\n\
              catamaran_server_up{server=\"a\"} 1\n\
@@ -227,7 +255,12 @@ mod tests {
         let name = Name::new("a\"} 1\nfake 2 \\");
         let mut page = Exposition::new();
         page.gauge(Metric::ServerUp, &[("server", (&name).into())], 0.5);
-        let last = page.finish().lines().last().unwrap().to_owned();
+        let last = page
+            .finish(Format::Prometheus)
+            .lines()
+            .last()
+            .unwrap()
+            .to_owned();
         assert_eq!(
             last,
             r#"catamaran_server_up{server="a\"} 1\nfake 2 \\"} 0.5"#
@@ -246,7 +279,7 @@ mod tests {
                 sum: 0.75,
             },
         );
-        let page = page.finish();
+        let page = page.finish(Format::Prometheus);
         let lines: Vec<_> = page.lines().skip(2).collect();
         assert_eq!(
             lines,
@@ -264,7 +297,10 @@ mod tests {
     fn a_sample_without_labels_has_no_braces() {
         let mut page = Exposition::new();
         page.counter(Metric::PanicsTotal, &[], 0);
-        assert!(page.finish().ends_with("\ncatamaran_panics_total 0\n"));
-        assert_eq!(Exposition::new().finish(), "");
+        assert!(
+            page.finish(Format::Prometheus)
+                .ends_with("\ncatamaran_panics_total 0\n")
+        );
+        assert_eq!(Exposition::new().finish(Format::Prometheus), "");
     }
 }

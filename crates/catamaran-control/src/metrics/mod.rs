@@ -1,4 +1,4 @@
-//! What the process counts, shown as a page in Prometheus' text format.
+//! What the process counts, shown as a page in Prometheus' text format or as OpenMetrics.
 //!
 //! The counters themselves live where they are counted; [`MetricsSource`] reads them out when the
 //! page is asked for. [`Endpoint`] serves the page, and whether the process is alive and ready.
@@ -9,11 +9,11 @@ mod names;
 
 pub(crate) use endpoint::pages;
 pub use endpoint::{Endpoint, Readiness};
-pub use exposition::{Exposition, Histogram, Label, LabelValue};
+pub use exposition::{Exposition, Format, Histogram, Label, LabelValue};
 pub use names::{Kind, Metric};
 
 /// Something that counts.
 pub trait MetricsSource: Send + Sync {
-    /// Adds its samples to the page. Must not wait: it runs on the control thread.
+    /// Adds its samples to the page. Must not wait.
     fn collect(&self, out: &mut Exposition);
 }

@@ -15,15 +15,18 @@
 //!   in the logs of servers that wrote everything correctly.
 //! - UDP has no connections; an empty datagram is sent.
 
+mod script;
+
 use catamaran_core::Timestamp;
 use catamaran_core::health::{Blame, ProbeResult};
-use catamaran_core::model::{Check, HttpCheck, ServerAddr};
+use catamaran_core::model::{Check, HttpCheck, ServerAddr, Source};
 use catamaran_http1::{Limits, Parsed, RequestKind, ResponseError, ResponseHead};
-use catamaran_sys::socket::connect_udp;
+use catamaran_sys::socket::{LocalEnd, connect_udp_from};
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
@@ -64,6 +67,8 @@ pub enum Failure {
     Status(u16),
     /// The connection was closed before the head of the answer was whole.
     Cut,
+    /// Something else was answered than a script expects; holds its beginning.
+    Unexpected(String),
     /// The head of the answer is no HTTP/1 response head, or exceeds 16 KiB.
     Invalid(ResponseError),
 }
@@ -85,11 +90,22 @@ pub enum Fault {
 
 /// Checks `target` once, in at most `timeout` (plus the time that this thread did not run).
 pub async fn probe(target: &Target, check: &Check, timeout: Duration) -> Finding {
+    probe_from(target, None, check, timeout).await
+}
+
+/// As [`probe`], from where connections to the server come from.
+pub async fn probe_from(
+    target: &Target,
+    source: Option<&Source>,
+    check: &Check,
+    timeout: Duration,
+) -> Finding {
     let attempt = async {
         match check {
-            Check::Tcp => connect_only(target).await,
-            Check::Http(http) => ask(target, http).await,
-            Check::Udp => send_nothing(target).await,
+            Check::Tcp => connect_only(target, source).await,
+            Check::Http(http) => ask(target, source, http).await,
+            Check::Script(steps) => script::ask(target, source, steps).await,
+            Check::Udp => send_nothing(target, source).await,
         }
     };
     tokio::select! {
@@ -146,7 +162,8 @@ impl fmt::Display for Failure {
             Self::QueueFull => f.write_str("accept queue is full"),
             Self::Timeout(after) => write!(f, "timeout after {after:?}"),
             Self::Status(status) => write!(f, "status {status}"),
-            Self::Cut => f.write_str("closed before the response's head was whole"),
+            Self::Unexpected(found) => write!(f, "unexpected answer \"{found}\""),
+            Self::Cut => f.write_str("closed before the answer was whole"),
             Self::Invalid(error) => write!(f, "invalid response: {error}"),
         }
     }
@@ -222,10 +239,10 @@ async fn run_out(timeout: Duration) -> Duration {
     worst_delay
 }
 
-async fn connect_only(target: &Target) -> Result<Finding, Stop> {
+async fn connect_only(target: &Target, source: Option<&Source>) -> Result<Finding, Stop> {
     match target {
         Target::Ip(address) => {
-            let socket = socket_for(*address)?;
+            let socket = socket_from(*address, source)?;
             // See "How connections are closed" above.
             socket2::SockRef::from(&socket).set_tcp_quickack(false)?;
             socket.set_zero_linger()?;
@@ -239,11 +256,12 @@ async fn connect_only(target: &Target) -> Result<Finding, Stop> {
 }
 
 /// Sends an empty datagram and waits a while for its refusal.
-async fn send_nothing(target: &Target) -> Result<Finding, Stop> {
+async fn send_nothing(target: &Target, source: Option<&Source>) -> Result<Finding, Stop> {
     let Target::Ip(address) = target else {
-        return connect_only(target).await;
+        return connect_only(target, source).await;
     };
-    let socket = UdpSocket::from_std(connect_udp(*address)?.into())?;
+    let socket =
+        UdpSocket::from_std(connect_udp_from(*address, local_end(*address, source))?.into())?;
     socket.send(&[]).await?;
     // Linux reports a refusal as an error alone, not as something to read.
     let event = socket.ready(Interest::READABLE | Interest::ERROR);
@@ -255,10 +273,11 @@ async fn send_nothing(target: &Target) -> Result<Finding, Stop> {
     }
 }
 
-async fn ask(target: &Target, check: &HttpCheck) -> Result<Finding, Stop> {
+async fn ask(target: &Target, source: Option<&Source>, check: &HttpCheck) -> Result<Finding, Stop> {
     match target {
         Target::Ip(address) => {
-            let stream: TcpStream = socket_for(*address)?.connect(*address).await?;
+            let socket = socket_from(*address, source)?;
+            let stream: TcpStream = socket.connect(*address).await?;
             exchange(stream, check, &address.to_string()).await
         }
         Target::Unix(path) => exchange(connect_unix(path).await?, check, "localhost").await,
@@ -271,6 +290,24 @@ async fn connect_unix(path: &Path) -> Result<UnixStream, Stop> {
         io::ErrorKind::WouldBlock => Failure::QueueFull.into(),
         _ => error.into(),
     })
+}
+
+/// Where a connection to `address` comes from.
+fn local_end(address: SocketAddr, source: Option<&Source>) -> LocalEnd<'_> {
+    let Some(source) = source else {
+        return LocalEnd::default();
+    };
+    LocalEnd {
+        // Any of them shows whether the server answers.
+        address: source.address_for(address, 0),
+        interface: source.interface.as_deref(),
+    }
+}
+
+pub(crate) fn socket_from(address: SocketAddr, source: Option<&Source>) -> io::Result<TcpSocket> {
+    let socket = socket_for(address)?;
+    local_end(address, source).bind(socket.as_fd())?;
+    Ok(socket)
 }
 
 fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {

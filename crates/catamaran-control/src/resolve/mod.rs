@@ -20,12 +20,14 @@ pub use plan::{Change, Notice, Plan, Update};
 
 use crate::Clock;
 use crate::metrics::{Exposition, Metric, MetricsSource};
+use catamaran_core::Timestamp;
 use catamaran_core::model::{Backend, Name, Server};
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep_until;
@@ -74,6 +76,17 @@ pub struct Found {
 /// The backends of another configuration that have servers by name, with their servers.
 pub type Names = Vec<(Name, Vec<Server>)>;
 
+/// What discovery is told.
+#[derive(Debug)]
+pub enum Order {
+    /// The configuration is another now.
+    Names(Names),
+    /// Servers of these backends, and of no others, are down at the moment. Told again and again
+    /// while any is: a server that was started anew may have another address long before the old
+    /// record ends.
+    Down(Vec<Name>),
+}
+
 /// The backends that have servers configured by name.
 #[derive(Debug)]
 pub struct Discovery {
@@ -109,6 +122,8 @@ struct NamedBackend {
     entries: Vec<Entry>,
     /// Whether its list was told once.
     is_told: bool,
+    /// While servers of it are down: when to ask before the time next, and how long to wait then.
+    hurry: Option<(Timestamp, Duration)>,
 }
 
 #[derive(Debug)]
@@ -184,6 +199,7 @@ impl Discovery {
                 entries: entries.collect(),
                 name,
                 is_told: false,
+                hurry: None,
             });
         }
     }
@@ -214,7 +230,7 @@ impl Discovery {
         mut self,
         lookup: Arc<L>,
         changes: mpsc::Sender<Found>,
-        mut orders: mpsc::Receiver<Names>,
+        mut orders: mpsc::Receiver<Order>,
     ) {
         let mut lookups = JoinSet::new();
         let mut places: HashMap<Id, u64> = HashMap::new();
@@ -239,7 +255,14 @@ impl Discovery {
                         return;
                     }
                 }
-                Some(names) = orders.recv() => {
+                Some(order) = orders.recv() => {
+                    let names = match order {
+                        Order::Names(names) => names,
+                        Order::Down(backends) => {
+                            self.hurry(&backends);
+                            continue;
+                        }
+                    };
                     self.generation += 1;
                     self.set_names(names);
                     for found in self.untold() {
@@ -256,13 +279,35 @@ impl Discovery {
         }
     }
 
+    /// Asks for the names of these backends before their time: at once, then after 1 s, 2 s, up to
+    /// 30 s, for as long as it is said.
+    fn hurry(&mut self, down: &[Name]) {
+        let now = self.clock.now();
+        for backend in &mut self.backends {
+            if !down.contains(&backend.name) {
+                backend.hurry = None;
+                continue;
+            }
+            let (at, wait) = backend.hurry.unwrap_or((now, SHORTEST_HURRY));
+            if now < at {
+                continue;
+            }
+            backend.hurry = Some((now + wait, (wait * 2).min(LONGEST_HURRY)));
+            for entry in &mut backend.entries {
+                if let Entry::Named { plan, .. } = entry {
+                    plan.hurry(now);
+                }
+            }
+        }
+    }
+
     fn poll_question(&mut self) -> Option<(u64, Question)> {
         let now = self.clock.now();
         self.plans()
             .find_map(|(place, plan)| Some((place, plan.poll_question(now)?)))
     }
 
-    fn poll_timeout(&mut self) -> Option<catamaran_core::Timestamp> {
+    fn poll_timeout(&mut self) -> Option<Timestamp> {
         self.plans()
             .filter_map(|(_, plan)| plan.poll_timeout())
             .min()
@@ -372,6 +417,9 @@ fn log(backend: &Name, plan: &Plan, update: &Update) {
     }
 }
 
+/// Times between questions before their time, while a server is down.
+const SHORTEST_HURRY: Duration = Duration::from_secs(1);
+const LONGEST_HURRY: Duration = Duration::from_secs(30);
 /// Names asked for at once. Chosen: gentle to a name server after a start with many names.
 const MAX_LOOKUPS: usize = 16;
 

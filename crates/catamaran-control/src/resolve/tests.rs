@@ -1,6 +1,7 @@
 //! The loop against a scripted DNS, in paused time.
 
 use super::*;
+use crate::metrics::Format;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{Config, ServerAddr, Weight};
 use std::collections::VecDeque;
@@ -70,7 +71,7 @@ fn discovery(config: &Config) -> Discovery {
 /// What discovery tells.
 struct Told {
     found: mpsc::Receiver<Found>,
-    orders: mpsc::Sender<Names>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Told {
@@ -100,6 +101,32 @@ async fn a_configuration_without_names_asks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_are_asked_for_before_their_time_while_servers_are_down() {
+    let script = Arc::new(Script::default());
+    let answers = ["10.0.0.1", "10.0.0.1", "10.0.0.9"].map(|ip| found(ip, 600));
+    script.answers.lock().unwrap().extend(answers);
+    let config = config(vec![named("a.test")]);
+    let backend = config.backends[1].name.clone();
+    let mut told = start(&config, &script);
+    assert_eq!(told.next().await.1, ["a.test:80#10.0.0.1"]);
+    let began = Instant::now();
+    // At once in vain, then after a second; what is down elsewhere is no reason.
+    let elsewhere = Order::Down(vec!["other".into()]);
+    told.orders.send(elsewhere).await.unwrap();
+    for _ in 0..3 {
+        let down = Order::Down(vec![backend.clone()]);
+        told.orders.send(down).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(told.next().await.1, ["a.test:80#10.0.0.9"]);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(*script.asked.lock().unwrap(), 3);
+    told.orders.send(Order::Down(Vec::new())).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*script.asked.lock().unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_found_for_a_name_outlives_another_configuration() {
     let script = Arc::new(Script::default());
     let answers = [found("10.0.0.1", 600), found("10.0.0.2", 600)];
@@ -112,7 +139,7 @@ async fn what_was_found_for_a_name_outlives_another_configuration() {
     heavier.weight = Weight::MAX;
     let changed = config(vec![heavier, named("b.test")]);
     let names = Discovery::names_in(&changed.backends);
-    told.orders.send(names).await.unwrap();
+    told.orders.send(Order::Names(names)).await.unwrap();
     let found = told.found.recv().await.unwrap();
     assert_eq!(found.generation, 1);
     assert_eq!(found.servers[0].name.as_str(), "a.test:80#10.0.0.1");
@@ -210,7 +237,7 @@ async fn lookups_are_counted_by_result() {
     let _ended = tokio::time::timeout(Duration::from_millis(10), running).await;
     let mut page = Exposition::new();
     counts.collect(&mut page);
-    let page = page.finish();
+    let page = page.finish(Format::Prometheus);
     assert!(page.contains("{result=\"ok\"} 1\n"), "{page}");
     assert!(page.contains("{result=\"failed\"} 1\n"), "{page}");
 }

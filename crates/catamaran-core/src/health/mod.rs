@@ -5,13 +5,17 @@
 //! the panic threshold lifts). What we failed at ourselves, [`Blame`] tells apart first.
 
 mod active;
+mod agent;
 mod blame;
 mod outlier;
 mod refusal;
+mod script;
 #[cfg(test)]
 mod tests;
 
 pub use active::{Checker, ProbeResult, Status};
+pub use agent::{Duty, Report};
 pub use blame::Blame;
 pub use outlier::{Comeback, Detector, Ejected, FailureStreak};
 pub use refusal::Refusal;
+pub use script::{MAX_RECEIVED, Met, judge};

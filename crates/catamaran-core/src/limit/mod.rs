@@ -1,7 +1,9 @@
 //! Who is refused: rate limits and the cap on connections per source.
 
+mod bandwidth;
 mod rate;
 mod sources;
 
+pub use bandwidth::{Pace, Reserved};
 pub use rate::{Limiter, RetryAfter};
 pub use sources::{Sources, SourcesError};

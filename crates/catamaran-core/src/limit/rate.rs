@@ -17,6 +17,8 @@ use std::time::Duration;
 pub struct Limiter {
     /// When each key's bucket is full; the least recently asked about first.
     full_at: Recency<Timestamp>,
+    /// Keys that gave way to others while their buckets were not full.
+    evicted: u64,
     /// Time that one request uses up.
     step: Duration,
     /// How far ahead a bucket's time may lie for a request to pass: `burst - 1` steps.
@@ -49,6 +51,7 @@ impl Limiter {
         let step = limit.period / limit.requests.max(1);
         Self {
             full_at: Recency::new(max_keys),
+            evicted: 0,
             step,
             tolerance: step.saturating_mul(limit.burst.max(1) - 1),
         }
@@ -68,7 +71,8 @@ impl Limiter {
     pub fn check(&mut self, now: Timestamp, key: Key) -> Result<(), RetryAfter> {
         self.forget_full(now);
         let Some(slot) = self.full_at.find(key) else {
-            self.full_at.insert(key, now + self.step);
+            let displaced = self.full_at.insert(key, now + self.step);
+            self.evicted += u64::from(displaced.is_some());
             return Ok(());
         };
         // A key that is refused stays as remembered as one that passes: forgetting it under
@@ -87,6 +91,18 @@ impl Limiter {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.full_at.len()
+    }
+
+    /// Keys remembered at most.
+    #[must_use]
+    pub const fn max_len(&self) -> usize {
+        self.full_at.max_len()
+    }
+
+    /// Keys that had to give way to others while they still counted.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// Whether no key is remembered.

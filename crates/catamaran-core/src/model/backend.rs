@@ -1,7 +1,7 @@
 //! Backends and their servers.
 
-use super::{Health, Name, Outlier};
-use std::net::SocketAddr;
+use super::{Agent, Health, Name, Outlier};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ pub struct Backend {
     pub stick: Option<Stick>,
     /// Active checks; without, servers count as up until they refuse connections.
     pub health: Option<Health>,
+    /// Agents beside the servers.
+    pub agent: Option<Agent>,
+    /// Where connections to servers come from that say nothing of it themselves.
+    pub source: Option<Source>,
     /// Passive detection of failing servers.
     pub outlier: Outlier,
     /// What happens to the exchanges of a server that is marked down.
@@ -57,6 +61,30 @@ pub struct Server {
     pub max_requests: Option<u32>,
     /// Connections open at once, idle ones included; more wait in the backend's queue.
     pub max_connections: Option<u32>,
+    /// Where connections to it come from; the kernel chooses unless written.
+    pub source: Option<Source>,
+}
+
+/// Where connections to a server come from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Source {
+    /// Addresses of this machine, used by turns; empty lets the kernel choose.
+    pub addresses: Vec<IpAddr>,
+    /// The interface that they leave by.
+    pub interface: Option<String>,
+}
+
+impl Source {
+    /// An address for a connection to `to`: of those of its family the one that `turn` falls on.
+    #[must_use]
+    pub fn address_for(&self, to: SocketAddr, turn: usize) -> Option<IpAddr> {
+        let fitting = || {
+            let all = self.addresses.iter();
+            all.filter(|address| address.is_ipv4() == to.is_ipv4())
+        };
+        let count = fitting().count();
+        fitting().nth(turn.checked_rem(count)?).copied()
+    }
 }
 
 impl Server {
@@ -269,6 +297,8 @@ impl Backend {
             balance: Balance::default(),
             stick: None,
             health: None,
+            agent: None,
+            source: None,
             outlier: Outlier::default(),
             on_down: OnDown::default(),
             retry: Retry::default(),
@@ -295,6 +325,7 @@ impl Server {
             backup: false,
             max_requests: None,
             max_connections: None,
+            source: None,
         }
     }
 }

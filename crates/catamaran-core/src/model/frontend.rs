@@ -2,6 +2,7 @@
 
 use super::{Access, Auth, BackendId, Denial, IpNet, Name, Route, Tarpit};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Frontend {
     pub max_connections_per_source: Option<u32>,
     /// Rate limit on requests (connections, for TCP).
     pub rate_limit: Option<RateLimit>,
+    /// TCP and HTTP only. Limits on bytes in a time.
+    pub bandwidth: Option<Bandwidth>,
     /// Who may come.
     pub access: Access,
     /// HTTP only. What clients must show, unless a route says otherwise.
@@ -162,6 +165,29 @@ pub struct RateLimit {
     pub denial: Denial,
 }
 
+/// A limit on bytes in a time; at least one direction has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Bytes a second from clients.
+    pub inbound: Option<NonZeroU64>,
+    /// Bytes a second to clients.
+    pub outbound: Option<NonZeroU64>,
+    /// Who shares it. Default each connection alone.
+    pub per: BandwidthOf,
+}
+
+/// Who shares a [`Bandwidth`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BandwidthOf {
+    /// Nobody: it is each connection's.
+    #[default]
+    Connection,
+    /// All connections of one source address (IPv6: its /64).
+    Source,
+    /// All connections of the frontend.
+    Frontend,
+}
+
 /// What a [`RateLimit`] counts apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RateKey {
@@ -192,6 +218,8 @@ pub struct AccessLog {
     pub format: LogFormat,
     /// Where lines go.
     pub target: LogTarget,
+    /// Whether clients that connect and say nothing are logged. Default no.
+    pub silent_clients: bool,
 }
 
 /// The form of an access log line.
@@ -289,6 +317,7 @@ impl Frontend {
             max_connections: None,
             max_connections_per_source: None,
             rate_limit: None,
+            bandwidth: None,
             access: Access::default(),
             auth: None,
             tarpit: Tarpit::default(),

@@ -29,9 +29,53 @@ pub enum Check {
     Tcp,
     /// Whether an HTTP/1.1 request is answered as expected.
     Http(HttpCheck),
+    /// Whether a server answers over TCP as these steps expect.
+    Script(Vec<Step>),
     /// Whether an empty datagram is not refused (ICMP port unreachable). Cannot see a stopped
     /// process, nor one behind a filter: silence passes.
     Udp,
+}
+
+/// One step of a scripted check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These bytes are sent.
+    Send(Box<[u8]>),
+    /// This must come.
+    Expect(Expect),
+}
+
+/// What must come next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// What comes begins so.
+    Prefix(Box<[u8]>),
+    /// It holds this somewhere.
+    Contains(Box<[u8]>),
+    /// The next line is this, without its end.
+    Line(Box<[u8]>),
+    /// The next byte is one of these.
+    OneOf(Box<[u8]>),
+    /// The byte at this place, from zero, is this.
+    ByteAt {
+        /// The place.
+        place: usize,
+        /// The byte.
+        byte: u8,
+    },
+}
+
+/// An agent beside each server of a backend, which says how the server does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its port, at the server's address.
+    pub port: u16,
+    /// Time between questions. Default 2 s.
+    pub interval: Duration,
+    /// Time for one. Default 1 s.
+    pub timeout: Duration,
+    /// What is sent first; empty for nothing.
+    pub send: String,
 }
 
 /// An HTTP check.

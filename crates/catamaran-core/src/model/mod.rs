@@ -18,15 +18,15 @@ pub use access::{Access, AddressList, Addresses, Denial, Map, MapMatch, Tarpit};
 pub use admin::{Admin, AdminSocket, Secret};
 pub use auth::{Auth, BasicAuth, JwtAuth, RouteAuth};
 pub use backend::{
-    Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
+    Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Source, Stick,
     StickKey, Weight,
 };
 pub use edit::Edit;
 pub use frontend::{
-    AccessLog, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts, HttpLimits, Listener,
-    ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
+    AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
+    HttpLimits, Listener, ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
 };
-pub use health::{Check, Health, HttpCheck, Outlier, StatusRange};
+pub use health::{Agent, Check, Expect, Health, HttpCheck, Outlier, StatusRange, Step};
 pub use net::{IpNet, IpNetError};
 pub use route::{
     Action, FixedResponse, HeaderModifier, HostPattern, Mapped, Mirror, PathMatch, PathModifier,
@@ -80,6 +80,8 @@ pub struct Process {
     pub watchdog: Duration,
     /// Where the metrics are served in Prometheus' text format; off unless written.
     pub metrics: Option<SocketAddr>,
+    /// Servers that get latency histograms of their own; the first that come. Default 1,000.
+    pub server_histograms: usize,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
     pub resolvers: Vec<SocketAddr>,
     /// Whom the data process runs as when it was started by root; unchanged unless written.
@@ -99,6 +101,7 @@ impl Default for Process {
             watch: false,
             watchdog: Duration::from_secs(10),
             metrics: None,
+            server_histograms: 1000,
             resolvers: Vec::new(),
             user: None,
             group: None,

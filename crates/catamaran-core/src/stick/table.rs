@@ -32,6 +32,8 @@ pub struct Table {
     entries: Recency<Entry>,
     window: Duration,
     refresh: bool,
+    /// Entries that gave way to others while they bound.
+    evicted: u64,
 }
 
 /// Whom a client is bound to.
@@ -75,6 +77,7 @@ impl Table {
             entries: Recency::new(max_entries),
             window: stick.window,
             refresh: stick.refresh,
+            evicted: 0,
         }
     }
 
@@ -204,6 +207,12 @@ impl Table {
         }
     }
 
+    /// Entries that had to give way to others while they bound.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// When an entry stops to bind.
     #[must_use]
     pub fn end_of(&self, entry: &Entry) -> Timestamp {
@@ -252,7 +261,10 @@ impl Table {
     fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
         // Two go for one that comes: the table shrinks to what still binds without a timer.
         self.handle_timeout(now, 2);
-        self.entries.insert(key, entry);
+        let displaced = self.entries.insert(key, entry);
+        if displaced.is_some_and(|displaced| self.end_of(&displaced) > now) {
+            self.evicted += 1;
+        }
     }
 
     fn find_live(&mut self, now: Timestamp, key: Key) -> Option<u32> {

@@ -3,10 +3,10 @@
 use super::Facts;
 use crate::access_log::{Counts, Http, Reason, Record, ServerUsed, Timers};
 use crate::outcome::Outcome;
-use crate::state::Frontend;
+use crate::state::{Ended, Frontend, Times, Traffic, class_of};
 use crate::worker::Worker;
 use catamaran_core::Timestamp;
-use catamaran_core::model::{LogFormat, Name};
+use catamaran_core::model::LogFormat;
 use catamaran_core::stick::Why;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -61,12 +61,29 @@ pub(crate) fn count(
     outcome: Outcome,
     now: Timestamp,
 ) {
-    let metrics = frontend.counters(worker.index);
-    let took = now.saturating_since(facts.began);
-    metrics.end(outcome, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-    metrics.bytes_out.add_alone(facts.bytes_out);
-    if let Some(status) = facts.status {
-        metrics.status(status);
+    let took = now.as_nanos().saturating_sub(facts.began.as_nanos());
+    let ended = Ended {
+        outcome: outcome.index(),
+        class: class_of(facts.status),
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
+        times: Times::new(facts.connected, facts.responded, took / 1000),
+    };
+    frontend.counts(worker.index).traffic.end(&ended);
+    if let Some(route) = facts.route {
+        let workers = &route.workers;
+        workers.of(worker.index, Traffic::new).end(&ended);
+    }
+    if let Some(backend) = facts.backend {
+        let counts = backend.counts(worker.index);
+        counts.traffic.end(&ended);
+        if facts.retries > 0 {
+            counts.retries.add_alone(facts.retries.into());
+            counts.redispatches.add_alone(facts.is_redispatched.into());
+        }
+    }
+    if let Some((server, _)) = &facts.server {
+        server.counts(worker.index).traffic.end(&ended);
     }
 }
 
@@ -87,7 +104,7 @@ pub(crate) fn write(
         time_unix_us: unix_micros(took),
         client: peer,
         frontend: frontend.model.name.as_str(),
-        route: facts.route.map(Name::as_str),
+        route: facts.route.map(|route| route.name.as_str()),
         backend: backend.map(|backend| backend.model.name.as_str()),
         server: facts.server.as_ref().map(|(server, why)| ServerUsed {
             name: server.model.name.as_str(),

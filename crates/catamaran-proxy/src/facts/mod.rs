@@ -7,10 +7,11 @@ pub(crate) use log::{connected, count, relayed, write};
 
 use crate::auth::Guard;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Server};
+use crate::state::{Backend, Frontend, RouteCounts, Server, Traffic};
 use crate::tunnel::RelayEnd;
+use crate::worker::Worker;
 use catamaran_core::Timestamp;
-use catamaran_core::model::{self, Name};
+use catamaran_core::model;
 use catamaran_core::stick::Why;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +34,8 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Facts<'a> {
     pub(crate) began: Timestamp,
     pub(crate) backend: Option<&'a Arc<Backend>>,
-    /// The route's name.
-    pub(crate) route: Option<&'a Name>,
+    /// The route, by its counters.
+    pub(crate) route: Option<&'a Arc<RouteCounts>>,
     pub(crate) server: Option<(Arc<Server>, Why)>,
     pub(crate) status: Option<u16>,
     pub(crate) queued: Option<Duration>,
@@ -51,9 +52,31 @@ pub(crate) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// Notes where the request goes.
-    pub(crate) fn set_target(&mut self, target: Target<'a>) {
+    pub(crate) fn set_target(&mut self, frontend: &'a Frontend, target: Target<'a>) {
         self.backend = target.backend;
-        self.route = target.route.map(|route| &route.name);
+        self.route = target.route.and_then(|route| frontend.counts_of(route));
+    }
+
+    /// Counts the exchange as begun at what is known of it.
+    #[inline]
+    pub(crate) fn count_begun(&self, worker: &Worker) {
+        if let Some(route) = self.route {
+            let workers = &route.workers;
+            workers.of(worker.index, Traffic::new).begun.add_alone(1);
+        }
+        if let Some(backend) = self.backend {
+            backend.counts(worker.index).traffic.begun.add_alone(1);
+        }
+    }
+
+    /// Counts a try at `server`, which is not noted yet.
+    pub(crate) fn note_server(&mut self, worker: &Worker, server: &Server) {
+        let counts = server.counts(worker.index);
+        counts.traffic.begun.add_alone(1);
+        if self.is_elsewhere(server) {
+            self.is_redispatched = true;
+            counts.redispatches.add_alone(1);
+        }
     }
 
     /// The same without backend and route, which are the configuration's.
@@ -77,7 +100,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether `server` is another than the one tried before.
-    pub(crate) fn is_elsewhere(&self, server: &Server) -> bool {
+    fn is_elsewhere(&self, server: &Server) -> bool {
         let before = self.server.as_ref();
         before.is_some_and(|(before, _)| before.id() != server.id())
     }

@@ -250,9 +250,10 @@ pub(super) async fn refuse(
         .deadline
         .set(Worker::now() + frontend.model.timeouts.body);
     let is_sent = send(&client.stream, &client.deadline, &context.to_client).await;
-    let metrics = frontend.counters(worker.index);
-    metrics.status(status);
-    metrics.end(outcome, 0);
+    let traffic = &frontend.counts(worker.index).traffic;
+    traffic.refuse(outcome, Some(status));
+    traffic.bytes_in.add_alone(client.input.len() as u64);
+    traffic.bytes_out.add_alone(context.to_client.len() as u64);
     let sent = (Some(status), context.to_client.len());
     super::log::refused(worker, frontend, client, sent, outcome);
     if is_sent { Next::Close } else { Next::End }

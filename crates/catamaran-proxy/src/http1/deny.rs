@@ -88,7 +88,8 @@ pub(super) fn unread(worker: &Worker, frontend: &Frontend, client: &Client) -> b
         // These are told once it is known what they ask.
         Some(Denial::Forbid | Denial::Tarpit) | None => return false,
     };
-    frontend.counters(worker.index).end(outcome, 0);
+    let traffic = &frontend.counts(worker.index).traffic;
+    traffic.refuse(outcome, None);
     log::refused(worker, frontend, client, (None, 0), outcome);
     true
 }

@@ -4,9 +4,10 @@ use super::answer::{self, Answer, Asked};
 use super::plan::{Plan, plan};
 use super::response::After;
 use super::{Client, Context, log};
-use crate::facts::Facts;
+use crate::facts::{Facts, Target};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
+use crate::throttle::Throttle;
 use crate::worker::Worker;
 use catamaran_core::limit::RetryAfter;
 use catamaran_http1::Method;
@@ -46,8 +47,13 @@ impl<'a> Exchange<'a> {
         context: &'a mut Context,
     ) -> Self {
         let facts = Facts::new(worker.tick(), context.request.head_len as u64);
+        frontend.counts(worker.index).traffic.begun.add_alone(1);
         if frontend.model.access_log.is_some() {
             log::note_request(client, context);
+        }
+        if let Some(meters) = client.meters(frontend) {
+            context.upload.throttle = meters.inbound.as_ref().map(Throttle::new);
+            context.download.throttle = meters.outbound.as_ref().map(Throttle::new);
         }
         Self {
             worker,
@@ -74,11 +80,11 @@ impl<'a> Exchange<'a> {
         }
         match plan {
             Plan::Forward(target) => {
-                self.facts.set_target(target);
+                self.set_target(target);
                 self.forward(target).await
             }
             Plan::Redirect(target, redirect) => {
-                self.facts.set_target(target);
+                self.set_target(target);
                 let answer = Answer::redirect(
                     redirect,
                     target.prefix,
@@ -88,12 +94,17 @@ impl<'a> Exchange<'a> {
                 Box::pin(self.answer(&answer, Outcome::Answered)).await
             }
             Plan::Respond(target, response) => {
-                self.facts.set_target(target);
+                self.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
             Plan::Deny(refusal) => Box::pin(self.deny(refusal)).await,
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
         }
+    }
+
+    fn set_target(&mut self, target: Target<'a>) {
+        self.facts.set_target(self.frontend, target);
+        self.facts.count_begun(self.worker);
     }
 
     /// Answers with an error, before anything of a response went out.

@@ -176,9 +176,8 @@ impl<'a> Exchange<'a> {
         if !waited.is_zero() {
             self.facts.queued = Some(waited);
         }
-        chosen.room.server().metrics.requests.add(1);
         let server = chosen.room.server();
-        self.facts.is_redispatched |= self.facts.is_elsewhere(server);
+        self.facts.note_server(self.worker, server);
         self.facts.server = Some((Arc::clone(server), chosen.why));
         Ok(chosen)
     }
@@ -196,7 +195,7 @@ impl<'a> Exchange<'a> {
             && let Some(mut connection) = self.worker.idle.take(server.id(), freshness, now)
         {
             connection.is_reused = true;
-            server.metrics.reuses.add(1);
+            server.counts(self.worker.index).reuses.add_alone(1);
             // An entry made just now; one that bound the client was confirmed by who made it.
             if chosen.why != Why::Sticky {
                 chosen.confirm(terms.backend, self.context.ask.binding, now);
@@ -294,7 +293,7 @@ impl<'a> Exchange<'a> {
         match decide(now, &attempt, &backend.budget) {
             Verdict::GiveUp(reason) => {
                 if reason == Reason::BudgetSpent {
-                    backend.metrics.budget_spent.add(1);
+                    backend.counts(self.worker.index).budget_spent.add_alone(1);
                 }
                 Err(match failure {
                     Failure::Connect => Outcome::ConnectFailed,
@@ -304,7 +303,7 @@ impl<'a> Exchange<'a> {
                 })
             }
             verdict => {
-                server.metrics.retries.add(1);
+                server.counts(self.worker.index).retries.add_alone(1);
                 self.facts.retries += 1;
                 self.facts.redispatches += u32::from(attempt.is_redispatch());
                 Ok(verdict)
@@ -315,7 +314,7 @@ impl<'a> Exchange<'a> {
     /// Counts a failure against the server, for passive detection.
     pub(super) fn count_failure(&self, chosen: &Chosen, terms: &Terms<'_>) {
         let server = chosen.room.server();
-        server.metrics.failures.add(1);
+        server.counts(self.worker.index).failures.add_alone(1);
         if let Some(threshold) = terms.backend.model.outlier.consecutive
             && server.streak.failure(threshold)
         {

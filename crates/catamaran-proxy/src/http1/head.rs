@@ -66,10 +66,7 @@ pub(super) async fn read(
         })
         .await;
         match count {
-            Some(Ok(count)) if count > 0 => {
-                let counters = frontend.counters(worker.index);
-                counters.bytes_in.add_alone(count as u64);
-            }
+            Some(Ok(count)) if count > 0 => {}
             Some(_) => {
                 return Err(HeadEnd::Closed {
                     is_begun: !client.input.is_empty(),

@@ -30,7 +30,7 @@ pub(crate) use context::{Context, ContextPool};
 
 use crate::io::{Buffer, Stream};
 use crate::outcome::Outcome;
-use crate::state::Frontend;
+use crate::state::{Bandwidth, Frontend, Meters};
 use crate::worker::{Deadline, OpenConnection, Slot, Worker};
 use exchange::{Exchange, Next};
 use head::HeadEnd;
@@ -38,6 +38,7 @@ use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -61,9 +62,23 @@ pub(crate) struct Client {
     pub(crate) input: Buffer,
     /// Requests served before.
     pub(crate) served: u64,
+    /// Where its bytes are limited: by what, and its buckets.
+    pub(crate) meters: Option<Box<(Arc<Bandwidth>, Arc<Meters>)>>,
 }
 
 impl Client {
+    /// The buckets that its bytes are taken from, if they are limited.
+    pub(crate) fn meters(&mut self, frontend: &Frontend) -> Option<Arc<Meters>> {
+        let bandwidth = frontend.bandwidth.as_ref()?;
+        let known = self.meters.as_ref();
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.0, bandwidth)) {
+            return Some(Arc::clone(&known.1));
+        }
+        let meters = bandwidth.meters(self.peer.ip());
+        self.meters = Some(Box::new((Arc::clone(bandwidth), Arc::clone(&meters))));
+        Some(meters)
+    }
+
     /// Whether the connection is to close after its exchange.
     pub(crate) fn is_closing(&self, worker: &Worker) -> bool {
         worker.is_draining.get() || self.slot.is_closing()
@@ -114,6 +129,7 @@ pub(crate) fn serve(
         deadline: open.worker().deadlines.register(),
         input: Buffer::default(),
         served: 0,
+        meters: None,
     };
     async move {
         client.deadline.adopt().await;
@@ -161,11 +177,17 @@ async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) {
     no_request(worker, &client.slot.frontend(), client);
 }
 
-/// Counts a client that came and said nothing. It is not logged: port scanners and the checks of
-/// other balancers would fill the log.
+/// Counts a client that came and said nothing. It is logged only if that is wished: port scanners
+/// and the checks of other balancers would fill the log.
 fn no_request(worker: &Worker, frontend: &Frontend, client: &Client) {
-    if client.served == 0 {
-        frontend.counters(worker.index).end(Outcome::NoRequest, 0);
+    if client.served > 0 {
+        return;
+    }
+    let outcome = Outcome::NoRequest;
+    frontend.counts(worker.index).traffic.refuse(outcome, None);
+    let log = frontend.model.access_log.as_ref();
+    if log.is_some_and(|log| log.silent_clients) {
+        log::refused(worker, frontend, client, (None, 0), outcome);
     }
 }
 
@@ -179,11 +201,6 @@ fn give_back(worker: &Worker, client: &mut Client) {
 fn read_at_once(worker: &Worker, client: &mut Client) -> Option<bool> {
     client.input = worker.buffers.small();
     let read = client.stream.read_now(&mut client.input);
-    if let Ok(Some(count)) = read {
-        let frontend = client.slot.frontend();
-        let counters = frontend.counters(worker.index);
-        counters.bytes_in.add_alone(count as u64);
-    }
     if client.input.is_empty() {
         give_back(worker, client);
     }
@@ -255,7 +272,9 @@ async fn serve_request(
         }
         Err(HeadEnd::Closed { is_begun: true }) => {
             let outcome = Outcome::RequestCut;
-            frontend.counters(worker.index).end(outcome, 0);
+            let traffic = &frontend.counts(worker.index).traffic;
+            traffic.refuse(outcome, None);
+            traffic.bytes_in.add_alone(client.input.len() as u64);
             log::refused(worker, frontend, client, (Some(400), 0), outcome);
             Next::End
         }

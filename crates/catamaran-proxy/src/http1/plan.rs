@@ -12,7 +12,7 @@ use catamaran_core::limit::RetryAfter;
 use catamaran_core::model::{self, Action, IpNet};
 use catamaran_core::route::{Found, RequestView, cookie, draw};
 use catamaran_http1::{FieldId, Method, RequestHead, TargetForm};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What becomes of a request.
@@ -205,10 +205,7 @@ pub(super) fn source(frontend: &Frontend, client: &Client, head: &RequestHead) -
         .rev()
         .filter(|field| field.id == FieldId::XForwardedFor);
     for element in values.flat_map(|field| field.value.of(buf).rsplit(|&byte| byte == b',')) {
-        let Some(ip) = std::str::from_utf8(element.trim_ascii())
-            .ok()
-            .and_then(|text| text.parse().ok())
-        else {
+        let Some(ip) = address(element.trim_ascii()) else {
             break;
         };
         source = ip;
@@ -217,6 +214,18 @@ pub(super) fn source(frontend: &Frontend, client: &Client, head: &RequestHead) -
         }
     }
     source.to_canonical()
+}
+
+/// The address of an element of `X-Forwarded-For`. Some proxies write the client's port too; without
+/// its address the client would be taken for the proxy, whose networks may be allowed more.
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?;
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let in_brackets = || {
+        let text = text.strip_prefix('[')?.strip_suffix(']')?;
+        text.parse().ok().map(IpAddr::V6)
+    };
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 /// Whether `ip` is a trusted proxy's.
@@ -249,5 +258,20 @@ mod tests {
         assert_eq!(without_port(b"a.example"), b"a.example");
         assert_eq!(without_port(b"[::1]:80"), b"[::1]");
         assert_eq!(without_port(b"[::1]"), b"[::1]");
+    }
+
+    #[test]
+    fn an_address_is_known_with_its_port_and_without() {
+        let v4 = Some(IpAddr::from([192, 0, 2, 7]));
+        let v6 = Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]));
+        for element in [&b"192.0.2.7"[..], b"192.0.2.7:4711"] {
+            assert_eq!(address(element), v4);
+        }
+        for element in [&b"2001:db8::7"[..], b"[2001:db8::7]", b"[2001:db8::7]:4711"] {
+            assert_eq!(address(element), v6);
+        }
+        for element in [&b""[..], b"unknown", b"192.0.2.7:", b"[192.0.2.7]", b"\xff"] {
+            assert_eq!(address(element), None);
+        }
     }
 }

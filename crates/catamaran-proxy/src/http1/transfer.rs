@@ -6,6 +6,7 @@
 //! from where they were read, and what is larger still is spliced where the framing lets it.
 
 use crate::io::{Buffer, Stream, splice_from};
+use crate::throttle::Throttle;
 use crate::tunnel::{MAX_TURN, Pools};
 use catamaran_http1::{BodyReader, ChunkError, ResponseFraming};
 use catamaran_http1::{encode_chunk_head, write_last_chunk};
@@ -89,6 +90,8 @@ pub(crate) struct Transfer {
     pub(crate) sent_bytes: u64,
     /// Whether the last poll moved anything.
     pub(crate) progress: bool,
+    /// Where bytes are limited.
+    pub(crate) throttle: Option<Box<Throttle>>,
 }
 
 /// Why a body did not arrive.
@@ -170,6 +173,9 @@ impl Transfer {
         self.progress = false;
         let turn_ends = self.sent_bytes + MAX_TURN;
         loop {
+            if let Some(throttle) = &mut self.throttle {
+                ready!(throttle.poll_turn(cx));
+            }
             self.gather(ends).map_err(TransferError::Malformed)?;
             ready!(self.poll_send(cx, ends)).map_err(TransferError::Write)?;
             if self.reader.is_finished() {
@@ -208,6 +214,7 @@ impl Transfer {
     pub(crate) fn abandon(&mut self) {
         self.pipe = None;
         self.direct = 0;
+        self.throttle = None;
     }
 
     /// Gives back what was borrowed, when the transfer is abandoned or done.
@@ -298,6 +305,9 @@ impl Transfer {
                 *bytes -= sent;
                 self.sent_bytes += sent as u64;
                 self.progress = true;
+                if let Some(throttle) = &mut self.throttle {
+                    throttle.moved(sent);
+                }
                 continue;
             }
             let head = &ends.out[self.sent_of_out..];
@@ -313,6 +323,9 @@ impl Transfer {
             }
             self.progress = true;
             self.sent_bytes += sent as u64;
+            if let Some(throttle) = &mut self.throttle {
+                throttle.moved(sent);
+            }
             let of_head = sent.min(head_len);
             self.sent_of_out += of_head;
             let of_direct = (sent - of_head).min(self.direct);
@@ -410,7 +423,8 @@ impl Transfer {
         }
         let wanted = usize::try_from(self.reader.remaining_length())
             .unwrap_or(usize::MAX)
-            .min(pipe.capacity());
+            .min(pipe.capacity())
+            .min(self.throttle.as_ref().map_or(usize::MAX, |t| t.piece()));
         match ends.from.poll_splice_in(cx, &pipe, wanted) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.reader.skip(count as u64);

@@ -8,11 +8,11 @@ use super::forward::Terms;
 use super::{Client, Context, log};
 use crate::facts::{Facts, relay_outcome};
 use crate::outcome::Outcome;
-use crate::state::Backend;
+use crate::state::{Backend, RouteCounts};
 use crate::tunnel::{Half, Relay};
 use crate::upstream::{Chosen, Connection};
 use crate::worker::Worker;
-use catamaran_core::model::{Name, OnDown};
+use catamaran_core::model::OnDown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Tunnel {
     connection: Connection,
     chosen: Chosen,
     backend: Arc<Backend>,
-    route: Option<Name>,
+    route: Option<Arc<RouteCounts>>,
     facts: Facts<'static>,
     idle: Duration,
 }
@@ -76,6 +76,9 @@ pub(super) async fn relay(worker: &Rc<Worker>, client: &mut Client, context: &mu
         up: Half::with_bytes(std::mem::take(&mut client.input)),
         down: Half::with_bytes(std::mem::take(&mut context.reply)),
     };
+    if let Some(meters) = &client.meters {
+        relay.throttle(&meters.1);
+    }
     if backend.model.on_down == OnDown::Redispatch {
         client.deadline.watch(connection.server.id());
     }

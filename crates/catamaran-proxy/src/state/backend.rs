@@ -1,6 +1,6 @@
 //! One backend, as workers and the control plane share it.
 
-use super::{Metered, Server, Target, Waiting};
+use super::{Histogram, Layout, Metered, PerWorker, Server, Target, Traffic, Waiting};
 use arc_swap::{ArcSwap, Guard};
 use catamaran_core::Key;
 use catamaran_core::Timestamp;
@@ -36,8 +36,10 @@ pub struct Backend {
     pub budget: Arc<Budget>,
     /// Requests that wait for a server with room.
     pub(crate) waiting: Arc<Waiting>,
-    /// Counters.
-    pub metrics: Arc<BackendMetrics>,
+    /// Counters, by worker.
+    pub metrics: Arc<PerWorker<BackendCounts>>,
+    /// What the counters of its servers are made by.
+    layout: Layout,
 }
 
 /// The servers of a backend, through all configurations.
@@ -97,9 +99,17 @@ pub struct ServerSet {
     by_stick_key: HashMap<ServerKey, ServerId, foldhash::fast::RandomState>,
 }
 
-/// Counters of one backend, over all workers.
-#[derive(Debug, Default)]
-pub struct BackendMetrics {
+/// What one worker counts of one backend.
+#[derive(Debug)]
+pub struct BackendCounts {
+    /// Its traffic.
+    pub traffic: Traffic,
+    /// How long requests waited that had to, whatever came of it.
+    pub queue_wait: Histogram,
+    /// Tries after the first.
+    pub retries: Metered,
+    /// Exchanges and relays that went to another server than was tried first.
+    pub redispatches: Metered,
     /// Requests that had to wait for a server with room.
     pub queued: Metered,
     /// Requests turned away because the queue was full, or waited in vain.
@@ -113,10 +123,17 @@ pub struct BackendMetrics {
 impl Backend {
     /// The backend that `model` describes.
     #[must_use]
-    pub fn new(id: BackendId, model: &model::Backend, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        id: BackendId,
+        model: &model::Backend,
+        now: Timestamp,
+        layout: &Layout,
+    ) -> Self {
         let cursor = Arc::new(Cursor::default());
         let policy = policy(model);
-        let servers = model.servers.iter().filter_map(fixed_server).collect();
+        let fixed = model.servers.iter();
+        let servers = fixed.filter_map(|server| fixed_server(server, layout));
+        let servers = servers.collect();
         let set = ServerSet::new(&policy, servers, &cursor, now);
         Self {
             id,
@@ -134,7 +151,8 @@ impl Backend {
             stick: policy.stick.as_ref().map(Stick::new),
             budget: Arc::new(Budget::new(&policy.retry)),
             waiting: Arc::new(Waiting::new(&policy.queue)),
-            metrics: Arc::default(),
+            metrics: Arc::new(PerWorker::new(layout.workers)),
+            layout: layout.clone(),
             model: policy,
         }
     }
@@ -162,6 +180,7 @@ impl Backend {
             },
             waiting: Arc::clone(&self.waiting),
             metrics: Arc::clone(&self.metrics),
+            layout: self.layout.clone(),
             model: policy,
         }
     }
@@ -225,7 +244,8 @@ impl Backend {
                     if !set.servers.is_empty() {
                         state.start_slowly(now);
                     }
-                    Arc::new(Server::new(model.clone(), target, Arc::new(state)))
+                    let state = Arc::new(state);
+                    Arc::new(Server::new(model.clone(), target, state, &self.layout))
                 }
             });
         }
@@ -291,6 +311,13 @@ impl Backend {
     pub fn stick_entries(&self) -> Option<usize> {
         let stick = self.stick.as_ref()?;
         Some(stick.entries.load(Ordering::Relaxed))
+    }
+
+    /// Affinity entries that had to give way to others while they bound.
+    pub fn stick_evicted(&self) -> u64 {
+        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
+        let shards = shards.unwrap_or_default().iter();
+        shards.map(|shard| lock(shard).evicted()).sum()
     }
 
     /// Entries of the affinity table, those that are over but not dropped yet included; `None`
@@ -381,9 +408,29 @@ impl Backend {
         self.servers.in_flight.load(Ordering::Relaxed)
     }
 
+    /// What the worker of this index counts.
+    pub(crate) fn counts(&self, worker: usize) -> &BackendCounts {
+        self.metrics.of(worker, BackendCounts::new)
+    }
+
     /// How many requests wait for a server with room.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+impl BackendCounts {
+    fn new() -> Self {
+        Self {
+            traffic: Traffic::new(),
+            queue_wait: Histogram::default(),
+            retries: Metered::default(),
+            redispatches: Metered::default(),
+            queued: Metered::default(),
+            queue_failures: Metered::default(),
+            no_server: Metered::default(),
+            budget_spent: Metered::default(),
+        }
     }
 }
 
@@ -437,6 +484,8 @@ fn policy(model: &model::Backend) -> model::Backend {
         name: model.name.clone(),
         servers: Vec::new(),
         balance: model.balance.clone(),
+        agent: model.agent.clone(),
+        source: model.source.clone(),
         stick: model.stick.clone(),
         health: model.health.clone(),
         outlier: model.outlier.clone(),
@@ -447,10 +496,10 @@ fn policy(model: &model::Backend) -> model::Backend {
 }
 
 /// A server whose address is written.
-fn fixed_server(model: &model::Server) -> Option<Arc<Server>> {
+fn fixed_server(model: &model::Server, layout: &Layout) -> Option<Arc<Server>> {
     let target = target(&model.address)?;
     let state = Arc::new(ServerState::new(model.name.clone()));
-    Some(Arc::new(Server::new(model.clone(), target, state)))
+    Some(Arc::new(Server::new(model.clone(), target, state, layout)))
 }
 
 /// Where to connect; `None` for a name, which the control plane resolves.

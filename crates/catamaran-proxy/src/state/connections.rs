@@ -1,5 +1,6 @@
 //! Connections of clients that may be open at once, of a frontend or of the whole process.
 
+use super::Metered;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -13,6 +14,8 @@ pub(crate) struct Connections {
     /// What these are a part of.
     all: Option<Arc<AtomicUsize>>,
     room: Notify,
+    /// Connections that had to wait.
+    limited: Metered,
 }
 
 /// A connection that counts, while it lives.
@@ -27,6 +30,7 @@ impl Connections {
             open: AtomicUsize::new(0),
             all,
             room: Notify::new(),
+            limited: Metered::default(),
         })
     }
 
@@ -41,8 +45,17 @@ impl Connections {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How many had to wait, or were turned away.
+    pub(crate) fn limited(&self) -> u64 {
+        self.limited.total()
+    }
+
     /// Counts one more; waits while as many are open as may be.
     pub(crate) async fn admit(self: &Arc<Self>) -> Admitted {
+        if self.try_admit() {
+            return Admitted(Arc::clone(self));
+        }
+        self.limited.add(1);
         while !self.try_admit() {
             let mut room = std::pin::pin!(self.room.notified());
             // Registered before another look, so that a close in between is not missed.
@@ -57,7 +70,11 @@ impl Connections {
 
     /// Counts one more, unless as many are open as may be.
     pub(crate) fn admit_now(self: &Arc<Self>) -> Option<Admitted> {
-        self.try_admit().then(|| Admitted(Arc::clone(self)))
+        let is_admitted = self.try_admit();
+        if !is_admitted {
+            self.limited.add(1);
+        }
+        is_admitted.then(|| Admitted(Arc::clone(self)))
     }
 
     fn try_admit(&self) -> bool {

@@ -1,10 +1,10 @@
 //! One frontend, as the workers share it.
 
 use super::shared::Process;
-use super::{Backend, Connections, Gate, Map, Tables, Tarpit, lock};
+use super::{Backend, Bandwidth, Connections, Gate, Map, Metered, PerWorker, RouteCounts};
+use super::{Tables, Tarpit, Traffic, lock};
 use crate::access_log::Writer;
 use crate::auth::Guard;
-use crate::worker::FrontendMetrics;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
@@ -35,6 +35,8 @@ pub struct Frontend {
     pub log: Option<Arc<Writer>>,
     backends: Arc<[Arc<Backend>]>,
     maps: Arc<[Arc<Map>]>,
+    /// Limits on bytes in a time.
+    pub bandwidth: Option<Arc<Bandwidth>>,
     gate: Option<Gate>,
     /// Gates of the routes, by their index.
     route_gates: Vec<Option<Gate>>,
@@ -50,7 +52,45 @@ pub struct Frontend {
     /// Its connections.
     pub(crate) connections: Arc<Connections>,
     /// Its counters, by worker.
-    metrics: Arc<[FrontendMetrics]>,
+    metrics: Arc<[FrontendCounts]>,
+    /// Those of its routes, by their index.
+    route_counts: Vec<Arc<RouteCounts>>,
+}
+
+/// What one worker counts of one frontend.
+#[derive(Debug)]
+pub struct FrontendCounts {
+    /// Its traffic.
+    pub traffic: Traffic,
+    /// Connections accepted.
+    pub connections: Metered,
+}
+
+fn new_route_counts(route: &model::Route, workers: usize) -> Arc<RouteCounts> {
+    Arc::new(RouteCounts {
+        name: route.name.clone(),
+        workers: PerWorker::new(workers),
+    })
+}
+
+impl FrontendCounts {
+    fn new() -> Self {
+        Self {
+            traffic: Traffic::new(),
+            connections: Metered::default(),
+        }
+    }
+}
+
+/// The keys of a rate limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateKeys {
+    /// Remembered now.
+    pub now: usize,
+    /// Remembered at most.
+    pub max: usize,
+    /// Forgotten while they still counted, for want of room.
+    pub evicted: u64,
 }
 
 /// A rate limit over all workers.
@@ -79,12 +119,15 @@ impl Frontend {
         let limiter = |limit: &Option<RateLimit>| limit.as_ref().map(SharedLimiter::new);
         let (guard, route_guards) = guards(&model, None);
         let max = model.max_connections;
+        let workers = process.layout.workers;
+        let new_route = |route| new_route_counts(route, workers);
         Self {
             id,
             routes: Arc::new(RouteTable::new(&model.routes)),
             log,
             backends,
             maps: Arc::clone(&tables.maps),
+            bandwidth: model.bandwidth.map(Bandwidth::new),
             gate: Gate::new(&model.access, tables),
             route_gates: route_gates(&model, tables),
             guard,
@@ -100,9 +143,8 @@ impl Frontend {
                 .max_connections_per_source
                 .map(|max| Arc::new(Mutex::new(Sources::new(max, MAX_SOURCES)))),
             connections: Connections::new(max, Some(Arc::clone(&process.open))),
-            metrics: (0..process.workers)
-                .map(|_| FrontendMetrics::default())
-                .collect(),
+            metrics: (0..workers).map(|_| FrontendCounts::new()).collect(),
+            route_counts: model.routes.iter().map(new_route).collect(),
             model,
         }
     }
@@ -116,6 +158,7 @@ impl Frontend {
         backends: Arc<[Arc<Backend>]>,
         tables: &Tables,
         log: Option<Arc<Writer>>,
+        workers: usize,
     ) -> Self {
         let (guard, route_guards) = guards(&model, Some(self));
         // Conditions alone decide which route is found, but comparing them apart costs as much.
@@ -130,6 +173,10 @@ impl Frontend {
             log,
             backends,
             maps: Arc::clone(&tables.maps),
+            bandwidth: model.bandwidth.map(|model| match &self.bandwidth {
+                Some(known) if known.model == model => Arc::clone(known),
+                _ => Bandwidth::new(model),
+            }),
             gate: Gate::new(&model.access, tables),
             route_gates: route_gates(&model, tables),
             guard,
@@ -143,6 +190,7 @@ impl Frontend {
             }),
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
+            route_counts: self.successors_of_route_counts(&model.routes, workers),
             model,
         }
     }
@@ -177,6 +225,7 @@ impl Frontend {
             log: self.log.clone(),
             backends: Arc::new([]),
             maps: Arc::new([]),
+            bandwidth: self.bandwidth.clone(),
             gate: None,
             route_gates: Vec::new(),
             guard: None,
@@ -187,18 +236,54 @@ impl Frontend {
             sources: None,
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
+            route_counts: Vec::new(),
         }
     }
 
     /// The counters of the worker of this index.
-    pub(crate) fn counters(&self, worker: usize) -> &FrontendMetrics {
+    pub(crate) fn counts(&self, worker: usize) -> &FrontendCounts {
         &self.metrics[worker]
     }
 
     /// Its counters, by worker.
     #[must_use]
-    pub fn metrics(&self) -> &[FrontendMetrics] {
+    pub fn metrics(&self) -> &[FrontendCounts] {
         &self.metrics
+    }
+
+    /// The counters of its routes, by their index.
+    #[must_use]
+    pub fn route_counts(&self) -> &[Arc<RouteCounts>] {
+        &self.route_counts
+    }
+
+    /// The counters of `route`, which is one of [`Self::model`].
+    pub(crate) fn counts_of(&self, route: &model::Route) -> Option<&Arc<RouteCounts>> {
+        self.route_counts
+            .get(self.model.routes.element_offset(route)?)
+    }
+
+    /// Counters go on by the route's name, as long as it takes the same requests.
+    fn successors_of_route_counts(
+        &self,
+        routes: &[model::Route],
+        workers: usize,
+    ) -> Vec<Arc<RouteCounts>> {
+        let counted = self.model.routes.iter().zip(&self.route_counts);
+        let known: HashMap<&Name, (&model::Route, &Arc<RouteCounts>)> = counted
+            .map(|(route, counts)| (&route.name, (route, counts)))
+            .collect();
+        let successor = |route: &model::Route| {
+            // A name of ours is only a number, which may be another route's now.
+            let same = known.get(&route.name).filter(|(before, _)| {
+                before.hosts == route.hosts && before.matches == route.matches
+            });
+            same.map_or_else(
+                || new_route_counts(route, workers),
+                |(_, counts)| Arc::clone(counts),
+            )
+        };
+        routes.iter().map(successor).collect()
     }
 
     fn successors_of_route_limiters(
@@ -272,6 +357,31 @@ impl Frontend {
     /// Connections open.
     pub fn open_connections(&self) -> usize {
         self.connections.open()
+    }
+
+    /// Connections that had to wait because as many were open as may be.
+    pub fn connections_limited(&self) -> u64 {
+        self.connections.limited()
+    }
+
+    /// Sources that have connections open, and how many may; `None` without a limit per source.
+    #[must_use]
+    pub fn sources(&self) -> Option<(usize, usize)> {
+        let sources = self.sources.as_ref()?;
+        Some((lock(sources).len(), MAX_SOURCES))
+    }
+
+    /// Keys of the frontend's rate limit; `None` without one.
+    #[must_use]
+    pub fn rate_keys(&self) -> Option<RateKeys> {
+        self.limiter.as_ref().map(|limiter| limiter.keys())
+    }
+
+    /// Keys of the rate limit of the route of this index; `None` without one.
+    #[must_use]
+    pub fn route_rate_keys(&self, route: usize) -> Option<RateKeys> {
+        let limiter = self.route_limiters.get(route)?.as_ref();
+        limiter.map(|limiter| limiter.keys())
     }
 
     /// Counts a request (a connection, for TCP) against the frontend's rate limit. Above it, says
@@ -362,6 +472,17 @@ impl SharedLimiter {
         for shard in &self.shards {
             lock(shard).reconfigure(limit, Self::keys_of_shard(limit));
         }
+    }
+
+    fn keys(&self) -> RateKeys {
+        let mut keys = RateKeys::default();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            keys.now += shard.len();
+            keys.max += shard.max_len();
+            keys.evicted += shard.evicted();
+        }
+        keys
     }
 
     const fn keys_of_shard(limit: &RateLimit) -> usize {

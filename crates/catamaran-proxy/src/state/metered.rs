@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Metered(AtomicU64);
 
 impl Metered {
+    /// Nothing counted yet.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Adds `count`.
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);

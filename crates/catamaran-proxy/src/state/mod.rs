@@ -5,6 +5,7 @@
 //! exchange takes at most one at a time.
 
 mod backend;
+mod bandwidth;
 mod connections;
 mod frontend;
 mod in_flight;
@@ -15,24 +16,31 @@ mod server;
 mod shared;
 mod snapshot;
 mod tarpit;
+mod traffic;
 mod waiting;
 
-pub use backend::{Backend, BackendMetrics, ServerSet, StickEntry};
+pub use backend::{Backend, BackendCounts, ServerSet, StickEntry};
+pub use bandwidth::Bandwidth;
+pub(crate) use bandwidth::{Meter, Meters};
 pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
-pub use frontend::Frontend;
 pub(crate) use frontend::OpenSource;
+pub use frontend::{Frontend, FrontendCounts, RateKeys};
 pub(crate) use in_flight::InFlight;
 pub(crate) use lists::Gate;
 pub use lists::{List, Map, Tables};
 pub use metered::Metered;
 pub(crate) use pulse::Listening;
 pub use pulse::Pulse;
-pub use server::{Server, ServerMetrics, Signal, Target};
+pub use server::{Server, ServerCounts, ServerMetrics, Signal, Target};
 pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
 pub(crate) use shared::{ListenerId, Listeners, Process};
 pub use snapshot::{LogError, Snapshot};
 pub use tarpit::Tarpit;
+pub(crate) use traffic::{Ended, Layout, Times, class_of};
+pub use traffic::{
+    Histogram, HistogramTotals, Latencies, PerWorker, RouteCounts, Traffic, TrafficTotals,
+};
 pub(crate) use waiting::{Place, Waited, Waiting, takes_bound};
 
 pub(crate) use backend::lock;

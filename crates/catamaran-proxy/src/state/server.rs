@@ -1,7 +1,7 @@
 //! One server, as workers and the control plane share it.
 
 use catamaran_core::Timestamp;
-use catamaran_core::health::FailureStreak;
+use catamaran_core::health::{FailureStreak, ProbeResult, Status};
 use catamaran_core::model;
 use catamaran_core::server::ServerState;
 use catamaran_core::stick::ServerKey;
@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use super::Metered;
+use super::traffic::Slot;
+use super::{Layout, Metered, PerWorker, Traffic};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -61,11 +62,25 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Counters of one server, over all workers.
-#[derive(Debug, Default)]
+/// Counters of one server.
+#[derive(Debug)]
 pub struct ServerMetrics {
-    /// Exchanges and relays given to it.
-    pub requests: Metered,
+    /// What workers count.
+    pub workers: PerWorker<ServerCounts>,
+    /// Whether they count latencies.
+    histograms: Option<Slot>,
+    /// Active checks by result: pass, fail, inconclusive. The control plane counts them.
+    pub checks: [Metered; 3],
+    /// Times that checks brought it up, took it down. The control plane counts them.
+    pub changes: [Metered; 2],
+}
+
+/// What one worker counts of one server.
+#[derive(Debug)]
+pub struct ServerCounts {
+    /// Its traffic. An exchange that was tried at several servers began at each of them and ended
+    /// at the last.
+    pub traffic: Traffic,
     /// Connections made to it.
     pub connects: Metered,
     /// Connections that could not be made.
@@ -74,6 +89,8 @@ pub struct ServerMetrics {
     pub reuses: Metered,
     /// Tries that ended here and were sent elsewhere, or here again.
     pub retries: Metered,
+    /// Exchanges and relays that came here after another server had failed them.
+    pub redispatches: Metered,
     /// Responses of class 5xx, and exchanges without one.
     pub failures: Metered,
 }
@@ -92,7 +109,12 @@ pub enum Signal {
 impl Server {
     /// A server at `target`, with the load and health in `state`.
     #[must_use]
-    pub fn new(model: model::Server, target: Target, state: Arc<ServerState>) -> Self {
+    pub(crate) fn new(
+        model: model::Server,
+        target: Target,
+        state: Arc<ServerState>,
+        layout: &Layout,
+    ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -102,7 +124,7 @@ impl Server {
             state,
             streak: Arc::default(),
             notes: Arc::default(),
-            metrics: Arc::default(),
+            metrics: Arc::new(ServerMetrics::new(layout)),
         }
     }
 
@@ -171,9 +193,66 @@ impl Server {
             .filter(move |signal| taken & *signal as u8 != 0)
     }
 
+    /// What the worker of this index counts.
+    pub(crate) fn counts(&self, worker: usize) -> &ServerCounts {
+        self.metrics.of(worker)
+    }
+
     /// Counts a latency sample.
     pub(crate) fn observe(&self, now: Timestamp, began: Timestamp) {
         self.state.observe_latency(now, now.saturating_since(began));
+    }
+}
+
+impl ServerMetrics {
+    fn new(layout: &Layout) -> Self {
+        Self {
+            workers: PerWorker::new(layout.workers),
+            histograms: layout.take_slot(),
+            checks: Default::default(),
+            changes: Default::default(),
+        }
+    }
+
+    /// Counts an active check.
+    pub fn count_check(&self, result: ProbeResult) {
+        let place = match result {
+            ProbeResult::Pass => 0,
+            ProbeResult::Fail => 1,
+            ProbeResult::Inconclusive => 2,
+        };
+        self.checks[place].add_alone(1);
+    }
+
+    /// Counts that checks brought it up or took it down.
+    pub fn count_change(&self, status: Status) {
+        let place = match status {
+            Status::Up => 0,
+            Status::Down => 1,
+        };
+        self.changes[place].add_alone(1);
+    }
+
+    /// Whether latencies are counted.
+    #[must_use]
+    pub const fn has_latencies(&self) -> bool {
+        self.histograms.is_some()
+    }
+
+    fn of(&self, worker: usize) -> &ServerCounts {
+        self.workers.of(worker, || ServerCounts {
+            traffic: if self.has_latencies() {
+                Traffic::new()
+            } else {
+                Traffic::without_latencies()
+            },
+            connects: Metered::default(),
+            connect_failures: Metered::default(),
+            reuses: Metered::default(),
+            retries: Metered::default(),
+            redispatches: Metered::default(),
+            failures: Metered::default(),
+        })
     }
 }
 

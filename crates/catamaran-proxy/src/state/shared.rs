@@ -1,6 +1,6 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Connections, Listening, Pulse, Server, Snapshot, lock};
+use super::{Backend, Connections, Layout, Listening, Pulse, Server, Snapshot, lock};
 use crate::worker::{Command, Crew, WorkerMetrics};
 use arc_swap::ArcSwap;
 use catamaran_core::Timestamp;
@@ -69,7 +69,8 @@ pub struct Left {
 /// What all frontends are a part of.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) workers: usize,
+    /// What counters of servers are made by.
+    pub(crate) layout: Layout,
     /// Connections of clients, those on their way between workers and UDP flows too.
     pub(crate) open: Arc<AtomicUsize>,
 }
@@ -320,6 +321,11 @@ impl Shared {
     /// Clients' connections open in the whole process, those on their way between workers too.
     pub fn open_connections(&self) -> usize {
         self.process.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections that had to wait because as many were open as may be over all frontends.
+    pub fn connections_limited(&self) -> u64 {
+        self.connections.limited()
     }
 
     /// Whether the process winds down.

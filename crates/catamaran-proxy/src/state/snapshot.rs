@@ -45,7 +45,7 @@ impl Snapshot {
     ) -> Result<Self, LogError> {
         let backends = config.backends.iter().zip((0..).map(BackendId));
         let backends: Arc<[_]> = backends
-            .map(|(model, id)| Arc::new(Backend::new(id, model, now)))
+            .map(|(model, id)| Arc::new(Backend::new(id, model, now, &process.layout)))
             .collect();
         Self::assemble(config, backends, process, None)
     }
@@ -66,7 +66,7 @@ impl Snapshot {
                     Arc::clone(before)
                 }
                 Some(before) => Arc::new(before.successor(id, model)),
-                None => Arc::new(Backend::new(id, model, now)),
+                None => Arc::new(Backend::new(id, model, now, &process.layout)),
             })
             .collect();
         Self::assemble(config, backends, process, Some(self))
@@ -87,6 +87,7 @@ impl Snapshot {
             .map(|frontend| (&frontend.model.name, frontend))
             .collect();
         let mut frontends = Vec::with_capacity(config.frontends.len());
+        let workers = process.layout.workers;
         for (model, id) in config.frontends.iter().zip((0..).map(FrontendId)) {
             let log = match &model.access_log {
                 Some(log) => Some(writer(&mut log_writers, known, &log.target, &model.name)?),
@@ -94,7 +95,7 @@ impl Snapshot {
             };
             let (model, backends) = (model.clone(), Arc::clone(&backends));
             let frontend = match frontends_before.get(&model.name) {
-                Some(before) => before.successor(id, model, backends, &tables, log),
+                Some(before) => before.successor(id, model, backends, &tables, log, workers),
                 None => Frontend::new(id, model, backends, &tables, log, process),
             };
             frontends.push(Arc::new(frontend));

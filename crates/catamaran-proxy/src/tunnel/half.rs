@@ -10,6 +10,7 @@
 //! flight.
 
 use crate::io::{Buffer, BufferPool, LARGE, PipePool, Stream, splice_from};
+use crate::throttle::Throttle;
 use catamaran_sys::splice::{More, Pipe};
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -41,6 +42,8 @@ pub(crate) struct Half {
     is_awaited: bool,
     /// Bytes passed on so far.
     pub(crate) moved: u64,
+    /// Where bytes are limited.
+    pub(crate) throttle: Option<Box<Throttle>>,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +118,9 @@ impl Half {
     ) -> Poll<Result<(), HalfError>> {
         let turn_ends = self.moved + MAX_TURN;
         loop {
+            if let Some(throttle) = &mut self.throttle {
+                ready!(throttle.poll_turn(cx));
+            }
             ready!(self.poll_send(cx, pools, to)).map_err(HalfError::Write)?;
             match self.stage {
                 Stage::Flowing => {}
@@ -178,7 +184,10 @@ impl Half {
 
     /// Reads what the socket was said to have; `None` if it has nothing after all.
     fn read(&mut self, pools: Pools<'_>, from: &Stream) -> io::Result<Option<usize>> {
-        let mut buffer = pools.buffers.large();
+        let mut buffer = match self.piece() {
+            LARGE.. => pools.buffers.large(),
+            _ => pools.buffers.small(),
+        };
         let read = from.read_now(&mut buffer);
         if let Ok(Some(1..)) = read {
             self.note(buffer.is_full(), BULKY_AFTER, Mode::Spliced);
@@ -200,7 +209,7 @@ impl Half {
             self.mode = Mode::Buffered;
             return Poll::Ready(Ok(None));
         };
-        match from.poll_splice_in(cx, &pipe, MAX_SPLICE) {
+        match from.poll_splice_in(cx, &pipe, self.piece()) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.note(count < SMALL_MOVE, INTERACTIVE_AFTER, Mode::Buffered);
                 self.held = Held::Pipe { pipe, bytes: count };
@@ -241,7 +250,16 @@ impl Half {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.moved += sent as u64;
+            if let Some(throttle) = &mut self.throttle {
+                throttle.moved(sent);
+            }
         }
+    }
+
+    /// Most bytes to take in at once.
+    fn piece(&self) -> usize {
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(MAX_SPLICE, |throttle| throttle.piece())
     }
 
     /// Counts a move for or against changing to `other`.

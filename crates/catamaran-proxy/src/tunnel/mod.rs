@@ -11,6 +11,8 @@ pub(crate) use half::{Half, HalfError, MAX_TURN, Pools};
 pub(crate) use opening::{Opened, Opening, Way};
 
 use crate::io::Stream;
+use crate::state::Meters;
+use crate::throttle::Throttle;
 use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Timestamp;
 use std::future::poll_fn;
@@ -85,6 +87,12 @@ impl Relay {
             RelayEnd::ServerReset | RelayEnd::ServerDown => client.reset_on_close(),
         }
         end
+    }
+
+    /// Has bytes wait for their turn where `meters` limit them.
+    pub(crate) fn throttle(&mut self, meters: &Meters) {
+        self.up.throttle = meters.inbound.as_ref().map(Throttle::new);
+        self.down.throttle = meters.outbound.as_ref().map(Throttle::new);
     }
 
     fn moved(&self) -> u64 {

@@ -266,11 +266,11 @@ fn handle_datagram(
         // Only counted: forged sources must not fill the log.
         Err(outcome) => {
             worker.metrics.datagrams_dropped.add_alone(1);
-            frontend.counters(worker.index).end(outcome, 0);
+            frontend.counts(worker.index).traffic.refuse(outcome, None);
             return;
         }
     };
-    frontend.counters(worker.index).connections.add_alone(1);
+    frontend.counts(worker.index).connections.add_alone(1);
     let flow = Rc::new(Flow::new(Rc::clone(slot), key, Rc::clone(socket), now));
     flow.forward(worker, bytes, now);
     if let Some(oldest) = worker.flows.insert(&flow) {
@@ -338,11 +338,13 @@ async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
     let listed = Listed(worker, flow);
     let backend = {
         let frontend = flow.slot.frontend();
+        frontend.counts(worker.index).traffic.begun.add_alone(1);
         let id = frontend.model.backend;
         Arc::clone(frontend.backend(id.expect("a UDP frontend has a backend")))
     };
     let backend = &backend;
     let mut facts = relay::facts(backend, began);
+    facts.count_begun(worker);
     let outcome = relay::run(worker, flow, backend, &mut facts).await;
     drop(listed);
     flow.drop_backlog(worker);
@@ -355,6 +357,5 @@ async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
         outcome
     };
     let frontend = flow.slot.frontend();
-    frontend.counters(worker.index).bytes_in.add_alone(bytes_in);
     facts::relayed(worker, &frontend, flow.key.client, &facts, outcome);
 }

@@ -12,12 +12,12 @@ use crate::facts::{self, Facts};
 use crate::outcome::Outcome;
 use crate::state::{Backend, Server, Signal, Target as Address};
 use crate::tcp::ask;
-use crate::upstream::{Ask, Chosen, NoServer, select};
+use crate::upstream::{Ask, Chosen, NoServer, local_end, select};
 use crate::worker::{Alarm, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Blame;
 use catamaran_core::model::OnDown;
-use catamaran_sys::socket::connect_udp;
+use catamaran_sys::socket::connect_udp_from;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -139,12 +139,11 @@ async fn open<'a>(
         let now = Worker::now();
         facts.queued = Some(now.saturating_since(asked));
         let server = chosen.room.server();
-        server.metrics.requests.add(1);
-        facts.is_redispatched |= facts.is_elsewhere(server);
+        facts.note_server(worker, server);
         facts.server = Some((Arc::clone(server), chosen.why));
-        match connect(server) {
+        match connect(worker, server) {
             Ok(socket) => {
-                server.metrics.connects.add(1);
+                server.counts(worker.index).connects.add_alone(1);
                 chosen.confirm(backend, ask.binding, now);
                 return Ok((Rc::new(socket), chosen));
             }
@@ -164,9 +163,12 @@ async fn open<'a>(
     }
 }
 
-fn connect(server: &Server) -> io::Result<UdpSocket> {
+fn connect(worker: &Worker, server: &Server) -> io::Result<UdpSocket> {
     match &server.target {
-        Address::Ip(address) => UdpSocket::from_std(connect_udp(*address)?.into()),
+        Address::Ip(address) => {
+            let from = local_end(worker, server, *address);
+            UdpSocket::from_std(connect_udp_from(*address, from)?.into())
+        }
         // The configuration allows none for UDP.
         Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
     }
@@ -256,8 +258,9 @@ fn fail(worker: &Worker, backend: &Backend, server: &Arc<Server>, error: &io::Er
     } else {
         Signal::ConnectFailed
     };
-    server.metrics.failures.add(1);
-    server.metrics.connect_failures.add(1);
+    let counts = server.counts(worker.index);
+    counts.failures.add_alone(1);
+    counts.connect_failures.add_alone(1);
     worker.signal(server, signal);
     if let Some(threshold) = backend.model.outlier.consecutive
         && server.streak.failure(threshold)

@@ -6,9 +6,10 @@ use crate::worker::{Alarm, Command, Deadline, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Blame;
 use catamaran_core::model;
-use catamaran_sys::socket::{self, ConnectState, PeekResult};
+use catamaran_sys::socket::{self, ConnectState, LocalEnd, PeekResult};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub(crate) async fn connect(
     // From here on dropping the connection, or this, ends the count.
     let counted = Counted(Some(server));
     let until = until.min(Worker::now() + backend.connect_timeout);
-    let stream = match begin(server) {
+    let stream = match begin(worker, server) {
         Ok((stream, ConnectState::Established)) => Ok(stream),
         Ok((stream, ConnectState::InProgress)) => {
             deadline.set(until);
@@ -97,7 +98,7 @@ pub(crate) async fn connect(
     };
     match stream {
         Ok(stream) => {
-            server.metrics.connects.add(1);
+            server.counts(worker.index).connects.add_alone(1);
             Ok(counted.into_connection(stream))
         }
         Err(error) => {
@@ -165,21 +166,49 @@ fn report(worker: &Worker, server: &Arc<Server>, error: &ConnectError) {
         ConnectError::Ours(error) => {
             worker.metrics.connects_exhausted.add(1);
             if worker.tells_exhausted() {
-                let server = &server.model.name;
+                let model = &server.model;
+                let server = &model.name;
+                if error.kind() == io::ErrorKind::AddrNotAvailable && model.source.is_some() {
+                    tracing::error!(
+                        %server,
+                        %error,
+                        "the source of connections to a server is no address of this machine, or \
+                         has no port left; correct `source`"
+                    );
+                    return;
+                }
                 tracing::error!(%server, %error, "out of resources to connect to a server");
             }
             return;
         }
         ConnectError::ServerDown | ConnectError::Full => return,
     };
-    server.metrics.connect_failures.add(1);
+    let counts = server.counts(worker.index);
+    counts.connect_failures.add_alone(1);
     worker.signal(server, signal);
 }
 
-fn begin(server: &Server) -> io::Result<(Stream, ConnectState)> {
+/// Where a connection to `address` of `server` comes from.
+pub(crate) fn local_end<'s>(
+    worker: &Worker,
+    server: &'s Server,
+    address: SocketAddr,
+) -> LocalEnd<'s> {
+    let Some(source) = &server.model.source else {
+        return LocalEnd::default();
+    };
+    let turn = worker.with_rng(|rng| rng.usize(..));
+    LocalEnd {
+        address: source.address_for(address, turn),
+        interface: source.interface.as_deref(),
+    }
+}
+
+fn begin(worker: &Worker, server: &Server) -> io::Result<(Stream, ConnectState)> {
     match &server.target {
         Target::Ip(address) => {
-            let (fd, state) = socket::connect_tcp(*address)?;
+            let from = local_end(worker, server, *address);
+            let (fd, state) = socket::connect_tcp_from(*address, from)?;
             let stream = tcp(fd)?;
             Ok((stream, state))
         }

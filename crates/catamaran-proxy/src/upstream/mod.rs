@@ -4,6 +4,6 @@ mod connect;
 mod idle;
 mod select;
 
-pub(crate) use connect::{ConnectError, Connection, connect};
+pub(crate) use connect::{ConnectError, Connection, connect, local_end};
 pub(crate) use idle::{Freshness, IdlePool};
 pub(crate) use select::{Ask, Binding, Chosen, NoServer, is_to_choose_again, select};

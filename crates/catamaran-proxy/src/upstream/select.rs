@@ -102,11 +102,13 @@ pub(crate) async fn select(
             Selected::AllFull => (None, Why::New),
             Selected::NoneUsable if backend.model.queue.when_down => (None, Why::New),
             Selected::NoneUsable => {
-                backend.metrics.no_server.add(1);
+                backend.counts(worker.index).no_server.add_alone(1);
                 return Err(NoServer::Unusable);
             }
         };
+        let entered = now;
         let waited = Box::pin(wait(
+            worker,
             backend,
             bound.as_ref(),
             until,
@@ -115,6 +117,8 @@ pub(crate) async fn select(
         ))
         .await;
         now = worker.tick();
+        let counts = backend.counts(worker.index);
+        counts.queue_wait.observe(now.saturating_since(entered));
         match waited {
             // What it waited for may have gone down in the meantime.
             Ok(Waited::Room(room)) if takes_bound(&backend.set(), room.server()) => {
@@ -124,7 +128,7 @@ pub(crate) async fn select(
             }
             Ok(Waited::Room(_) | Waited::ChooseAgain) => {}
             Err(reason) => {
-                backend.metrics.queue_failures.add(1);
+                backend.counts(worker.index).queue_failures.add_alone(1);
                 return Err(reason);
             }
         }
@@ -153,6 +157,7 @@ fn takes(set: &ServerSet, tried: &[ServerId], key: ServerKey) -> bool {
 }
 
 async fn wait(
+    worker: &Worker,
     backend: &Arc<Backend>,
     bound: Option<&Arc<Server>>,
     until: Timestamp,
@@ -162,7 +167,7 @@ async fn wait(
     let now = Worker::now();
     let place =
         Place::enter(backend, bound.map(Arc::as_ref), now).map_err(|_| NoServer::QueueFull)?;
-    backend.metrics.queued.add(1);
+    backend.counts(worker.index).queued.add_alone(1);
     match bound {
         // It may have gone down just before we entered, when nobody could be told yet.
         Some(server) if !takes_bound(&backend.set(), server) => return Ok(Waited::ChooseAgain),

@@ -454,7 +454,7 @@ fn serve(
     admitted: (Admitted, Option<Admitted>),
 ) {
     let frontend = slot.frontend();
-    frontend.counters(worker.index).connections.add_alone(1);
+    frontend.counts(worker.index).connections.add_alone(1);
     let open = OpenConnection::new(worker, admitted);
     let stream = Stream::new(stream);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());

@@ -1,9 +1,10 @@
 //! Counters that one worker writes and the control plane reads.
 
-use crate::outcome::Outcome;
 use crate::state::Metered;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::runtime::RuntimeMetrics;
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub struct WorkerMetrics {
     pub panics: Metered,
     /// How late its loop runs.
     pub lag: Lag,
+    /// What its runtime counts by itself, once it runs.
+    pub(super) runtime: OnceLock<RuntimeMetrics>,
 }
 
 /// How late a worker's loop runs: the time between when a timer was due and when it was heeded.
@@ -39,31 +42,14 @@ pub struct Lag {
     worst: AtomicU64,
 }
 
-/// Counters of one frontend on one worker. Those of other workers lie on other cache lines.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct FrontendMetrics {
-    /// Connections accepted.
-    pub connections: Metered,
-    /// Bytes received from clients.
-    pub bytes_in: Metered,
-    /// Bytes sent to clients.
-    pub bytes_out: Metered,
-    /// Exchanges and relays by how they ended, by [`Outcome::index`].
-    pub outcomes: Outcomes,
-    /// Responses by class of status, 1xx at index 0.
-    pub statuses: [Metered; 5],
-    /// Time from the request's head to the response's end, by [`LATENCY_BOUNDS`].
-    pub latency: [Metered; LATENCY_BOUNDS.len() + 1],
-    /// Sum of those times in microseconds.
-    pub latency_sum_micros: Metered,
+impl WorkerMetrics {
+    /// For how long its loop was not waiting; `None` before it runs.
+    #[must_use]
+    pub fn busy(&self) -> Option<Duration> {
+        // A runtime of one thread has one worker of its own.
+        Some(self.runtime.get()?.worker_total_busy_duration(0))
+    }
 }
-
-/// Upper bounds of the latency buckets in microseconds; what is above counts in one more.
-pub const LATENCY_BOUNDS: [u64; 14] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    5_000_000, 30_000_000,
-];
 
 impl Lag {
     /// Notes that a timer was heeded this late.
@@ -76,46 +62,5 @@ impl Lag {
     /// noted it yet.
     pub fn take_worst(&self) -> u64 {
         self.worst.swap(0, Ordering::Relaxed)
-    }
-}
-
-impl FrontendMetrics {
-    /// Counts an exchange or relay that ended after `micros`.
-    pub(crate) fn end(&self, outcome: Outcome, micros: u64) {
-        self.outcomes[outcome.index()].add_alone(1);
-        let bucket = LATENCY_BOUNDS
-            .iter()
-            .position(|&bound| micros <= bound)
-            .unwrap_or(LATENCY_BOUNDS.len());
-        self.latency[bucket].add_alone(1);
-        self.latency_sum_micros.add_alone(micros);
-    }
-
-    /// Counts a response.
-    pub(crate) fn status(&self, status: u16) {
-        if let Some(class) = (status / 100)
-            .checked_sub(1)
-            .and_then(|class| self.statuses.get(class as usize))
-        {
-            class.add_alone(1);
-        }
-    }
-}
-
-/// A counter for each outcome, by [`Outcome::index`].
-#[derive(Debug)]
-pub struct Outcomes([Metered; Outcome::ALL.len()]);
-
-impl Default for Outcomes {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Metered::default()))
-    }
-}
-
-impl std::ops::Deref for Outcomes {
-    type Target = [Metered];
-
-    fn deref(&self) -> &[Metered] {
-        &self.0
     }
 }

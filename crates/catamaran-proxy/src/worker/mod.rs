@@ -13,7 +13,7 @@ mod stall;
 pub(crate) use crew::Crew;
 pub(crate) use deadline::{Alarm, Deadline, Deadlines, Phase};
 pub(crate) use listening::{Listener, Slot};
-pub use metrics::{FrontendMetrics, LATENCY_BOUNDS, Lag, Outcomes, WorkerMetrics};
+pub use metrics::{Lag, WorkerMetrics};
 pub(crate) use run::{Start, Vital, runtime, start};
 
 use crate::access_log::{Appender, Record, Writer};

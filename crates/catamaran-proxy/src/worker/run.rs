@@ -45,6 +45,8 @@ pub(crate) fn start(start: Start, runtime: Runtime) -> io::Result<thread::JoinHa
         {
             tracing::warn!(cpu, %error, "cannot keep a worker on its core");
         }
+        let metrics = &start.shared.worker_metrics[start.index];
+        metrics.runtime.get_or_init(|| runtime.metrics());
         let local = LocalSet::new();
         local.block_on(&runtime, run(start));
     })

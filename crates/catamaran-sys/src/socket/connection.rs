@@ -3,8 +3,8 @@
 use crate::{check, check_len};
 use socket2::{Domain, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,11 +73,59 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, SocketAdd
 /// # Errors
 /// When the attempt failed at once: refused on loopback, no route, no free local port.
 pub fn connect_tcp(addr: SocketAddr) -> io::Result<(OwnedFd, ConnectState)> {
+    connect_tcp_from(addr, LocalEnd::default())
+}
+
+/// As [`connect_tcp`], from an address and an interface of this machine.
+///
+/// # Errors
+/// As those, and `AddrNotAvailable` for an address that is none of this machine's.
+pub fn connect_tcp_from(
+    addr: SocketAddr,
+    from: LocalEnd<'_>,
+) -> io::Result<(OwnedFd, ConnectState)> {
     let kind = Type::STREAM.nonblocking().cloexec();
-    connect(
-        Socket::new(Domain::for_address(addr), kind, None)?,
-        &addr.into(),
-    )
+    let socket = Socket::new(Domain::for_address(addr), kind, None)?;
+    from.bind(socket.as_fd())?;
+    connect(socket, &addr.into())
+}
+
+/// Where a connection comes from; what is `None` the kernel chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalEnd<'a> {
+    /// An address of this machine.
+    pub address: Option<IpAddr>,
+    /// An interface (SO_BINDTODEVICE; without privileges from Linux 5.7 on).
+    pub interface: Option<&'a str>,
+}
+
+impl LocalEnd<'_> {
+    /// Binds `socket` before it connects. Its port is chosen by the connect, so that connections to
+    /// different servers may share one (IP_BIND_ADDRESS_NO_PORT).
+    ///
+    /// # Errors
+    /// What the kernel says against the address or the interface.
+    pub fn bind(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        if let Some(interface) = self.interface {
+            SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
+        }
+        let Some(address) = self.address else {
+            return Ok(());
+        };
+        let on: libc::c_int = 1;
+        let len = libc::socklen_t::try_from(size_of_val(&on)).expect("an integer is small");
+        // SAFETY: the option's value is the integer that is pointed to, with its size.
+        check(unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_IP,
+                libc::IP_BIND_ADDRESS_NO_PORT,
+                (&raw const on).cast(),
+                len,
+            )
+        })?;
+        SockRef::from(&socket).bind(&SocketAddr::new(address, 0).into())
+    }
 }
 
 /// Connects to the stream socket at `path`.

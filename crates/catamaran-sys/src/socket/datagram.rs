@@ -8,7 +8,7 @@ use crate::control::{Control, space};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// An address of this machine, with the interface that a link-local one belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,8 +54,17 @@ pub(super) fn report_destination(socket: BorrowedFd<'_>, addr: SocketAddr) -> io
 /// # Errors
 /// When there is no route to `addr`, or no free local port.
 pub fn connect_udp(addr: SocketAddr) -> io::Result<OwnedFd> {
+    connect_udp_from(addr, super::LocalEnd::default())
+}
+
+/// As [`connect_udp`], from an address and an interface of this machine.
+///
+/// # Errors
+/// As those, and what the kernel says against the address or the interface.
+pub fn connect_udp_from(addr: SocketAddr, from: super::LocalEnd<'_>) -> io::Result<OwnedFd> {
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(addr), kind, None)?;
+    from.bind(socket.as_fd())?;
     socket.connect(&addr.into())?;
     Ok(socket.into())
 }

@@ -94,6 +94,13 @@ pub(crate) enum CtlCommand {
     },
     /// Print the metrics
     Metrics,
+    /// Print the state in the columns of HAProxy's `show stat`
+    Stat {
+        /// As comma-separated values: what is printed anyway without --json, which prints the points
+        /// of the last quarter of an hour
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

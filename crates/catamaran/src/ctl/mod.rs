@@ -106,6 +106,14 @@ impl Ctl {
                 let page = self.client.get_text("/metrics")?;
                 io::stdout().write_all(page.as_bytes())?;
             }
+            CtlCommand::Stat { csv: false } if self.json => {
+                let stats = self.client.get("/v1/stats")?;
+                self.print_json(&stats)?;
+            }
+            CtlCommand::Stat { .. } => {
+                let page = self.client.get_text("/v1/stat.csv")?;
+                io::stdout().write_all(page.as_bytes())?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -73,6 +73,20 @@ fn a_head_that_breaks_off_is_a_line_and_a_client_that_says_nothing_is_none() {
 }
 
 #[test]
+fn a_client_that_says_nothing_is_a_line_if_that_is_wished() {
+    let dir = TempDir::create().unwrap();
+    let path = dir.path().join("access.log");
+    let origin = origin();
+    let shown = path.display();
+    let log =
+        format!("access-log = {{ format = \"haproxy\", to = \"{shown}\", silent-clients = true }}");
+    let balancer = Balancer::http(&[origin.addr()], &log, "");
+    assert_eq!(tcp_exchange(balancer.addr(), b"").unwrap(), b"");
+    let lines = lines(&path, 1);
+    assert!(lines[0].contains(" CR"), "{lines:?}");
+}
+
+#[test]
 fn an_exchange_is_one_json_object_with_who_what_and_how_long() {
     let dir = TempDir::create().unwrap();
     let path = dir.path().join("access.log");

@@ -118,6 +118,15 @@ impl Plan {
         }
     }
 
+    /// Asks at once, whatever time was to pass before: what was found may be out of date.
+    pub const fn hurry(&mut self, now: Timestamp) {
+        if let State::Waiting { until } = &mut self.state
+            && until.as_nanos() > now.as_nanos()
+        {
+            *until = now;
+        }
+    }
+
     /// When to ask next; `None` while an answer is awaited.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
