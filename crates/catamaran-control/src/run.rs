@@ -1,6 +1,7 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats, Streams};
+use crate::admin::{self, Checks, Doors, Drains, Events, Host, Kind, Overlays};
+use crate::admin::{Plane, Stats, Streams};
 use crate::agent;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
@@ -66,6 +67,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         host: parts.host,
         reloader: parts.reloader,
         overlays: parts.overlays,
+        drains: Drains::default(),
         monitor: commands,
         virtual_ips: parts.virtual_ips.clone(),
         streams: Streams::default(),
@@ -380,6 +382,7 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reload::Drained;
     use catamaran_core::model::{
         self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
     };
@@ -443,7 +446,14 @@ mod tests {
             endpoint,
             doors: Doors::default(),
             host: Arc::new(NoHost),
-            reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
+            reloader: Reloader::new(
+                shared,
+                None,
+                ports,
+                |_| {},
+                (overlays_too, Drained::default()),
+                events_too,
+            ),
             overlays,
             events,
             virtual_ips: VirtualIps::default(),

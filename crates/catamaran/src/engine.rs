@@ -7,12 +7,13 @@ use crate::pulse;
 use anyhow::Context as _;
 use catamaran_control::admin::{Events, Kind, Overlays};
 use catamaran_control::metrics::{Endpoint, Readiness};
-use catamaran_control::reload::{PortRequest, Reloader, Text};
+use catamaran_control::reload::{Drained, PortRequest, Reloader, Text};
 use catamaran_control::{Parts, VirtualIps};
 use catamaran_core::model::Config;
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::{Proxy, Shared};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -35,15 +36,16 @@ impl Engine {
     /// Serves `config` on `listeners`. It was read from `text`, unless it came from flags; `ports`
     /// leads to who opens the sockets of others.
     pub(crate) fn start(
-        config: Config,
+        mut config: Config,
         listeners: Vec<ListenerSockets>,
         text: Option<Text>,
         ports: mpsc::Sender<PortRequest>,
         host: ProcessHost,
     ) -> anyhow::Result<Self> {
         let resolvers = config.process.resolvers.clone();
-        let metrics = config.process.metrics;
-        let doors = config.admin.clone();
+        let (metrics, doors) = (config.process.metrics, config.admin.clone());
+        let instance = instance_of(text.as_ref());
+        let drained = begin_drained(&mut config, &listeners);
         let proxy = Proxy::start(config, listeners)?;
         let shared = Arc::clone(proxy.shared());
         let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
@@ -53,7 +55,7 @@ impl Engine {
             text,
             ports,
             limits::settle,
-            Arc::clone(&overlays),
+            (Arc::clone(&overlays), drained),
             Arc::clone(&events),
         );
         let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
@@ -70,7 +72,8 @@ impl Engine {
                 Err(error) => return drop(started.send(Err(error.into()))),
             };
             runtime.block_on(async {
-                let opened = async { Ok((bind(metrics).await?, admin::open(&doors).await?)) };
+                let opened =
+                    async { Ok((bind(metrics).await?, admin::open(&doors, &instance).await?)) };
                 let (endpoint, doors) = match opened.await {
                     Ok(opened) => opened,
                     Err(error) => return drop(started.send(Err(error))),
@@ -149,6 +152,26 @@ impl Engine {
             tracing::warn!("connections were open when the time to drain was over");
         }
     }
+}
+
+/// Takes note of the frontends that were drained when the data process before this one ended.
+fn begin_drained(config: &mut Config, listeners: &[ListenerSockets]) -> Drained {
+    let drained = Drained::default();
+    let open = listeners.iter().map(|l| l.key.clone()).collect();
+    drained.begin(config, &open);
+    drained
+}
+
+/// A name for the configuration, short and the same at every start.
+fn instance_of(text: Option<&Text>) -> String {
+    let Some(text) = text else {
+        return "flags".to_owned();
+    };
+    let path = Text {
+        path: PathBuf::new(),
+        text: text.path.display().to_string(),
+    };
+    path.digest()
 }
 
 /// Held by the control thread.

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! supervisor -> data   H: configuration and sockets   d: drain   s: stop   r: reload
-//!                      p: sockets that were asked for, or why not   k: noted
+//!                      p: sockets that were asked for, or why not   k: noted   D: the door
 //! data -> supervisor   R: ready   O: open sockets   K: keep configuration and sockets
 //!                      b: every thread turns   c: the control thread does not
 //!                      w: a worker, whose number u16 follows, does not
+//!                      f: a reload is over   e: was asked to end   z: end everything
+//! at the door          i: there is a supervisor, of process u32   o: there is none; all it needs
+//!                      A: took over
 //! ```
 //! In bodies texts carry their length in bytes as u32, lists their number of elements.
 
@@ -27,6 +30,21 @@ pub(crate) struct Handover {
     pub(crate) source: Source,
     /// The sockets of every listener.
     pub(crate) listeners: Vec<ListenerSockets>,
+}
+
+/// A process that lost its supervisor, and what it gives to the next.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// Where the configuration that it serves comes from.
+    pub(crate) source: Source,
+    /// Copies of its listening sockets.
+    pub(crate) listeners: Vec<ListenerSockets>,
+    /// How long a drain may take.
+    pub(crate) drain: Duration,
+    /// A copy of the door.
+    pub(crate) door: OwnedFd,
 }
 
 /// What another data process is to begin with.
@@ -65,6 +83,20 @@ pub(crate) enum Message {
     Keep(Keep),
     /// That was noted.
     Kept,
+    /// Answer at this door when the supervisor is gone.
+    Door(OwnedFd),
+    /// The configuration was read anew; whether it is served.
+    Reloaded(bool),
+    /// The data process ends: it was asked to by a signal.
+    Ending,
+    /// An operator asks for the end of everything.
+    EndAll,
+    /// The process of this id serves the configuration.
+    Busy(u32),
+    /// Nobody supervises the process that serves it.
+    Orphan(Box<Orphan>),
+    /// Another supervisor has all it needs; with the line to its vrrp process, if it has one.
+    Adopt(Option<OwnedFd>),
 }
 
 /// A thread of the data process.
@@ -132,6 +164,28 @@ impl Message {
                 put_keep(&mut body, keep)?;
                 b'K'
             }
+            Self::Door(door) => {
+                fds.push(door.as_fd());
+                b'D'
+            }
+            Self::Reloaded(is_applied) => {
+                body.push(u8::from(*is_applied));
+                b'f'
+            }
+            Self::Ending => b'e',
+            Self::EndAll => b'z',
+            Self::Busy(pid) => {
+                body.extend_from_slice(&pid.to_le_bytes());
+                b'i'
+            }
+            Self::Orphan(orphan) => {
+                put_orphan(&mut body, &mut fds, orphan)?;
+                b'o'
+            }
+            Self::Adopt(link) => {
+                fds.extend(link.iter().map(|link| link.as_fd()));
+                b'A'
+            }
         };
         channel.send(kind, &body, &fds).await
     }
@@ -160,6 +214,13 @@ impl Message {
                 _ => Ok(fields.sockets(&mut fds)?),
             }),
             b'K' => Self::Keep(fields.keep()?),
+            b'D' => Self::Door(fds.next().context("the door is missing")?),
+            b'f' => Self::Reloaded(fields.byte()? == 1),
+            b'e' => Self::Ending,
+            b'z' => Self::EndAll,
+            b'i' => Self::Busy(u32::from_le_bytes(fields.array()?)),
+            b'o' => Self::Orphan(Box::new(fields.orphan(&mut fds)?)),
+            b'A' => Self::Adopt(fds.next()),
             unknown => bail!("unknown kind {unknown} of message"),
         })
     }
@@ -227,9 +288,26 @@ fn put_keep(out: &mut Vec<u8>, keep: &Keep) -> anyhow::Result<()> {
     for key in &keep.listeners {
         put_text(out, key.as_str())?;
     }
-    let drain = u64::try_from(keep.drain.as_millis()).unwrap_or(u64::MAX);
-    out.extend_from_slice(&drain.to_le_bytes());
+    put_duration(out, keep.drain);
     Ok(())
+}
+
+/// The door comes first among the descriptors, the sockets follow.
+fn put_orphan<'a>(
+    out: &mut Vec<u8>,
+    fds: &mut Vec<BorrowedFd<'a>>,
+    orphan: &'a Orphan,
+) -> anyhow::Result<()> {
+    out.extend_from_slice(&orphan.pid.to_le_bytes());
+    put_source(out, &orphan.source)?;
+    put_duration(out, orphan.drain);
+    fds.push(orphan.door.as_fd());
+    put_sockets(out, fds, &orphan.listeners)
+}
+
+fn put_duration(out: &mut Vec<u8>, duration: Duration) {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    out.extend_from_slice(&millis.to_le_bytes());
 }
 
 const fn protocol_byte(protocol: Protocol) -> u8 {
@@ -347,8 +425,22 @@ impl Fields<'_> {
         Ok(Keep {
             text,
             listeners: self.list(|fields| Ok(ListenerKey::from_text(&fields.text()?)))?,
-            drain: Duration::from_millis(u64::from_le_bytes(self.array()?)),
+            drain: self.duration()?,
         })
+    }
+
+    fn orphan(&mut self, fds: &mut impl Iterator<Item = OwnedFd>) -> anyhow::Result<Orphan> {
+        Ok(Orphan {
+            pid: u32::from_le_bytes(self.array()?),
+            source: self.source()?,
+            drain: self.duration()?,
+            door: fds.next().context("the door is missing")?,
+            listeners: self.sockets(fds)?,
+        })
+    }
+
+    fn duration(&mut self) -> anyhow::Result<Duration> {
+        Ok(Duration::from_millis(u64::from_le_bytes(self.array()?)))
     }
 }
 

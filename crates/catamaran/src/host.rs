@@ -2,25 +2,24 @@
 
 use crate::logging;
 use catamaran_control::admin::Host;
+use tokio::sync::mpsc;
 
 /// This process.
 #[derive(Debug)]
 pub(crate) struct ProcessHost {
-    /// The supervisor's process id, if one would start another process in place of this one.
-    supervisor: Option<u32>,
+    /// Asks for the end of the whole, if there is more than this process.
+    end: Option<mpsc::Sender<()>>,
 }
 
 impl ProcessHost {
-    /// A process that its parent supervises.
-    pub(crate) fn supervised() -> Self {
-        Self {
-            supervisor: Some(std::os::unix::process::parent_id()),
-        }
+    /// A process with a supervisor, which is to end too when `end` is told.
+    pub(crate) const fn supervised(end: mpsc::Sender<()>) -> Self {
+        Self { end: Some(end) }
     }
 
     /// A process that nobody supervises.
     pub(crate) const fn alone() -> Self {
-        Self { supervisor: None }
+        Self { end: None }
     }
 }
 
@@ -34,14 +33,16 @@ impl Host for ProcessHost {
     }
 
     fn drain(&self) -> Result<(), String> {
-        // As a service manager would: the supervisor knows then that no other process is wanted.
-        let parent = std::os::unix::process::parent_id();
-        let pid = match self.supervisor {
-            Some(supervisor) if supervisor == parent => supervisor,
-            _ => std::process::id(),
-        };
         tracing::info!("an operator asks for a drain");
-        catamaran_sys::process::send_signal(pid, libc::SIGTERM)
-            .map_err(|error| format!("the process cannot be asked to drain: {error}"))
+        match &self.end {
+            Some(end) => {
+                // One request that waits already says all.
+                let _ = end.try_send(());
+                Ok(())
+            }
+            // As a service manager would.
+            None => catamaran_sys::process::send_signal(std::process::id(), libc::SIGTERM)
+                .map_err(|error| format!("the process cannot be asked to drain: {error}")),
+        }
     }
 }

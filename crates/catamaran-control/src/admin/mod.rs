@@ -10,6 +10,7 @@ mod config;
 mod csv;
 mod dashboard;
 mod door;
+mod drain;
 mod error;
 mod events;
 mod extract;
@@ -30,6 +31,7 @@ mod virtual_ips;
 
 pub(crate) use checks::Checks;
 pub(crate) use door::Door;
+pub(crate) use drain::Drains;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
@@ -94,6 +96,7 @@ pub(crate) struct Plane {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
+    pub(crate) drains: Drains,
     pub(crate) monitor: mpsc::Sender<Command>,
     pub(crate) virtual_ips: VirtualIps,
     pub(crate) streams: Streams,

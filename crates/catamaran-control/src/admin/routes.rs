@@ -2,9 +2,8 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{
-    Event, Plane, config, csv, lists, openapi, process, servers, stats, stream, tables, virtual_ips,
-};
+use super::{Event, Plane, config, csv, drain, lists, openapi, process, servers, stats, stream};
+use super::{tables, virtual_ips};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -105,6 +104,22 @@ fn of_state() -> Vec<Operation> {
             get(frontends),
         )
         .does("The frontends with their listeners and routes."),
+        Operation::new::<servers::Changed>(
+            "post",
+            "/v1/frontends/{frontend}/drain",
+            "drain-frontend",
+            post(drain::drain_frontend),
+        )
+        .does("Closes the listeners of a frontend; what it has in flight is finished.")
+        .takes::<process::Nothing>(),
+        Operation::new::<servers::Changed>(
+            "post",
+            "/v1/frontends/{frontend}/resume",
+            "resume-frontend",
+            post(drain::resume_frontend),
+        )
+        .does("Opens the listeners of a drained frontend again.")
+        .takes::<process::Nothing>(),
         Operation::new::<Vec<state::Worker>>("get", "/v1/workers", "list-workers", get(workers))
             .does("The workers with their load."),
         Operation::new::<Vec<Event>>("get", "/v1/events", "list-events", get(process::events))

@@ -104,6 +104,11 @@ async fn run(start: Start) {
                 }
                 worker.drop_old_logs(&change.snapshot);
             }
+            Command::Pass { listener, to, done } => listeners.pass(listener, to, done),
+            Command::Take { opened, done } => {
+                listeners.open(&worker, opened);
+                drop(done);
+            }
             Command::ServerDown { server, keep } => {
                 worker.idle.close(server);
                 if !keep {

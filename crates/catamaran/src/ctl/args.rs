@@ -44,6 +44,13 @@ pub(crate) enum CtlCommand {
     Workers,
     /// Show the virtual addresses and who holds them
     VirtualIps,
+    /// Close the listeners of a frontend, or open them again
+    Frontend {
+        /// The frontend
+        name: String,
+        #[command(subcommand)]
+        action: FrontendAction,
+    },
     /// Show the affinity tables
     Tables,
     /// Show or change an affinity table
@@ -108,6 +115,9 @@ pub(crate) enum ServerAction {
         /// How long to wait, such as 30s or 5m
         #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::args::parse_duration)]
         timeout: Duration,
+        /// End what is left after this time; without it nothing is ended
+        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_duration)]
+        deadline: Option<Duration>,
     },
     /// Take it out of service
     Maintenance,
@@ -153,6 +163,14 @@ pub(crate) enum ServerAction {
         #[arg(long)]
         persist: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum FrontendAction {
+    /// Close its listeners; finish what it has in flight
+    Drain,
+    /// Open its listeners again
+    Resume,
 }
 
 #[derive(Debug, Subcommand)]

@@ -85,9 +85,11 @@ impl Client {
     }
 
     /// A client of an address over TCP.
-    fn of_url(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
-        let authority = url.strip_prefix("http://").with_context(|| {
-            format!("`{url}` is no URL of the admin API; write http://ADDRESS:PORT")
+    fn of_url(url: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let authority = url.strip_prefix("http://").ok_or_else(|| {
+            Failure::Usage(format!(
+                "`{url}` is no URL of the admin API; write http://ADDRESS:PORT"
+            ))
         })?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let token = match token_file {

@@ -14,7 +14,7 @@ pub(crate) use failure::Failure;
 pub(crate) use table::without_controls;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
+use args::{ConfigAction, CtlCommand, FrontendAction, Health, ServerAction, TableAction, Weight};
 use client::escaped;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -73,6 +73,15 @@ impl Ctl {
             CtlCommand::VirtualIps => {
                 let virtual_ips = self.client.get("/v1/virtual-ips")?;
                 self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
+            }
+            CtlCommand::Frontend { name, action } => {
+                let (word, told) = match action {
+                    FrontendAction::Drain => ("drain", "closed its listeners and drains"),
+                    FrontendAction::Resume => ("resume", "opened its listeners"),
+                };
+                let path = format!("/v1/frontends/{}/{word}", escaped(name));
+                let changed = self.client.change("POST", &path, Some(&json!({})))?;
+                self.say_kept(&changed, &format!("{name} {told}"))?;
             }
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
@@ -184,7 +193,12 @@ impl Ctl {
 
     fn change_server(&self, target: &str, action: &ServerAction) -> Result<(), Failure> {
         let (body, told) = match action {
-            ServerAction::Drain { .. } => (json!({ "admin": "drain" }), "drains".to_owned()),
+            ServerAction::Drain { deadline, .. } => {
+                let millis = deadline.map(|deadline| deadline.as_millis());
+                let millis = millis.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX));
+                let body = json!({ "admin": "drain", "deadline_ms": millis });
+                (body, "drains".to_owned())
+            }
             ServerAction::Maintenance => {
                 let told = "is in maintenance".to_owned();
                 (json!({ "admin": "maintenance" }), told)
@@ -214,6 +228,7 @@ impl Ctl {
         if let ServerAction::Drain {
             wait: true,
             timeout,
+            ..
         } = action
         {
             let drained = self.wait_for_drain(target, &path, *timeout)?;

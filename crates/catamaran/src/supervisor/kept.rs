@@ -1,7 +1,7 @@
 //! What the supervisor keeps for the next data process: configuration and sockets.
 
 use super::child::DataProcess;
-use crate::bind;
+use crate::bind::{self, Recent};
 use crate::engine::ListenerSockets;
 use crate::handover::{Handover, Keep, Message};
 use crate::source::Source;
@@ -17,14 +17,16 @@ pub(super) struct Kept {
     /// Sockets that were opened for a reload that is not through yet.
     opened: Vec<ListenerSockets>,
     drain: Duration,
+    recent: Recent,
 }
 
 impl Kept {
-    pub(super) const fn new(handover: Handover, drain: Duration) -> Self {
+    pub(super) fn new(handover: Handover, drain: Duration) -> Self {
         Self {
             handover,
             opened: Vec::new(),
             drain,
+            recent: Recent::default(),
         }
     }
 
@@ -33,6 +35,11 @@ impl Kept {
         // Nobody accepts from what the one before it asked for and did not come to use.
         self.opened.clear();
         &self.handover
+    }
+
+    /// The sockets that are kept.
+    pub(super) fn listeners(&self) -> &[ListenerSockets] {
+        &self.handover.listeners
     }
 
     /// What messages call the configuration.
@@ -82,7 +89,8 @@ impl Kept {
         count: usize,
         wanted: &[WantedListener],
     ) -> Result<Vec<ListenerSockets>, String> {
-        let held: Vec<&ListenerKey> = self.handover.listeners.iter().map(|l| &l.key).collect();
+        let held = self.handover.listeners.iter().map(|l| &l.key);
+        let held: Vec<&ListenerKey> = held.chain(self.recent.iter()).collect();
         bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
     }
 
@@ -99,6 +107,12 @@ impl Kept {
         let wanted: HashSet<ListenerKey> = listeners.into_iter().collect();
         let kept = &mut self.handover.listeners;
         kept.append(&mut self.opened);
-        kept.retain(|listener| wanted.contains(&listener.key));
+        kept.retain(|listener| {
+            let is_wanted = wanted.contains(&listener.key);
+            if !is_wanted {
+                self.recent.note(&listener.key);
+            }
+            is_wanted
+        });
     }
 }
