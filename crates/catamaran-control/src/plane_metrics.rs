@@ -1,6 +1,6 @@
 //! The counters of the data plane and of the watch over its servers, read out for the page.
 
-use crate::metrics::{Exposition, Histogram, Label, Metric, MetricsSource};
+use crate::metrics::{CountedBefore, Exposition, Histogram, Label, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
 use crate::{Clock, VirtualIps};
@@ -23,6 +23,8 @@ pub(crate) struct PlaneMetrics {
     checks: [AtomicU64; 3],
     /// Up, down.
     changes: [AtomicU64; 2],
+    /// What was counted before this process.
+    base: CountedBefore,
 }
 
 impl PlaneMetrics {
@@ -32,6 +34,7 @@ impl PlaneMetrics {
         lookups: Arc<LookupCounts>,
         reloader: Arc<Reloader>,
         virtual_ips: VirtualIps,
+        base: CountedBefore,
     ) -> Self {
         Self {
             shared,
@@ -41,6 +44,7 @@ impl PlaneMetrics {
             virtual_ips,
             checks: Default::default(),
             changes: Default::default(),
+            base,
         }
     }
 
@@ -198,6 +202,7 @@ impl PlaneMetrics {
 
 impl MetricsSource for PlaneMetrics {
     fn collect(&self, out: &mut Exposition) {
+        out.add_base(self.base.get());
         self.process(out);
         let snapshot = self.shared.snapshot();
         for frontend in &snapshot.frontends {

@@ -4,7 +4,8 @@ use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rat
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
-use crate::metrics::{Endpoint, Readiness, pages};
+use crate::keep::Keeper;
+use crate::metrics::{CountedBefore, Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
@@ -37,6 +38,10 @@ pub struct Parts {
     pub overlays: Arc<Overlays>,
     /// What happened lately.
     pub events: Arc<Events>,
+    /// What processes before this one have counted.
+    pub counted_before: CountedBefore,
+    /// Copies what is to outlive the process, if somebody holds it.
+    pub keeper: Option<Arc<Keeper>>,
     /// What is shown of the virtual addresses; the caller keeps it up to date.
     pub virtual_ips: VirtualIps,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
@@ -58,6 +63,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         discovery.counts(),
         Arc::clone(&parts.reloader),
         parts.virtual_ips,
+        parts.counted_before,
     ));
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let plane = Arc::new(Plane {
@@ -71,8 +77,16 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         host: parts.host,
         reloader: parts.reloader,
         overlays: parts.overlays,
+        keeper: parts.keeper,
         monitor: commands,
     });
+    let keeping = plane.keeper.as_ref().map(|keeper| {
+        let counters = Arc::clone(&metrics) as _;
+        keeper.start(counters)
+    });
+    if let Some(Err(error)) = &keeping {
+        tracing::error!(%error, "no thread for what is kept for the next process");
+    }
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
         plane: Arc::clone(&plane),
@@ -411,6 +425,8 @@ mod tests {
             reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
             overlays,
             events,
+            counted_before: CountedBefore::default(),
+            keeper: None,
             virtual_ips: VirtualIps::default(),
             readiness,
         }

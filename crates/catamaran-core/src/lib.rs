@@ -22,6 +22,7 @@ pub mod health;
 pub mod idle;
 mod key;
 pub mod limit;
+pub mod mirror;
 pub mod model;
 pub mod nearest;
 pub mod overlay;

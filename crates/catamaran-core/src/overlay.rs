@@ -34,6 +34,24 @@ impl Overlay {
             .collect()
     }
 
+    /// The changes that were told by [`Self::added`] and [`Self::removed`].
+    #[must_use]
+    pub const fn restored(added: Vec<Server>, removed: Vec<Server>) -> Self {
+        Self { added, removed }
+    }
+
+    /// Servers that were added.
+    #[must_use]
+    pub fn added(&self) -> &[Server] {
+        &self.added
+    }
+
+    /// Servers that were removed, as they were.
+    #[must_use]
+    pub fn removed(&self) -> &[Server] {
+        &self.removed
+    }
+
     /// Adds a server; one of that name that was removed is forgotten.
     ///
     /// # Errors

@@ -23,7 +23,8 @@ pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, Left, LogError, Metered, NoSuchServer, Pulse, Rebuilds,
-    Server, ServerMetrics, ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Target,
+    Backend, BackendMetrics, Frontend, KeptTable, Left, LogError, Metered, NoSuchServer, Pulse,
+    Rebuilds, Server, ServerMetrics, ServerSet, Shards, Shared, Signal, Signals, Snapshot,
+    StickEntry, TableKind, TableName, Target,
 };
 pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

@@ -51,6 +51,18 @@ impl Proxy {
     /// # Errors
     /// [`StartError`], with nothing left running.
     pub fn start(config: Config, listeners: Vec<ListenerSockets>) -> Result<Self, StartError> {
+        Self::start_after(config, listeners, |_| ())
+    }
+
+    /// As [`Self::start`], once `prepare` has done its work: until then nobody is served.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing left running.
+    pub fn start_after(
+        config: Config,
+        listeners: Vec<ListenerSockets>,
+        prepare: impl FnOnce(&Arc<Shared>),
+    ) -> Result<Self, StartError> {
         let count = listeners.first().map_or(0, |group| group.sockets.len());
         if count == 0 || listeners.iter().any(|group| group.sockets.len() != count) {
             return Err(StartError::Sockets);
@@ -59,6 +71,7 @@ impl Proxy {
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Arc::new(share(config, senders)?);
         let sockets = shared.open_first(listeners)?;
+        prepare(&shared);
         let cpus = cpus(count);
         let proxy = Self {
             shared: Arc::clone(&shared),

@@ -9,6 +9,7 @@
 pub mod clock;
 mod control;
 pub mod fd_passing;
+pub mod memory;
 pub mod netlink;
 pub mod privilege;
 pub mod process;

@@ -15,6 +15,7 @@ use crate::sandbox;
 use crate::stop::{self, REQUESTS, Signals, Stop};
 use crate::virtual_ip;
 use anyhow::{Context as _, bail, ensure};
+use catamaran_control::keep::Found;
 use catamaran_core::model::Config;
 use catamaran_sys::process::take_passed_descriptor;
 use catamaran_vrrp::link::Link;
@@ -71,7 +72,12 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     );
     let listeners = bind::open_all(&config)?;
     limits::settle(&mut config);
-    let handover = Handover { source, listeners };
+    let state = None;
+    let handover = Handover {
+        source,
+        listeners,
+        state,
+    };
     let engine = start(config, handover, None, reloads)?;
     tracing::info!("serving without a supervisor");
     serve(engine, stops, reopen).await
@@ -98,7 +104,9 @@ fn start(
         Some(_) => ProcessHost::supervised(),
         None => ProcessHost::alone(),
     };
-    let engine = Engine::start(config, handover.listeners, text, ports, host)?;
+    let kept = handover.state.map(Found::open).transpose();
+    let kept = kept.context("what the process before has left cannot be read")?;
+    let engine = Engine::start(config, handover.listeners, text, ports, host, kept)?;
     let shared = || Arc::clone(engine.shared());
     tokio::spawn(ports::serve(requests, supervisor, shared()));
     let reloader = Arc::clone(engine.reloader());

@@ -5,11 +5,12 @@ use crate::host::ProcessHost;
 use crate::limits;
 use crate::pulse;
 use anyhow::Context as _;
-use catamaran_control::admin::{Events, Kind, Overlays};
-use catamaran_control::metrics::{Endpoint, Readiness};
+use catamaran_control::admin::{Doors, Events, Host, Kind, Overlays};
+use catamaran_control::keep::{Found, Keeper};
+use catamaran_control::metrics::{CountedBefore, Endpoint, Readiness};
 use catamaran_control::reload::{PortRequest, Reloader, Text};
 use catamaran_control::{Parts, VirtualIps};
-use catamaran_core::model::Config;
+use catamaran_core::model::{Admin, Config};
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::{Proxy, Shared};
 use std::net::SocketAddr;
@@ -34,19 +35,26 @@ pub(crate) struct Engine {
 impl Engine {
     /// Serves `config` on `listeners`. It was read from `text`, unless it came from flags; `ports`
     /// leads to who opens the sockets of others.
+    /// `kept` is what the process before has left, if somebody holds it.
     pub(crate) fn start(
-        config: Config,
+        mut config: Config,
         listeners: Vec<ListenerSockets>,
         text: Option<Text>,
         ports: mpsc::Sender<PortRequest>,
         host: ProcessHost,
+        mut kept: Option<Found>,
     ) -> anyhow::Result<Self> {
-        let resolvers = config.process.resolvers.clone();
-        let metrics = config.process.metrics;
-        let doors = config.admin.clone();
-        let proxy = Proxy::start(config, listeners)?;
-        let shared = Arc::clone(proxy.shared());
+        let wishes = Wishes::of(&config);
         let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
+        if let Some(kept) = &kept {
+            kept.restore_overlays(&overlays, &mut config);
+        }
+        let proxy = Proxy::start_after(config, listeners, |shared| {
+            if let Some(kept) = &mut kept {
+                kept.restore(shared);
+            }
+        })?;
+        let shared = Arc::clone(proxy.shared());
         events.note(Kind::Started, format!("process {}", std::process::id()));
         let reloader = Reloader::new(
             Arc::clone(&shared),
@@ -56,58 +64,48 @@ impl Engine {
             Arc::clone(&overlays),
             Arc::clone(&events),
         );
-        let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
-        let (readiness, _) = watch::channel(Readiness::Starting);
-        let told = readiness.clone();
+        // What the process before had checked need not be checked first.
+        let was_ready = kept.as_ref().is_some_and(Found::was_ready);
+        let (readiness, _) = watch::channel(if was_ready {
+            Readiness::Ready
+        } else {
+            Readiness::Starting
+        });
+        let host: Arc<dyn Host> = Arc::new(host);
+        let counted_before = CountedBefore::default();
+        let keeper = kept.map(|kept| {
+            counted_before.set(kept.counters());
+            let (shared, overlays) = (Arc::clone(&shared), Arc::clone(&overlays));
+            Keeper::new(
+                kept,
+                shared,
+                overlays,
+                Arc::clone(&host),
+                readiness.subscribe(),
+            )
+        });
         let virtual_ips = VirtualIps::default();
-        let shown = virtual_ips.clone();
-        let (end, ended) = oneshot::channel::<()>();
-        let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
-        let control = move || {
-            let _vital = Vital;
-            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(started.send(Err(error.into()))),
-            };
-            runtime.block_on(async {
-                let opened = async { Ok((bind(metrics).await?, admin::open(&doors).await?)) };
-                let (endpoint, doors) = match opened.await {
-                    Ok(opened) => opened,
-                    Err(error) => return drop(started.send(Err(error))),
-                };
-                drop(started.send(Ok(())));
-                let parts = Parts {
-                    resolvers,
-                    endpoint,
-                    doors,
-                    host: Arc::new(host),
-                    reloader: reloader_too,
-                    overlays,
-                    events: events_too,
-                    virtual_ips: shown,
-                    readiness: told,
-                };
-                tokio::select! {
-                    _ = ended => {}
-                    () = pulse::keep(Arc::clone(&shared)) => {}
-                    _ = catamaran_control::run(Arc::clone(&shared), parts) => {}
-                }
-            });
+        let parts = Parts {
+            resolvers: wishes.resolvers.clone(),
+            endpoint: None,
+            doors: Doors::default(),
+            host,
+            reloader: Arc::clone(&reloader),
+            overlays,
+            events: Arc::clone(&events),
+            counted_before,
+            keeper,
+            virtual_ips: virtual_ips.clone(),
+            readiness: readiness.clone(),
         };
-        thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(control)
-            .context("cannot start the control thread")?;
-        is_started
-            .recv()
-            .context("the control thread ended at once")??;
+        let control = start_control(shared, wishes, parts)?;
         Ok(Self {
             proxy,
             readiness,
             reloader,
             events,
             virtual_ips,
-            _control: end,
+            _control: control,
         })
     }
 
@@ -149,6 +147,67 @@ impl Engine {
             tracing::warn!("connections were open when the time to drain was over");
         }
     }
+}
+
+/// What the control plane is to serve, besides what may change while it does.
+struct Wishes {
+    resolvers: Vec<SocketAddr>,
+    metrics: Option<SocketAddr>,
+    admin: Admin,
+}
+
+impl Wishes {
+    fn of(config: &Config) -> Self {
+        Self {
+            resolvers: config.process.resolvers.clone(),
+            metrics: config.process.metrics,
+            admin: config.admin.clone(),
+        }
+    }
+}
+
+/// Starts the control plane on a thread of its own, which ends when the result is dropped.
+fn start_control(
+    shared: Arc<Shared>,
+    wishes: Wishes,
+    parts: Parts,
+) -> anyhow::Result<oneshot::Sender<()>> {
+    let (end, ended) = oneshot::channel::<()>();
+    let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
+    let control = move || {
+        let _vital = Vital;
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error.into()))),
+        };
+        runtime.block_on(async {
+            let Wishes { metrics, admin, .. } = wishes;
+            let opened = async { Ok((bind(metrics).await?, admin::open(&admin).await?)) };
+            let (endpoint, doors) = match opened.await {
+                Ok(opened) => opened,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            drop(started.send(Ok(())));
+            let parts = Parts {
+                endpoint,
+                doors,
+                ..parts
+            };
+            tokio::select! {
+                _ = ended => {}
+                () = pulse::keep(Arc::clone(&shared)) => {}
+                () = catamaran_control::run(Arc::clone(&shared), parts) => {}
+            }
+        });
+    };
+    thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(control)
+        .context("cannot start the control thread")?;
+    is_started
+        .recv()
+        .context("the control thread ended at once")??;
+    Ok(end)
 }
 
 /// Held by the control thread.

@@ -16,6 +16,8 @@ use anyhow::{Context as _, bail, ensure};
 use catamaran_control::reload::Text;
 use catamaran_core::model::{ListenerKey, Name, Protocol};
 use catamaran_proxy::WantedListener;
+use catamaran_sys::memory;
+use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub(crate) struct Handover {
     pub(crate) source: Source,
     /// The sockets of every listener.
     pub(crate) listeners: Vec<ListenerSockets>,
+    /// What the process before has left, and where this one is to leave its own.
+    pub(crate) state: Option<File>,
 }
 
 /// What another data process is to begin with.
@@ -86,11 +90,25 @@ impl std::fmt::Display for Part {
 }
 
 impl Handover {
+    /// For the first of processes that follow each other.
+    pub(crate) fn new(source: Source, listeners: Vec<ListenerSockets>) -> Self {
+        let state = memory::anonymous_file("catamaran-state").inspect_err(|error| {
+            tracing::error!(%error, "nothing is kept for the next data process");
+        });
+        Self {
+            source,
+            listeners,
+            state: state.ok(),
+        }
+    }
+
     /// Sends it, keeping the originals of its sockets.
     pub(crate) async fn send(&self, channel: &Channel) -> anyhow::Result<()> {
         let (mut body, mut fds) = (Vec::new(), Vec::new());
         put_source(&mut body, &self.source)?;
         put_sockets(&mut body, &mut fds, &self.listeners)?;
+        body.push(u8::from(self.state.is_some()));
+        fds.extend(self.state.iter().map(|state| state.as_fd()));
         channel.send(b'H', &body, &fds).await
     }
 }
@@ -153,6 +171,10 @@ impl Message {
             b'H' => Self::Handover(Handover {
                 source: fields.source()?,
                 listeners: fields.sockets(&mut fds)?,
+                state: match fields.byte()? {
+                    0 => None,
+                    _ => Some(fds.next().context("a descriptor is missing")?.into()),
+                },
             }),
             b'O' => Self::Open(fields.len()?, fields.wanted()?),
             b'p' => Self::Opened(match fields.byte()? {
@@ -359,6 +381,7 @@ const SOURCE_AD_HOC: u8 = 1;
 mod tests {
     use super::*;
     use catamaran_sys::{fd_passing, socket};
+    use std::os::unix::fs::MetadataExt as _;
 
     fn listener(name: &str, n: usize) -> ListenerSockets {
         ListenerSockets {
@@ -398,6 +421,7 @@ mod tests {
         let message = Message::Handover(Handover {
             source: source(),
             listeners: vec![listener("a", 2), listener("b", 300)],
+            state: Some(memory::anonymous_file("test").unwrap()),
         });
         let (Message::Handover(given), Message::Handover(taken)) = (&message, pass(&message).await)
         else {
@@ -405,6 +429,9 @@ mod tests {
         };
         assert_eq!(taken.source, source());
         assert_eq!(addresses(&taken.listeners), addresses(&given.listeners));
+        let inode =
+            |handover: &Handover| handover.state.as_ref().unwrap().metadata().unwrap().ino();
+        assert_eq!(inode(&taken), inode(given));
     }
 
     #[tokio::test]

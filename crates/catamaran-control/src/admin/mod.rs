@@ -28,6 +28,7 @@ pub use overlays::Overlays;
 pub(crate) use rates::{Rates, SAMPLE_INTERVAL};
 
 use crate::health::Command;
+use crate::keep::Keeper;
 use crate::metrics::Readiness;
 use crate::reload::Reloader;
 use crate::{Clock, http};
@@ -83,6 +84,7 @@ pub(crate) struct Plane {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
+    pub(crate) keeper: Option<Arc<Keeper>>,
     pub(crate) monitor: mpsc::Sender<Command>,
 }
 

@@ -28,6 +28,25 @@ impl Overlays {
         }
     }
 
+    /// The changes of each backend: servers added, servers removed.
+    pub(crate) fn all(&self) -> Vec<(Name, Vec<Server>, Vec<Server>)> {
+        let overlays = self.lock();
+        let each = overlays.iter();
+        each.map(|(name, overlay)| {
+            let (added, removed) = (overlay.added().to_vec(), overlay.removed().to_vec());
+            (name.clone(), added, removed)
+        })
+        .collect()
+    }
+
+    /// Puts changes that were made in another process in place of those of `backend`.
+    pub(crate) fn set(&self, backend: Name, added: Vec<Server>, removed: Vec<Server>) {
+        if !added.is_empty() || !removed.is_empty() {
+            self.lock()
+                .insert(backend, Overlay::restored(added, removed));
+        }
+    }
+
     pub(crate) fn add(&self, backend: &Name, server: Server) -> Result<(), Full> {
         let mut overlays = self.lock();
         overlays.entry(backend.clone()).or_default().add(server)

@@ -3,8 +3,9 @@
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
 use super::{Event, Plane, config, openapi, process, servers, tables};
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Json, Router};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -43,7 +44,19 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
     for operation in operations() {
         router = router.route(operation.path, operation.handler);
     }
+    let keeper = plane.keeper.clone();
     router
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let keeper = keeper.clone().filter(|_| *request.method() != Method::GET);
+            async move {
+                let answer = next.run(request).await;
+                // What an operator is told to be done outlives this process from here on.
+                if let Some(keeper) = keeper {
+                    keeper.note();
+                }
+                answer
+            }
+        }))
         .fallback(|| async {
             Refused::unknown("no such path; `/v1/openapi.json` describes those there are")
         })

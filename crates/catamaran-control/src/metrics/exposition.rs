@@ -9,15 +9,18 @@
 //! Sources add samples in whatever order suits them; the page sorts them by metric.
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use super::{Kind, Metric};
+use super::{Base, Kind, Metric};
 use catamaran_core::model::Name;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// A page being written.
 #[derive(Debug)]
 pub struct Exposition {
     /// The sample lines of each metric, indexed by its place in [`Metric::ALL`].
     samples: Vec<String>,
+    /// What was counted before this process, and is added.
+    base: Option<Arc<Base>>,
 }
 
 /// The value of a label: from the configuration or from our own code, never from a client, so that
@@ -50,7 +53,13 @@ impl Exposition {
     pub fn new() -> Self {
         Self {
             samples: vec![String::new(); Metric::ALL.len()],
+            base: None,
         }
+    }
+
+    /// Adds what was counted before this process to the counters of the page.
+    pub fn add_base(&mut self, base: Arc<Base>) {
+        self.base = Some(base);
     }
 
     /// Adds a sample of a counter.
@@ -99,7 +108,10 @@ impl Exposition {
             page.push(' ');
             page.push_str(metric.kind().as_str());
             page.push('\n');
-            page.push_str(samples);
+            match &self.base {
+                Some(base) if metric.kind() != Kind::Gauge => base.add_to(samples, &mut page),
+                _ => page.push_str(samples),
+            }
         }
         page
     }

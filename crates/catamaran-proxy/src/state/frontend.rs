@@ -1,10 +1,11 @@
 //! One frontend, as the workers share it.
 
 use super::shared::Process;
-use super::{Backend, Connections, lock};
+use super::{Backend, Connections, Shards, lock};
 use crate::access_log::Writer;
 use crate::worker::FrontendMetrics;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
+use catamaran_core::mirror::Mirrored;
 use catamaran_core::model::{self, BackendId, FrontendId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
 use catamaran_core::{Key, Timestamp};
@@ -194,6 +195,20 @@ impl Frontend {
         &self.backends[id.index()]
     }
 
+    /// Its rate limits, to be copied as they change, with the route that each is for.
+    pub(super) fn limiters(
+        &self,
+    ) -> impl Iterator<Item = (Option<&model::Route>, &RateKey, Arc<dyn Shards>)> {
+        let of_routes = self.model.routes.iter().zip(&self.route_limiters);
+        let of_routes = of_routes.map(|(route, limiter)| (Some(route), limiter));
+        std::iter::once((None, &self.limiter))
+            .chain(of_routes)
+            .filter_map(|(route, limiter)| {
+                let limiter = limiter.as_ref()?;
+                Some((route, &limiter.by, Arc::clone(limiter) as _))
+            })
+    }
+
     /// Counts a connection from `ip`, unless as many are open as may be.
     pub(crate) fn open_source(&self, ip: IpAddr) -> Result<OpenSource, SourcesError> {
         let Some(sources) = &self.sources else {
@@ -273,6 +288,16 @@ impl SharedLimiter {
             RateKey::Header(name) => Key::of_bytes(header(name).unwrap_or_default()),
         };
         lock(&self.shards[key.shard(SHARDS)]).check(now, key)
+    }
+}
+
+impl Shards for SharedLimiter {
+    fn count(&self) -> NonZeroUsize {
+        SHARDS
+    }
+
+    fn with(&self, shard: usize, act: &mut dyn FnMut(&mut dyn Mirrored)) {
+        act(&mut *lock(&self.shards[shard]));
     }
 }
 

@@ -159,7 +159,7 @@ fn open(text: &str, port: u16) -> anyhow::Result<Handover> {
             moved(port)
         )
     })?;
-    Ok(Handover { source, listeners })
+    Ok(Handover::new(source, listeners))
 }
 
 /// The configuration that is demonstrated.

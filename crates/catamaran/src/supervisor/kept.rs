@@ -8,7 +8,7 @@ use crate::source::Source;
 use catamaran_core::model::ListenerKey;
 use catamaran_proxy::WantedListener;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the next data process begins with.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Kept {
     /// Sockets that were opened for a reload that is not through yet.
     opened: Vec<ListenerSockets>,
     drain: Duration,
+    /// Since when nobody serves.
+    died: Option<Instant>,
 }
 
 impl Kept {
@@ -25,7 +27,18 @@ impl Kept {
             handover,
             opened: Vec::new(),
             drain,
+            died: None,
         }
+    }
+
+    /// Notes that nobody serves from now on.
+    pub(super) fn note_death(&mut self) {
+        self.died.get_or_insert_with(Instant::now);
+    }
+
+    /// Since when nobody served, if that was noted.
+    pub(super) const fn take_death(&mut self) -> Option<Instant> {
+        self.died.take()
     }
 
     /// What is given to the next data process.

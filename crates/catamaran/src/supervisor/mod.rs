@@ -73,7 +73,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         watchdog: config.process.watchdog,
         reloads: has_file.then_some(reloads),
     };
-    let outcome = supervise(Handover { source, listeners }, options, stops).await;
+    let outcome = supervise(Handover::new(source, listeners), options, stops).await;
     if let Some(virtual_ips) = virtual_ips {
         virtual_ips.stop().await;
     }
@@ -106,6 +106,7 @@ pub(crate) async fn supervise(
             End::NotStarted(error) if !served => return Err(error),
             End::Died { status, was_ready } => {
                 served |= was_ready;
+                kept.note_death();
                 let config = kept.name();
                 tracing::error!(
                     %status,
@@ -157,7 +158,10 @@ async fn watch(
                 Ok(Message::Ready) => {
                     was_ready = true;
                     watchdog.handle_sign(Instant::now());
-                    tracing::info!(pid, "serving");
+                    match kept.take_death() {
+                        Some(died) => tracing::info!(pid, gap = ?died.elapsed(), "serving"),
+                        None => tracing::info!(pid, "serving"),
+                    }
                     if let Some(ready) = options.ready.take() {
                         // Nobody waits any more if the receiver is gone.
                         let _ = ready.send(());

@@ -51,6 +51,7 @@ impl VirtualIps {
             handover: Handover {
                 source: source.clone(),
                 listeners: Vec::new(),
+                state: None,
             },
             virtual_ips: config.virtual_ips.clone(),
             vrrp_end,

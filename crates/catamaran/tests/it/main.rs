@@ -16,6 +16,7 @@ mod hostile;
 mod hostile_clients;
 mod hostile_servers;
 mod http1;
+mod kept;
 mod nothing_lost;
 mod operator;
 mod probe;
