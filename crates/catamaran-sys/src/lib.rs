@@ -17,6 +17,7 @@ pub mod raw_ip;
 pub mod sandbox;
 pub mod socket;
 pub mod splice;
+pub mod watched;
 
 use std::io;
 

@@ -4,7 +4,7 @@ use crate::ctl::CtlArgs;
 use crate::probe::{Url, parse_url};
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,10 @@ pub(crate) enum Command {
     Echo(EchoArgs),
     /// Ask a URL; the exit status tells whether the answer was 200 to 299
     Probe(ProbeArgs),
+    /// Print a script that completes this command line in a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
@@ -143,6 +147,40 @@ pub(crate) struct ProbeArgs {
     /// How long everything may take together
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    catamaran completions bash > /etc/bash_completion.d/catamaran\n  \
+    catamaran completions zsh > /usr/local/share/zsh/site-functions/_catamaran\n  \
+    catamaran completions fish > ~/.config/fish/completions/catamaran.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// A shell whose completion is known.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  catamaran man /usr/local/share/man\n\n\
+    Then:\n  man catamaran\n  man catamaran.toml")]
+pub(crate) struct ManArgs {
+    /// Where `man1` and `man5` are made, if they are missing
+    pub(crate) directory: PathBuf,
+    /// The date that the pages bear, as 2026-01-31; none without it
+    #[arg(
+        long,
+        value_name = "DATE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) date: String,
 }
 
 #[derive(Debug, clap::Args)]

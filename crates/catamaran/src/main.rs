@@ -5,6 +5,7 @@ mod args;
 mod bind;
 mod channel;
 mod check;
+mod completions;
 mod ctl;
 mod data;
 mod demo;
@@ -14,6 +15,7 @@ mod handover;
 mod host;
 mod limits;
 mod logging;
+mod man;
 mod ports;
 mod probe;
 mod pulse;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     match logging::start(args.log.as_deref()).and_then(|()| run(args.command)) {
         Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
             let _ = writeln!(std::io::stderr(), "catamaran: {error:#}");
@@ -53,6 +56,7 @@ fn set_name(name: &str) {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
             set_name("catamaran-data");
@@ -67,10 +71,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-vrrp");
             block_on(vrrp::run(&args))
         }
+        Command::Man(args) => man::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),
     }
+}
+
+/// Whether whoever read our output has gone, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Runs a command on the main thread, which thereby is the one that spawns children.

@@ -57,7 +57,8 @@ fn table(out: &mut String, section: &Section) {
             Scope::Http => " HTTP only.",
         };
         let Key { name, doc, .. } = key;
-        let value = value(&key.kind);
+        let link = |section: &Section| format!("[table](#{})", slug(section.title));
+        let value = value(&key.kind, &link);
         write(
             out,
             format_args!("| `{name}` | {value} | {absent} | {doc}{scope} |\n"),
@@ -65,7 +66,8 @@ fn table(out: &mut String, section: &Section) {
     }
 }
 
-fn value(kind: &Kind) -> String {
+/// What a value is; `see` says how a table of a section is referred to.
+pub(super) fn value(kind: &Kind, see: &dyn Fn(&Section) -> String) -> String {
     match kind {
         Kind::Text(words) => format!("*{words}*"),
         Kind::Bool => "`true` or `false`".to_owned(),
@@ -84,12 +86,12 @@ fn value(kind: &Kind) -> String {
             let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
         }
-        Kind::Table(section) => format!("[table](#{})", slug(section.title)),
-        Kind::List(item) => format!("list of: {}", value(item)),
-        Kind::OneOrMany(item) => format!("{}; or a list of such", value(item)),
-        Kind::Map(keys, item) => format!("table of *{keys}* = {}", value(item)),
+        Kind::Table(section) => see(section),
+        Kind::List(item) => format!("list of: {}", value(item, see)),
+        Kind::OneOrMany(item) => format!("{}; or a list of such", value(item, see)),
+        Kind::Map(keys, item) => format!("table of *{keys}* = {}", value(item, see)),
         Kind::Either(kinds) => {
-            let kinds: Vec<String> = kinds.iter().map(value).collect();
+            let kinds: Vec<String> = kinds.iter().map(|kind| value(kind, see)).collect();
             kinds.join(" or ")
         }
     }

@@ -1,11 +1,13 @@
 //! The reference: one table of keys per section of the configuration.
 //!
-//! The walkers consult it for unknown keys, ranges and choices; `docs/configuration.md` and the
-//! JSON Schema are generated from it, so that neither can say anything else than the program does.
+//! The walkers consult it for unknown keys, ranges and choices; `docs/configuration.md`, the JSON
+//! Schema and `catamaran.toml(5)` are generated from it, so that none can say anything else than the
+//! program does.
 
 mod admin_keys;
 mod backend_keys;
 mod frontend_keys;
+mod man;
 mod markdown;
 mod route_keys;
 mod schema;
@@ -20,6 +22,7 @@ pub(crate) use backend_keys::{
 pub(crate) use frontend_keys::{
     ACCESS_LOG, FRONTEND, FRONTEND_TIMEOUTS, LISTENER, PROCESS, RATE_LIMIT, ROOT,
 };
+pub use man::man;
 pub use markdown::markdown;
 pub(crate) use route_keys::{
     HEADERS, MATCH, MIRROR, PATH, REDIRECT, RESPOND, REWRITE, ROUTE, ROUTE_RETRY,

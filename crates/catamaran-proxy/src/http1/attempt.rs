@@ -16,12 +16,16 @@ use catamaran_http1::{Limits, Parsed, RequestKind, Version};
 use catamaran_sys::socket::{PeekResult, peek};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// Limits of response heads: servers are trusted to be verbose, not to be endless.
 const RESPONSE_LIMITS: Limits = Limits {
     max_head_bytes: 60 * 1024,
     max_fields: 256,
 };
+/// How long a response is waited for before a new client is watched, too. Chosen: longer than most
+/// exchanges, and soon enough to spare a server the work for one who has left.
+const AT_ONCE: Duration = Duration::from_millis(20);
 /// Interim responses passed on per exchange.
 const MAX_INTERIM: u32 = 16;
 
@@ -32,6 +36,8 @@ struct Wait {
     /// The client has ended its side or sent more: nothing of it is news any more.
     is_client_settled: bool,
     until: Timestamp,
+    /// Until when, while the client is not yet seen to leave.
+    unwatched: Option<Timestamp>,
     /// Whether the task has waited, so that the time is another.
     has_waited: bool,
 }
@@ -73,6 +79,7 @@ impl Exchange<'_> {
         let mut wait = Wait {
             is_upload_broken: false,
             is_client_settled: false,
+            unwatched: None,
             until: terms.until,
             has_waited: false,
         };
@@ -99,6 +106,7 @@ impl Exchange<'_> {
                 return Err(TryError::Over(Outcome::BadResponse));
             }
             Box::pin(self.pass_interim(terms)).await?;
+            wait.unwatched = None;
         }
     }
 
@@ -112,8 +120,7 @@ impl Exchange<'_> {
         if !self.context.upload.is_done() && !wait.is_upload_broken {
             match self.poll_upload(cx, connection) {
                 Poll::Ready(Ok(())) => {
-                    let until = wait.now(self.worker) + terms.backend.model.response_timeout;
-                    self.client.deadline.set(wait.until.min(until));
+                    self.await_until(wait, terms);
                 }
                 // The server may have answered before it stopped taking the body.
                 Poll::Ready(Err(TransferError::Write(_))) => wait.is_upload_broken = true,
@@ -130,6 +137,11 @@ impl Exchange<'_> {
         if let Poll::Ready(result) = self.poll_reply_head(cx, connection) {
             return Poll::Ready(result);
         }
+        if self.client.deadline.alarm() == Some(Alarm::Late)
+            && let Some(until) = wait.unwatched.take()
+        {
+            self.client.deadline.set(until);
+        }
         match self.client.deadline.alarm() {
             Some(Alarm::Late) => return Poll::Ready(Err(self.late())),
             Some(Alarm::ServerDown) => {
@@ -137,7 +149,8 @@ impl Exchange<'_> {
             }
             None => {}
         }
-        if self.context.upload.is_done() && !wait.is_client_settled {
+        let is_watched = self.context.upload.is_done() && wait.unwatched.is_none();
+        if is_watched && !wait.is_client_settled {
             ready!(self.client.stream.poll_read_ready(cx).map(|_| ()));
             wait.is_client_settled = true;
             // A client that half-closed, or sent its next request, still wants the answer.
@@ -146,6 +159,22 @@ impl Exchange<'_> {
             }
         }
         Poll::Pending
+    }
+
+    /// Sets how long the response may take, now that the request is on its way.
+    ///
+    /// A client that is not known to the reactor yet is entered, so that it is seen to leave, only
+    /// when the response does not come at once: most do.
+    fn await_until(&self, wait: &mut Wait, terms: &Terms<'_>) {
+        let now = wait.now(self.worker);
+        let until = wait.until.min(now + terms.backend.model.response_timeout);
+        let soon = now + AT_ONCE;
+        if self.client.stream.is_entered() || until <= soon {
+            self.client.deadline.set(until);
+        } else {
+            wait.unwatched = Some(until);
+            self.client.deadline.set(soon);
+        }
     }
 
     /// Moves the request on its way.

@@ -167,8 +167,29 @@ fn give_back(worker: &Worker, client: &mut Client) {
     worker.buffers.give_back(std::mem::take(&mut client.input));
 }
 
+/// Reads what came with a new connection. Returns whether it is open, or nothing if nothing has come
+/// yet. Nearly always something has, where many connect; and where the exchange is short, the reactor
+/// need not know of the connection at all.
+fn read_at_once(worker: &Worker, client: &mut Client) -> Option<bool> {
+    client.input = worker.buffers.small();
+    let read = client.stream.read_now(&mut client.input);
+    if let Ok(Some(count)) = read {
+        let frontend = client.slot.frontend();
+        let counters = frontend.counters(worker.index);
+        counters.bytes_in.add_alone(count as u64);
+    }
+    if client.input.is_empty() {
+        give_back(worker, client);
+    }
+    match read {
+        Ok(None) => None,
+        Ok(Some(count)) => Some(count > 0),
+        Err(_) => Some(false),
+    }
+}
+
 /// Waits, without holding a buffer, until the client sends. Returns whether it did.
-async fn wait_for_request(worker: &Worker, client: &Client) -> bool {
+async fn wait_for_request(worker: &Worker, client: &mut Client) -> bool {
     if !client.input.is_empty() {
         return true;
     }
@@ -187,6 +208,18 @@ async fn wait_for_request(worker: &Worker, client: &Client) -> bool {
         _ => worker.time(),
     };
     client.deadline.set(now + wait);
+    if !client.stream.is_entered()
+        && let Some(is_open) = read_at_once(worker, client)
+    {
+        return is_open;
+    }
+    if let Err(error) = client.stream.enter() {
+        worker.metrics.accepts_exhausted.add_alone(1);
+        if worker.tells_exhausted() {
+            tracing::error!(%error, "cannot wait for a client");
+        }
+        return false;
+    }
     poll_fn(|cx| {
         if let Poll::Ready(ready) = client.stream.poll_read_ready(cx) {
             return Poll::Ready(ready.is_ok());

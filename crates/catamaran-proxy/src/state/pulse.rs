@@ -2,12 +2,12 @@
 
 use super::ListenerId;
 use super::backend::lock;
+use crate::io::Acceptor;
 use catamaran_core::Timestamp;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// When a thread last turned its loop.
 #[derive(Debug)]
@@ -33,11 +33,11 @@ impl Pulse {
 
 /// The sockets that one worker accepts connections from, by what their listeners are known by.
 #[derive(Debug, Default)]
-pub(crate) struct Listening(Mutex<Vec<(ListenerId, Arc<TcpListener>)>>);
+pub(crate) struct Listening(Mutex<Vec<(ListenerId, Arc<Acceptor>)>>);
 
 impl Listening {
     /// Lists a socket until [`Self::close`].
-    pub(crate) fn open(&self, listener: ListenerId, socket: TcpListener) -> Arc<TcpListener> {
+    pub(crate) fn open(&self, listener: ListenerId, socket: Acceptor) -> Arc<Acceptor> {
         let socket = Arc::new(socket);
         lock(&self.0).push((listener, Arc::clone(&socket)));
         socket
@@ -53,7 +53,7 @@ impl Listening {
     }
 
     /// Takes a socket back. Whoever else looked at it did so under the lock and took a copy.
-    pub(crate) fn close(&self, socket: Arc<TcpListener>) -> Option<TcpListener> {
+    pub(crate) fn close(&self, socket: Arc<Acceptor>) -> Option<Acceptor> {
         lock(&self.0).retain(|(_, known)| !Arc::ptr_eq(known, &socket));
         Arc::into_inner(socket)
     }
@@ -61,7 +61,7 @@ impl Listening {
     /// Copies of all, for a neighbour; those that cannot be copied are left out.
     pub(crate) fn copies(&self) -> Vec<(ListenerId, OwnedFd)> {
         let sockets = lock(&self.0);
-        let copy = |(listener, socket): &(ListenerId, Arc<TcpListener>)| {
+        let copy = |(listener, socket): &(ListenerId, Arc<Acceptor>)| {
             let copy = socket.as_fd().try_clone_to_owned().ok()?;
             Some((*listener, copy))
         };

@@ -14,7 +14,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
 
 /// Time after which a server that acknowledges nothing counts as gone (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -186,7 +185,7 @@ fn begin(server: &Server) -> io::Result<(Stream, ConnectState)> {
         }
         Target::Unix(path) => {
             let (fd, state) = socket::connect_unix(path).map_err(queue_full)?;
-            Ok((Stream::Unix(UnixStream::from_std(fd.into())?), state))
+            Ok((entered(fd)?, state))
         }
     }
 }
@@ -205,7 +204,15 @@ fn tcp(fd: OwnedFd) -> io::Result<Stream> {
     use std::os::fd::AsFd;
     socket::set_nodelay(fd.as_fd())?;
     socket::set_user_timeout(fd.as_fd(), USER_TIMEOUT)?;
-    Ok(Stream::Tcp(TcpStream::from_std(fd.into())?))
+    entered(fd)
+}
+
+/// A stream in the reactor. Entered here, where want of room for it counts as ours, not as the
+/// server's failure.
+fn entered(fd: OwnedFd) -> io::Result<Stream> {
+    let stream = Stream::new(fd);
+    stream.enter()?;
+    Ok(stream)
 }
 
 fn classify(error: io::Error) -> ConnectError {

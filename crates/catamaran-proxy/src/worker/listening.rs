@@ -1,7 +1,7 @@
 //! A worker's listeners: accepting, and their coming and going.
 
 use super::{Change, Command, OpenConnection, Opened, Phase, Vital, Worker, stall};
-use crate::io::Stream;
+use crate::io::{Acceptor, Stream};
 use crate::state::{Admitted, Frontend, ListenerId};
 use crate::{http1, tcp, udp};
 use catamaran_core::model::Protocol;
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
 /// Wait after an accept that failed for want of descriptors or memory, or that may not be tried.
@@ -244,19 +243,16 @@ async fn wind_up(worker: &Worker, slot: &Rc<Slot>, drain: Duration, tunnels: Dur
 pub(crate) fn serve_other(
     worker: &Rc<Worker>,
     slot: &Rc<Slot>,
-    stream: std::net::TcpStream,
+    stream: OwnedFd,
     peer: SocketAddr,
     admitted: (Admitted, Option<Admitted>),
 ) {
-    match TcpStream::from_std(stream) {
-        Ok(stream) => serve(worker, slot, stream, peer, admitted),
-        Err(error) => tracing::error!(%error, "cannot take over a connection"),
-    }
+    serve(worker, slot, stream, peer, admitted);
 }
 
 async fn accept(worker: Rc<Worker>, this: Rc<Listener>, socket: OwnedFd) {
     let _vital = Vital;
-    let listener = match TcpListener::from_std(socket.into()) {
+    let listener = match Acceptor::new(socket) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "cannot listen");
@@ -277,20 +273,18 @@ async fn accept(worker: Rc<Worker>, this: Rc<Listener>, socket: OwnedFd) {
     let listener = listening
         .close(listener)
         .expect("the list held the only other reference");
-    match listener.into_std() {
-        Ok(listener) => accept_rest(&worker, &this.slot(), &listener).await,
-        Err(error) => tracing::error!(%error, "cannot empty an accept queue"),
-    }
+    accept_rest(&worker, &this.slot(), &listener).await;
+    drop(listener);
     // The socket is closed: whoever waits for that may go on.
     this.closed();
 }
 
 /// The next connection; `None` once `stop` has come and nobody waits.
 pub(super) async fn next_connection<T>(
-    listener: &TcpListener,
+    listener: &Acceptor,
     mut stop: Pin<&mut impl Future<Output = T>>,
     is_stopping: &mut bool,
-) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+) -> Option<io::Result<(OwnedFd, SocketAddr)>> {
     poll_fn(|cx| {
         *is_stopping = *is_stopping || stop.as_mut().poll(cx).is_ready();
         match listener.poll_accept(cx) {
@@ -304,15 +298,11 @@ pub(super) async fn next_connection<T>(
 
 /// Accepts until the socket itself says that nobody waits: closing it would reset those who do. The
 /// reactor may not have heard of the last of them, or had its turn of them.
-async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<Slot>, listener: &std::net::TcpListener) {
+async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<Slot>, listener: &Acceptor) {
     /// Connections accepted before other tasks get their turn.
     const BATCH: usize = 64;
     for count in 1.. {
-        let accepted = listener.accept().and_then(|(stream, peer)| {
-            stream.set_nonblocking(true)?;
-            Ok((TcpStream::from_std(stream)?, peer))
-        });
-        match accepted {
+        match listener.accept() {
             Ok((stream, peer)) => admit(worker, slot, stream, peer).await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => pause_after(worker, slot, &error).await,
@@ -325,12 +315,7 @@ async fn accept_rest(worker: &Rc<Worker>, slot: &Rc<Slot>, listener: &std::net::
 
 /// Serves a new connection as soon as it may be open. One per worker may wait here, the rest in the
 /// kernel.
-pub(super) async fn admit(
-    worker: &Rc<Worker>,
-    slot: &Rc<Slot>,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
+pub(super) async fn admit(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: OwnedFd, peer: SocketAddr) {
     let frontend = slot.frontend();
     let admitted = (
         frontend.connections.admit().await,
@@ -369,29 +354,26 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn place(
     worker: &Rc<Worker>,
     slot: &Rc<Slot>,
-    stream: TcpStream,
+    stream: OwnedFd,
     peer: SocketAddr,
     admitted: (Admitted, Option<Admitted>),
 ) {
     // A listener that goes may be gone from the other worker already.
     let other = neighbour(worker).filter(|_| !slot.is_closing());
     match other {
-        Some(index) => match stream.into_std() {
-            Ok(stream) => {
-                worker.metrics.handed_over.add_alone(1);
-                worker.shared.command(
-                    index,
-                    Command::Serve {
-                        listener: slot.id,
-                        frontend: slot.frontend(),
-                        stream,
-                        peer,
-                        admitted,
-                    },
-                );
-            }
-            Err(error) => tracing::error!(%error, "cannot hand a connection over"),
-        },
+        Some(index) => {
+            worker.metrics.handed_over.add_alone(1);
+            worker.shared.command(
+                index,
+                Command::Serve {
+                    listener: slot.id,
+                    frontend: slot.frontend(),
+                    stream,
+                    peer,
+                    admitted,
+                },
+            );
+        }
         None => serve(worker, slot, stream, peer, admitted),
     }
 }
@@ -418,14 +400,14 @@ fn neighbour(worker: &Worker) -> Option<usize> {
 fn serve(
     worker: &Rc<Worker>,
     slot: &Rc<Slot>,
-    stream: TcpStream,
+    stream: OwnedFd,
     peer: SocketAddr,
     admitted: (Admitted, Option<Admitted>),
 ) {
     let frontend = slot.frontend();
     frontend.counters(worker.index).connections.add_alone(1);
     let open = OpenConnection::new(worker, admitted);
-    let stream = Stream::Tcp(stream);
+    let stream = Stream::new(stream);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     match frontend.model.protocol {
         Protocol::Http => {

@@ -99,7 +99,7 @@ pub(crate) enum Command {
         /// Its frontend, should this worker not know the listener yet.
         frontend: Arc<Frontend>,
         /// The connection.
-        stream: std::net::TcpStream,
+        stream: OwnedFd,
         /// Its client.
         peer: SocketAddr,
         /// Its places among the connections of the frontend and of the process.

@@ -6,11 +6,11 @@
 
 use super::listening::{Listeners, Slot, admit, next_connection, pause_after};
 use super::{Vital, Worker};
+use crate::io::Acceptor;
 use catamaran_core::Timestamp;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// A neighbour that is stood in for.
@@ -100,7 +100,7 @@ async fn accept_for(
     socket: OwnedFd,
     mut over: watch::Receiver<()>,
 ) {
-    let listener = match TcpListener::from_std(socket.into()) {
+    let listener = match Acceptor::new(socket) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "cannot accept in place of a neighbour");

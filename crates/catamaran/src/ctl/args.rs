@@ -77,11 +77,6 @@ pub(crate) enum CtlCommand {
     },
     /// Print the metrics
     Metrics,
-    /// Print a script that completes the command line
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,11 +216,4 @@ impl FromStr for Weight {
             _ => Err("a weight is 0 to 256, or `configured`"),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
 }

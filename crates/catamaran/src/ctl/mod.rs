@@ -9,8 +9,7 @@ mod table;
 pub(crate) use args::CtlArgs;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, Shell, TableAction, Weight};
-use clap::CommandFactory as _;
+use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
 use client::{Client, escaped};
 use failure::Failure;
 use serde_json::{Value, json};
@@ -24,7 +23,7 @@ use table::{Colour, Table, without_controls};
 pub(crate) fn run(args: &CtlArgs) -> ExitCode {
     match act(args) {
         Ok(code) => code,
-        Err(Failure::Other(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Other(error)) if crate::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to tell when standard error is closed.
             let _ = writeln!(io::stderr(), "catamaran: {failure}");
@@ -34,10 +33,6 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    if let CtlCommand::Completions { shell } = args.command {
-        complete(shell);
-        return Ok(ExitCode::SUCCESS);
-    }
     let client = match &args.url {
         Some(url) => Client::of_url(url, args.token_file.as_deref())?,
         None => Client::of_socket(args.socket.as_deref())?,
@@ -99,7 +94,6 @@ impl Ctl {
                 let page = self.client.get_text("/metrics")?;
                 io::stdout().write_all(page.as_bytes())?;
             }
-            CtlCommand::Completions { .. } => {}
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -453,22 +447,6 @@ fn server_path(target: &str) -> Result<String, Failure> {
         .split_once('/')
         .with_context(|| format!("`{target}` names no server; write it as BACKEND/SERVER"))?;
     Ok(format!("{}/servers/{}", path_of(backend), escaped(server)))
-}
-
-fn complete(shell: Shell) {
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    let mut command = crate::args::Args::command();
-    clap_complete::generate(shell, &mut command, "catamaran", &mut io::stdout());
-}
-
-/// Whether whoever read our output has gone, as `head` does.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.downcast_ref::<io::Error>();
-    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Entries that the API gives at once.

@@ -213,12 +213,3 @@ fn a_file_is_checked_compared_and_put_in_place() {
     assert!(text.contains(&b.addr().to_string()));
     assert_eq!(count(), 2);
 }
-
-#[test]
-fn shells_complete_the_command_line() {
-    for shell in ["bash", "zsh", "fish"] {
-        let mut process = catamaran(&["ctl", "completions", shell]).start().unwrap();
-        assert_eq!(process.wait(PATIENCE).unwrap().code(), Some(0));
-        process.wait_for_stdout("maintenance", PATIENCE).unwrap();
-    }
-}

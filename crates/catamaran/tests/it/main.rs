@@ -17,6 +17,7 @@ mod hostile_clients;
 mod hostile_servers;
 mod http1;
 mod kept;
+mod manual;
 mod nothing_lost;
 mod operator;
 mod probe;

@@ -242,7 +242,10 @@ fn a_flood_of_sources_holds_no_more_sockets_than_it_may() {
     for _ in 0..100 {
         ask(&client(), address);
     }
-    assert!(descriptors(&balancer) <= before + 7);
+    // The socket of a flow that gave way is closed in a turn of its own.
+    eventually("no more sockets than flows", || {
+        (descriptors(&balancer) <= before + 7).then_some(())
+    });
     // Its flow has given way, and another begins.
     assert_eq!(ask(&first, address), "hi");
 }
