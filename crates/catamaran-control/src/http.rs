@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
@@ -47,8 +47,11 @@ impl Accept for UnixListener {
     }
 }
 
+/// Whether new connections are taken; another process may have the same sockets.
+pub(crate) type Open = watch::Receiver<bool>;
+
 /// Serves `router` to who connects to `listener`, until it is dropped.
-pub(crate) async fn serve(listener: impl Accept, router: Router) {
+pub(crate) async fn serve(listener: impl Accept, router: Router, mut open: Open) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Owning the connections' tasks here ends them with this future.
     let mut connections = JoinSet::new();
@@ -56,7 +59,14 @@ pub(crate) async fn serve(listener: impl Accept, router: Router) {
         let slot = Arc::clone(&slots).acquire_owned().await;
         let slot = slot.expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
+        // Who could close it is gone only when everything ends.
+        let _ = open.wait_for(|open| *open).await;
+        let accepted = tokio::select! {
+            biased;
+            _ = open.wait_for(|open| !*open) => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok(stream) => {
                 let router = router.clone();
                 connections.spawn(async move {

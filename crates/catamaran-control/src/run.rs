@@ -1,6 +1,6 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Rates};
+use crate::admin::{self, Checks, Doors, Drains, Events, Host, Kind, Overlays, Plane, Rates};
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
@@ -30,6 +30,8 @@ pub struct Parts {
     pub endpoint: Option<Endpoint>,
     /// Where the admin API is served.
     pub doors: Doors,
+    /// Whether pages and API take new connections.
+    pub open: watch::Receiver<bool>,
     /// The process around.
     pub host: Arc<dyn Host>,
     /// Puts other configurations in place.
@@ -78,6 +80,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         reloader: parts.reloader,
         overlays: parts.overlays,
         keeper: parts.keeper,
+        drains: Drains::default(),
         monitor: commands,
     });
     let keeping = plane.keeper.as_ref().map(|keeper| {
@@ -99,7 +102,13 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
-    let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
+    let serving = serve(
+        (parts.endpoint, parts.doors),
+        &plane,
+        &metrics,
+        told,
+        parts.open,
+    );
     let sampling = admin::sample(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
@@ -120,18 +129,18 @@ impl std::fmt::Debug for Parts {
 }
 
 async fn serve(
-    endpoint: Option<Endpoint>,
-    doors: Doors,
+    (endpoint, doors): (Option<Endpoint>, Doors),
     plane: &Arc<Plane>,
     metrics: &Arc<PlaneMetrics>,
     told: watch::Receiver<Readiness>,
+    open: watch::Receiver<bool>,
 ) {
     let source = || Arc::clone(metrics) as _;
     let machines = pages(source(), told.clone());
-    let admin = admin::serve(doors, Arc::clone(plane), machines);
+    let admin = admin::serve(doors, Arc::clone(plane), machines, open.clone());
     let pages = async {
         if let Some(endpoint) = endpoint {
-            endpoint.serve(source(), told).await;
+            endpoint.serve(source(), told, open).await;
         }
     };
     tokio::join!(admin, pages);
@@ -359,12 +368,15 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Upgraded;
+    use crate::reload::Drained;
     use catamaran_core::model::{
         self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
     };
     use catamaran_proxy::{ListenerSockets, Proxy};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};
+    use tokio::sync::oneshot;
 
     /// A data plane of one worker over a backend of one server at `address`.
     fn proxy(address: ServerAddr) -> Proxy {
@@ -406,6 +418,10 @@ mod tests {
         fn drain(&self) -> Result<(), String> {
             Ok(())
         }
+
+        fn upgrade(&self, _: Option<std::path::PathBuf>) -> oneshot::Receiver<Upgraded> {
+            oneshot::channel().1
+        }
     }
 
     fn parts(
@@ -421,8 +437,16 @@ mod tests {
             resolvers: vec![([127, 0, 0, 1], 9).into()],
             endpoint,
             doors: Doors::default(),
+            open: watch::channel(true).1,
             host: Arc::new(NoHost),
-            reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
+            reloader: Reloader::new(
+                shared,
+                None,
+                ports,
+                |_| {},
+                (overlays_too, Drained::default()),
+                events_too,
+            ),
             overlays,
             events,
             counted_before: CountedBefore::default(),

@@ -13,6 +13,7 @@ mod outcome;
 mod proxy;
 mod reload;
 mod state;
+mod succession;
 mod tcp;
 mod tunnel;
 mod udp;
@@ -23,8 +24,8 @@ pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Frontend, KeptTable, Left, LogError, Metered, NoSuchServer, Pulse,
-    Rebuilds, Server, ServerMetrics, ServerSet, Shards, Shared, Signal, Signals, Snapshot,
+    Backend, BackendMetrics, Elsewhere, Frontend, KeptTable, Left, LogError, Metered, NoSuchServer,
+    Pulse, Rebuilds, Server, ServerMetrics, ServerSet, Shards, Shared, Signal, Signals, Snapshot,
     StickEntry, TableKind, TableName, Target,
 };
 pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

@@ -64,6 +64,8 @@ pub enum Outcome {
     Exhausted,
     /// The flow had to give way to a new one.
     Evicted,
+    /// Its listener was removed, and the time to drain it is over.
+    ListenerClosed,
 }
 
 /// What follows from an [`Outcome`].
@@ -79,7 +81,7 @@ pub struct Consequence {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
@@ -108,6 +110,7 @@ impl Outcome {
         Self::IdleTimeout,
         Self::Exhausted,
         Self::Evicted,
+        Self::ListenerClosed,
     ];
 
     /// Place in [`Self::ALL`].
@@ -118,6 +121,25 @@ impl Outcome {
             .iter()
             .position(|one| std::mem::discriminant(one) == wanted)
             .expect("ALL holds every variant")
+    }
+
+    /// What it is called where the end of a listener brought it about: that ends what is left as if
+    /// it were late.
+    #[must_use]
+    pub const fn at_closed_listener(self) -> Self {
+        match self {
+            Self::RequestTimeout
+            | Self::RequestBodyTimeout
+            | Self::ClientStalled
+            | Self::QueueTimeout
+            | Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::Truncated
+            | Self::ResponseBodyTimeout
+            | Self::IdleTimeout
+            | Self::Evicted => Self::ListenerClosed,
+            other => other,
+        }
     }
 
     /// What follows from it.
@@ -152,6 +174,7 @@ impl Outcome {
             Self::IdleTimeout => (504, "cD", "idle-timeout"),
             Self::Exhausted => (503, "RC", "exhausted"),
             Self::Evicted => (503, "RD", "evicted"),
+            Self::ListenerClosed => (503, "KD", "listener-closed"),
         };
         Consequence {
             status,
@@ -190,7 +213,8 @@ impl Outcome {
             | Self::ClientGone
             | Self::ClientStalled
             | Self::IdleTimeout
-            | Self::Evicted => "",
+            | Self::Evicted
+            | Self::ListenerClosed => "",
         }
     }
 }

@@ -56,6 +56,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer
     let frontend = slot.frontend();
     let counters = frontend.counters(worker.index);
     counters.bytes_in.add_alone(facts.bytes_in);
+    let outcome = deadline.outcome_of(outcome);
     facts::relayed(worker, &frontend, peer, &facts, outcome);
 }
 

@@ -7,8 +7,10 @@ mod channel;
 mod check;
 mod completions;
 mod ctl;
+mod custody;
 mod data;
 mod demo;
+mod door;
 mod echo;
 mod engine;
 mod handover;
@@ -24,7 +26,9 @@ mod reopen;
 mod sandbox;
 mod source;
 mod stop;
+mod succession;
 mod supervisor;
+mod systemd;
 mod virtual_ip;
 mod vrrp;
 
@@ -72,6 +76,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             block_on(vrrp::run(&args))
         }
         Command::Man(args) => man::run(&args),
+        Command::Speaks => {
+            writeln!(std::io::stdout(), "{}", supervisor::speech())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),

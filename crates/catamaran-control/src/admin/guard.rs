@@ -35,15 +35,18 @@ pub enum Access {
 pub(crate) fn guarded(router: Router, access: Access) -> Router {
     router
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let refused = check(&access, request.method(), request.headers()).err();
-            async move {
-                match refused {
-                    Some(refused) => refused.into_response(),
-                    None => in_time(next.run(request)).await,
+        .layer(middleware::from_fn(
+            move |mut request: Request, next: Next| {
+                request.extensions_mut().insert(access.clone());
+                let refused = check(&access, request.method(), request.headers()).err();
+                async move {
+                    match refused {
+                        Some(refused) => refused.into_response(),
+                        None => in_time(next.run(request)).await,
+                    }
                 }
-            }
-        }))
+            },
+        ))
 }
 
 async fn in_time(answer: impl Future<Output = Response>) -> Response {
@@ -165,7 +168,7 @@ const BEARER: &[u8] = b"Bearer ";
 /// Bytes of a request's body: a configuration of 10,000 servers has one.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Time for a request's body and for the answer to be made.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 
 mod checks;
 mod config;
+mod drain;
 mod error;
 mod events;
 mod extract;
@@ -22,6 +23,7 @@ mod state;
 mod tables;
 
 pub(crate) use checks::Checks;
+pub(crate) use drain::Drains;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
@@ -38,9 +40,10 @@ use catamaran_proxy::{Backend, Shared, Snapshot};
 use error::Refused;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The process around the control plane, as the API sees it. Refusals are sentences for people.
 pub trait Host: Send + Sync {
@@ -58,7 +61,14 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Why it cannot be asked for.
     fn drain(&self) -> Result<(), String>;
+
+    /// Has another binary take this one's place: the one at a path, else the one that stands where
+    /// this one did. The result comes when the other serves, or does not.
+    fn upgrade(&self, binary: Option<PathBuf>) -> oneshot::Receiver<Upgraded>;
 }
+
+/// What serves after an upgrade, in words; or why the old binary goes on.
+pub type Upgraded = Result<String, String>;
 
 /// How long a change lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -85,6 +95,7 @@ pub(crate) struct Plane {
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
     pub(crate) keeper: Option<Arc<Keeper>>,
+    pub(crate) drains: Drains,
     pub(crate) monitor: mpsc::Sender<Command>,
 }
 
@@ -135,16 +146,26 @@ pub struct Doors {
 }
 
 /// Serves the API behind all its doors; `pages` are served there as well.
-pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router) {
+pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router, open: http::Open) {
     let router = routes::router(plane).merge(pages);
     let unix = async {
         if let Some(listener) = doors.unix {
-            http::serve(listener, guard::guarded(router.clone(), Access::Local)).await;
+            http::serve(
+                listener,
+                guard::guarded(router.clone(), Access::Local),
+                open.clone(),
+            )
+            .await;
         }
     };
     let tcp = async {
         if let Some((listener, access)) = doors.tcp {
-            http::serve(listener, guard::guarded(router.clone(), access)).await;
+            http::serve(
+                listener,
+                guard::guarded(router.clone(), access),
+                open.clone(),
+            )
+            .await;
         }
     };
     tokio::join!(unix, tcp);

@@ -2,7 +2,7 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, openapi, process, servers, tables};
+use super::{Event, Plane, config, drain, openapi, process, servers, tables};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -87,6 +87,22 @@ fn of_state() -> Vec<Operation> {
             get(frontends),
         )
         .does("The frontends with their listeners and routes."),
+        Operation::new::<servers::Changed>(
+            "post",
+            "/v1/frontends/{frontend}/drain",
+            "drain-frontend",
+            post(drain::drain_frontend),
+        )
+        .does("Closes the listeners of a frontend; what it has in flight is finished.")
+        .takes::<process::Nothing>(),
+        Operation::new::<servers::Changed>(
+            "post",
+            "/v1/frontends/{frontend}/resume",
+            "resume-frontend",
+            post(drain::resume_frontend),
+        )
+        .does("Opens the listeners of a drained frontend again.")
+        .takes::<process::Nothing>(),
         Operation::new::<Vec<state::Worker>>("get", "/v1/workers", "list-workers", get(workers))
             .does("The workers with their load."),
         Operation::new::<Vec<Event>>("get", "/v1/events", "list-events", get(process::events))
@@ -238,6 +254,14 @@ fn of_process() -> Vec<Operation> {
         Operation::new::<servers::Changed>("post", "/v1/drain", "drain", post(process::drain))
             .does("Takes no new clients and ends the process when those there are have left.")
             .takes::<process::Nothing>(),
+        Operation::new::<process::Succeeded>(
+            "post",
+            "/v1/upgrade",
+            "upgrade",
+            post(process::upgrade),
+        )
+        .does("Has another binary take this one's place, without a connection refused or cut.")
+        .takes::<process::NewBinary>(),
         Operation::new::<serde_json::Value>(
             "get",
             "/v1/openapi.json",

@@ -65,6 +65,8 @@ pub(crate) struct FrontendState {
     routes: Vec<Route>,
     /// Where goes what no route takes.
     backend: Option<String>,
+    /// Whether an operator has closed its listeners.
+    drained: bool,
     /// Connections of clients that are open.
     connections: usize,
     rates: Option<FrontendRates>,
@@ -229,6 +231,7 @@ impl Process {
 pub(crate) fn workers(plane: &Plane, rates: &View<'_>) -> Vec<Worker> {
     let shared = &plane.shared;
     let each = shared.worker_metrics.iter().zip(&shared.loads).enumerate();
+    let each = each.take(shared.started_workers());
     each.map(|(index, (metrics, load))| Worker {
         index,
         connections: load.load(Relaxed),
@@ -242,12 +245,12 @@ pub(crate) fn workers(plane: &Plane, rates: &View<'_>) -> Vec<Worker> {
 pub(crate) fn frontends(plane: &Plane, rates: &View<'_>) -> Vec<FrontendState> {
     let snapshot = plane.shared.snapshot();
     let each = snapshot.frontends.iter();
-    each.map(|frontend| FrontendState::of(frontend, rates))
+    each.map(|frontend| FrontendState::of(plane, frontend, rates))
         .collect()
 }
 
 impl FrontendState {
-    fn of(frontend: &Frontend, rates: &View<'_>) -> Self {
+    fn of(plane: &Plane, frontend: &Frontend, rates: &View<'_>) -> Self {
         let model = &frontend.model;
         let name_of = |id: BackendId| frontend.backend(id).model.name.to_string();
         let routes = model.routes.iter();
@@ -277,6 +280,7 @@ impl FrontendState {
                 })
                 .collect(),
             backend: model.backend.map(name_of),
+            drained: plane.reloader.drained().contains(&model.name),
             connections: frontend.open_connections(),
             rates: rates.frontend(&model.name),
             totals: Totals::of(&frontend_totals(frontend)),

@@ -15,7 +15,10 @@
 
 mod file;
 mod state;
+mod succession;
 mod tables;
+
+pub use succession::Predecessor;
 
 use crate::admin::{Host, Overlays};
 use crate::metrics::{Base, MetricsSource, Readiness};
@@ -30,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use succession::{InFlight, Report};
 use tables::Tables;
 use tokio::sync::watch;
 
@@ -55,6 +59,8 @@ pub struct Keeper {
     tables: Mutex<Tables>,
     /// Whether somebody else writes the file.
     is_paused: AtomicBool,
+    /// What this process counts, once it does.
+    counters: Mutex<Option<Arc<dyn MetricsSource>>>,
     /// Whether the last copy failed, which is told once.
     has_failed: AtomicBool,
 }
@@ -151,6 +157,7 @@ impl Keeper {
             written: Mutex::new(found.state),
             tables: Mutex::new(found.tables),
             is_paused: AtomicBool::new(false),
+            counters: Mutex::default(),
             has_failed: AtomicBool::new(false),
         })
     }
@@ -161,6 +168,7 @@ impl Keeper {
     /// When no thread can be started.
     pub fn start(self: &Arc<Self>, counters: Arc<dyn MetricsSource>) -> io::Result<Keeping> {
         let (end, ended) = mpsc::channel();
+        *lock(&self.counters) = Some(Arc::clone(&counters));
         let keeper = Arc::clone(self);
         let copy = move || {
             let mut count_at = Instant::now();
@@ -199,11 +207,29 @@ impl Keeper {
         self.report(self.file.write(Document::Counters, page.as_bytes()));
     }
 
-    /// Copies no more: another process goes on from here.
-    pub fn pause(&self) {
+    /// Copies all as it is now, and no more: another process goes on from here.
+    pub fn leave(&self) {
+        self.copy();
+        let counters = lock(&self.counters).clone();
+        if let Some(counters) = counters {
+            self.copy_counters(&*counters);
+        }
+
         // Whoever copies at this moment is done first.
         let (_state, _tables) = (lock(&self.written), lock(&self.tables));
         self.is_paused.store(true, Ordering::Relaxed);
+    }
+
+    /// What this process has counted, and what it still has in flight, for the one that took its
+    /// place.
+    #[must_use]
+    pub fn tell(&self) -> Vec<u8> {
+        let counters = lock(&self.counters).clone();
+        let report = Report {
+            in_flight: InFlight::of(&self.shared.snapshot()),
+            counters: counters.map(|counters| crate::metrics::page_of(&*counters)),
+        };
+        serde_json::to_vec(&report).unwrap_or_default()
     }
 
     /// Copies again, all of it: the other process has come to nothing.

@@ -21,6 +21,7 @@ pub(crate) use connections::Admitted;
 pub(crate) use connections::Connections;
 pub use frontend::Frontend;
 pub(crate) use frontend::OpenSource;
+pub use in_flight::Elsewhere;
 pub(crate) use in_flight::InFlight;
 pub use kept::{KeptTable, Shards, TableKind, TableName};
 pub use metered::Metered;

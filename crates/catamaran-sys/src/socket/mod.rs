@@ -11,4 +11,6 @@ pub use connection::{
     set_nodelay, set_user_timeout, shutdown_write, take_error, unsent_bytes,
 };
 pub use datagram::{Datagram, LocalAddr, connect_udp, recv_with_dst, send_to_from};
-pub use listen::{listen_group, listen_group_beside, local_addr, udp_group, udp_group_beside};
+pub use listen::{
+    Kind, adopt, kind, listen_group, listen_group_beside, local_addr, udp_group, udp_group_beside,
+};

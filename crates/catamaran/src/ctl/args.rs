@@ -46,6 +46,13 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<ServerAction>,
     },
+    /// Close the listeners of a frontend, or open them again
+    Frontend {
+        /// The frontend
+        name: String,
+        #[command(subcommand)]
+        action: FrontendAction,
+    },
     /// Show the affinity tables
     Tables,
     /// Show or change an affinity table
@@ -65,6 +72,12 @@ pub(crate) enum CtlCommand {
     Config {
         #[command(subcommand)]
         action: ConfigAction,
+    },
+    /// Have another binary take this one's place, without a connection refused or cut
+    Upgrade {
+        /// The binary, instead of what stands where the present one was started from
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
     },
     /// Show what happened lately
     Events,
@@ -89,6 +102,9 @@ pub(crate) enum ServerAction {
         /// How long to wait, such as 30s or 5m
         #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::args::parse_duration)]
         timeout: Duration,
+        /// End what is left after this time; without it nothing is ended
+        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_duration)]
+        deadline: Option<Duration>,
     },
     /// Take it out of service
     Maintenance,
@@ -134,6 +150,14 @@ pub(crate) enum ServerAction {
         #[arg(long)]
         persist: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum FrontendAction {
+    /// Close its listeners; finish what it has in flight
+    Drain,
+    /// Open its listeners again
+    Resume,
 }
 
 #[derive(Debug, Subcommand)]

@@ -72,9 +72,11 @@ impl Client {
     }
 
     /// A client of an address over TCP.
-    pub(crate) fn of_url(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
-        let authority = url.strip_prefix("http://").with_context(|| {
-            format!("`{url}` is no URL of the admin API; write http://ADDRESS:PORT")
+    pub(crate) fn of_url(url: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let authority = url.strip_prefix("http://").ok_or_else(|| {
+            Failure::Usage(format!(
+                "`{url}` is no URL of the admin API; write http://ADDRESS:PORT"
+            ))
         })?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let token = match token_file {
@@ -236,7 +238,7 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<Answ
 }
 
 /// How long the process may take for an answer: a little more than it gives itself.
-const PATIENCE: Duration = Duration::from_secs(35);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// Bytes of an answer: the state of 10,000 servers has a few MiB.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 

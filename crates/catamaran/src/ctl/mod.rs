@@ -9,7 +9,7 @@ mod table;
 pub(crate) use args::CtlArgs;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
+use args::{ConfigAction, CtlCommand, FrontendAction, Health, ServerAction, TableAction, Weight};
 use client::{Client, escaped};
 use failure::Failure;
 use serde_json::{Value, json};
@@ -60,6 +60,15 @@ impl Ctl {
             CtlCommand::Server { target, action } => {
                 self.server(target.as_deref(), action.as_ref())?;
             }
+            CtlCommand::Frontend { name, action } => {
+                let (word, told) = match action {
+                    FrontendAction::Drain => ("drain", "closed its listeners and drains"),
+                    FrontendAction::Resume => ("resume", "opened its listeners"),
+                };
+                let path = format!("/v1/frontends/{}/{word}", escaped(name));
+                let changed = self.client.change("POST", &path, Some(&json!({})))?;
+                self.say_kept(&changed, &format!("{name} {told}"))?;
+            }
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
                 self.show(&tables, || show::tables(&tables))?;
@@ -76,6 +85,13 @@ impl Ctl {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let now = now.unwrap_or_default().as_secs_f64();
                 self.show(&events, || show::events(&events, now))?;
+            }
+            CtlCommand::Upgrade { binary } => {
+                let binary = binary.as_deref().map(std::path::absolute).transpose()?;
+                let body = json!({ "binary": binary });
+                let serves = self.client.change("POST", "/v1/upgrade", Some(&body))?;
+                let told = serves["serves"].as_str().unwrap_or_default().to_owned();
+                self.say(&serves, &format!("serving: {told}"))?;
             }
             CtlCommand::Drain => {
                 let drained = self.client.change("POST", "/v1/drain", Some(&json!({})))?;
@@ -161,7 +177,12 @@ impl Ctl {
 
     fn change_server(&self, target: &str, action: &ServerAction) -> Result<(), Failure> {
         let (body, told) = match action {
-            ServerAction::Drain { .. } => (json!({ "admin": "drain" }), "drains".to_owned()),
+            ServerAction::Drain { deadline, .. } => {
+                let millis = deadline.map(|deadline| deadline.as_millis());
+                let millis = millis.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX));
+                let body = json!({ "admin": "drain", "deadline_ms": millis });
+                (body, "drains".to_owned())
+            }
             ServerAction::Maintenance => {
                 let told = "is in maintenance".to_owned();
                 (json!({ "admin": "maintenance" }), told)
@@ -191,6 +212,7 @@ impl Ctl {
         if let ServerAction::Drain {
             wait: true,
             timeout,
+            ..
         } = action
         {
             let drained = self.wait_for_drain(target, &path, *timeout)?;
@@ -385,7 +407,7 @@ impl Ctl {
     fn say_kept(&self, answer: &Value, told: &str) -> Result<(), Failure> {
         let kept = match answer["kept"].as_str() {
             Some("in-file") => "; it is written into the configuration file",
-            _ => "; this lasts until the data process ends",
+            _ => "; this lasts until the service stops",
         };
         self.say(answer, &format!("{told}{kept}"))
     }

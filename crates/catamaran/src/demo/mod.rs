@@ -9,6 +9,7 @@ use crate::handover::Handover;
 use crate::source::Source;
 use crate::stop::{REQUESTS, Signals, Stop};
 use crate::supervisor::{self, Options, Orphans};
+use crate::systemd::{Inherited, Notifier};
 use crate::{bind, echo, logging};
 use anyhow::{Context as _, bail};
 use catamaran_control::reload::Text;
@@ -65,6 +66,10 @@ async fn balance(
     let (stop, stops) = mpsc::channel(REQUESTS);
     let (ready, is_ready) = oneshot::channel();
     let options = Options {
+        door: None,
+        notifier: Notifier::default(),
+        program: supervisor::SELF.into(),
+        retired: Vec::new(),
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
@@ -150,7 +155,7 @@ fn open(text: &str, port: u16) -> anyhow::Result<Handover> {
         text,
     });
     let config = source.load_logged()?;
-    let listeners = bind::open_all(&config).map_err(|error| {
+    let listeners = bind::open_all(&config, Inherited::default()).map_err(|error| {
         if !error.is::<bind::BindErrors>() {
             return error;
         }

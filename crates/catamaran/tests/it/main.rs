@@ -28,9 +28,12 @@ mod seed_rule;
 mod smuggling;
 mod splice_isolation;
 mod supervisor;
+mod systemd;
+mod takeover;
 mod tcp;
 mod trial;
 mod udp;
+mod upgrade;
 
 use catamaran_testkit::{Process, Program, ReservedPort};
 use std::net::SocketAddr;
