@@ -1,5 +1,8 @@
 # The example API: one static program. `cargo xtask images` builds it into an image.
 FROM scratch
+LABEL org.opencontainers.image.title="catamaran-alerts" \
+  org.opencontainers.image.description="The example API of catamaran" \
+  org.opencontainers.image.licenses="MIT"
 COPY alerts /alerts
 USER 65532:65532
 ENV ALERTS_LISTEN=0.0.0.0:8080

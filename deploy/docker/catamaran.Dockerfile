@@ -1,6 +1,11 @@
 # The balancer: one static program. `cargo xtask images` builds it into an image.
 FROM scratch
+LABEL org.opencontainers.image.title="catamaran" \
+  org.opencontainers.image.description="Load balancer with redundancy built in" \
+  org.opencontainers.image.licenses="MIT"
 COPY catamaran /catamaran
+# What the program is made of, as CycloneDX.
+COPY catamaran.cdx.json /catamaran.cdx.json
 USER 65532:65532
 # The configuration must say `[process] metrics = "127.0.0.1:9100"`, or `0.0.0.0:9100` to be scraped
 # from outside: that is where the program is asked for its health.

@@ -1,5 +1,8 @@
 # Debian's etcd with the libraries it names. `cargo xtask images` builds it into an image.
 FROM scratch
+LABEL org.opencontainers.image.title="etcd" \
+  org.opencontainers.image.description="etcd as Debian builds it, for the example API of catamaran" \
+  org.opencontainers.image.licenses="Apache-2.0"
 COPY root /
 COPY --chown=65532:65532 data /data
 USER 65532:65532

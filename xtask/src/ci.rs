@@ -44,7 +44,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: DENY,
-        arguments: &["deny", "--locked", "check"],
+        // All but advisories, whose database is on GitHub; see SECURITY.md.
+        arguments: &["deny", "--locked", "check", "bans", "licenses", "sources"],
         variables: &[],
     },
     Step {
@@ -95,7 +96,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
         if step.name == DENY && !shell::works("cargo-deny", &["--version"]) {
             shell::say(
-                "\n== dependencies: skipped; `cargo install cargo-deny` brings what it needs",
+                "\n== dependencies: skipped; it needs cargo-deny, which .ci/tools.txt has: \
+                 `pip install --require-hashes -r .ci/tools.txt` or `cargo install cargo-deny`",
             );
             times.push((step.name, Spent::NotInstalled));
             continue;

@@ -1,12 +1,14 @@
 //! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `bench`,
-//! `callgrind`, `images`, `interop`.
+//! `callgrind`, `deb`, `images`, `interop`, `sbom`.
 
 mod bench;
 mod callgrind;
 mod ci;
+mod deb;
 mod docker;
 mod fuzz;
 mod interop;
+mod sbom;
 mod shell;
 mod tidy;
 
@@ -25,8 +27,10 @@ cargo xtask COMMAND
   bench               side by side with HAProxy and nginx; `bench --help`
   callgrind           instructions per request against the bound in xtask/hot-path.toml;
                       `callgrind --help`
+  deb                 the Debian package, from packaging/debian; `deb --help`
   images              the container images of deploy/docker; `images --help`
-  interop             tests that need root or a real peer; `interop --help`";
+  interop             tests that need root or a real peer; `interop --help`
+  sbom                what the program is made of, as CycloneDX; `sbom --help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -50,17 +54,21 @@ fn run() -> Result<()> {
         "bench" if asks_help(rest) => shell::say(bench::HELP),
         "fuzz" if asks_help(rest) => shell::say(fuzz::HELP),
         "callgrind" if asks_help(rest) => shell::say(callgrind::HELP),
+        "deb" if asks_help(rest) => shell::say(deb::HELP),
         "images" if asks_help(rest) => shell::say(docker::images::HELP),
         "interop" if asks_help(rest) => shell::say(interop::HELP),
+        "sbom" if asks_help(rest) => shell::say(sbom::HELP),
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
         "bench-load" => bench::run_load(rest)?,
         "interop-probe" => interop::run_probe(rest)?,
         "callgrind" => callgrind::run(rest)?,
         "ci" => ci::run(rest)?,
+        "deb" => deb::run(rest)?,
         "fuzz" => fuzz::run(rest)?,
         "images" => docker::images::run(rest)?,
         "interop" => interop::run(rest)?,
+        "sbom" => sbom::run(rest)?,
         "tidy" => tidy::run()?,
         "--help" | "-h" | "help" => shell::say(HELP),
         other => bail!("unknown command `{other}`\n\n{HELP}"),

@@ -198,7 +198,24 @@ impl Shared {
     ///
     /// # Errors
     /// When descriptors are used up.
-    pub fn copy_sockets(&self) -> io::Result<Vec<ListenerSockets>> {
+    pub async fn copy_sockets(&self) -> io::Result<Vec<ListenerSockets>> {
+        for _ in 0..COPY_TRIES {
+            let copies = self.copy_sockets_now()?;
+            let is_whole = {
+                let held = lock(&self.listeners);
+                let count = |key| held.owners.get(key).map_or(0, Vec::len);
+                copies.iter().all(|c| c.sockets.len() == count(&c.key))
+            };
+            if is_whole {
+                return Ok(copies);
+            }
+            // A worker that has just begun has not opened its own yet, or one is on its way.
+            tokio::time::sleep(COPY_PAUSE).await;
+        }
+        self.copy_sockets_now()
+    }
+
+    fn copy_sockets_now(&self) -> io::Result<Vec<ListenerSockets>> {
         let mut groups: HashMap<ListenerId, Vec<OwnedFd>> = HashMap::new();
         for worker in &self.listening {
             for (id, socket) in worker.copies_of_all()? {
@@ -356,6 +373,10 @@ impl ListenerPlan {
     }
 }
 
+/// How often sockets are looked for that some worker is to have, and the time between: two seconds
+/// at most, after which those there are must do.
+const COPY_TRIES: usize = 100;
+const COPY_PAUSE: Duration = Duration::from_millis(20);
 /// How long closing the sockets of removed listeners is waited for: connections that wait to be
 /// accepted are served first.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -385,7 +406,7 @@ mod tests {
                 stream.write_all(name.as_bytes()).unwrap();
                 std::thread::spawn(move || {
                     let mut back = stream.try_clone().unwrap();
-                    std::io::copy(&mut stream, &mut back)
+                    io::copy(&mut stream, &mut back)
                 });
             }
         });

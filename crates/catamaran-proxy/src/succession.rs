@@ -19,7 +19,7 @@ impl Shared {
     /// # Errors
     /// When descriptors are used up: then nothing has changed.
     pub async fn leave_clients(&self) -> io::Result<Vec<ListenerSockets>> {
-        let copies = self.copy_sockets()?;
+        let copies = self.copy_sockets().await?;
         let (closing, mut closed) = mpsc::channel(1);
         self.command_all(|| Command::Leave {
             closing: closing.clone(),

@@ -94,9 +94,12 @@ pub(crate) fn usual_paths() -> Vec<PathBuf> {
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let directories = std::iter::once(PathBuf::from("/run")).chain(user);
     directories
-        .map(|directory| directory.join("catamaran/admin.sock"))
+        .map(|directory| directory.join(DIRECTORY).join("admin.sock"))
         .collect()
 }
+
+/// The directory of our own in which the usual socket lies.
+pub(crate) const DIRECTORY: &str = "catamaran";
 
 /// The first of the usual directories that this user may write to, made if it was missing.
 pub(crate) fn writable_directory() -> Option<PathBuf> {

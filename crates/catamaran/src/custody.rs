@@ -293,7 +293,7 @@ impl Keeper {
         let orphan = Orphan {
             pid: std::process::id(),
             source: text.map_or_else(|| self.source.clone(), Source::Text),
-            listeners: shared.copy_sockets()?,
+            listeners: shared.copy_sockets().await?,
             state: self.state.as_ref().map(File::try_clone).transpose()?,
             drain: process.drain + process.drain_delay,
             door: door.copy()?,

@@ -8,6 +8,7 @@ use crate::door::{self, Claim, Door, DoorName};
 use crate::engine::Engine;
 use crate::handover::{Doors, Handover, Message};
 use crate::host::ProcessHost;
+use crate::identity;
 use crate::limits;
 use crate::ports::{self, Supervisor};
 use crate::pulse;
@@ -111,6 +112,9 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let listeners = bind::open_all(&config, inherited)?;
     notifier.keep(&listeners);
     limits::settle(&mut config);
+    if let Some(identity) = identity::wanted(&config.process)? {
+        catamaran_sys::identity::become_for_good(identity).context("user cannot be changed")?;
+    }
     let state = None;
     let handover = Handover {
         source,

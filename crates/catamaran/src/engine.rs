@@ -56,9 +56,7 @@ impl Engine {
         (mut kept, passed): (Option<Found>, Passed),
     ) -> anyhow::Result<Self> {
         let wishes = Wishes::of(&config, text.as_ref());
-        let drained = Drained::default();
-        let open = listeners.iter().map(|l| l.key.clone()).collect();
-        drained.begin(&mut config, &open);
+        let drained = begin_drained(&mut config, &listeners);
         let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
         if let Some(kept) = &kept {
             kept.restore_overlays(&overlays, &mut config);
@@ -294,6 +292,14 @@ async fn open(
     let pages = endpoint.as_ref().map(Endpoint::socket);
     let sockets = [unix.transpose()?, tcp.transpose()?, pages.transpose()?];
     Ok((endpoint, doors, Passed { sockets }))
+}
+
+/// Takes note of the frontends that were drained when the data process before this one ended.
+fn begin_drained(config: &mut Config, listeners: &[ListenerSockets]) -> Drained {
+    let drained = Drained::default();
+    let open = listeners.iter().map(|l| l.key.clone()).collect();
+    drained.begin(config, &open);
+    drained
 }
 
 /// A name for the configuration, short and the same at every start.

@@ -15,6 +15,7 @@ mod echo;
 mod engine;
 mod handover;
 mod host;
+mod identity;
 mod limits;
 mod logging;
 mod man;

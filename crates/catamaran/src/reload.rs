@@ -66,7 +66,7 @@ impl Told {
                 }
             }
             Self::Systemd(notifier) => {
-                match shared.copy_sockets() {
+                match shared.copy_sockets().await {
                     Ok(sockets) => notifier.keep(&sockets),
                     Err(error) => tracing::warn!(%error, "sockets cannot be copied for systemd"),
                 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::Engine;
+use crate::sbom::{self, Crates};
 use crate::shell;
 
 /// What `cargo xtask images --help` prints.
@@ -94,7 +95,19 @@ pub(crate) fn build(engine: &Engine, images: &[Image]) -> Result<()> {
         fs::copy(&dockerfile, context.join("Dockerfile"))
             .with_context(|| format!("cannot read {dockerfile}"))?;
         let directory = context.to_str().context("the path is UTF-8")?;
-        engine.docker(&["build", "--quiet", "--tag", image.tag(), directory])?;
+        let version = format!(
+            "org.opencontainers.image.version={}",
+            env!("CARGO_PKG_VERSION")
+        );
+        let arguments = [
+            "build",
+            "--quiet",
+            "--label",
+            &version,
+            "--tag",
+            image.tag(),
+        ];
+        engine.docker(&[&arguments[..], &[directory]].concat())?;
     }
     Ok(())
 }
@@ -146,6 +159,9 @@ fn prepare(image: Image, programs: &Path, context: &Path) -> Result<()> {
             let program = programs.join(image.name());
             check_static(&program)?;
             fs::copy(&program, context.join(image.name()))?;
+            if image == Image::Catamaran {
+                sbom::write(&Crates::of_the_program()?, context)?;
+            }
         }
         Image::Etcd => {
             let root = context.join("root");
@@ -226,6 +242,10 @@ mod tests {
             assert!(text.contains("FROM scratch\n"), "{path}");
             assert!(text.contains("USER 65532:65532\n"), "{path}");
             assert!(text.contains("HEALTHCHECK "), "{path}");
+            for label in ["title", "description", "licenses"] {
+                let label = format!("org.opencontainers.image.{label}=");
+                assert!(text.contains(&label), "{path} lacks {label}");
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{alerts, compose, kubernetes, virtual_ip};
+use super::{alerts, compose, deb, kubernetes, sbom, virtual_ip};
 
 /// One test.
 #[derive(Debug)]
@@ -34,6 +34,41 @@ pub(super) const CASES: &[Case] = &[
             },
         ],
         run: kubernetes::run,
+    },
+    Case {
+        name: "sbom",
+        title: "the bill of materials is what CycloneDX expects",
+        needs: &[Need::Program {
+            name: "python3",
+            package: "python3-venv",
+        }],
+        run: sbom::run,
+    },
+    Case {
+        name: "deb",
+        title: "the Debian package: installed, run, edited, reloaded, installed anew, purged",
+        needs: &[
+            Need::Root,
+            IP,
+            CURL,
+            Need::Program {
+                name: "dpkg-deb",
+                package: "dpkg",
+            },
+            Need::Program {
+                name: "objdump",
+                package: "binutils",
+            },
+            Need::Program {
+                name: "adduser",
+                package: "adduser",
+            },
+            Need::Program {
+                name: "systemd-analyze",
+                package: "systemd",
+            },
+        ],
+        run: deb::run,
     },
     Case {
         name: "alerts",

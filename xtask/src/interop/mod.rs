@@ -7,8 +7,10 @@
 mod alerts;
 mod case;
 mod compose;
+mod deb;
 mod kubernetes;
 mod need;
+mod sbom;
 mod virtual_ip;
 
 use std::time::{Duration, Instant};

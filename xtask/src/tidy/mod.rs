@@ -6,9 +6,11 @@
 
 mod crates;
 mod files;
+mod links;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -55,6 +57,10 @@ pub(crate) fn run() -> Result<()> {
         // Deleted but not yet committed.
         let Ok(bytes) = fs::read(path) else { continue };
         findings.extend(files::check(path, &bytes));
+        if path.ends_with(".md") {
+            let text = String::from_utf8_lossy(&bytes);
+            findings.extend(links::check(path, &text, &read));
+        }
     }
     findings.extend(crates::check()?);
     findings.sort();
@@ -67,6 +73,14 @@ pub(crate) fn run() -> Result<()> {
         0 => Ok(()),
         count => bail!("tidy: {count} findings"),
     }
+}
+
+/// The text of a file; nothing of a directory.
+fn read(path: &Path) -> Option<String> {
+    if path.is_dir() {
+        return Some(String::new());
+    }
+    fs::read_to_string(path).ok()
 }
 
 /// Drops what the list allows; adds a finding for each entry that allows nothing.

@@ -329,6 +329,18 @@ pub(crate) static PROCESS: Section = Section {
             "Where the metrics are served in Prometheus' text format, at `/metrics`.",
         ),
         Key::new(
+            "user",
+            Kind::Text("name"),
+            Means("unchanged"),
+            "Whom the data process runs as, once the ports are bound; only root can become another.",
+        ),
+        Key::new(
+            "group",
+            Kind::Text("name"),
+            Means("that of the user"),
+            "The group of `user`.",
+        ),
+        Key::new(
             "resolvers",
             Kind::OneOrMany(&Kind::Text("address")),
             Means("those of `/etc/resolv.conf`"),

@@ -142,6 +142,16 @@ fn fixed(
         let (old, new) = (&old.resolvers, &new.resolvers);
         fixed.push(("resolvers", format!("{old:?}"), format!("{new:?}")));
     }
+    for (key, old, new) in [
+        ("user", &old.user, &new.user),
+        ("group", &old.group, &new.group),
+    ] {
+        if old != new {
+            let word =
+                |name: &Option<String>| name.clone().unwrap_or_else(|| "unchanged".to_owned());
+            fixed.push((key, word(old), word(new)));
+        }
+    }
     if served.virtual_ips != config.virtual_ips {
         let names = |all: &[VirtualIp]| {
             let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
@@ -183,7 +193,7 @@ fn change(difference: Difference) -> Change {
 fn cost(section: &str, item: &str, kind: ChangeKind) -> Cost {
     let is_frontend = section.starts_with("frontend.");
     let is_listener = is_frontend && (item.is_empty() || item.starts_with("listen "));
-    let is_fixed = matches!(item, "metrics" | "resolvers");
+    let is_fixed = matches!(item, "metrics" | "resolvers" | "user" | "group");
     match kind {
         _ if section == "process" && is_fixed => Cost::Restart,
         ChangeKind::Added if is_listener => Cost::ListenerOpened,

@@ -494,6 +494,8 @@ fn keep_what_needs_a_restart(config: &mut Config, served: &Config, most_workers:
     }
     new.metrics = old.metrics;
     new.resolvers.clone_from(&old.resolvers);
+    new.user.clone_from(&old.user);
+    new.group.clone_from(&old.group);
     config.admin = served.admin.clone();
     // Its backends are those of the start; only the vrrp process, which has that too, asks for them.
     config.virtual_ips.clone_from(&served.virtual_ips);

@@ -74,6 +74,10 @@ pub struct Process {
     pub metrics: Option<SocketAddr>,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
     pub resolvers: Vec<SocketAddr>,
+    /// Whom the data process runs as when it was started by root; unchanged unless written.
+    pub user: Option<String>,
+    /// Its group; that of the user unless written.
+    pub group: Option<String>,
 }
 
 impl Default for Process {
@@ -88,6 +92,8 @@ impl Default for Process {
             watchdog: Duration::from_secs(10),
             metrics: None,
             resolvers: Vec::new(),
+            user: None,
+            group: None,
         }
     }
 }

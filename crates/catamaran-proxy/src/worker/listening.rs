@@ -316,7 +316,13 @@ async fn accept(worker: Rc<Worker>, this: Rc<Listener>, socket: OwnedFd) {
         .close(listener)
         .expect("the list held the only other reference");
     match this.heir.take() {
-        Some((to, done)) => pass_on(&worker, &this.slot(), &listener, to, done),
+        Some((to, done)) => match listener.as_fd().try_clone_to_owned() {
+            Ok(socket) => pass_on(&worker, &this.slot(), socket, to, done),
+            Err(error) => {
+                tracing::error!(%error, "a socket cannot go to another worker; it is closed");
+                accept_rest(&worker, &this.slot(), &listener).await;
+            }
+        },
         None => accept_rest(&worker, &this.slot(), &listener).await,
     }
     drop(listener);
@@ -325,18 +331,13 @@ async fn accept(worker: Rc<Worker>, this: Rc<Listener>, socket: OwnedFd) {
 }
 
 /// Has another worker accept from a socket. Whoever waits in its queue waits for that one.
-fn pass_on(worker: &Worker, slot: &Slot, listener: &Acceptor, to: usize, done: mpsc::Sender<()>) {
-    match listener.as_fd().try_clone_to_owned() {
-        Ok(socket) => {
-            let opened = Opened {
-                id: slot.id,
-                frontend: slot.frontend(),
-                socket,
-            };
-            worker.shared.command(to, Command::Take { opened, done });
-        }
-        Err(error) => tracing::error!(%error, "cannot pass a listener on"),
-    }
+fn pass_on(worker: &Worker, slot: &Slot, socket: OwnedFd, to: usize, done: mpsc::Sender<()>) {
+    let opened = Opened {
+        id: slot.id,
+        frontend: slot.frontend(),
+        socket,
+    };
+    worker.shared.command(to, Command::Take { opened, done });
 }
 
 /// The next connection; `None` once `stop` has come and nobody waits.

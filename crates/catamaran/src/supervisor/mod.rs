@@ -17,6 +17,7 @@ use crate::args::RunArgs;
 use crate::channel::Raw;
 use crate::door::Door;
 use crate::handover::{Handover, Message};
+use crate::identity;
 use crate::reopen::Reopen;
 use crate::stop::{Signals, Stop};
 use crate::systemd::{Inherited, Notifier};
@@ -99,6 +100,8 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
         loaded => loaded?,
     };
+    // Before anything is opened: the data process would find out too late.
+    identity::wanted(&config.process)?;
     let Begin {
         handover,
         drain,
@@ -190,10 +193,6 @@ async fn supervise_from(
 }
 
 /// Accompanies one data process from its start to its end.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one select over all that can happen to a data process"
-)]
 async fn watch(
     mut child: DataProcess,
     kept: &mut Kept,
@@ -203,14 +202,17 @@ async fn watch(
 ) -> anyhow::Result<End> {
     let mut pid = child.pid();
     let mut upgrades = signal(SignalKind::user_defined2())?;
-    // One that was taken over serves already, and has all that it needs.
-    let mut was_ready = child.is_adopted();
-    let mut is_ending = false;
-    if was_ready {
+    let mut heard = Heard {
+        // One that was taken over serves already, and has all that it needs.
+        was_ready: child.is_adopted(),
+        is_ending: false,
+        upgrade: None,
+        watchdog: Watchdog::new(options.watchdog, Instant::now()),
+    };
+    if heard.was_ready {
         tracing::info!(pid, "data process taken over");
         told_ready(options, kept, pid);
     } else {
-        tracing::info!(pid, "data process started");
         let given = tokio::select! {
             given = give(kept, &child, options.door.as_ref()) => given,
             _ = stops.recv() => return end_unready(child, kept).await,
@@ -219,11 +221,10 @@ async fn watch(
             tracing::error!("hand-over to the data process failed: {error:#}");
             // Without its sockets it is of no use, if it lives at all.
             let status = child.kill().await?;
-            return Ok(End::Died { status, was_ready });
+            return Ok(heard.died(status));
         }
     }
     let mut messages = child.channel().listen();
-    let mut watchdog = Watchdog::new(options.watchdog, Instant::now());
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let request = loop {
@@ -232,82 +233,45 @@ async fn watch(
             biased;
             status = child.wait() => {
                 let status = status?;
-                if is_ending && was_asked_too(stops).await {
+                if heard.is_ending && was_asked_too(stops).await {
                     end_virtual_ips(options).await;
                     return Ok(End::Stopped(status.exit_code()));
                 }
-                return Ok(End::Died { status, was_ready });
+                return Ok(heard.died(status));
             }
-            Some(message) = messages.recv() => match Message::read(message) {
-                Ok(Message::Ready) => {
-                    was_ready = true;
-                    watchdog.handle_sign(Instant::now());
-                    match kept.take_death() {
-                        Some(died) => tracing::info!(pid, gap = ?died.elapsed(), "serving"),
-                        None => tracing::info!(pid, "serving"),
-                    }
-                    told_ready(options, kept, pid);
-                    if let Some(ready) = options.ready.take() {
-                        // Nobody waits any more if the receiver is gone.
-                        let _ = ready.send(());
-                    }
+            Some(message) = messages.recv() => {
+                if heard.handle(message, &child, kept, options).await {
+                    break Stop::Drain;
                 }
-                Ok(Message::Beat) => {
-                    watchdog.handle_sign(Instant::now());
-                    options.notifier.alive();
-                }
-                Ok(Message::Reloaded(is_applied)) => {
-                    options.notifier.ready(pid);
-                    if !is_applied {
-                        options.notifier.status(RELOAD_FAILED);
-                    }
-                }
-                Ok(Message::Hung(part)) => watchdog.handle_hang(part),
-                Ok(Message::Ending) => is_ending = true,
-                Ok(Message::EndAll) => break Stop::Drain,
-                Ok(Message::Upgrade(path)) => {
-                    change(&mut child, &mut messages, kept, options, path).await;
-                    pid = child.pid();
-                    watchdog.handle_sign(Instant::now());
-                }
-                Ok(message) => {
-                    kept.answer(message, &child).await;
-                    options.notifier.keep(kept.listeners());
-                }
-                Err(error) => tracing::error!("data process is not understood: {error:#}"),
-            },
+            }
             request = stops.recv() => break request.unwrap_or(Stop::Now),
             () = answer(options.door.as_ref()) => {}
             // Before it is ready it has opened nothing, and may not heed the signal yet.
-            _ = upgrades.recv(), if was_ready => {
-                change(&mut child, &mut messages, kept, options, None).await;
-                pid = child.pid();
-                watchdog.handle_sign(Instant::now());
-            }
-            () = reopen.recv() => if was_ready {
+            _ = upgrades.recv(), if heard.was_ready => heard.upgrade = Some(None),
+            () = reopen.recv() => if heard.was_ready {
                 Reopen::pass_on(pid);
             },
-            Some(()) = next(options.reloads.as_mut()), if was_ready => {
+            Some(()) = next(options.reloads.as_mut()), if heard.was_ready => {
                 options.notifier.reloading();
                 child.tell(Message::Reload).await;
             }
             // Until it is ready it may take as long as its configuration needs.
-            _ = look.tick(), if was_ready => {
+            _ = look.tick(), if heard.was_ready => {
                 upgrade::forget_ended(&mut options.retired);
-                if let Some(hang) = watchdog.handle_look(Instant::now()) {
+                if let Some(hang) = heard.watchdog.handle_look(Instant::now()) {
                     let status = child.abort(hang).await?;
-                    return Ok(End::Died { status, was_ready });
+                    return Ok(heard.died(status));
                 }
             }
         }
+        if let Some(path) = heard.upgrade.take() {
+            change(&mut child, &mut messages, kept, options, path).await;
+            pid = child.pid();
+            heard.watchdog.handle_sign(Instant::now());
+        }
     };
-    // The next instance may start while this one drains.
-    options.door = None;
-    options.notifier.stopping();
-    // Who comes while this one drains is to be refused, not to wait for nobody.
-    options.notifier.keep(&[]);
-    end_virtual_ips(options).await;
-    if !was_ready {
+    begin_to_end(options).await;
+    if !heard.was_ready {
         return end_unready(child, kept).await;
     }
     // From here on a connection that our copies took in would wait for nobody.
@@ -315,9 +279,7 @@ async fn watch(
     kept.close();
     upgrade::hurry(&options.retired);
     let status = stop(&mut child, request, drain, stops).await?;
-    for life in &mut options.retired {
-        life.kill().await?;
-    }
+    upgrade::end(&mut options.retired, drain, stops).await?;
     Ok(End::Stopped(status.exit_code()))
 }
 
@@ -357,6 +319,82 @@ async fn change(
     *messages = child.channel().listen();
 }
 
+/// What was heard of a data process so far.
+#[derive(Debug)]
+struct Heard {
+    was_ready: bool,
+    /// Whether a signal asked it to end.
+    is_ending: bool,
+    /// The binary that an operator asks for.
+    upgrade: Option<Option<PathBuf>>,
+    watchdog: Watchdog,
+}
+
+impl Heard {
+    /// Does what a message asks. Returns whether everything is to end.
+    async fn handle(
+        &mut self,
+        message: Raw,
+        child: &DataProcess,
+        kept: &mut Kept,
+        options: &mut Options,
+    ) -> bool {
+        match Message::read(message) {
+            Ok(Message::Ready) => {
+                self.was_ready = true;
+                self.watchdog.handle_sign(Instant::now());
+                let pid = child.pid();
+                match kept.take_death() {
+                    Some(died) => tracing::info!(pid, gap = ?died.elapsed(), "serving"),
+                    None => tracing::info!(pid, "serving"),
+                }
+                told_ready(options, kept, child.pid());
+                if let Some(ready) = options.ready.take() {
+                    // Nobody waits any more if the receiver is gone.
+                    let _ = ready.send(());
+                }
+            }
+            Ok(Message::Beat) => {
+                self.watchdog.handle_sign(Instant::now());
+                options.notifier.alive();
+            }
+            Ok(Message::Reloaded(is_applied)) => {
+                options.notifier.ready(child.pid());
+                if !is_applied {
+                    options.notifier.status(RELOAD_FAILED);
+                }
+            }
+            Ok(Message::Hung(part)) => self.watchdog.handle_hang(part),
+            Ok(Message::Ending) => self.is_ending = true,
+            Ok(Message::EndAll) => return true,
+            Ok(Message::Upgrade(path)) => self.upgrade = Some(path),
+            Ok(message) => {
+                kept.answer(message, child).await;
+                options.notifier.keep(kept.listeners());
+            }
+            Err(error) => tracing::error!("data process is not understood: {error:#}"),
+        }
+        false
+    }
+
+    const fn died(&self, status: Ended) -> End {
+        End::Died {
+            status,
+            was_ready: self.was_ready,
+        }
+    }
+}
+
+/// Tells whoever is to know that this instance ends.
+async fn begin_to_end(options: &mut Options) {
+    // The next instance may start while this one drains.
+    options.door = None;
+    options.notifier.stopping();
+    // Who comes while this one drains is to be refused, not to wait for nobody.
+    options.notifier.keep(&[]);
+    end_virtual_ips(options).await;
+}
+
 /// Tells whoever started us that the process `pid` serves, and what is to be kept for the next start.
 fn told_ready(options: &Options, kept: &Kept, pid: u32) {
     options.notifier.keep(kept.listeners());
@@ -365,6 +403,7 @@ fn told_ready(options: &Options, kept: &Kept, pid: u32) {
 
 /// Gives a new data process all that it needs.
 async fn give(kept: &mut Kept, child: &DataProcess, door: Option<&Door>) -> anyhow::Result<()> {
+    tracing::info!(pid = child.pid(), "data process started");
     kept.handover().send(child.channel()).await?;
     if let Some(door) = door {
         Message::Door(door.copy()?).send(child.channel()).await?;

@@ -14,6 +14,7 @@ use super::kept::Kept;
 use super::life::Life;
 use crate::channel::{self, Raw};
 use crate::handover::{Doors, Message};
+use crate::stop::Stop;
 use anyhow::Context as _;
 use catamaran_sys::{fd_passing, process};
 use std::fs::File;
@@ -350,6 +351,24 @@ pub(super) fn hurry(retired: &[Life]) {
     }
 }
 
+/// Waits for the end of `retired`, which were asked to, for the time of a drain; then, or when another
+/// request comes, they are killed.
+pub(super) async fn end(
+    retired: &mut Vec<Life>,
+    drain: Duration,
+    stops: &mut mpsc::Receiver<Stop>,
+) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + drain;
+    while !retired.is_empty() && tokio::time::Instant::now() < until && stops.is_empty() {
+        forget_ended(retired);
+        tokio::time::sleep(LOOK).await;
+    }
+    for life in retired {
+        life.kill().await?;
+    }
+    Ok(())
+}
+
 /// Says what this binary is and which hand-over it speaks; `catamaran speaks`.
 pub(crate) fn speech() -> String {
     format!(
@@ -370,6 +389,8 @@ const PREPARE: Duration = Duration::from_secs(20);
 const TAKE: Duration = Duration::from_secs(5);
 /// What the old data process may take for an answer.
 const SOON: Duration = Duration::from_secs(5);
+/// How often it is looked whether one has ended.
+const LOOK: Duration = Duration::from_millis(20);
 /// Data processes that drain at once; each has its memory.
 const MAX_RETIRED: usize = 16;
 

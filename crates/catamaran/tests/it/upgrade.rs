@@ -54,6 +54,20 @@ fn full(served: &[SocketAddr], sockets: SocketAddr, echo: SocketAddr) -> Balance
     Balancer::start(&config)
 }
 
+/// So many WebSockets, and so many relayed connections.
+fn open_tunnels(balancer: &Balancer, sockets: usize, tcp: usize) -> Vec<Client> {
+    let relayed = (0..tcp).map(|_| Client::connect(balancer.addr_of("tcp")).unwrap());
+    let mut tunnels: Vec<Client> = relayed.collect();
+    for _ in 0..sockets {
+        let mut client = balancer.connect();
+        let fields = ["Connection: upgrade", "Upgrade: websocket"];
+        let response = client.request("GET", "/socket", &fields, b"").unwrap();
+        assert_eq!(response.status, 101);
+        tunnels.push(client);
+    }
+    tunnels
+}
+
 #[test]
 fn upgrades_under_load_lose_nothing() {
     let is_full = std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full");
@@ -75,16 +89,7 @@ fn upgrades_under_load_lose_nothing() {
     let addrs: Vec<_> = served.iter().map(Origin::addr).collect();
     let balancer = full(&addrs, socket.addr(), echo.addr());
     let supervisor = balancer.process.pid();
-    let mut tunnels: Vec<Client> = (0..tcp)
-        .map(|_| Client::connect(balancer.addr_of("tcp")).unwrap())
-        .collect();
-    for _ in 0..sockets {
-        let mut client = balancer.connect();
-        let fields = ["Connection: upgrade", "Upgrade: websocket"];
-        let response = client.request("GET", "/socket", &fields, b"").unwrap();
-        assert_eq!(response.status, 101);
-        tunnels.push(client);
-    }
+    let mut tunnels = open_tunnels(&balancer, sockets, tcp);
     let say = |tunnels: &mut Vec<Client>, text: &[u8]| {
         for (index, tunnel) in tunnels.iter_mut().enumerate() {
             tunnel.send(text).unwrap();
