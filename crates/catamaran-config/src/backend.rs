@@ -16,6 +16,7 @@ use std::collections::HashMap;
 pub(crate) struct Backends<'a> {
     reader: &'a Reader<'a>,
     all: Vec<Named<'a>>,
+    by_name: HashMap<&'a str, usize>,
 }
 
 struct Named<'a> {
@@ -36,9 +37,12 @@ impl<'a> Backends<'a> {
             used: Cell::new(false),
             model: read(entry),
         };
+        let all: Vec<_> = entries.unwrap_or_default().into_iter().map(named).collect();
+        let names = all.iter().enumerate();
         Self {
             reader: root.reader(),
-            all: entries.unwrap_or_default().into_iter().map(named).collect(),
+            by_name: names.map(|(index, named)| (named.name, index)).collect(),
+            all,
         }
     }
 
@@ -50,12 +54,21 @@ impl<'a> Backends<'a> {
 
     /// The backend `name`, which is written at `at`.
     pub(crate) fn find(&self, name: &str, at: usize) -> Option<BackendId> {
-        let Some(index) = self.all.iter().position(|known| known.name == name) else {
+        let Some(&index) = self.by_name.get(name) else {
             self.reader.error(at, self.unknown(name));
             return None;
         };
         self.all[index].used.set(true);
         u32::try_from(index).ok().map(BackendId)
+    }
+
+    /// The backend `name`, which a file names; else what is wrong with it.
+    pub(crate) fn of_name(&self, name: &str) -> Result<BackendId, String> {
+        let index = self.by_name.get(name);
+        let &index = index.ok_or_else(|| self.unknown(name))?;
+        self.all[index].used.set(true);
+        let id = u32::try_from(index).map(BackendId);
+        id.map_err(|_| "too many backends".to_owned())
     }
 
     /// Says at `at` what of the backend cannot work for connections and datagrams.

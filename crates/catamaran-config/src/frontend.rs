@@ -1,7 +1,10 @@
 //! The `[frontend.*]` sections and their listeners.
 
+use crate::access;
 use crate::address;
+use crate::auth;
 use crate::backend::{Backends, check_name, first};
+use crate::files::Files;
 use crate::policy;
 use crate::read::{Entry, Fields, Node, set};
 use crate::reference::{self, Scope, Section};
@@ -17,7 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads the frontends in the order of the file.
-pub(crate) fn read_all<'a>(root: Fields<'a>, backends: &Backends<'a>) -> Vec<Frontend> {
+pub(crate) fn read_all<'a>(
+    root: Fields<'a>,
+    backends: &Backends<'a>,
+    files: &Files<'a>,
+) -> Vec<Frontend> {
     let node = root.node("frontend");
     let entries = node.map(|node| node.entries().unwrap_or_default());
     let none_written = match (node, &entries) {
@@ -35,14 +42,19 @@ pub(crate) fn read_all<'a>(root: Fields<'a>, backends: &Backends<'a>) -> Vec<Fro
     entries
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|entry| read(entry, backends, &mut bound))
+        .filter_map(|entry| read(entry, backends, files, &mut bound))
         .collect()
 }
 
 /// Addresses that listeners have, and where they are written. UDP has ports of its own.
 type Bound = HashMap<(SocketAddr, bool), usize>;
 
-fn read<'a>(entry: Entry<'a>, backends: &Backends<'a>, bound: &mut Bound) -> Option<Frontend> {
+fn read<'a>(
+    entry: Entry<'a>,
+    backends: &Backends<'a>,
+    files: &Files<'a>,
+    bound: &mut Bound,
+) -> Option<Frontend> {
     check_name("frontend", entry);
     let fields = entry.node.fields(&reference::FRONTEND)?;
     let protocols = [
@@ -61,7 +73,7 @@ fn read<'a>(entry: Entry<'a>, backends: &Backends<'a>, bound: &mut Bound) -> Opt
         Some(id)
     });
     frontend.listeners = read_listeners(fields, entry.name, protocol, bound);
-    frontend.routes = route::read_all(fields, backends);
+    frontend.routes = route::read_all(fields, backends, files);
     read_limits(fields, &mut frontend);
     let forwarded = [
         ("x-forwarded", ForwardedHeaders::XForwarded),
@@ -74,6 +86,9 @@ fn read<'a>(entry: Entry<'a>, backends: &Backends<'a>, bound: &mut Bound) -> Opt
         &mut frontend.forwarded,
         written.and_then(|node| node.choice(&forwarded)),
     );
+    frontend.access = access::access(fields, files);
+    frontend.auth = fields.node("auth").and_then(auth::auth);
+    frontend.tarpit = access::tarpit(fields);
     frontend.trusted_proxies = networks(fields, "trusted-proxies");
     frontend.access_log = fields.node("access-log").and_then(access_log);
     frontend.error_pages = error_pages(fields);

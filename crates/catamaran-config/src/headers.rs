@@ -83,7 +83,7 @@ fn check_entry(entry: Entry<'_>) {
 
 /// Why `name` may not be changed, if it frames a message, belongs to one connection or names the
 /// host that routes were chosen by.
-fn framing(name: &str) -> Option<String> {
+pub(crate) fn framing(name: &str) -> Option<String> {
     let name = name.to_ascii_lowercase();
     if name == "host" {
         return Some(

@@ -19,13 +19,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
 mod ad_hoc;
 mod address;
 mod admin;
+mod auth;
 mod backend;
 mod difference;
 pub mod edit;
 mod error;
+pub mod files;
 mod frontend;
 mod headers;
 mod policy;
@@ -45,6 +48,7 @@ pub use error::{Errors, Finding, Place};
 
 use backend::Backends;
 use catamaran_core::model::Config;
+use files::Files;
 use read::{Fields, Reader};
 use std::io;
 use std::path::Path;
@@ -138,14 +142,22 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .unwrap_or_default();
     let admin = fields.node("admin").and_then(admin::read);
     let backends = Backends::read(fields);
-    let frontends = frontend::read_all(fields, &backends);
+    let files = Files::read(fields, &backends);
+    let frontends = frontend::read_all(fields, &backends, &files);
     let virtual_ips = virtual_ip::read_all(fields, &backends);
     backends.warn_unused();
-    reader.is_clean().then(|| Config {
+    files.warn_unused();
+    if !reader.is_clean() {
+        return None;
+    }
+    let (lists, maps) = files.into_models();
+    Some(Config {
         process,
         admin: admin.unwrap_or_default(),
         frontends,
         backends: backends.into_models(),
+        lists,
+        maps,
         virtual_ips,
     })
 }

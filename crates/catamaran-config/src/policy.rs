@@ -38,27 +38,7 @@ pub(crate) fn balance(node: Node<'_>) -> Option<Balance> {
 }
 
 fn hash(fields: Fields<'_>) -> Option<Balance> {
-    let key = fields.required("hash", "\"source-ip\"").and_then(|node| {
-        let names = [
-            "source-ip",
-            "path",
-            "uri",
-            "host",
-            "header:",
-            "cookie:",
-            "query:",
-        ];
-        let (kind, name) = key_of(node, &names)?;
-        Some(match kind {
-            "source-ip" => HashKey::SourceIp,
-            "path" => HashKey::Path,
-            "uri" => HashKey::Uri,
-            "host" => HashKey::Host,
-            "header:" => HashKey::Header(name.to_ascii_lowercase()),
-            "cookie:" => HashKey::Cookie(name),
-            _ => HashKey::Query(name),
-        })
-    });
+    let key = fields.required("hash", "\"source-ip\"").and_then(hash_key);
     let method = fields
         .node("method")
         .and_then(|node| node.choice(&[("maglev", Method::Maglev), ("ring", Method::Ring)]));
@@ -74,6 +54,29 @@ fn hash(fields: Fields<'_>) -> Option<Balance> {
         }
     };
     Some(Balance::Hash { key: key?, method })
+}
+
+/// A part of a request.
+pub(crate) fn hash_key(node: Node<'_>) -> Option<HashKey> {
+    let names = [
+        "source-ip",
+        "path",
+        "uri",
+        "host",
+        "header:",
+        "cookie:",
+        "query:",
+    ];
+    let (kind, name) = key_of(node, &names)?;
+    Some(match kind {
+        "source-ip" => HashKey::SourceIp,
+        "path" => HashKey::Path,
+        "uri" => HashKey::Uri,
+        "host" => HashKey::Host,
+        "header:" => HashKey::Header(name.to_ascii_lowercase()),
+        "cookie:" => HashKey::Cookie(name),
+        _ => HashKey::Query(name),
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -122,6 +125,7 @@ pub(crate) fn rate_limit(node: Node<'_>) -> Option<RateLimit> {
         })
     });
     let max_keys = fields.number("max-keys");
+    let denial = fields.node("denial").and_then(crate::access::denial);
     let requests = requests?;
     Some(RateLimit {
         requests,
@@ -129,6 +133,7 @@ pub(crate) fn rate_limit(node: Node<'_>) -> Option<RateLimit> {
         burst: burst.unwrap_or(requests),
         by: by.unwrap_or(RateKey::SourceIp),
         max_keys: max_keys.unwrap_or(100_000),
+        denial: denial.unwrap_or_default(),
     })
 }
 

@@ -1,7 +1,10 @@
 //! Routes of a frontend: their matches. What they do is in [`crate::route_action`].
 
+use crate::access;
 use crate::address::is_host;
+use crate::auth;
 use crate::backend::{Backends, name_problem};
+use crate::files::Files;
 use crate::frontend::networks;
 use crate::headers;
 use crate::policy;
@@ -15,7 +18,11 @@ use catamaran_core::model::{
 use std::collections::HashMap;
 
 /// Reads the routes of the frontend, in the order of the file.
-pub(crate) fn read_all<'a>(frontend: Fields<'a>, backends: &Backends<'a>) -> Vec<Route> {
+pub(crate) fn read_all<'a>(
+    frontend: Fields<'a>,
+    backends: &Backends<'a>,
+    files: &Files<'a>,
+) -> Vec<Route> {
     let items = frontend.node("route").and_then(|node| {
         if node.is_table() {
             node.mismatch("a list, written as `[[frontend.NAME.route]]`");
@@ -26,7 +33,7 @@ pub(crate) fn read_all<'a>(frontend: Fields<'a>, backends: &Backends<'a>) -> Vec
     let mut names = HashMap::new();
     let mut routes = Vec::new();
     for (index, node) in items.unwrap_or_default().into_iter().enumerate() {
-        let Some(route) = read(node, index + 1, backends) else {
+        let Some(route) = read(node, index + 1, backends, files) else {
             continue;
         };
         if let Some(earlier) = crate::backend::first(&mut names, route.name.clone(), node.at()) {
@@ -41,7 +48,12 @@ pub(crate) fn read_all<'a>(frontend: Fields<'a>, backends: &Backends<'a>) -> Vec
     routes
 }
 
-fn read<'a>(node: Node<'a>, number: usize, backends: &Backends<'a>) -> Option<Route> {
+fn read<'a>(
+    node: Node<'a>,
+    number: usize,
+    backends: &Backends<'a>,
+    files: &Files<'a>,
+) -> Option<Route> {
     let fields = node.fields(&reference::ROUTE)?;
     let name = route_name(fields, number);
     let matches = matches(fields);
@@ -53,7 +65,7 @@ fn read<'a>(node: Node<'a>, number: usize, backends: &Backends<'a>) -> Option<Ro
     } else {
         PrefixUse::Allowed
     };
-    let action = route_action::action(fields, backends, prefixes);
+    let action = route_action::action(fields, backends, files, prefixes);
     // A placeholder keeps the other mistakes of this route coming.
     let none = catamaran_core::model::Action::Backend(BackendId(0));
     let mut route = Route::new(name, action.unwrap_or(none));
@@ -70,6 +82,11 @@ fn read<'a>(node: Node<'a>, number: usize, backends: &Backends<'a>) -> Option<Ro
     route.timeout = fields.duration("timeout");
     route.retry = route_action::retry(fields);
     route.rate_limit = fields.node("rate-limit").and_then(policy::rate_limit);
+    route.auth = fields
+        .node("auth")
+        .and_then(auth::of_route)
+        .unwrap_or_default();
+    route.access = access::access(fields, files);
     Some(route)
 }
 

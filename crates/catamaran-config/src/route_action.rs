@@ -1,14 +1,17 @@
 //! What a route does with the requests it takes.
 
+use crate::access;
 use crate::address::is_host;
 use crate::backend::Backends;
+use crate::files::Files;
 use crate::headers;
 use crate::read::{Fields, Node, set};
 use crate::reference;
 use crate::route::path;
 use crate::syntax::is_field_value;
 use catamaran_core::model::{
-    Action, FixedResponse, Mirror, PathModifier, Redirect, RouteRetry, UrlRewrite, WeightedBackend,
+    Action, FixedResponse, Mapped, Mirror, PathModifier, Redirect, RouteRetry, UrlRewrite,
+    WeightedBackend,
 };
 use std::sync::Arc;
 
@@ -21,20 +24,25 @@ pub(crate) enum PrefixUse {
     Refused,
 }
 
-/// Reads where requests go: exactly one of `backend`, `backends`, `redirect` and `respond`.
+/// Reads where requests go: exactly one of `backend`, `backends`, `map`, `refuse`, `redirect` and
+/// `respond`.
 pub(crate) fn action<'a>(
     fields: Fields<'a>,
     backends: &Backends<'a>,
+    files: &Files<'a>,
     prefixes: PrefixUse,
 ) -> Option<Action> {
-    let keys = ["backend", "backends", "redirect", "respond"];
+    let keys = [
+        "backend", "backends", "map", "refuse", "redirect", "respond",
+    ];
     let written: Vec<&'static str> = keys
         .into_iter()
         .filter(|key| fields.node(key).is_some())
         .collect();
     match written.as_slice() {
         [] if !fields.has_unknown() => fields.error(
-            "the route does nothing; add one of `backend`, `backends`, `redirect`, `respond`",
+            "the route does nothing; add one of `backend`, `backends`, `map`, `refuse`, \
+             `redirect`, `respond`",
         ),
         [] | [_] => {}
         [kept, others @ ..] => {
@@ -51,6 +59,10 @@ pub(crate) fn action<'a>(
     let weighted = fields
         .node("backends")
         .and_then(|node| weighted(node, backends));
+    let mapped = fields
+        .node("map")
+        .and_then(|node| mapped(node, backends, files));
+    let refused = fields.node("refuse").and_then(access::denial);
     let redirect = fields
         .node("redirect")
         .and_then(|node| redirect(node, prefixes));
@@ -58,6 +70,8 @@ pub(crate) fn action<'a>(
     backend
         .map(Action::Backend)
         .or_else(|| weighted.map(Action::Weighted))
+        .or_else(|| mapped.map(Action::Mapped))
+        .or_else(|| refused.map(Action::Refuse))
         .or_else(|| redirect.map(Action::Redirect))
         .or_else(|| respond.map(Action::Respond))
 }
@@ -79,6 +93,21 @@ fn weighted<'a>(node: Node<'a>, backends: &Backends<'a>) -> Option<Vec<WeightedB
         node.error("the weights of `backends` sum to 0; give one a weight above 0");
     }
     Some(all)
+}
+
+fn mapped<'a>(node: Node<'a>, backends: &Backends<'a>, files: &Files<'a>) -> Option<Mapped> {
+    if !node.is_table() {
+        let map = files.map(node)?;
+        return Some(Mapped { map, default: None });
+    }
+    let fields = node.fields(&reference::MAPPED)?;
+    let map = fields.required("name", "\"sites\"");
+    let map = map.and_then(|node| files.map(node));
+    let default = fields.node("default").map(|node| backends.resolve(node));
+    Some(Mapped {
+        map: map?,
+        default: default.flatten(),
+    })
 }
 
 fn redirect(node: Node<'_>, prefixes: PrefixUse) -> Option<Redirect> {

@@ -126,6 +126,9 @@ impl PlaneMetrics {
             let count = total(&|f| f.outcomes[outcome.index()].total());
             out.counter(Metric::FrontendOutcomesTotal, &labels, count);
         }
+        let tarpit = &frontend.tarpit;
+        out.gauge(Metric::FrontendTarpitted, &[label], gauge(tarpit.held()));
+        out.counter(Metric::FrontendTarpitFullTotal, &[label], tarpit.full());
         let bounds = LATENCY_BOUNDS.iter().enumerate();
         let buckets: Vec<(f64, u64)> = bounds
             .map(|(at, bound)| (seconds(*bound), total(&|f| f.latency[at].total())))
@@ -210,6 +213,14 @@ impl MetricsSource for PlaneMetrics {
         }
         for backend in &*snapshot.backends {
             self.backend(backend, out);
+        }
+        for list in &*snapshot.tables.lists {
+            let labels = [("list", (&list.model.name).into())];
+            out.gauge(Metric::ListEntries, &labels, gauge(list.len()));
+        }
+        for map in &*snapshot.tables.maps {
+            let labels = [("map", (&map.model.name).into())];
+            out.gauge(Metric::MapEntries, &labels, gauge(map.len()));
         }
         self.lookups.collect(out);
         self.reloader.collect(out);

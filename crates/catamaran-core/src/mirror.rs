@@ -256,6 +256,7 @@ mod tests {
             burst: 1,
             by: RateKey::SourceIp,
             max_keys: 10,
+            denial: crate::model::Denial::default(),
         };
         let mut limiter = Limiter::new(&limit, 10);
         limiter.note_changes();

@@ -6,6 +6,7 @@
 //! through [`Shared`].
 
 pub mod access_log;
+mod auth;
 mod facts;
 mod http1;
 mod io;
@@ -14,6 +15,7 @@ mod proxy;
 mod reload;
 mod state;
 mod succession;
+mod tarpit;
 mod tcp;
 mod tunnel;
 mod udp;
@@ -24,8 +26,8 @@ pub use outcome::{Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendMetrics, Elsewhere, Frontend, KeptTable, Left, LogError, Metered, NoSuchServer,
-    Pulse, Rebuilds, Server, ServerMetrics, ServerSet, Shards, Shared, Signal, Signals, Snapshot,
-    StickEntry, TableKind, TableName, Target,
+    Backend, BackendMetrics, Elsewhere, Frontend, KeptTable, Left, List, LogError, Map, Metered,
+    NoSuchServer, Pulse, Rebuilds, Server, ServerMetrics, ServerSet, Shards, Shared, Signal,
+    Signals, Snapshot, StickEntry, TableKind, TableName, Tables, Target, Tarpit,
 };
 pub use worker::{FrontendMetrics, LATENCY_BOUNDS, Lag, WorkerMetrics};

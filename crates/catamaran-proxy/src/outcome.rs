@@ -32,6 +32,14 @@ pub enum Outcome {
     ClientStalled,
     /// The client's key asked more often than its limit.
     RateLimited,
+    /// The client may not come, or the route refuses everybody.
+    Forbidden,
+    /// The client did not show what was asked for.
+    Unauthorized,
+    /// It was refused without being told.
+    Dropped,
+    /// It was kept waiting before it was refused with this status.
+    Tarpitted(u16),
     /// The client's address holds as many connections as it may.
     TooManyConnections,
     /// No route takes the request.
@@ -81,7 +89,7 @@ pub struct Consequence {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
@@ -94,6 +102,10 @@ impl Outcome {
         Self::ClientGone,
         Self::ClientStalled,
         Self::RateLimited,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Dropped,
+        Self::Tarpitted(403),
         Self::TooManyConnections,
         Self::NoRoute,
         Self::NoServer,
@@ -158,6 +170,10 @@ impl Outcome {
             Self::ClientGone => (499, "CD", "client-gone"),
             Self::ClientStalled => (499, "cD", "client-stalled"),
             Self::RateLimited => (429, "PR", "rate-limited"),
+            Self::Unauthorized => (401, "PR", "unauthorized"),
+            Self::Forbidden => (403, "PR", "forbidden"),
+            Self::Dropped => (403, "PR", "dropped"),
+            Self::Tarpitted(status) => (status, "PT", "tarpitted"),
             Self::TooManyConnections => (429, "PR", "too-many-connections"),
             Self::NoRoute => (404, "PR", "no-route"),
             Self::NoServer => (503, "SC", "no-server"),
@@ -195,7 +211,9 @@ impl Outcome {
             Self::RequestTimeout | Self::RequestBodyTimeout => {
                 "the request took too long to arrive"
             }
-            Self::RateLimited => "too many requests; try again later",
+            Self::Unauthorized => "show who you are",
+            Self::Forbidden | Self::Tarpitted(403) => "you may not come here",
+            Self::RateLimited | Self::Tarpitted(_) => "too many requests; try again later",
             Self::TooManyConnections => "too many connections from this address",
             Self::NoServer | Self::ConnectFailed => "no server is available",
             Self::QueueFull | Self::QueueTimeout => "every server is busy",
@@ -210,6 +228,7 @@ impl Outcome {
             | Self::Answered
             | Self::NoRequest
             | Self::RequestCut
+            | Self::Dropped
             | Self::ClientGone
             | Self::ClientStalled
             | Self::IdleTimeout

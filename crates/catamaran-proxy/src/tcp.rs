@@ -4,13 +4,14 @@ use crate::facts::{self, Facts, relay_outcome};
 use crate::io::Stream;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Frontend, OpenSource, Server, Signal};
+use crate::tarpit::{self, Held};
 use crate::tunnel::{Opened, Opening, Relay, RelayEnd, Way};
 use crate::upstream::{
     Ask, Binding, Chosen, ConnectError, Connection, NoServer, connect, is_to_choose_again, select,
 };
 use crate::worker::{Deadline, Slot, Worker};
 use catamaran_core::balance::hash_key;
-use catamaran_core::model::{Balance, HashKey, OnDown, StickKey};
+use catamaran_core::model::{Balance, Denial, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, SilentEnd, Verdict, decide};
 use catamaran_core::{Key, Timestamp};
 use catamaran_sys::socket::{PeekResult, peek};
@@ -44,12 +45,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer
             drop(source);
             outcome
         }
-        Err(outcome) => outcome,
+        Err(refused) => {
+            let frontend = slot.frontend();
+            Box::pin(refuse(worker, &frontend, &client, &deadline, refused)).await
+        }
     };
-    if !matches!(
-        outcome,
-        Outcome::Done | Outcome::ClientGone | Outcome::IdleTimeout
-    ) {
+    if outcome != Outcome::Dropped
+        && !matches!(
+            outcome,
+            Outcome::Done | Outcome::ClientGone | Outcome::IdleTimeout
+        )
+    {
         // The client must not take silence for an answer.
         client.reset_on_close();
     }
@@ -60,24 +66,49 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer
     facts::relayed(worker, &frontend, peer, &facts, outcome);
 }
 
+/// Ends a connection that may not go on, as policy says. Returns its outcome.
+async fn refuse(
+    worker: &Worker,
+    frontend: &Frontend,
+    client: &Stream,
+    deadline: &Deadline,
+    (outcome, denial): (Outcome, Denial),
+) -> Outcome {
+    match denial {
+        Denial::Forbid | Denial::Close => outcome,
+        Denial::SilentDrop => {
+            client.drop_silently();
+            Outcome::Dropped
+        }
+        Denial::Tarpit => match tarpit::hold(worker, frontend, client, deadline).await {
+            Held::Full => outcome,
+            Held::Over | Held::ClientGone => Outcome::Tarpitted(outcome.consequence().status),
+        },
+    }
+}
+
 /// Where a connection goes, and whether it may.
 fn admit(
     frontend: &Frontend,
     now: Timestamp,
     peer: SocketAddr,
-) -> (Arc<Backend>, Result<OpenSource, Outcome>) {
+) -> (Arc<Backend>, Result<OpenSource, (Outcome, Denial)>) {
     let id = frontend
         .model
         .backend
         .expect("a TCP frontend has a backend");
-    let admitted = match frontend.open_source(peer.ip()) {
-        Ok(source) => match frontend.check_rate(now, peer.ip(), |_| None) {
-            Ok(()) => Ok(source),
-            Err(_) => Err(Outcome::RateLimited),
-        },
-        Err(_) => Err(Outcome::TooManyConnections),
+    let admit = || {
+        if let Some(denial) = frontend.denies(peer.ip()) {
+            return Err((Outcome::Forbidden, denial));
+        }
+        let source = frontend.open_source(peer.ip());
+        let source = source.map_err(|_| (Outcome::TooManyConnections, Denial::Close))?;
+        frontend
+            .check_rate(now, peer.ip(), |_| None)
+            .map_err(|(denial, _)| (Outcome::RateLimited, denial))?;
+        Ok(source)
     };
-    (Arc::clone(frontend.backend(id)), admitted)
+    (Arc::clone(frontend.backend(id)), admit())
 }
 
 /// Who takes part in a relay, whichever server it goes to.

@@ -55,7 +55,7 @@ pub fn drop_capabilities() -> io::Result<()> {
 
 /// Allows files beneath `places` only, as each says; one that does not exist is left out.
 ///
-/// Returns whether this kernel can. Open descriptors stay usable, and sockets are not concerned.
+/// Returns whether that can be had here. Open descriptors stay usable, and sockets are not concerned.
 ///
 /// # Errors
 /// What the calls of `landlock(7)` report.
@@ -63,10 +63,7 @@ pub fn restrict_files(places: &[(&Path, Access)]) -> io::Result<bool> {
     let version = create_ruleset(None, CREATE_RULESET_VERSION);
     let version = match version {
         Ok(version) => version,
-        // Not built in, or turned off at boot.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => {
-            return Ok(false);
-        }
+        Err(error) if is_absent(&error) => return Ok(false),
         Err(error) => return Err(error),
     };
     let handled = handled_by(version);
@@ -82,6 +79,15 @@ pub fn restrict_files(places: &[(&Path, Access)]) -> io::Result<bool> {
         unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) };
     long(result)?;
     Ok(true)
+}
+
+/// Whether an answer means that there is no Landlock here: not built in, turned off at boot, or
+/// forbidden by the system call filter of a container.
+fn is_absent(error: &io::Error) -> bool {
+    let absent = [libc::ENOSYS, libc::EOPNOTSUPP, libc::EPERM];
+    error
+        .raw_os_error()
+        .is_some_and(|code| absent.contains(&code))
 }
 
 fn create_ruleset(handled: Option<u64>, flags: u32) -> io::Result<libc::c_long> {
@@ -202,6 +208,12 @@ mod tests {
             let line = status.lines().find(|line| line.starts_with(set)).unwrap();
             assert!(line.ends_with("0000000000000000"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_container_that_forbids_the_question_has_no_landlock() {
+        assert!(is_absent(&io::Error::from_raw_os_error(libc::EPERM)));
+        assert!(!is_absent(&io::Error::from_raw_os_error(libc::EMFILE)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! When the configuration file is read anew: on SIGHUP, or when it changes, if that is wished.
+//! When the configuration file is read anew: on SIGHUP, or when it or a list or map that it names
+//! changes, if that is wished.
 
 use crate::channel::Channel;
 use crate::handover::Message;
@@ -20,19 +21,19 @@ pub(crate) async fn follow(
     told: Told,
 ) {
     let mut file = Watched::default();
-    file.note(&reloader);
+    file.note(&reloader, &shared);
     loop {
         tokio::select! {
             Some(()) = requests.recv() => {}
             () = tokio::time::sleep(LOOK) => {
                 let is_watched = shared.snapshot().config.process.watch;
-                if !is_watched || !file.has_changed(&reloader) {
+                if !is_watched || !file.has_changed(&reloader, &shared) {
                     continue;
                 }
-                tracing::info!("the configuration file has changed");
+                tracing::info!("the configuration file, or one that it names, has changed");
             }
         }
-        file.note(&reloader);
+        file.note(&reloader, &shared);
         // Why one failed is logged, and kept for whoever asks.
         told.begun();
         let is_applied = reloader.reload().await.is_ok();
@@ -79,13 +80,13 @@ impl Told {
     }
 }
 
-/// The file as it was seen.
+/// The files as they were seen.
 #[derive(Debug, Default)]
 struct Watched {
-    /// When it was last read.
-    read: Option<Stamp>,
+    /// When they were last read.
+    read: Option<Vec<Stamp>>,
     /// At the last look.
-    seen: Option<Stamp>,
+    seen: Option<Vec<Stamp>>,
 }
 
 /// What changes with the content of a file, or with the file that stands in its place.
@@ -98,23 +99,31 @@ struct Stamp {
 }
 
 impl Watched {
-    fn note(&mut self, reloader: &Reloader) {
-        self.read = stamp(reloader);
-        self.seen = self.read;
+    fn note(&mut self, reloader: &Reloader, shared: &Shared) {
+        self.read = stamps(reloader, shared);
+        self.seen.clone_from(&self.read);
     }
 
-    /// Whether the file is another than when it was read, and no longer being written: the same at
+    /// Whether a file is another than when it was read, and no longer being written: the same at
     /// two looks. One that is gone is about to be replaced.
-    fn has_changed(&mut self, reloader: &Reloader) -> bool {
-        let now = stamp(reloader);
-        let is_settled = now == self.seen;
+    fn has_changed(&mut self, reloader: &Reloader, shared: &Shared) -> bool {
+        let now = stamps(reloader, shared);
+        let has_changed = now.is_some() && now == self.seen && now != self.read;
         self.seen = now;
-        now.is_some() && is_settled && now != self.read
+        has_changed
     }
 }
 
-fn stamp(reloader: &Reloader) -> Option<Stamp> {
-    Stamp::of(&reloader.text()?.path)
+/// The configuration file, and the lists and maps that it names.
+fn stamps(reloader: &Reloader, shared: &Shared) -> Option<Vec<Stamp>> {
+    let text = reloader.text()?;
+    let directory = text.path.parent().unwrap_or_else(|| Path::new(""));
+    let snapshot = shared.snapshot();
+    let mut stamps = vec![Stamp::of(&text.path)?];
+    for file in catamaran_config::files::paths(&snapshot.config, directory) {
+        stamps.push(Stamp::of(&file)?);
+    }
+    Some(stamps)
 }
 
 impl Stamp {

@@ -6,13 +6,15 @@ use crate::source::Source;
 use anyhow::Context as _;
 use catamaran_core::model::{Config, LogTarget};
 use catamaran_sys::sandbox::{self, Access};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Gives up every capability, and all files but those that `config`, read from `source`, needs.
 ///
 /// Before any thread is started: what holds for this one holds for those that it starts.
 pub(crate) fn enter(config: &Config, source: &Source) -> anyhow::Result<()> {
-    let places = places(config, source);
+    let mut places = places(config, source);
+    places.extend(for_logs(std::env::var_os("LOGS_DIRECTORY")));
     let places: Vec<(&Path, Access)> = places.iter().map(|(p, a)| (p.as_path(), *a)).collect();
     let identity = identity::wanted(&config.process)?;
     if let Some(identity) = identity {
@@ -39,8 +41,8 @@ pub(crate) fn enter(config: &Config, source: &Source) -> anyhow::Result<()> {
         tracing::debug!(?places, "files are restricted");
     } else {
         tracing::warn!(
-            "this kernel has no Landlock: files are not restricted; \
-             add `landlock` to its `lsm=` to have them so"
+            "there is no Landlock here: files are not restricted; add `landlock` to the kernel's \
+             `lsm=`, or in a container allow its system calls (landlock_*)"
         );
     }
     Ok(())
@@ -70,6 +72,11 @@ fn places(config: &Config, source: &Source) -> Vec<(PathBuf, Access)> {
     for file in source.files() {
         places.push((directory(&file), Access::Read));
     }
+    let beside = source.path().map(directory).unwrap_or_default();
+    for file in catamaran_config::files::paths(config, &beside) {
+        // It is written anew when an operator's change is to be kept.
+        places.push((directory(&file), Access::Write));
+    }
     for directory in admin::make_directories(&config.admin) {
         places.push((directory, Access::Write));
     }
@@ -82,6 +89,16 @@ fn places(config: &Config, source: &Source) -> Vec<(PathBuf, Access)> {
         }
     }
     places
+}
+
+/// The directories that systemd made for logs (`LogsDirectory=`), separated by colons: a reload may
+/// begin to write one there.
+fn for_logs(directories: Option<OsString>) -> Vec<(PathBuf, Access)> {
+    let directories = directories.unwrap_or_default();
+    std::env::split_paths(&directories)
+        .filter(|path| path.is_absolute())
+        .map(|path| (path, Access::Write))
+        .collect()
 }
 
 /// The directory that a path lies in.
@@ -107,3 +124,18 @@ const SYSTEM: [&str; 10] = [
     "/dev/random",
     "/dev/urandom",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_for_logs_are_those_that_systemd_names() {
+        let places = |value: &str| for_logs(Some(value.into()));
+        let logs = |path: &str| (PathBuf::from(path), Access::Write);
+        assert_eq!(places("/var/log/catamaran"), [logs("/var/log/catamaran")]);
+        assert_eq!(places("/a:/b"), [logs("/a"), logs("/b")]);
+        assert!(places("").is_empty() && places("relative").is_empty());
+        assert!(for_logs(None).is_empty());
+    }
+}

@@ -170,7 +170,7 @@ fn add_control(tree: &Tree, release: &Release) -> Result<()> {
         "Package: catamaran\nVersion: {version}\nArchitecture: {architecture}\nSection: net\n\
          Priority: optional\nMaintainer: {MAINTAINER}\nInstalled-Size: {kibibytes}\n\
          Pre-Depends: init-system-helpers (>= 1.54~)\n\
-         Depends: adduser, libc6 (>= {libc}), libgcc-s1 (>= 4.2)\n\
+         Depends: adduser, libc6 (>= {libc}), libgcc-s1 (>= 4.2), procps\n\
          Suggests: logrotate\n{DESCRIPTION}"
     );
     tree.text("DEBIAN/control", &control)?;

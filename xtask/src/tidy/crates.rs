@@ -23,7 +23,8 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-vrrp",
         ],
     ),
-    ("catamaran-config", &["catamaran-core"]),
+    ("catamaran-auth", &[]),
+    ("catamaran-config", &["catamaran-auth", "catamaran-core"]),
     (
         "catamaran-control",
         &[
@@ -38,7 +39,12 @@ const OWN: &[(&str, &[&str])] = &[
     ("catamaran-http1", &[]),
     (
         "catamaran-proxy",
-        &["catamaran-core", "catamaran-http1", "catamaran-sys"],
+        &[
+            "catamaran-auth",
+            "catamaran-core",
+            "catamaran-http1",
+            "catamaran-sys",
+        ],
     ),
     ("catamaran-sys", &[]),
     ("catamaran-testkit", &[]),
@@ -59,6 +65,17 @@ const CLOSED: &[(&str, &[&str])] = &[
         ],
     ),
     ("catamaran-http1", &["memchr", "thiserror"]),
+    (
+        "catamaran-auth",
+        &[
+            "base64",
+            "bcrypt",
+            "ring",
+            "serde_json",
+            "sha-crypt",
+            "thiserror",
+        ],
+    ),
 ];
 
 /// Crates that no other may have but as a development dependency, with who may.

@@ -11,7 +11,7 @@ mod text;
 pub(crate) use fields::{Fields, set};
 pub(crate) use node::{Entry, Node};
 
-use crate::error::{Finding, Lines};
+use crate::error::{Finding, Lines, Place};
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
@@ -29,6 +29,8 @@ pub(crate) struct Reader<'a> {
     read_file: ReadFile<'a>,
     errors: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, String)>>,
+    /// Mistakes in files that the text names.
+    elsewhere: RefCell<Vec<Finding>>,
 }
 
 impl<'a> Reader<'a> {
@@ -41,6 +43,7 @@ impl<'a> Reader<'a> {
             read_file,
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            elsewhere: RefCell::default(),
         }
     }
 
@@ -49,6 +52,15 @@ impl<'a> Reader<'a> {
         self.errors
             .borrow_mut()
             .push((at, one_line(message.as_ref())));
+    }
+
+    /// Notes a mistake in a file that the text names.
+    pub(crate) fn error_in(&self, file: &Path, place: Place, message: impl AsRef<str>) {
+        self.elsewhere.borrow_mut().push(Finding {
+            file: file.display().to_string(),
+            place: Some(place),
+            message: one_line(message.as_ref()),
+        });
     }
 
     /// Notes something doubtful at byte `at`.
@@ -60,7 +72,7 @@ impl<'a> Reader<'a> {
 
     /// Whether no mistake was noted.
     pub(crate) fn is_clean(&self) -> bool {
-        self.errors.borrow().is_empty()
+        self.errors.borrow().is_empty() && self.elsewhere.borrow().is_empty()
     }
 
     /// Reads a file that the configuration names.
@@ -95,10 +107,9 @@ impl<'a> Reader<'a> {
                 })
                 .collect()
         };
-        (
-            findings(self.errors.into_inner()),
-            findings(self.warnings.into_inner()),
-        )
+        let mut errors: Vec<Finding> = findings(self.errors.into_inner());
+        errors.extend(self.elsewhere.into_inner());
+        (errors, findings(self.warnings.into_inner()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys of the file itself, of `[frontend.*]` and of `[process]`.
 
 use super::Absent::{Default, Means, Required};
+use super::access_keys::{self, DENIALS, LIST, LONGEST_HOLD, MAP, SHORTEST_HOLD, TARPIT};
 use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
 use std::time::Duration;
 
@@ -20,6 +21,18 @@ pub(crate) static ROOT: Section = Section {
             Kind::Map("NAME", &Kind::Table(&BACKEND)),
             Means("none"),
             "Groups of servers.",
+        ),
+        Key::new(
+            "list",
+            Kind::Map("NAME", &Kind::Table(&LIST)),
+            Means("none"),
+            "Lists of networks.",
+        ),
+        Key::new(
+            "map",
+            Kind::Map("NAME", &Kind::Table(&MAP)),
+            Means("none"),
+            "Maps from a part of requests to backends.",
         ),
         Key::new(
             "process",
@@ -105,6 +118,24 @@ pub(crate) static FRONTEND: Section = Section {
             Kind::Table(&RATE_LIMIT),
             Means("no limit"),
             "Limit on requests (connections, for TCP).",
+        ),
+        Key::http(
+            "auth",
+            Kind::Table(&super::AUTH),
+            Means("nothing is asked for"),
+            "What clients must show, unless a route says otherwise.",
+        ),
+        access_keys::allow_key(),
+        access_keys::deny_key(),
+        access_keys::denial_key(),
+        Key::new(
+            "tarpit",
+            Kind::Either(&[
+                Kind::Duration(SHORTEST_HOLD, LONGEST_HOLD),
+                Kind::Table(&TARPIT),
+            ]),
+            Default("\"10s\""),
+            "How long clients are kept waiting where `tarpit` is what becomes of them.",
         ),
         Key::http(
             "trusted-proxies",
@@ -240,6 +271,13 @@ pub(crate) static RATE_LIMIT: Section = Section {
             Kind::Integer(1, 100_000_000),
             Default("100000"),
             "Clients remembered; when full the least used gives way.",
+        ),
+        Key::new(
+            "denial",
+            Kind::Choice(DENIALS),
+            Default("\"forbid\""),
+            "What becomes of what is above it: an answer with 429 (TCP: a reset), or as with the \
+             `denial` of a [frontend](#frontendname).",
         ),
     ],
     example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\nrate-limit = { requests = 100, per = \"1s\", burst = 200, by = \"header:X-Key\" }\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n",

@@ -4,7 +4,9 @@
 //! Schema and `catamaran.toml(5)` are generated from it, so that none can say anything else than the
 //! program does.
 
+mod access_keys;
 mod admin_keys;
+mod auth_keys;
 mod backend_keys;
 mod frontend_keys;
 mod man;
@@ -15,7 +17,9 @@ mod schema;
 mod tests;
 mod virtual_ip_keys;
 
+pub(crate) use access_keys::{LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
 pub(crate) use admin_keys::ADMIN;
+pub(crate) use auth_keys::{AUTH, BASIC, JWT};
 pub(crate) use backend_keys::{
     BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STICK,
 };

@@ -1,13 +1,14 @@
 //! Keys of `[[frontend.*.route]]` and what lies below it.
 
 use super::Absent::{Default, Means, Required};
+use super::access_keys::{self, DENIALS, MAPPED};
 use super::{Key, Kind, RATE_LIMIT, Section, TIMEOUT};
 
 pub(crate) static ROUTE: Section = Section {
     name: "route",
     title: "[[frontend.NAME.route]]",
-    doc: "What to do with requests that match. Exactly one of `backend`, `backends`, `redirect` \
-          and `respond` says where they go. Names and meaning are those of `HTTPRoute` in the \
+    doc: "What to do with requests that match. Exactly one of `backend`, `backends`, `redirect`, \
+          `map`, `refuse` and `respond` says where they go. Names and meaning are those of `HTTPRoute` in the \
           Kubernetes Gateway API. A single match may be written on the route itself, several as a \
           list in `matches`.",
     keys: &[
@@ -46,6 +47,18 @@ pub(crate) static ROUTE: Section = Section {
             Kind::Map("BACKEND", &Kind::Integer(0, 1_000_000)),
             Means("another action"),
             "Draws one of several backends by weight: `{ a = 90, b = 10 }`.",
+        ),
+        Key::new(
+            "map",
+            Kind::Either(&[Kind::Text("map"), Kind::Table(&MAPPED)]),
+            Means("another action"),
+            "Sends them to the backend that a [map](#mapname) says.",
+        ),
+        Key::new(
+            "refuse",
+            Kind::Choice(DENIALS),
+            Means("another action"),
+            "Refuses them, whoever comes; the words are those of `denial`.",
         ),
         Key::new(
             "redirect",
@@ -101,6 +114,15 @@ pub(crate) static ROUTE: Section = Section {
             Means("no limit"),
             "Limit of this route, besides the frontend's.",
         ),
+        Key::new(
+            "auth",
+            Kind::Either(&[Kind::Table(&super::AUTH), Kind::Only(false)]),
+            Means("as the frontend says"),
+            "What clients must show; `false` asks for nothing.",
+        ),
+        access_keys::allow_key(),
+        access_keys::deny_key(),
+        access_keys::denial_key(),
     ],
     example: "[frontend.web]\nlisten = \":80\"\nbackend = \"site\"\n\n[[frontend.web.route]]\nhosts = [\"api.example.com\"]\npath = \"/v2\"\nbackends = { api = 90, canary = 10 }\nretry = { idempotency-header = \"Idempotency-Key\" }\n\n[[frontend.web.route]]\npath = { exact = \"/old\" }\nredirect = { path = \"/new\", status = 301 }\n\n[backend.site]\nservers = [\"10.0.0.1:80\"]\n\n[backend.api]\nservers = [\"10.0.0.2:80\"]\n\n[backend.canary]\nservers = [\"10.0.0.3:80\"]\n",
 };

@@ -6,8 +6,19 @@ use catamaran_core::model::Config;
 use std::path::{Path, PathBuf};
 
 fn parse(text: &str) -> Result<Loaded, crate::Errors> {
-    crate::parse(text, "t.toml", &|_| None, &|_| {
-        Ok(b"a-page-or-a-token".to_vec())
+    crate::parse(text, "t.toml", &|_| None, &|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        Ok(match ending.unwrap_or_default() {
+            "txt" => "192.0.2.1 # a list\n",
+            "map" => "example.com api\n",
+            "htpasswd" => "ada:$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA\n",
+            "json" => concat!(
+                r#"{"kty":"OKP","crv":"Ed25519","#,
+                r#""x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#
+            ),
+            _ => "a-page-or-a-token",
+        }
+        .into())
     })
 }
 
@@ -75,6 +86,37 @@ fn within(section: &Section, key: &str) -> String {
             "backend = \"b\"\nmirror = {{ backend = \"b\"{} }}",
             after(key)
         )),
+        title => within_others(title, key, parts),
+    }
+}
+
+/// The same for sections that are not of a frontend or backend alone.
+fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> String) -> String {
+    let route = |key: &str| parts(&format!("[[frontend.w.route]]\n{key}"), "", "");
+    match title {
+        "[[frontend.NAME.route]]" => route(&format!("backend = \"b\"\n{key}")),
+        "[map.NAME]" => parts(
+            "[[frontend.w.route]]\nmap = \"m\"",
+            "",
+            &format!("[map.m]\n{key}"),
+        ),
+        "auth.basic" => {
+            let file = "users-file = \"u.htpasswd\"";
+            parts(
+                &format!("auth = {{ basic = {{ {file}{} }} }}", after(key)),
+                "",
+                "",
+            )
+        }
+        "auth.jwt" => {
+            let file = "keys-file = \"k.json\"";
+            parts(
+                &format!("auth = {{ jwt = {{ {file}{} }} }}", after(key)),
+                "",
+                "",
+            )
+        }
+        "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {
             let item = format!("command = [\"/bin/true\"]{}", after(key));

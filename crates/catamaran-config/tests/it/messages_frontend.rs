@@ -46,6 +46,18 @@ const FRONTENDS: &[(&str, &str)] = &[
         "4:19: `ten` is no network: not an IP address; write it as `10.0.0.0/8`",
     ),
     (
+        "deny = \"ten\"",
+        "4:8: `ten` is no network: not an IP address; write it as `10.0.0.0/8`, or `list:NAME`",
+    ),
+    (
+        "allow = [\"::/0\", \"list:bad\"]",
+        "4:18: unknown list `bad`; add `[list.bad]` with its `file`",
+    ),
+    (
+        "deny = \"::/0\"\ndenial = \"tarpitt\"",
+        "5:10: unknown value `tarpitt` of `denial`; did you mean `tarpit`?",
+    ),
+    (
         "rate-limit = { per = \"1s\" }",
         "4:14: `rate-limit` has no `requests`; add `requests = 100`",
     ),
@@ -114,7 +126,7 @@ const FRONTENDS: &[(&str, &str)] = &[
 const ROUTES: &[(&str, &str)] = &[
     (
         "",
-        "4:1: the route does nothing; add one of `backend`, `backends`, `redirect`, `respond`",
+        "4:1: the route does nothing; add one of `backend`, `backends`, `map`, `refuse`, `redirect`, `respond`",
     ),
     (
         "backend = \"api\"\nredirect = { host = \"x\" }",

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod extract;
 mod guard;
+mod lists;
 mod openapi;
 mod overlays;
 mod persist;

@@ -49,8 +49,17 @@ fn replace(served: &Text, new: &Text) -> Result<(), String> {
              change can be kept"
         ));
     }
-    write_whole(&served.path, &new.text)
-        .map_err(|error| format!("{shown}: cannot be written: {error}"))
+    write_whole(&served.path, &new.text).map_err(|error| {
+        format!(
+            "{shown}: cannot be written: {error}; change the file by hand and reload, or let the \
+             user of the process write it and its directory"
+        )
+    })
+}
+
+/// Puts the text of `file` in the place of what it holds, in one step.
+pub(super) fn write_file(file: &Text) -> io::Result<()> {
+    write_whole(&file.path, &file.text)
 }
 
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, drain, openapi, process, servers, tables};
+use super::{Event, Plane, config, drain, lists, openapi, process, servers, tables};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -72,6 +72,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     let mut all = of_state();
     all.extend(of_servers());
     all.extend(of_tables());
+    all.extend(of_lists());
     all.extend(of_process());
     all
 }
@@ -205,6 +206,90 @@ fn of_tables() -> Vec<Operation> {
             .asks(&[KEY]),
     ]
 }
+
+fn of_lists() -> Vec<Operation> {
+    const LIST: &str = "/v1/lists/{list}";
+    const IN_LIST: &str = "/v1/lists/{list}/entry";
+    const MAP: &str = "/v1/maps/{map}";
+    const IN_MAP: &str = "/v1/maps/{map}/entry";
+    vec![
+        Operation::new::<Vec<lists::ListState>>(
+            "get",
+            "/v1/lists",
+            "list-lists",
+            get(lists::lists),
+        )
+        .does("The lists of networks."),
+        Operation::new::<lists::Networks>("get", LIST, "list-networks", get(lists::list))
+            .does("Networks of a list, page by page.")
+            .asks(PART),
+        Operation::new::<servers::Changed>("put", IN_LIST, "add-network", put(lists::add_network))
+            .does("Adds a network to a list.")
+            .takes::<lists::NewNetwork>(),
+        Operation::new::<servers::Changed>(
+            "delete",
+            IN_LIST,
+            "remove-network",
+            delete(lists::remove_network),
+        )
+        .does("Removes a network from a list, not those within it.")
+        .asks(&[
+            Parameter {
+                name: "network",
+                kind: "string",
+                required: true,
+                doc: "`10.0.0.0/8`, or an address.",
+            },
+            PERSIST,
+        ]),
+        Operation::new::<Vec<lists::MapState>>("get", "/v1/maps", "list-maps", get(lists::maps))
+            .does("The maps to backends."),
+        Operation::new::<lists::Mappings>("get", MAP, "list-mappings", get(lists::map))
+            .does("Entries of a map, page by page.")
+            .asks(PART),
+        Operation::new::<servers::Changed>("put", IN_MAP, "set-mapping", put(lists::set_mapping))
+            .does("Has a key of a map lead to a backend.")
+            .takes::<lists::NewMapping>(),
+        Operation::new::<servers::Changed>(
+            "delete",
+            IN_MAP,
+            "delete-mapping",
+            delete(lists::delete_mapping),
+        )
+        .does("Deletes a key from a map.")
+        .asks(&[
+            Parameter {
+                name: "key",
+                kind: "string",
+                required: true,
+                doc: "As the map's file has it.",
+            },
+            PERSIST,
+        ]),
+    ]
+}
+
+/// The parameters of what is told page by page.
+const PART: &[Parameter] = &[
+    Parameter {
+        name: "cursor",
+        kind: "integer",
+        required: false,
+        doc: "Where to go on: what the page before said.",
+    },
+    Parameter {
+        name: "limit",
+        kind: "integer",
+        required: false,
+        doc: "Entries at most, 1 to 1,000; 100 unless written.",
+    },
+];
+const PERSIST: Parameter = Parameter {
+    name: "persist",
+    kind: "boolean",
+    required: false,
+    doc: "Whether it is written into the file as well.",
+};
 
 fn of_process() -> Vec<Operation> {
     vec![

@@ -296,7 +296,9 @@ fn led_to(action: &Action) -> Vec<(BackendId, u32)> {
             .iter()
             .map(|backend| (backend.backend, backend.weight))
             .collect(),
-        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+        // The others are the map's, and may be thousands.
+        Action::Mapped(to) => to.default.map(|id| (id, 1)).into_iter().collect(),
+        Action::Refuse(_) | Action::Redirect(_) | Action::Respond(_) => Vec::new(),
     }
 }
 

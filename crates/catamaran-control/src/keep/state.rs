@@ -23,6 +23,10 @@ pub(super) struct State {
     pub(super) log_level: Option<String>,
     /// By name.
     backends: BTreeMap<String, BackendState>,
+    /// Changed entries of lists: list, network, whether it is in.
+    lists: Vec<(String, String, bool)>,
+    /// Changed entries of maps: map, key, backend as written, backend instead.
+    maps: Vec<(String, String, Option<String>, Option<String>)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -77,6 +81,17 @@ impl State {
             of.added = added.iter().map(ServerText::of).collect();
             of.removed = removed.iter().map(ServerText::of).collect();
         }
+        let text = |name: Option<Name>| name.map(|name| name.to_string());
+        let listed = overlays.listed().into_iter();
+        let listed = listed.map(|(list, net, is_in)| (list.to_string(), net.to_string(), is_in));
+        state.lists = listed.collect();
+        let mapped = overlays.mapped().into_iter();
+        let mapped =
+            mapped.map(|(map, key, was, is)| (map.to_string(), key.into(), text(was), text(is)));
+        state.maps = mapped.collect();
+        // The order of a hash table says nothing.
+        state.lists.sort();
+        state.maps.sort();
         for (backend, model) in snapshot.backends.iter().zip(&snapshot.config.backends) {
             let set = backend.set();
             let facts = set.servers.iter().filter_map(|server| {
@@ -116,6 +131,16 @@ impl State {
                 models(&state.added),
                 models(&state.removed),
             );
+        }
+        for (list, network, is_in) in &self.lists {
+            if let Ok(network) = network.parse() {
+                // As many as there were in the process before.
+                let _ = overlays.set_listed(&Name::new(list), network, !is_in, *is_in);
+            }
+        }
+        for (map, key, was, is) in &self.maps {
+            let name = |text: &Option<String>| text.as_deref().map(Name::new);
+            let _ = overlays.set_mapped(&Name::new(map), key, name(was), name(is));
         }
         overlays.lay_over(config);
     }

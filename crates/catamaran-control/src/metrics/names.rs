@@ -100,6 +100,10 @@ metrics! {
     BackendRetriesRefusedTotal Counter "backend_retries_refused_total" "Tries that the budget did not allow.";
     BackendServersUsable Gauge "backend_servers_usable" "Servers that take new requests.";
     BackendPanic Gauge "backend_panic" "1 while ejections are ignored because too few servers are left.";
+    FrontendTarpitted Gauge "frontend_tarpitted" "Clients that are kept waiting before they are refused.";
+    FrontendTarpitFullTotal Counter "frontend_tarpit_full_total" "Clients refused at once because as many were kept waiting as may; raise `tarpit.max`.";
+    ListEntries Gauge "list_entries" "Networks of a `list`.";
+    MapEntries Gauge "map_entries" "Entries of a `map`.";
     BackendStickEntries Gauge "backend_stick_entries" "Clients bound to a server.";
 
     ServerUp Gauge "server_up" "1 while checks pass and connections are accepted.";

@@ -264,6 +264,11 @@ impl Reloader {
         self.turn.lock().await
     }
 
+    /// Keeps reloads away while it is held.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     async fn put(self: &Arc<Self>, text: Option<Text>) -> Result<Applied, ReloadError> {
         let _turn = self.turn.lock().await;
         let began = Instant::now();

@@ -172,6 +172,7 @@ mod tests {
             burst,
             by: RateKey::SourceIp,
             max_keys: 100,
+            denial: crate::model::Denial::default(),
         }
     }
 

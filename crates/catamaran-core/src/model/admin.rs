@@ -41,6 +41,12 @@ impl Secret {
         Self(Arc::from(text))
     }
 
+    /// The secret itself, for what has to work with it; never to be shown.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `shown` is the secret. Takes as long for every text of one length, so that nobody
     /// finds it byte by byte.
     #[must_use]

@@ -1,6 +1,6 @@
 //! Frontends and their listeners.
 
-use super::{BackendId, IpNet, Name, Route};
+use super::{Access, Auth, BackendId, Denial, IpNet, Name, Route, Tarpit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +27,12 @@ pub struct Frontend {
     pub max_connections_per_source: Option<u32>,
     /// Rate limit on requests (connections, for TCP).
     pub rate_limit: Option<RateLimit>,
+    /// Who may come.
+    pub access: Access,
+    /// HTTP only. What clients must show, unless a route says otherwise.
+    pub auth: Option<Auth>,
+    /// How clients are kept waiting that are to be.
+    pub tarpit: Tarpit,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Which forwarded headers are set. Default `X-Forwarded-*`.
@@ -152,6 +158,8 @@ pub struct RateLimit {
     pub by: RateKey,
     /// Keys remembered; when full the least used gives way. Default 100,000.
     pub max_keys: usize,
+    /// What becomes of what is above it. Default [`Denial::Forbid`].
+    pub denial: Denial,
 }
 
 /// What a [`RateLimit`] counts apart.
@@ -281,6 +289,9 @@ impl Frontend {
             max_connections: None,
             max_connections_per_source: None,
             rate_limit: None,
+            access: Access::default(),
+            auth: None,
+            tarpit: Tarpit::default(),
             trusted_proxies: Vec::new(),
             forwarded: ForwardedHeaders::default(),
             http: HttpLimits::default(),

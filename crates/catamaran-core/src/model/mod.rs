@@ -3,7 +3,9 @@
 //! A value of these types is valid by the time it exists: `catamaran-config` has resolved names to
 //! ids, checked ranges and filled in defaults. Ids index the vectors of [`Config`].
 
+mod access;
 mod admin;
+mod auth;
 mod backend;
 mod edit;
 mod frontend;
@@ -12,7 +14,9 @@ mod net;
 mod route;
 mod virtual_ip;
 
+pub use access::{Access, AddressList, Addresses, Denial, Map, MapMatch, Tarpit};
 pub use admin::{Admin, AdminSocket, Secret};
+pub use auth::{Auth, BasicAuth, JwtAuth, RouteAuth};
 pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Stick,
     StickKey, Weight,
@@ -25,8 +29,8 @@ pub use frontend::{
 pub use health::{Check, Health, HttpCheck, Outlier, StatusRange};
 pub use net::{IpNet, IpNetError};
 pub use route::{
-    Action, FixedResponse, HeaderModifier, HostPattern, Mirror, PathMatch, PathModifier, Redirect,
-    Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
+    Action, FixedResponse, HeaderModifier, HostPattern, Mapped, Mirror, PathMatch, PathModifier,
+    Redirect, Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
 };
 pub use virtual_ip::{Hook, Track, Tracked, VirtualAddress, VirtualIp};
 
@@ -47,6 +51,10 @@ pub struct Config {
     pub frontends: Vec<Frontend>,
     /// Indexed by [`BackendId`].
     pub backends: Vec<Backend>,
+    /// Indexed by [`ListId`].
+    pub lists: Vec<AddressList>,
+    /// Indexed by [`MapId`].
+    pub maps: Vec<Map>,
     /// Virtual addresses, in the order of the file.
     pub virtual_ips: Vec<VirtualIp>,
 }
@@ -144,6 +152,14 @@ pub struct FrontendId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u32);
 
+/// Index of a list of addresses in [`Config::lists`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListId(pub u32);
+
+/// Index of a map in [`Config::maps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MapId(pub u32);
+
 /// Index of a server in [`Backend::servers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u32);
@@ -157,6 +173,22 @@ impl FrontendId {
 }
 
 impl BackendId {
+    /// The id as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl ListId {
+    /// The id as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl MapId {
     /// The id as an index.
     #[must_use]
     pub const fn index(self) -> usize {

@@ -1,6 +1,7 @@
 //! Networks in CIDR notation.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An IP network: `10.0.0.0/8`, `2001:db8::/32`, or one address.
@@ -22,6 +23,51 @@ pub enum IpNetError {
 }
 
 impl IpNet {
+    /// The network of `prefix` bits around `address`; a prefix that is too long is the longest.
+    pub(crate) fn new(address: IpAddr, prefix: u8) -> Self {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.min(longest);
+        Self { address, prefix }.canonical()
+    }
+
+    /// Length of the prefix: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    #[must_use]
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Whether it is a network of IPv4.
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// The first address: the one written, without what lies behind the prefix.
+    #[must_use]
+    pub fn first(&self) -> IpAddr {
+        let prefix = u32::from(self.prefix);
+        match self.address {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+                Ipv4Addr::from_bits(ip.to_bits() & mask).into()
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+                Ipv6Addr::from_bits(ip.to_bits() & mask).into()
+            }
+        }
+    }
+
+    /// The same network written by its first address, so that networks that hold the same are
+    /// equal.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        Self {
+            address: self.first(),
+            prefix: self.prefix,
+        }
+    }
+
     /// Whether `ip` lies in this network. An IPv4-mapped IPv6 address is taken as IPv4.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
@@ -35,6 +81,18 @@ impl IpNet {
                 differing.leading_zeros() >= u32::from(self.prefix)
             }
             _ => false,
+        }
+    }
+}
+
+impl fmt::Display for IpNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.first();
+        let longest = if first.is_ipv4() { 32 } else { 128 };
+        if self.prefix == longest {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}/{}", self.prefix)
         }
     }
 }
@@ -76,6 +134,21 @@ mod tests {
         assert!(!net("0.0.0.0/0").contains("::1".parse().unwrap()));
         assert!(net("2001:db8::/32").contains("2001:db8::5".parse().unwrap()));
         assert!(net("127.0.0.1").contains("::ffff:127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_network_is_written_by_its_first_address() {
+        for (text, shown) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("1.2.3.4/0", "0.0.0.0/0"),
+            ("2001:db8::5/32", "2001:db8::/32"),
+            ("::1", "::1"),
+            ("fe80::1/0", "::/0"),
+        ] {
+            assert_eq!(net(text).to_string(), shown);
+            assert_eq!(net(text).canonical(), net(shown));
+        }
     }
 
     #[test]

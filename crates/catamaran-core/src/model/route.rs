@@ -3,7 +3,7 @@
 //! Names and semantics are those of the Kubernetes Gateway API's `HTTPRoute`, so that a controller
 //! can map one to one.
 
-use super::{BackendId, IpNet, Name, RateLimit};
+use super::{Access, BackendId, Denial, IpNet, MapId, Name, RateLimit, RouteAuth};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ pub struct Route {
     pub retry: RouteRetry,
     /// Rate limit of this route, besides the frontend's.
     pub rate_limit: Option<RateLimit>,
+    /// Who may come by this route, besides what the frontend says.
+    pub access: Access,
+    /// What clients must show.
+    pub auth: RouteAuth,
 }
 
 /// A host that a route serves; compared without case and port.
@@ -86,6 +90,10 @@ pub enum Action {
     Backend(BackendId),
     /// To one of several, drawn by weight.
     Weighted(Vec<WeightedBackend>),
+    /// To the backend that a map says.
+    Mapped(Mapped),
+    /// Nowhere: it is refused.
+    Refuse(Denial),
     /// Back to the client, elsewhere.
     Redirect(Redirect),
     /// Back to the client, with a fixed answer.
@@ -99,6 +107,15 @@ pub struct WeightedBackend {
     pub backend: BackendId,
     /// Its share; the sum is above zero.
     pub weight: u32,
+}
+
+/// Where a map leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The map.
+    pub map: MapId,
+    /// Where goes what is not in it; `None` gets 404.
+    pub default: Option<BackendId>,
 }
 
 /// A redirect; what is `None` stays as the request has it.
@@ -218,6 +235,8 @@ impl Route {
             timeout: None,
             retry: RouteRetry::default(),
             rate_limit: None,
+            access: Access::default(),
+            auth: RouteAuth::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod log;
 
 pub(crate) use log::{connected, count, relayed, write};
 
+use crate::auth::Guard;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Server};
 use crate::tunnel::RelayEnd;
@@ -23,6 +24,8 @@ pub(crate) struct Target<'a> {
     pub(crate) route: Option<&'a model::Route>,
     /// The prefix that the route matched, for rewriting.
     pub(crate) prefix: &'a str,
+    /// What lets requests in.
+    pub(crate) guard: Option<&'a Arc<Guard>>,
 }
 
 /// What is known of an exchange, for logs and metrics.

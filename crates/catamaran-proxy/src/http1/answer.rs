@@ -27,6 +27,8 @@ pub(super) struct Answer<'a> {
     location: Option<Vec<u8>>,
     retry_after: Option<u64>,
     allow: Option<&'static str>,
+    /// What the client is asked to show.
+    challenge: Option<&'a str>,
 }
 
 /// The request that is answered, as far as it is known.
@@ -116,6 +118,15 @@ impl<'a> Answer<'a> {
             location: None,
             retry_after: retry_after.map(RetryAfter::as_whole_seconds),
             allow: (status == 405).then_some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
+            challenge: None,
+        }
+    }
+
+    /// The same, asking the client to show who it is.
+    pub(super) fn asking(self, challenge: &'a str) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..self
         }
     }
 
@@ -128,6 +139,7 @@ impl<'a> Answer<'a> {
             location: None,
             retry_after: None,
             allow: None,
+            challenge: None,
         }
     }
 
@@ -159,6 +171,7 @@ impl<'a> Answer<'a> {
             location: Some(location),
             retry_after: None,
             allow: None,
+            challenge: None,
         }
     }
 
@@ -178,6 +191,9 @@ impl<'a> Answer<'a> {
         }
         if let Some(allow) = self.allow {
             writer.field(b"Allow", allow.as_bytes());
+        }
+        if let Some(challenge) = self.challenge {
+            writer.field(b"WWW-Authenticate", challenge.as_bytes());
         }
         if self.status >= 400 {
             writer.field(b"Cache-Control", b"no-store");
@@ -237,7 +253,7 @@ pub(super) async fn refuse(
     let metrics = frontend.counters(worker.index);
     metrics.status(status);
     metrics.end(outcome, 0);
-    let sent = (status, context.to_client.len());
+    let sent = (Some(status), context.to_client.len());
     super::log::refused(worker, frontend, client, sent, outcome);
     if is_sent { Next::Close } else { Next::End }
 }

@@ -4,6 +4,7 @@ use super::transfer::Transfer;
 use super::upgrade::Tunnel;
 use crate::io::Buffer;
 use crate::upstream::Ask;
+use catamaran_core::model::HeaderModifier;
 use catamaran_http1::{RequestHead, ResponseHead};
 use std::cell::RefCell;
 
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) request_line: Vec<u8>,
     /// A value being put together.
     pub(crate) scratch: Vec<u8>,
+    /// Changes to the request that say who the client has shown to be.
+    pub(crate) asserted: Option<Box<HeaderModifier>>,
     /// What becomes of an exchange that switched protocols.
     pub(crate) tunnel: Option<Box<Tunnel>>,
 }
@@ -65,6 +68,7 @@ impl ContextPool {
         // What an exchange that ended badly left behind must never reach another.
         context.reply = Buffer::default();
         context.tunnel = None;
+        context.asserted = None;
         context.upload.abandon();
         context.download.abandon();
         let kept = context.to_server.capacity()

@@ -60,13 +60,19 @@ impl<'a> Exchange<'a> {
 
     /// Serves the request. Returns what becomes of the connection.
     pub(super) async fn run(&mut self) -> Next {
-        match plan(
+        let plan = plan(
             self.worker,
             self.frontend,
             self.client,
             &self.context.request,
             self.facts.began,
-        ) {
+        );
+        if let Some(guard) = plan.guard()
+            && let Err(next) = Box::pin(self.authenticate(guard)).await
+        {
+            return next;
+        }
+        match plan {
             Plan::Forward(target) => {
                 self.facts.set_target(target);
                 self.forward(target).await
@@ -85,6 +91,7 @@ impl<'a> Exchange<'a> {
                 self.facts.set_target(target);
                 Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
             }
+            Plan::Deny(refusal) => Box::pin(self.deny(refusal)).await,
             Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
         }
     }
@@ -106,7 +113,7 @@ impl<'a> Exchange<'a> {
         next
     }
 
-    async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
+    pub(super) async fn answer(&mut self, answer: &Answer<'_>, outcome: Outcome) -> Next {
         let is_draining = self.client.is_closing(self.worker);
         // A body of which some went to a server, or is malformed, has no end that could be found.
         let is_untouched = self.context.upload.is_retained() || self.facts.server.is_none();

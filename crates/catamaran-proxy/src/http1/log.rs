@@ -67,7 +67,7 @@ pub(super) fn refused(
     worker: &Worker,
     frontend: &Frontend,
     client: &Client,
-    answer: (u16, usize),
+    answer: (Option<u16>, usize),
     outcome: Outcome,
 ) {
     if frontend.model.access_log.is_none() {
@@ -76,13 +76,13 @@ pub(super) fn refused(
     let (status, bytes) = answer;
     let now = Worker::now();
     let mut facts = Facts::new(now, client.input.len() as u64);
-    facts.status = Some(status);
+    facts.status = status;
     facts.bytes_out = bytes as u64;
     let http = Http {
         method: b"",
         target: b"",
         version: "HTTP/1.1",
-        status: Some(status),
+        status,
     };
     write(
         worker,

@@ -10,11 +10,14 @@
 
 mod answer;
 mod attempt;
+mod authenticate;
 mod context;
+mod deny;
 mod exchange;
 mod forward;
 mod head;
 mod log;
+mod mapped;
 mod mirror;
 mod plan;
 mod request;
@@ -115,6 +118,9 @@ pub(crate) fn serve(
     async move {
         client.deadline.adopt().await;
         client.deadline.belongs_to(client.slot.id());
+        if deny::unread(open.worker(), &client.slot.frontend(), &client) {
+            return;
+        }
         let Ok(source) = client.slot.frontend().open_source(client.peer.ip()) else {
             let outcome = Outcome::TooManyConnections;
             Box::pin(refuse(open.worker(), &client, outcome)).await;
@@ -250,7 +256,7 @@ async fn serve_request(
         Err(HeadEnd::Closed { is_begun: true }) => {
             let outcome = Outcome::RequestCut;
             frontend.counters(worker.index).end(outcome, 0);
-            log::refused(worker, frontend, client, (400, 0), outcome);
+            log::refused(worker, frontend, client, (Some(400), 0), outcome);
             Next::End
         }
         Err(HeadEnd::Late { is_begun: true }) => {

@@ -1,6 +1,8 @@
 //! Where a request goes: limits first, then routes.
 
-use super::Client;
+use super::deny::Refusal;
+use super::{Client, mapped};
+use crate::auth::Guard;
 use crate::facts::Target;
 use crate::outcome::Outcome;
 use crate::state::Frontend;
@@ -11,6 +13,7 @@ use catamaran_core::model::{self, Action, IpNet};
 use catamaran_core::route::{Found, RequestView, cookie, draw};
 use catamaran_http1::{FieldId, Method, RequestHead, TargetForm};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -21,8 +24,22 @@ pub(super) enum Plan<'a> {
     Redirect(Target<'a>, &'a model::Redirect),
     /// The route answers by itself.
     Respond(Target<'a>, &'a model::FixedResponse),
+    /// Policy refuses it.
+    Deny(Refusal),
     /// It is refused.
     Refuse(Outcome, Option<RetryAfter>),
+}
+
+impl<'a> Plan<'a> {
+    /// What lets the request in, if it is not refused anyway.
+    pub(super) fn guard(&self) -> Option<&'a Arc<Guard>> {
+        match self {
+            Self::Forward(target) | Self::Redirect(target, _) | Self::Respond(target, _) => {
+                target.guard
+            }
+            Self::Deny(_) | Self::Refuse(..) => None,
+        }
+    }
 }
 
 /// A request as routes see it.
@@ -100,8 +117,11 @@ pub(super) fn plan<'a>(
         buf,
         source: source(frontend, client, head),
     };
-    if let Err(wait) = frontend.check_rate(now, view.source, |name| view.header(name)) {
-        return Plan::Refuse(Outcome::RateLimited, Some(wait));
+    if let Some(denial) = frontend.denies(view.source) {
+        return Plan::Deny(Refusal::forbidden(denial));
+    }
+    if let Err((denial, wait)) = frontend.check_rate(now, view.source, |name| view.header(name)) {
+        return Plan::Deny(Refusal::too_often(denial, wait));
     }
     if head.method == Method::Connect {
         return Plan::Refuse(Outcome::BadRequest(405), None);
@@ -119,19 +139,20 @@ pub(super) fn plan<'a>(
                 backend: Some(frontend.backend(id)),
                 route: None,
                 prefix: "",
+                guard: frontend.guard(None),
             }),
             None => Plan::Refuse(Outcome::NoRoute, None),
         };
     };
-    if let Err(wait) = frontend.check_route_rate(index, now, view.source, |name| view.header(name))
-    {
-        return Plan::Refuse(Outcome::RateLimited, Some(wait));
+    if let Err(refusal) = check_route(frontend, index, now, &view) {
+        return Plan::Deny(refusal);
     }
     let route = &frontend.model.routes[index];
     let target = |backend| Target {
         backend,
         route: Some(route),
         prefix,
+        guard: frontend.guard(Some(index)),
     };
     match &route.action {
         Action::Backend(id) => Plan::Forward(target(Some(frontend.backend(*id)))),
@@ -139,9 +160,32 @@ pub(super) fn plan<'a>(
             Some(id) => Plan::Forward(target(Some(frontend.backend(id)))),
             None => Plan::Refuse(Outcome::NoServer, None),
         },
+        Action::Mapped(to) => match mapped::backend(frontend.map(to.map), &view) {
+            Ok(said) => match said.or(to.default) {
+                Some(id) => Plan::Forward(target(Some(frontend.backend(id)))),
+                None => Plan::Refuse(Outcome::NoRoute, None),
+            },
+            Err(_) => Plan::Refuse(Outcome::BadPath, None),
+        },
+        Action::Refuse(denial) => Plan::Deny(Refusal::forbidden(*denial)),
         Action::Redirect(redirect) => Plan::Redirect(target(None), redirect),
         Action::Respond(response) => Plan::Respond(target(None), response),
     }
+}
+
+/// Whether the route of this index lets the request in.
+fn check_route(
+    frontend: &Frontend,
+    route: usize,
+    now: Timestamp,
+    view: &View<'_>,
+) -> Result<(), Refusal> {
+    if let Some(denial) = frontend.route_denies(route, view.source) {
+        return Err(Refusal::forbidden(denial));
+    }
+    frontend
+        .check_route_rate(route, now, view.source, |name| view.header(name))
+        .map_err(|(denial, wait)| Refusal::too_often(denial, wait))
 }
 
 /// The client's address: the peer's, or what trusted proxies say that the client's is.

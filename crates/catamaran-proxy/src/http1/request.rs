@@ -23,8 +23,10 @@ pub(super) fn write(
         request: head,
         to_server: out,
         scratch,
+        asserted,
         ..
     } = context;
+    let asserted = asserted.as_deref();
     let buf = client.input.bytes();
     out.clear();
     scratch.clear();
@@ -52,16 +54,20 @@ pub(super) fn write(
         .route
         .map(|route| &route.request_headers)
         .filter(|changes| !changes.is_empty());
-    match changes {
-        None => writer.request_fields(head, buf, |field| forwarding.keeps(field.id)),
-        Some(changes) => {
+    match (changes, asserted) {
+        (None, None) => writer.request_fields(head, buf, |field| forwarding.keeps(field.id)),
+        _ => {
+            let is_touched = |name| {
+                let mut both = changes.into_iter().chain(asserted);
+                both.any(|changes| touches(changes, name))
+            };
             let keep =
-                |field: &Field| forwarding.keeps(field.id) && !touches(changes, field.name.of(buf));
+                |field: &Field| forwarding.keeps(field.id) && !is_touched(field.name.of(buf));
             writer.request_fields(head, buf, keep);
         }
     }
     forwarding.write(&mut writer, scratch, changes);
-    if let Some(changes) = changes {
+    for changes in changes.into_iter().chain(asserted) {
         write_changes(&mut writer, changes);
     }
     if let Some(protocols) = head.upgrade {

@@ -216,6 +216,12 @@ impl Stream {
         let _ = catamaran_sys::socket::set_linger_zero(self.as_fd());
     }
 
+    /// Makes the coming close tell the other side nothing, as far as may be.
+    pub(crate) fn drop_silently(&self) {
+        // A Unix socket is on this machine: its peer hears the close.
+        let _ = catamaran_sys::socket::set_silent(self.as_fd());
+    }
+
     /// Waits until the connection attempt is decided.
     pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_ready(cx))?;

@@ -1,12 +1,13 @@
 //! One frontend, as the workers share it.
 
 use super::shared::Process;
-use super::{Backend, Connections, Shards, lock};
+use super::{Backend, Connections, Gate, Map, Shards, Tables, Tarpit, lock};
 use crate::access_log::Writer;
+use crate::auth::Guard;
 use crate::worker::FrontendMetrics;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::mirror::Mirrored;
-use catamaran_core::model::{self, BackendId, FrontendId, Name, RateKey, RateLimit};
+use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
 use catamaran_core::{Key, Timestamp};
 use std::collections::HashMap;
@@ -34,6 +35,15 @@ pub struct Frontend {
     /// Where access log lines go.
     pub log: Option<Arc<Writer>>,
     backends: Arc<[Arc<Backend>]>,
+    maps: Arc<[Arc<Map>]>,
+    gate: Option<Gate>,
+    /// Gates of the routes, by their index.
+    route_gates: Vec<Option<Gate>>,
+    guard: Option<Arc<Guard>>,
+    /// Guards of the routes, by their index; the frontend's where they say nothing of it.
+    route_guards: Vec<Option<Arc<Guard>>>,
+    /// The clients that it keeps waiting.
+    pub tarpit: Arc<Tarpit>,
     limiter: Option<Arc<SharedLimiter>>,
     /// Limits of the routes, by their index.
     route_limiters: Vec<Option<Arc<SharedLimiter>>>,
@@ -56,23 +66,31 @@ struct SharedLimiter {
 pub(crate) struct OpenSource(Option<(Arc<Mutex<Sources>>, IpAddr)>);
 
 impl Frontend {
-    /// The frontend that `model` describes; `backends` are all of the configuration, `process` is
-    /// what they are a part of.
+    /// The frontend that `model` describes; `backends` and `tables` are all of the configuration,
+    /// `process` is what they are a part of.
     #[must_use]
     pub(crate) fn new(
         id: FrontendId,
         model: model::Frontend,
         backends: Arc<[Arc<Backend>]>,
+        tables: &Tables,
         log: Option<Arc<Writer>>,
         process: &Process,
     ) -> Self {
         let limiter = |limit: &Option<RateLimit>| limit.as_ref().map(SharedLimiter::new);
+        let (guard, route_guards) = guards(&model, None);
         let max = model.max_connections;
         Self {
             id,
             routes: Arc::new(RouteTable::new(&model.routes)),
             log,
             backends,
+            maps: Arc::clone(&tables.maps),
+            gate: Gate::new(&model.access, tables),
+            route_gates: route_gates(&model, tables),
+            guard,
+            route_guards,
+            tarpit: Arc::default(),
             limiter: limiter(&model.rate_limit),
             route_limiters: model
                 .routes
@@ -97,8 +115,10 @@ impl Frontend {
         id: FrontendId,
         model: model::Frontend,
         backends: Arc<[Arc<Backend>]>,
+        tables: &Tables,
         log: Option<Arc<Writer>>,
     ) -> Self {
+        let (guard, route_guards) = guards(&model, Some(self));
         // Conditions alone decide which route is found, but comparing them apart costs as much.
         let routes = if model.routes == self.model.routes {
             Arc::clone(&self.routes)
@@ -110,6 +130,12 @@ impl Frontend {
             routes,
             log,
             backends,
+            maps: Arc::clone(&tables.maps),
+            gate: Gate::new(&model.access, tables),
+            route_gates: route_gates(&model, tables),
+            guard,
+            route_guards,
+            tarpit: Arc::clone(&self.tarpit),
             limiter: SharedLimiter::successor(self.limiter.as_ref(), model.rate_limit.as_ref()),
             route_limiters: self.successors_of_route_limiters(&model.routes),
             sources: model.max_connections_per_source.map(|max| {
@@ -151,6 +177,12 @@ impl Frontend {
             routes: Arc::new(RouteTable::new(&[])),
             log: self.log.clone(),
             backends: Arc::new([]),
+            maps: Arc::new([]),
+            gate: None,
+            route_gates: Vec::new(),
+            guard: None,
+            route_guards: Vec::new(),
+            tarpit: Arc::clone(&self.tarpit),
             limiter: None,
             route_limiters: Vec::new(),
             sources: None,
@@ -209,6 +241,40 @@ impl Frontend {
             })
     }
 
+    /// What lets requests of the route of this index in, or those that no route takes.
+    pub(crate) fn guard(&self, route: Option<usize>) -> Option<&Arc<Guard>> {
+        match route {
+            Some(route) => self.route_guards[route].as_ref(),
+            None => self.guard.as_ref(),
+        }
+    }
+
+    /// A map of the same configuration.
+    pub(crate) fn map(&self, id: MapId) -> &Map {
+        &self.maps[id.index()]
+    }
+
+    /// What becomes of a client at `ip`, if it may not come.
+    pub(crate) fn denies(&self, ip: IpAddr) -> Option<Denial> {
+        self.gate.as_ref()?.denies(ip)
+    }
+
+    /// The same of who is at the other end of a connection, which may be a proxy that is trusted
+    /// to speak for others.
+    pub(crate) fn denies_connection(&self, ip: IpAddr) -> Option<Denial> {
+        let gate = self.gate.as_ref()?;
+        let trusted = &self.model.trusted_proxies;
+        if trusted.iter().any(|net| net.contains(ip)) {
+            return None;
+        }
+        gate.denies(ip)
+    }
+
+    /// The same for requests that the route of this index takes.
+    pub(crate) fn route_denies(&self, route: usize, ip: IpAddr) -> Option<Denial> {
+        self.route_gates[route].as_ref()?.denies(ip)
+    }
+
     /// Counts a connection from `ip`, unless as many are open as may be.
     pub(crate) fn open_source(&self, ip: IpAddr) -> Result<OpenSource, SourcesError> {
         let Some(sources) = &self.sources else {
@@ -223,16 +289,19 @@ impl Frontend {
         self.connections.open()
     }
 
-    /// Counts a request (a connection, for TCP) against the frontend's rate limit.
+    /// Counts a request (a connection, for TCP) against the frontend's rate limit. Above it, says
+    /// what becomes of it and when the next may come.
     pub(crate) fn check_rate<'v>(
         &self,
         now: Timestamp,
         client: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
-    ) -> Result<(), RetryAfter> {
-        self.limiter
-            .as_ref()
-            .map_or(Ok(()), |limiter| limiter.check(now, client, header))
+    ) -> Result<(), (Denial, RetryAfter)> {
+        let (Some(limiter), Some(limit)) = (&self.limiter, &self.model.rate_limit) else {
+            return Ok(());
+        };
+        let checked = limiter.check(now, client, header);
+        checked.map_err(|wait| (limit.denial, wait))
     }
 
     /// Counts a request against the rate limit of the route of this index.
@@ -242,11 +311,48 @@ impl Frontend {
         now: Timestamp,
         client: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
-    ) -> Result<(), RetryAfter> {
-        self.route_limiters[route]
-            .as_ref()
-            .map_or(Ok(()), |limiter| limiter.check(now, client, header))
+    ) -> Result<(), (Denial, RetryAfter)> {
+        let limit = &self.model.routes[route].rate_limit;
+        let (Some(limiter), Some(limit)) = (&self.route_limiters[route], limit) else {
+            return Ok(());
+        };
+        let checked = limiter.check(now, client, header);
+        checked.map_err(|wait| (limit.denial, wait))
     }
+}
+
+/// The guards of a frontend and of its routes. One that asks for the same as before goes on, with
+/// what it remembers.
+fn guards(
+    model: &model::Frontend,
+    before: Option<&Frontend>,
+) -> (Option<Arc<Guard>>, Vec<Option<Arc<Guard>>>) {
+    let routes = before
+        .iter()
+        .flat_map(|b| b.model.routes.iter().zip(&b.route_guards));
+    let known: HashMap<&Name, &Arc<Guard>> = routes
+        .filter_map(|(route, guard)| Some((&route.name, guard.as_ref()?)))
+        .collect();
+    let made = |auth: &model::Auth, known: Option<&Arc<Guard>>| match known {
+        Some(guard) if guard.model == *auth => Arc::clone(guard),
+        _ => Guard::new(auth),
+    };
+    let own_before = before.and_then(|before| before.guard.as_ref());
+    let own = model.auth.as_ref().map(|auth| made(auth, own_before));
+    let routes = model.routes.iter().map(|route| match &route.auth {
+        model::RouteAuth::Inherited => own.clone(),
+        model::RouteAuth::Off => None,
+        model::RouteAuth::Own(auth) => Some(made(auth, known.get(&route.name).copied())),
+    });
+    let routes = routes.collect();
+    (own, routes)
+}
+
+fn route_gates(model: &model::Frontend, tables: &Tables) -> Vec<Option<Gate>> {
+    let routes = model.routes.iter();
+    routes
+        .map(|route| Gate::new(&route.access, tables))
+        .collect()
 }
 
 impl SharedLimiter {

@@ -1,7 +1,7 @@
 //! One configuration, made ready to be served.
 
 use super::shared::Process;
-use super::{Backend, Frontend};
+use super::{Backend, Frontend, Tables};
 use crate::access_log::Writer;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, Name};
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub frontends: Vec<Arc<Frontend>>,
     /// Indexed by [`BackendId`].
     pub backends: Arc<[Arc<Backend>]>,
+    /// Its lists and maps.
+    pub tables: Tables,
     /// One for each target of access logs.
     pub log_writers: HashMap<LogTarget, Arc<Writer>>,
     by_name: HashMap<Name, BackendId>,
@@ -78,6 +80,7 @@ impl Snapshot {
     ) -> Result<Self, LogError> {
         let mut log_writers = HashMap::new();
         let known = before.map(|before| &before.log_writers);
+        let tables = Tables::new(&config, before.map(|b| (&b.tables, &b.config)));
         let frontends_before: HashMap<&Name, &Arc<Frontend>> = before
             .iter()
             .flat_map(|before| &before.frontends)
@@ -91,8 +94,8 @@ impl Snapshot {
             };
             let (model, backends) = (model.clone(), Arc::clone(&backends));
             let frontend = match frontends_before.get(&model.name) {
-                Some(before) => before.successor(id, model, backends, log),
-                None => Frontend::new(id, model, backends, log, process),
+                Some(before) => before.successor(id, model, backends, &tables, log),
+                None => Frontend::new(id, model, backends, &tables, log, process),
             };
             frontends.push(Arc::new(frontend));
         }
@@ -101,6 +104,7 @@ impl Snapshot {
             by_name: names.collect(),
             frontends,
             backends,
+            tables,
             log_writers,
             config,
         })

@@ -309,6 +309,9 @@ fn admit(
     client: SocketAddr,
     now: Timestamp,
 ) -> Result<((Admitted, Option<Admitted>), OpenSource), Outcome> {
+    if frontend.denies(client.ip()).is_some() {
+        return Err(Outcome::Forbidden);
+    }
     let admitted = frontend
         .connections
         .admit_now()

@@ -40,7 +40,7 @@ pub struct Lag {
 }
 
 /// Counters of one frontend on one worker. Those of other workers lie on other cache lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub struct FrontendMetrics {
     /// Connections accepted.
@@ -76,6 +76,21 @@ impl Lag {
     /// noted it yet.
     pub fn take_worst(&self) -> u64 {
         self.worst.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// By hand: the standard library has none for arrays of more than 32.
+impl Default for FrontendMetrics {
+    fn default() -> Self {
+        Self {
+            connections: Metered::default(),
+            bytes_in: Metered::default(),
+            bytes_out: Metered::default(),
+            outcomes: std::array::from_fn(|_| Metered::default()),
+            statuses: Default::default(),
+            latency: Default::default(),
+            latency_sum_micros: Metered::default(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod connection;
 mod datagram;
 mod listen;
+mod silence;
 
 pub use connection::{
     ConnectState, PeekResult, accept, connect_tcp, connect_unix, is_reset, peek, set_linger_zero,
@@ -14,3 +15,4 @@ pub use datagram::{Datagram, LocalAddr, connect_udp, recv_with_dst, send_to_from
 pub use listen::{
     Kind, adopt, kind, listen_group, listen_group_beside, local_addr, udp_group, udp_group_beside,
 };
+pub use silence::{Silence, set_silent};

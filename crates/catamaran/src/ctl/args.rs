@@ -62,6 +62,16 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: Option<TableAction>,
     },
+    /// Show or change the lists of networks
+    List {
+        #[command(subcommand)]
+        action: Option<ListAction>,
+    },
+    /// Show or change the maps to backends
+    Map {
+        #[command(subcommand)]
+        action: Option<MapAction>,
+    },
     /// Put the configuration file in place as it stands now
     Reload {
         /// Only tell what would change
@@ -184,6 +194,72 @@ pub(crate) enum TableAction {
     Delete {
         /// As for `get`
         key: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListAction {
+    /// Show the networks of a list
+    Show {
+        /// The list
+        name: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Add a network to a list
+    Add {
+        /// The list
+        name: String,
+        /// The network, as 10.0.0.0/8, or an address
+        network: String,
+        /// Write it into the list's file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Remove a network from a list, not those within it
+    Remove {
+        /// The list
+        name: String,
+        /// The network as the list has it
+        network: String,
+        /// Remove it from the list's file too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MapAction {
+    /// Show the entries of a map
+    Show {
+        /// The map
+        name: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Have a key lead to a backend
+    Set {
+        /// The map
+        name: String,
+        /// The key
+        key: String,
+        /// The backend
+        backend: String,
+        /// Write it into the map's file too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Delete a key
+    Delete {
+        /// The map
+        name: String,
+        /// The key
+        key: String,
+        /// Delete it from the map's file too
+        #[arg(long)]
+        persist: bool,
     },
 }
 

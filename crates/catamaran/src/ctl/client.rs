@@ -161,7 +161,7 @@ impl Client {
         let place = self.place();
         let remedy = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                "; the socket belongs to the user of the process: run this as that user"
+                "; only root and the user of the process may open the socket: try `sudo`"
             }
             io::ErrorKind::NotFound => "; no socket is there: see `socket` under [admin]",
             io::ErrorKind::ConnectionRefused => "; nothing listens there any more",

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod failure;
+mod lists;
 mod show;
 mod table;
 
@@ -74,6 +75,8 @@ impl Ctl {
                 self.show(&tables, || show::tables(&tables))?;
             }
             CtlCommand::Table { backend, action } => self.table(backend, action.as_ref())?,
+            CtlCommand::List { action } => self.list(action.as_ref())?,
+            CtlCommand::Map { action } => self.map(action.as_ref())?,
             CtlCommand::Config { action } => return self.config(action),
             CtlCommand::Reload { dry_run } => {
                 let body = json!({ "dry_run": dry_run });

@@ -205,6 +205,58 @@ pub(crate) fn entries<'a>(entries: impl Iterator<Item = &'a Value>) -> Table {
     table
 }
 
+/// The lists of networks.
+pub(crate) fn lists(all: &Value) -> Table {
+    let table = Table::new(&[
+        Left("LIST"),
+        Right("ENTRIES"),
+        Right("CHANGED"),
+        Left("FILE"),
+    ]);
+    of_files(table, all)
+}
+
+/// The maps to backends.
+pub(crate) fn maps(all: &Value) -> Table {
+    let table = Table::new(&[
+        Left("MAP"),
+        Right("ENTRIES"),
+        Right("CHANGED"),
+        Left("FILE"),
+    ]);
+    of_files(table, all)
+}
+
+fn of_files(mut table: Table, all: &Value) -> Table {
+    for one in each(all) {
+        table.row([
+            text(&one["name"]),
+            text(&one["entries"]),
+            text(&one["changed"]),
+            text(&one["file"]),
+        ]);
+    }
+    table
+}
+
+/// Networks of a list.
+pub(crate) fn networks(networks: &Value) -> Table {
+    let mut table = Table::new(&[Left("NETWORK")]);
+    for one in each(networks) {
+        table.row([text(one)]);
+    }
+    table
+}
+
+/// Entries of a map.
+pub(crate) fn mappings(entries: &Value) -> Table {
+    let mut table = Table::new(&[Left("KEY"), Left("BACKEND")]);
+    for one in each(entries) {
+        table.row([text(&one["key"]), text(&one["backend"])]);
+    }
+    table
+}
+
 /// Events, the oldest first.
 pub(crate) fn events(events: &Value, now: f64) -> Table {
     let mut table = Table::new(&[Right("AGO"), Left("EVENT"), Left("ABOUT"), Left("MESSAGE")]);

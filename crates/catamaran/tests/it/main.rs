@@ -1,9 +1,11 @@
 //! Tests of the whole program, as real processes.
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 
+mod access;
 mod access_log;
 mod admin;
 mod affinity;
+mod auth;
 mod balancer;
 mod check;
 mod connections;
