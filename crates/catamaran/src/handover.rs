@@ -226,36 +226,6 @@ impl Message {
                 body.push(u8::from(*is_applied));
                 b'f'
             }
-            Self::Upgrade(path) => {
-                body.push(u8::from(path.is_some()));
-                if let Some(path) = path {
-                    put_text(&mut body, path.to_str().context("the path is not UTF-8")?)?;
-                }
-                b'u'
-            }
-            Self::Upgraded(outcome) => {
-                body.push(u8::from(outcome.is_ok()));
-                let (Ok(told) | Err(told)) = outcome;
-                put_text(&mut body, told)?;
-                b'U'
-            }
-            Self::Left(doors) => {
-                put_doors(&mut body, &mut fds, doors);
-                b'L'
-            }
-            Self::Take(doors, reports) => {
-                put_doors(&mut body, &mut fds, doors);
-                fds.push(reports.as_fd());
-                b'T'
-            }
-            Self::Retire(reports) => {
-                fds.push(reports.as_fd());
-                b'x'
-            }
-            Self::Report(report) => {
-                body.extend_from_slice(report);
-                b'v'
-            }
             Self::Busy(pid) => {
                 body.extend_from_slice(&pid.to_le_bytes());
                 b'i'
@@ -268,9 +238,50 @@ impl Message {
                 fds.extend(link.iter().map(|link| link.as_fd()));
                 b'A'
             }
-            bare => bare.kind_without_body(),
+            other => other.put_succession(&mut body, &mut fds)?,
         };
         channel.send(kind, &body, &fds).await
+    }
+
+    /// Puts what is said when one process takes another's place; returns the kind.
+    fn put_succession<'a>(
+        &'a self,
+        body: &mut Vec<u8>,
+        fds: &mut Vec<BorrowedFd<'a>>,
+    ) -> anyhow::Result<u8> {
+        Ok(match self {
+            Self::Upgrade(path) => {
+                body.push(u8::from(path.is_some()));
+                if let Some(path) = path {
+                    put_text(body, path.to_str().context("the path is not UTF-8")?)?;
+                }
+                b'u'
+            }
+            Self::Upgraded(outcome) => {
+                body.push(u8::from(outcome.is_ok()));
+                let (Ok(told) | Err(told)) = outcome;
+                put_text(body, told)?;
+                b'U'
+            }
+            Self::Left(doors) => {
+                put_doors(body, fds, doors);
+                b'L'
+            }
+            Self::Take(doors, reports) => {
+                put_doors(body, fds, doors);
+                fds.push(reports.as_fd());
+                b'T'
+            }
+            Self::Retire(reports) => {
+                fds.push(reports.as_fd());
+                b'x'
+            }
+            Self::Report(report) => {
+                body.extend_from_slice(report);
+                b'v'
+            }
+            bare => bare.kind_without_body(),
+        })
     }
 
     /// The kind of a message that says all by itself.

@@ -200,7 +200,6 @@ async fn watch(
     stops: &mut mpsc::Receiver<Stop>,
     reopen: &mut Reopen,
 ) -> anyhow::Result<End> {
-    let mut pid = child.pid();
     let mut upgrades = signal(SignalKind::user_defined2())?;
     let mut heard = Heard {
         // One that was taken over serves already, and has all that it needs.
@@ -210,8 +209,8 @@ async fn watch(
         watchdog: Watchdog::new(options.watchdog, Instant::now()),
     };
     if heard.was_ready {
-        tracing::info!(pid, "data process taken over");
-        told_ready(options, kept, pid);
+        tracing::info!(pid = child.pid(), "data process taken over");
+        told_ready(options, kept, child.pid());
     } else {
         let given = tokio::select! {
             given = give(kept, &child, options.door.as_ref()) => given,
@@ -249,7 +248,7 @@ async fn watch(
             // Before it is ready it has opened nothing, and may not heed the signal yet.
             _ = upgrades.recv(), if heard.was_ready => heard.upgrade = Some(None),
             () = reopen.recv() => if heard.was_ready {
-                Reopen::pass_on(pid);
+                Reopen::pass_on(child.pid());
             },
             Some(()) = next(options.reloads.as_mut()), if heard.was_ready => {
                 options.notifier.reloading();
@@ -266,7 +265,6 @@ async fn watch(
         }
         if let Some(path) = heard.upgrade.take() {
             change(&mut child, &mut messages, kept, options, path).await;
-            pid = child.pid();
             heard.watchdog.handle_sign(Instant::now());
         }
     };
@@ -274,6 +272,16 @@ async fn watch(
     if !heard.was_ready {
         return end_unready(child, kept).await;
     }
+    end_all(child, kept, options, (request, stops)).await
+}
+
+/// Ends the data process, and those that were replaced.
+async fn end_all(
+    mut child: DataProcess,
+    kept: &mut Kept,
+    options: &mut Options,
+    (request, stops): (Stop, &mut mpsc::Receiver<Stop>),
+) -> anyhow::Result<End> {
     // From here on a connection that our copies took in would wait for nobody.
     let drain = kept.drain();
     kept.close();

@@ -356,7 +356,7 @@ pub(super) fn hurry(retired: &[Life]) {
 pub(super) async fn end(
     retired: &mut Vec<Life>,
     drain: Duration,
-    stops: &mut mpsc::Receiver<Stop>,
+    stops: &mpsc::Receiver<Stop>,
 ) -> anyhow::Result<()> {
     let until = tokio::time::Instant::now() + drain;
     while !retired.is_empty() && tokio::time::Instant::now() < until && stops.is_empty() {
