@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
@@ -54,8 +54,11 @@ impl Accept for UnixListener {
     }
 }
 
+/// Whether new connections are taken; another process may have the same sockets.
+pub(crate) type Open = watch::Receiver<bool>;
+
 /// Serves `router` to who connects to `listener`, until it is dropped.
-pub(crate) async fn serve(listener: impl Accept, router: Router) {
+pub(crate) async fn serve(listener: impl Accept, router: Router, mut open: Open) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Owning the connections' tasks here ends them with this future.
     let mut connections = JoinSet::new();
@@ -63,7 +66,14 @@ pub(crate) async fn serve(listener: impl Accept, router: Router) {
         let slot = Arc::clone(&slots).acquire_owned().await;
         let slot = slot.expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
+        // Who could open it again is gone only when everything ends.
+        let _ = open.wait_for(|open| *open).await;
+        let accepted = tokio::select! {
+            biased;
+            () = closed(&mut open) => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, door)) => {
                 let router = router.clone();
                 connections.spawn(async move {
@@ -79,6 +89,13 @@ pub(crate) async fn serve(listener: impl Accept, router: Router) {
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Waits until no more connections are to be taken: for ever, without anybody who could say so.
+async fn closed(open: &mut Open) {
+    if open.wait_for(|open| !*open).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

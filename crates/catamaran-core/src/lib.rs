@@ -24,6 +24,7 @@ mod key;
 pub mod latency;
 pub mod limit;
 pub mod lookup;
+pub mod mirror;
 pub mod model;
 pub mod nearest;
 pub mod networks;

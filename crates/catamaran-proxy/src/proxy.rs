@@ -51,6 +51,18 @@ impl Proxy {
     /// # Errors
     /// [`StartError`], with nothing left running.
     pub fn start(config: Config, listeners: Vec<ListenerSockets>) -> Result<Self, StartError> {
+        Self::start_after(config, listeners, |_| ())
+    }
+
+    /// As [`Self::start`], once `prepare` has done its work: until then nobody is served.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing left running.
+    pub fn start_after(
+        config: Config,
+        listeners: Vec<ListenerSockets>,
+        prepare: impl FnOnce(&Arc<Shared>),
+    ) -> Result<Self, StartError> {
         let most = listeners.iter().map(|group| group.sockets.len()).max();
         if listeners.iter().any(|group| group.sockets.is_empty()) {
             return Err(StartError::Sockets);
@@ -64,6 +76,7 @@ impl Proxy {
             shared: Arc::new(share(config, workers, senders, receivers)?),
         };
         let opened = proxy.shared.open_first(listeners)?;
+        prepare(&proxy.shared);
         proxy.shared.start_workers(workers, opened)?;
         Ok(proxy)
     }

@@ -11,6 +11,7 @@ pub mod clock;
 mod control;
 pub mod fd_passing;
 pub mod identity;
+pub mod memory;
 pub mod netlink;
 pub mod pidfd;
 pub mod privilege;

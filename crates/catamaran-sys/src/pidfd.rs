@@ -4,6 +4,8 @@
 use crate::check;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 /// Takes hold of the process `pid`. The descriptor becomes readable when it has ended; it is
 /// non-blocking and closed on exec.
@@ -39,12 +41,52 @@ pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// How the process ended, if it has and is a child of ours that nobody has waited for.
+///
+/// # Errors
+/// When it is no child of ours.
+pub fn reap(process: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+    let id = libc::id_t::try_from(process.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG;
+    // SAFETY: `info` lives through the call, which only writes to it.
+    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options) })?;
+    // SAFETY: for waitid, these fields are set, or all zero.
+    let pid = unsafe { info.si_pid() };
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    // As wait(2) packs it.
+    let raw = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok(Some(ExitStatus::from_raw(raw)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd as _;
-    use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
+
+    #[test]
+    fn the_end_of_a_child_is_told_once() {
+        let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let held = open(child.id()).unwrap();
+        let status = loop {
+            match reap(held.as_fd()).unwrap() {
+                Some(status) => break status,
+                None => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(status.code(), Some(7));
+        assert!(reap(held.as_fd()).is_err());
+    }
 
     #[test]
     fn a_process_is_signalled_by_what_holds_it() {

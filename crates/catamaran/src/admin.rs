@@ -4,14 +4,22 @@ use anyhow::Context as _;
 use catamaran_control::admin::{Access, Doors};
 use catamaran_core::model::{Admin, AdminSocket};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Opens what `admin` says; `instance` tells the configuration from others. Must run on the runtime
-/// that will serve.
-pub(crate) async fn open(admin: &Admin, instance: &str) -> anyhow::Result<Doors> {
+/// that will serve. What is given of `unix` and `tcp` is open already.
+pub(crate) async fn open(
+    admin: &Admin,
+    instance: &str,
+    (unix, tcp): (Option<OwnedFd>, Option<OwnedFd>),
+) -> anyhow::Result<Doors> {
     let unix = match &admin.socket {
+        _ if unix.is_some() => unix
+            .map(|socket| UnixListener::from_std(socket.into()))
+            .transpose()?,
         AdminSocket::Off => None,
         AdminSocket::At(path) => {
             let listener = bind(path).with_context(|| {
@@ -27,7 +35,11 @@ pub(crate) async fn open(admin: &Admin, instance: &str) -> anyhow::Result<Doors>
     let tcp = match admin.listen {
         None => None,
         Some(address) => {
-            let listener = TcpListener::bind(address).await.with_context(|| {
+            let bound = match tcp {
+                Some(socket) => TcpListener::from_std(socket.into()),
+                None => TcpListener::bind(address).await,
+            };
+            let listener = bound.with_context(|| {
                 format!(
                     "{address}: cannot serve the admin API there; change `listen` under [admin]"
                 )

@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
+    /// Say which hand-over this binary speaks, for an upgrade
+    #[command(hide = true)]
+    Speaks,
     /// The vrrp process, started by the supervisor
     #[command(hide = true)]
     Vrrp(VrrpArgs),
@@ -232,6 +235,9 @@ pub(crate) struct DataArgs {
     /// Number of the descriptor that leads to the vrrp process, if there is one
     #[arg(long)]
     pub(crate) link: Option<i32>,
+    /// Whether another data process serves, whose place this one takes when it is told to
+    #[arg(long)]
+    pub(crate) successor: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -10,13 +10,16 @@
 
 use crate::channel::Channel;
 use crate::door::Door;
-use crate::handover::{Message, Orphan};
+use crate::handover::{Handover, Message, Orphan};
 use crate::ports::Supervisor;
 use crate::source::Source;
 use crate::stop::{self, REQUESTS, Signals, Stop};
+use catamaran_control::admin::Upgraded;
 use catamaran_control::reload::Reloader;
 use catamaran_proxy::Shared;
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::SignalKind;
@@ -37,7 +40,14 @@ pub(crate) struct Custody {
     pub(crate) end: mpsc::Sender<()>,
     /// For what an orphan gives away, once there is something.
     pub(crate) served: oneshot::Sender<Served>,
+    /// What is said of another process that takes this one's place.
+    pub(crate) handing: mpsc::Receiver<Message>,
+    /// Asks for another binary.
+    pub(crate) upgrade: mpsc::Sender<UpgradeRequest>,
 }
+
+/// The binary that is asked for, and who is to be told.
+pub(crate) type UpgradeRequest = (Option<PathBuf>, oneshot::Sender<Upgraded>);
 
 /// What an orphan gives away.
 #[derive(Debug)]
@@ -61,10 +71,25 @@ struct Keeper {
     served: oneshot::Receiver<Served>,
     /// What came over `served`.
     parts: Option<Served>,
+    /// Where this process leaves what is to outlive it.
+    state: Option<File>,
+    handing: mpsc::Sender<Message>,
+    upgrades: mpsc::Receiver<UpgradeRequest>,
+    /// Who waits for the outcome of an upgrade.
+    asker: Option<oneshot::Sender<Upgraded>>,
+    /// Why the end of the line is nothing to worry about.
+    calm: Option<&'static str>,
 }
 
 /// Follows the supervisor at the other end of `channel`, and those after it.
-pub(crate) fn keep(channel: &Arc<Channel>, signals: Signals, source: &Source) -> Custody {
+pub(crate) fn keep(channel: &Arc<Channel>, signals: Signals, given: &Handover) -> Custody {
+    let source = &given.source;
+    let state = given
+        .state
+        .as_ref()
+        .and_then(|state| state.try_clone().ok());
+    let (hand, handing) = mpsc::channel(ORDERS);
+    let (upgrade, upgrades) = mpsc::channel(1);
     let (stop, stops) = mpsc::channel(REQUESTS);
     let (reload, reloads) = mpsc::channel(1);
     let (supervisor, supervisors) = mpsc::channel(1);
@@ -84,6 +109,11 @@ pub(crate) fn keep(channel: &Arc<Channel>, signals: Signals, source: &Source) ->
         end: ends,
         served: serving,
         parts: None,
+        state,
+        handing: hand,
+        upgrades,
+        asker: None,
+        calm: None,
     };
     tokio::spawn(keeper.run(Arc::clone(channel)));
     Custody {
@@ -94,6 +124,8 @@ pub(crate) fn keep(channel: &Arc<Channel>, signals: Signals, source: &Source) ->
         links,
         end,
         served,
+        handing,
+        upgrade,
     }
 }
 
@@ -116,10 +148,13 @@ impl Keeper {
                 return;
             }
             self.line.send_replace(None);
-            tracing::error!(
-                "the supervisor is gone; serving goes on without it: start `catamaran run` with \
-                 the same configuration, and it takes over"
-            );
+            match self.calm.take() {
+                Some(reason) => tracing::info!("{reason}"),
+                None => tracing::error!(
+                    "the supervisor is gone; serving goes on without it: start `catamaran run` \
+                     with the same configuration, and it takes over"
+                ),
+            }
             match self.wait_for_another().await {
                 Ok(another) => channel = another,
                 Err(Over) => return,
@@ -149,8 +184,7 @@ impl Keeper {
                         continue;
                     }
                     Some(Ok(other)) => {
-                        // Who asked may have given up.
-                        let _ = answer.try_send(other);
+                        self.take_in(other, &answer);
                         continue;
                     }
                     Some(Err(error)) => {
@@ -161,6 +195,15 @@ impl Keeper {
                 },
                 Some(()) = self.end.recv() => {
                     tell(channel, Message::EndAll).await;
+                    continue;
+                }
+                Some((path, asker)) = self.upgrades.recv() => {
+                    if self.asker.as_ref().is_some_and(|asker| !asker.is_closed()) {
+                        let _ = asker.send(Err("an upgrade is under way".to_owned()));
+                    } else {
+                        self.asker = Some(asker);
+                        tell(channel, Message::Upgrade(path)).await;
+                    }
                     continue;
                 }
                 signal = self.signals.recv() => {
@@ -175,6 +218,31 @@ impl Keeper {
                 }
             };
             self.stop(request).await?;
+        }
+    }
+
+    /// Takes in what is for another part of this process.
+    fn take_in(&mut self, message: Message, answer: &mpsc::Sender<Message>) {
+        match message {
+            Message::Upgraded(outcome) => {
+                if let Some(asker) = self.asker.take() {
+                    // Who asked may have given up, here and below.
+                    let _ = asker.send(outcome);
+                }
+            }
+            Message::Expect => self.calm = Some("another supervisor comes"),
+            order @ (Message::Hold | Message::Leave | Message::Resume | Message::Retire(_)) => {
+                if matches!(order, Message::Retire(_)) {
+                    // Another process is the one to find now, and to watch.
+                    self.door = None;
+                    self.line.send_replace(None);
+                    self.calm = Some("the supervisor needs no word any more");
+                }
+                let _ = self.handing.try_send(order);
+            }
+            other => {
+                let _ = answer.try_send(other);
+            }
         }
     }
 
@@ -193,6 +261,11 @@ impl Keeper {
                     }
                 }
                 Some(()) = self.end.recv() => self.stop(Stop::Drain).await?,
+                Some((_, asker)) = self.upgrades.recv() => {
+                    let told = "the supervisor is gone; start `catamaran run` of the new binary \
+                                with the same configuration, and it takes over";
+                    let _ = asker.send(Err(told.to_owned()));
+                }
                 signal = self.signals.recv() => {
                     if signal == SignalKind::hangup() && self.source.text().is_some() {
                         stop::ask(&self.reload);
@@ -221,6 +294,7 @@ impl Keeper {
             pid: std::process::id(),
             source: text.map_or_else(|| self.source.clone(), Source::Text),
             listeners: shared.copy_sockets().await?,
+            state: self.state.as_ref().map(File::try_clone).transpose()?,
             drain: process.drain + process.drain_delay,
             door: door.copy()?,
         };
@@ -266,5 +340,7 @@ async fn tell(channel: &Channel, message: Message) {
     let _ = message.send(channel).await;
 }
 
+/// Orders that may wait; the supervisor waits for an answer to each but the last.
+const ORDERS: usize = 4;
 /// What taking over may take.
 const PATIENCE: Duration = Duration::from_secs(10);

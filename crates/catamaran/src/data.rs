@@ -6,7 +6,7 @@ use crate::channel::Channel;
 use crate::custody::{self, Served};
 use crate::door::{self, Claim, Door, DoorName};
 use crate::engine::Engine;
-use crate::handover::{Handover, Message};
+use crate::handover::{Doors, Handover, Message};
 use crate::host::ProcessHost;
 use crate::identity;
 use crate::limits;
@@ -17,16 +17,19 @@ use crate::reopen::Reopen;
 use crate::sandbox;
 use crate::source::Source;
 use crate::stop::{REQUESTS, Signals, Stop};
+use crate::succession::{self, Left};
 use crate::supervisor;
 use crate::systemd::{Inherited, Notifier};
 use crate::virtual_ip;
 use anyhow::{Context as _, bail, ensure};
+use catamaran_control::keep::Found;
 use catamaran_core::model::Config;
 use catamaran_sys::process::take_passed_descriptor;
 use catamaran_vrrp::link::Link;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Serves with the configuration and sockets that a supervisor sends.
 pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> {
@@ -43,15 +46,30 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
     let handover = take(&channel)
         .await
         .context("the supervisor's hand-over failed")?;
-    let custody = custody::keep(&channel, signals, &handover.source);
     let mut config = handover.source.load_logged()?;
     limits::settle(&mut config);
     let tracked = virtual_ip::tracked_backends(&config);
     sandbox::enter(&config, &handover.source)?;
-    let host = ProcessHost::supervised(custody.end);
+    let (doors, reports) = if args.successor {
+        let (doors, reports) = wait_for_turn(&channel).await?;
+        (doors, Some(reports))
+    } else {
+        (Doors::default(), None)
+    };
+    let custody = custody::keep(&channel, signals, &handover);
+    let host = ProcessHost::supervised(custody.end, custody.upgrade);
     let told = Told::Supervisor(custody.line.clone());
     let reloads = (custody.reloads, told);
-    let engine = start(config, handover, host, custody.supervisors, reloads)?;
+    let mut engine = start(
+        config,
+        handover,
+        host,
+        custody.supervisors,
+        (reloads, doors),
+    )?;
+    if let Some(reports) = reports {
+        engine.follow(reports);
+    }
     virtual_ip::report(&engine, link, custody.links, tracked);
     let served = Served {
         reloader: Arc::clone(engine.reloader()),
@@ -60,8 +78,19 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
     // Who waits for it lives as long as the process.
     let _ = custody.served.send(served);
     Message::Ready.send(&channel).await?;
+    let line = custody.line.clone();
     tokio::spawn(pulse::tell(custody.line, Arc::clone(engine.shared())));
-    serve(engine, custody.stops, reopen).await
+    serve(engine, custody.stops, reopen, (line, custody.handing)).await
+}
+
+/// Says that nothing is left to be done but to serve, and waits until it is time.
+async fn wait_for_turn(channel: &Channel) -> anyhow::Result<(Doors, OwnedFd)> {
+    Message::Prepared.send(channel).await?;
+    let raw = channel.receive().await?.context("the supervisor is gone")?;
+    match Message::read(raw)? {
+        Message::Take(doors, reports) => Ok((doors, reports)),
+        other => bail!("the supervisor went on with {other:?}"),
+    }
 }
 
 /// Serves in this process alone.
@@ -86,13 +115,18 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(identity) = identity::wanted(&config.process)? {
         catamaran_sys::identity::become_for_good(identity).context("user cannot be changed")?;
     }
-    let handover = Handover { source, listeners };
+    let state = None;
+    let handover = Handover {
+        source,
+        listeners,
+        state,
+    };
     let engine = start(
         config,
         handover,
         ProcessHost::alone(),
         mpsc::channel(1).1,
-        (reloads, Told::Systemd(notifier.clone())),
+        ((reloads, Told::Systemd(notifier.clone())), Doors::default()),
     )?;
     tracing::info!("serving without a supervisor");
     notifier.ready(std::process::id());
@@ -101,7 +135,7 @@ pub(crate) async fn run_foreground(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Arc::clone(engine.shared()),
     ));
     tokio::select! {
-        code = serve(engine, told(stops, notifier), reopen) => code,
+        code = serve(engine, told(stops, notifier), reopen, nobody()) => code,
         () = supervisor::answer(door.as_ref()) => unreachable!("it answers for ever"),
     }
 }
@@ -152,11 +186,13 @@ fn start(
     handover: Handover,
     host: ProcessHost,
     supervisors: mpsc::Receiver<Supervisor>,
-    (reloads, told): (mpsc::Receiver<()>, Told),
+    ((reloads, told), doors): ((mpsc::Receiver<()>, Told), Doors),
 ) -> anyhow::Result<Engine> {
     let (ports, requests) = mpsc::channel(1);
     let text = handover.source.text().cloned();
-    let engine = Engine::start(config, handover.listeners, text, ports, host)?;
+    let kept = handover.state.map(Found::open).transpose();
+    let kept = kept.context("what the process before has left cannot be read")?;
+    let engine = Engine::start(config, handover.listeners, text, ports, host, (kept, doors))?;
     let shared = || Arc::clone(engine.shared());
     tokio::spawn(ports::serve(requests, supervisors, shared()));
     let reloader = Arc::clone(engine.reloader());
@@ -164,13 +200,34 @@ fn start(
     Ok(engine)
 }
 
+/// The line to the supervisor, and what it says of another process that takes this one's place.
+type Orders = (
+    watch::Receiver<Option<Arc<Channel>>>,
+    mpsc::Receiver<Message>,
+);
+
+/// The orders of no supervisor.
+fn nobody() -> Orders {
+    (watch::channel(None).1, mpsc::channel(1).1)
+}
+
 async fn serve(
     engine: Engine,
     mut stops: mpsc::Receiver<Stop>,
     mut reopen: Reopen,
+    (line, mut handing): Orders,
 ) -> anyhow::Result<ExitCode> {
     let stop = loop {
         tokio::select! {
+            Some(Message::Hold) = handing.recv() => {
+                let left = tokio::select! {
+                    left = succession::leave(&engine, &line, &mut handing) => left,
+                    stop = stops.recv() => break stop,
+                };
+                if let Left::Retires(reports) = left {
+                    return Ok(succession::retire(engine, reports, &mut stops).await);
+                }
+            }
             stop = stops.recv() => break stop,
             () = reopen.recv() => {
                 engine.reopen_logs();

@@ -27,6 +27,7 @@ mod reopen;
 mod sandbox;
 mod source;
 mod stop;
+mod succession;
 mod supervisor;
 mod systemd;
 mod top;
@@ -78,6 +79,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             block_on(vrrp::run(&args))
         }
         Command::Man(args) => man::run(&args),
+        Command::Speaks => {
+            writeln!(std::io::stdout(), "{}", supervisor::speech())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),

@@ -48,6 +48,13 @@ pub(crate) fn enter(config: &Config, source: &Source) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The directories that a data process of `config`, read from `source`, may write to.
+pub(crate) fn writable(config: &Config, source: &Source) -> Vec<PathBuf> {
+    let places = places(config, source).into_iter();
+    let places = places.filter(|(_, access)| *access == Access::Write);
+    places.map(|(place, _)| place).collect()
+}
+
 /// The places that are needed, and what for.
 fn places(config: &Config, source: &Source) -> Vec<(PathBuf, Access)> {
     let mut places: Vec<_> = SYSTEM

@@ -44,6 +44,10 @@ pub(crate) fn report(
             let Some(line) = &link else {
                 continue;
             };
+            if shared.is_retired() {
+                // It is for the process that serves now to say how it is.
+                return;
+            }
             let snapshot = shared.snapshot();
             // One that a reload has removed serves nobody.
             let is_failing = |name: &&Name| {

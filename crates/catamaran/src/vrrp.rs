@@ -41,6 +41,7 @@ pub(crate) async fn run(args: &VrrpArgs) -> anyhow::Result<ExitCode> {
         signals,
         source,
         orders,
+        expects: false,
     };
     tokio::spawn(hearing.run());
     catamaran_vrrp::run(&config, link, ordered, on_ready).await?;
@@ -53,6 +54,8 @@ struct Hearing {
     signals: Signals,
     source: Source,
     orders: mpsc::Sender<Order>,
+    /// Whether another supervisor was announced.
+    expects: bool,
 }
 
 impl Hearing {
@@ -68,6 +71,10 @@ impl Hearing {
                 message = messages.recv() => match message.map(Message::read) {
                     Some(Ok(Message::Door(socket))) => {
                         door = Door::new(socket).ok();
+                        false
+                    }
+                    Some(Ok(Message::Expect)) => {
+                        self.expects = true;
                         false
                     }
                     Some(message) => matches!(message, Ok(Message::Drain | Message::Stop)),
@@ -92,6 +99,16 @@ impl Hearing {
 
     /// Waits for another supervisor; `None` when a signal comes first.
     async fn orphaned(&mut self, door: Option<&Door>) -> Option<Arc<Channel>> {
+        if std::mem::take(&mut self.expects) {
+            // As good as never gone.
+            let channel = tokio::time::timeout(EXPECTED, knock(door)).await;
+            if let Ok(channel) = channel
+                && let Ok(link) = self.give_away(&channel, door).await
+            {
+                let _ = self.orders.send(Order::Adopted(link)).await;
+                return Some(channel);
+            }
+        }
         tracing::error!("the supervisor is gone; others may take over the virtual addresses");
         let _ = self.orders.send(Order::Orphan).await;
         loop {
@@ -115,6 +132,7 @@ impl Hearing {
             pid: std::process::id(),
             source: self.source.clone(),
             listeners: Vec::new(),
+            state: None,
             drain: Duration::ZERO,
             door: door.context("no door")?.copy()?,
         };
@@ -133,5 +151,7 @@ async fn knock(door: Option<&Door>) -> Arc<Channel> {
     }
 }
 
+/// How soon a supervisor that was announced comes.
+const EXPECTED: Duration = Duration::from_secs(5);
 /// What taking over may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -51,25 +51,28 @@ impl Access {
 pub(crate) fn guarded(router: Router, access: Access) -> Router {
     router
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let refused = check(&access, request.method(), request.headers()).err();
-            async move {
-                let door = request.extensions().get::<Door>().copied();
-                let asked = changes(request.method()).then(|| Asked::of(&request));
-                let mut answer = match refused {
-                    Some(refused) => refused.into_response(),
-                    None => door::within(door, in_time(next.run(request))).await,
-                };
-                if let Some(asked) = asked {
-                    asked.log(door, answer.status());
+        .layer(middleware::from_fn(
+            move |mut request: Request, next: Next| {
+                request.extensions_mut().insert(access.clone());
+                let refused = check(&access, request.method(), request.headers()).err();
+                async move {
+                    let door = request.extensions().get::<Door>().copied();
+                    let asked = changes(request.method()).then(|| Asked::of(&request));
+                    let mut answer = match refused {
+                        Some(refused) => refused.into_response(),
+                        None => door::within(door, in_time(next.run(request))).await,
+                    };
+                    if let Some(asked) = asked {
+                        asked.log(door, answer.status());
+                    }
+                    // What it says is true of now only, and is what its type says.
+                    let fields = answer.headers_mut();
+                    fields.entry(CACHE_CONTROL).or_insert(NO_STORE);
+                    fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(NO_SNIFF);
+                    answer
                 }
-                // What it says is true of now only, and is what its type says.
-                let fields = answer.headers_mut();
-                fields.entry(CACHE_CONTROL).or_insert(NO_STORE);
-                fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(NO_SNIFF);
-                answer
-            }
-        }))
+            },
+        ))
 }
 
 /// What a request wanted changed, for the log.
@@ -226,7 +229,7 @@ const BEARER: &[u8] = b"Bearer ";
 /// Bytes of a request's body: a configuration of 10,000 servers has one.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Time for a request's body and for the answer to be made.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Characters of a path in the log.
 const MAX_LOGGED: usize = 200;

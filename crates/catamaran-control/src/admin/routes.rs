@@ -4,8 +4,9 @@ use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
 use super::{Event, Plane, config, csv, drain, lists, openapi, process, servers, stats, stream};
 use super::{tables, virtual_ips};
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Json, Router};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -47,7 +48,19 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
     for operation in operations() {
         router = router.route(operation.path, operation.handler);
     }
+    let keeper = plane.keeper.clone();
     router
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let keeper = keeper.clone().filter(|_| *request.method() != Method::GET);
+            async move {
+                let answer = next.run(request).await;
+                // What an operator is told to be done outlives this process from here on.
+                if let Some(keeper) = keeper {
+                    keeper.note();
+                }
+                answer
+            }
+        }))
         .fallback(|| async {
             Refused::unknown("no such path; `/v1/openapi.json` describes those there are")
         })
@@ -61,6 +74,7 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
 /// Every operation, in the order of the documentation.
 pub(crate) fn operations() -> Vec<Operation> {
     let mut all = of_state();
+    all.extend(of_what_happens());
     all.extend(of_servers());
     all.extend(of_tables());
     all.extend(of_lists());
@@ -120,6 +134,11 @@ fn of_state() -> Vec<Operation> {
         )
         .does("Opens the listeners of a drained frontend again.")
         .takes::<process::Nothing>(),
+    ]
+}
+
+fn of_what_happens() -> Vec<Operation> {
+    vec![
         Operation::new::<Vec<state::Worker>>("get", "/v1/workers", "list-workers", get(workers))
             .does("The workers with their load."),
         Operation::new::<Vec<Event>>("get", "/v1/events", "list-events", get(process::events))
@@ -386,6 +405,14 @@ fn of_process() -> Vec<Operation> {
         Operation::new::<servers::Changed>("post", "/v1/drain", "drain", post(process::drain))
             .does("Takes no new clients and ends the process when those there are have left.")
             .takes::<process::Nothing>(),
+        Operation::new::<process::Succeeded>(
+            "post",
+            "/v1/upgrade",
+            "upgrade",
+            post(process::upgrade),
+        )
+        .does("Has another binary take this one's place, without a connection refused or cut.")
+        .takes::<process::NewBinary>(),
         Operation::new::<serde_json::Value>(
             "get",
             "/v1/openapi.json",

@@ -8,8 +8,10 @@
 
 use crate::Timestamp;
 use crate::key::Key;
+use crate::mirror::{Mirrored, Record};
 use crate::model::RateLimit;
 use crate::recency::Recency;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One shard of a rate limit.
@@ -84,6 +86,7 @@ impl Limiter {
             return Err(RetryAfter(wait));
         }
         *full_at = now.max(*full_at) + self.step;
+        self.full_at.mark(slot);
         Ok(())
     }
 
@@ -119,6 +122,55 @@ impl Limiter {
                 Some((_, full_at)) if *full_at <= now => self.full_at.pop_front(),
                 _ => return,
             };
+        }
+    }
+}
+
+impl Mirrored for Limiter {
+    fn note_changes(&mut self) {
+        self.full_at.note_changes();
+    }
+
+    fn take_changes(&mut self, from: u32) -> Option<Range<u32>> {
+        self.full_at.take_changes(from)
+    }
+
+    fn record(&self, slot: u32) -> Option<Record> {
+        let (key, full_at) = self.full_at.at(slot)?;
+        Some(Record {
+            key: *key,
+            words: [full_at.as_nanos(), 0],
+        })
+    }
+
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
+    fn slots(&self) -> u32 {
+        self.full_at.slots()
+    }
+
+    /// Who was asked about last is not told: whose bucket is full first gives way first.
+    fn restore(&mut self, now: Timestamp, slots: u32, records: &mut Vec<(u32, Record)>) {
+        records.retain(|(_, record)| Timestamp::from_nanos(record.words[0]) > now);
+        records.sort_unstable_by_key(|(_, record)| record.words[0]);
+        let entries = records.iter();
+        let entries = entries
+            .map(|(slot, record)| (*slot, record.key, Timestamp::from_nanos(record.words[0])));
+        self.full_at.restore(slots, &entries.collect::<Vec<_>>());
+    }
+
+    /// Both count: what one process let pass is used up for the other.
+    fn merge(&mut self, now: Timestamp, record: &Record) {
+        let full_at = Timestamp::from_nanos(record.words[0]);
+        if full_at <= now {
+            return;
+        }
+        let known = self.full_at.find(record.key);
+        let is_earlier = known.is_some_and(|slot| *self.full_at.value_mut(slot) >= full_at);
+        if !is_earlier {
+            self.full_at.insert(record.key, full_at);
         }
     }
 }

@@ -25,6 +25,18 @@ impl ServerKey {
     pub fn new(name: &Name) -> Self {
         Self(xxh3_64(name.as_str().as_bytes()))
     }
+
+    /// The key as it is.
+    #[must_use]
+    pub const fn as_bits(self) -> u64 {
+        self.0
+    }
+
+    /// What [`Self::as_bits`] told.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 impl From<&Name> for ServerKey {

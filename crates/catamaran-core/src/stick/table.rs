@@ -22,8 +22,10 @@
 use super::ServerKey;
 use crate::Timestamp;
 use crate::key::Key;
+use crate::mirror::{Mirrored, Record};
 use crate::model::Stick;
 use crate::recency::Recency;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One shard of a backend's affinity table.
@@ -108,10 +110,11 @@ impl Table {
             } else {
                 (choose()?, Why::Rechosen)
             };
-            let entry = self.entries.value_mut(slot);
             if why == Why::Rechosen {
+                let entry = self.entries.value_mut(slot);
                 entry.server = server;
                 entry.is_confirmed = false;
+                self.entries.mark(slot);
             }
             self.slide(now, slot);
             return Some(Choice { server, why });
@@ -165,8 +168,9 @@ impl Table {
             return;
         };
         let entry = self.entries.value_mut(slot);
-        if entry.server == server {
+        if entry.server == server && !entry.is_confirmed {
             entry.is_confirmed = true;
+            self.entries.mark(slot);
         }
     }
 
@@ -177,8 +181,11 @@ impl Table {
             return;
         };
         let entry = self.entries.value_mut(slot);
-        entry.server = server;
-        entry.is_confirmed = true;
+        if entry.server != server || !entry.is_confirmed {
+            entry.server = server;
+            entry.is_confirmed = true;
+            self.entries.mark(slot);
+        }
     }
 
     /// Forgets the choice of `server` for `key` if no connection to it ever stood.
@@ -286,6 +293,71 @@ impl Table {
         if self.refresh {
             self.entries.value_mut(slot).opened_at = now;
             self.entries.move_to_back(slot);
+            self.entries.mark(slot);
+        }
+    }
+}
+
+/// The confirmation is the lowest bit of the time: a nanosecond is nothing to a window.
+impl Mirrored for Table {
+    fn note_changes(&mut self) {
+        self.entries.note_changes();
+    }
+
+    fn take_changes(&mut self, from: u32) -> Option<Range<u32>> {
+        self.entries.take_changes(from)
+    }
+
+    fn record(&self, slot: u32) -> Option<Record> {
+        let (key, entry) = self.entries.at(slot)?;
+        let opened_at = entry.opened_at.as_nanos() & !1;
+        Some(Record {
+            key: *key,
+            words: [
+                opened_at | u64::from(entry.is_confirmed),
+                entry.server.as_bits(),
+            ],
+        })
+    }
+
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
+    fn slots(&self) -> u32 {
+        self.entries.slots()
+    }
+
+    fn restore(&mut self, now: Timestamp, slots: u32, records: &mut Vec<(u32, Record)>) {
+        records.sort_unstable_by_key(|(_, record)| record.words[0] & !1);
+        let entries = records.iter();
+        let entries = entries.map(|(slot, record)| (*slot, record.key, Entry::of(record)));
+        let live: Vec<_> = entries
+            .filter(|(_, _, entry)| self.end_of(entry) > now)
+            .collect();
+        self.entries.restore(slots, &live);
+    }
+
+    fn merge(&mut self, now: Timestamp, record: &Record) {
+        let entry = Entry::of(record);
+        if self.end_of(&entry) <= now {
+            return;
+        }
+        let known = self.entries.find(record.key);
+        let is_older =
+            known.is_some_and(|slot| self.entries.value_mut(slot).opened_at > entry.opened_at);
+        if !is_older {
+            self.insert(now, record.key, entry);
+        }
+    }
+}
+
+impl Entry {
+    const fn of(record: &Record) -> Self {
+        Self {
+            server: ServerKey::from_bits(record.words[1]),
+            opened_at: Timestamp::from_nanos(record.words[0] & !1),
+            is_confirmed: record.words[0] & 1 == 1,
         }
     }
 }

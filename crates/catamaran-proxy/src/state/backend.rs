@@ -1,10 +1,11 @@
 //! One backend, as workers and the control plane share it.
 
-use super::{Histogram, Layout, Metered, PerWorker, Server, Target, Traffic, Waiting};
+use super::{Histogram, Layout, Metered, PerWorker, Server, Shards, Target, Traffic, Waiting};
 use arc_swap::{ArcSwap, Guard};
 use catamaran_core::Key;
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Cursor, Rotation};
+use catamaran_core::mirror::Mirrored;
 use catamaran_core::model::{self, BackendId, Name, ServerAddr, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::server::ServerState;
@@ -320,6 +321,11 @@ impl Backend {
         shards.map(|shard| lock(shard).evicted()).sum()
     }
 
+    /// The affinity table, to be copied as it changes.
+    pub(super) fn stick_shards(&self) -> Option<Arc<dyn Shards>> {
+        Some(Arc::clone(self.stick.as_ref()?) as _)
+    }
+
     /// Entries of the affinity table, those that are over but not dropped yet included; `None`
     /// without one.
     pub fn stick_len(&self) -> Option<usize> {
@@ -482,6 +488,16 @@ impl Stick {
             shard.len()
         });
         self.entries.store(left.sum(), Ordering::Relaxed);
+    }
+}
+
+impl Shards for Stick {
+    fn count(&self) -> NonZeroUsize {
+        STICK_SHARDS
+    }
+
+    fn with(&self, shard: usize, act: &mut dyn FnMut(&mut dyn Mirrored)) {
+        act(&mut *lock(&self.shards[shard]));
     }
 }
 

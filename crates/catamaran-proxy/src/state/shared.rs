@@ -45,6 +45,8 @@ pub struct Shared {
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) crew: Crew,
     pub(crate) is_draining: AtomicBool,
+    /// Whether another process serves in place of this one.
+    pub(crate) is_retired: AtomicBool,
 }
 
 /// A server that there is not.
@@ -299,6 +301,7 @@ impl Shared {
             commands,
             crew,
             is_draining: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Change, Command, OpenConnection, Opened, Phase, Vital, Worker, stall};
 use crate::io::{Acceptor, Stream};
-use crate::state::{Admitted, Frontend, ListenerId};
+use crate::state::{Admitted, Frontend, ListenerId, Snapshot};
 use crate::{http1, tcp, udp};
 use catamaran_core::model::Protocol;
 use std::cell::{Cell, RefCell};
@@ -215,6 +215,28 @@ impl Listeners {
             if listener.slot().frontend().model.protocol != Protocol::Udp {
                 listener.stop();
             }
+        }
+    }
+
+    /// Accepts no more: another process has copies of the sockets.
+    pub(crate) fn leave(&self, closing: &mpsc::Sender<()>) {
+        for listener in self.open.borrow_mut().drain().flat_map(|(_, all)| all) {
+            listener.closing.replace(Some(closing.clone()));
+            listener.stop();
+        }
+    }
+
+    /// Has all connections end, each in its time.
+    pub(crate) fn retire(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: Arc<Snapshot>) {
+        let change = Change {
+            kept: Vec::new(),
+            moved: Vec::new(),
+            closed: self.slots.borrow().keys().copied().collect(),
+            gone_servers: Vec::new(),
+            snapshot,
+        };
+        for id in &change.closed {
+            self.close_slot(worker, *id, &change);
         }
     }
 

@@ -146,6 +146,16 @@ pub(crate) enum Command {
         /// Dropped when that is done.
         done: mpsc::Sender<()>,
     },
+    /// Accept no more: another process does.
+    Leave {
+        /// Dropped when all sockets are closed.
+        closing: mpsc::Sender<()>,
+    },
+    /// Have the connections there are end, each in its time.
+    Retire {
+        /// What was served last.
+        snapshot: Arc<Snapshot>,
+    },
     /// Accept what waits, then no more; connections close after their exchange.
     Drain,
     /// End at once.

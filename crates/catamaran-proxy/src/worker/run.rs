@@ -116,6 +116,11 @@ async fn run(start: Start) {
                 }
             }
             Command::CloseIdle { server } => worker.idle.close(server),
+            Command::Leave { closing } => listeners.leave(&closing),
+            Command::Retire { snapshot } => {
+                listeners.retire(&worker, snapshot);
+                worker.idle.clear();
+            }
             Command::Drain => {
                 worker.is_draining.set(true);
                 listeners.drain();

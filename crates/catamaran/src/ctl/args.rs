@@ -81,6 +81,12 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: ConfigAction,
     },
+    /// Have another binary take this one's place, without a connection refused or cut
+    Upgrade {
+        /// The binary, instead of what stands where the present one was started from
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Show what happened lately
     Events {
         /// Go on showing what happens

@@ -340,7 +340,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Bytes of a line of a stream.
 const MAX_LINE_BYTES: usize = 64 << 20;
 /// How long the process may take for an answer: a little more than it gives itself.
-const PATIENCE: Duration = Duration::from_secs(35);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// Bytes of an answer: the state of 10,000 servers has a few MiB.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 

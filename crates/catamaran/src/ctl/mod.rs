@@ -74,15 +74,7 @@ impl Ctl {
                 let virtual_ips = self.client.get("/v1/virtual-ips")?;
                 self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
             }
-            CtlCommand::Frontend { name, action } => {
-                let (word, told) = match action {
-                    FrontendAction::Drain => ("drain", "closed its listeners and drains"),
-                    FrontendAction::Resume => ("resume", "opened its listeners"),
-                };
-                let path = format!("/v1/frontends/{}/{word}", escaped(name));
-                let changed = self.client.change("POST", &path, Some(&json!({})))?;
-                self.say_kept(&changed, &format!("{name} {told}"))?;
-            }
+            CtlCommand::Frontend { name, action } => self.frontend(name, action)?,
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
                 self.show(&tables, || show::tables(&tables))?;
@@ -101,6 +93,7 @@ impl Ctl {
                 let events = self.client.get("/v1/events")?;
                 self.show(&events, || show::events(&events, unix_now()))?;
             }
+            CtlCommand::Upgrade { binary } => self.upgrade(binary.as_deref())?,
             CtlCommand::Drain => {
                 let drained = self.client.change("POST", "/v1/drain", Some(&json!({})))?;
                 self.say(&drained, "draining: it ends when its clients have left")?;
@@ -128,6 +121,24 @@ impl Ctl {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn frontend(&self, name: &str, action: &FrontendAction) -> Result<(), Failure> {
+        let (word, told) = match action {
+            FrontendAction::Drain => ("drain", "closed its listeners and drains"),
+            FrontendAction::Resume => ("resume", "opened its listeners"),
+        };
+        let path = format!("/v1/frontends/{}/{word}", escaped(name));
+        let changed = self.client.change("POST", &path, Some(&json!({})))?;
+        self.say_kept(&changed, &format!("{name} {told}"))
+    }
+
+    fn upgrade(&self, binary: Option<&Path>) -> Result<(), Failure> {
+        let binary = binary.map(std::path::absolute).transpose()?;
+        let body = json!({ "binary": binary });
+        let serves = self.client.change("POST", "/v1/upgrade", Some(&body))?;
+        let told = serves["serves"].as_str().unwrap_or_default();
+        self.say(&serves, &format!("serving: {told}"))
     }
 
     fn status(&self) -> Result<(), Failure> {
@@ -440,7 +451,7 @@ impl Ctl {
     fn say_kept(&self, answer: &Value, told: &str) -> Result<(), Failure> {
         let kept = match answer["kept"].as_str() {
             Some("in-file") => "; it is written into the configuration file",
-            _ => "; this lasts until the data process ends",
+            _ => "; this lasts until the service stops",
         };
         self.say(answer, &format!("{told}{kept}"))
     }

@@ -68,6 +68,8 @@ async fn balance(
     let options = Options {
         door: None,
         notifier: Notifier::default(),
+        program: supervisor::SELF.into(),
+        retired: Vec::new(),
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
@@ -178,7 +180,7 @@ fn open(text: &str, args: &DemoArgs) -> anyhow::Result<Handover> {
             moved(args.port)
         )
     })?;
-    Ok(Handover { source, listeners })
+    Ok(Handover::new(source, listeners))
 }
 
 /// The configuration that is demonstrated.

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use catamaran_sys::{fd_passing, process};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,16 +36,35 @@ pub(super) struct DataProcess {
 impl DataProcess {
     /// Starts the process; it waits for its hand-over.
     pub(super) fn start(
+        program: &Path,
+        orphans: Orphans,
+        virtual_ips: Option<&VirtualIps>,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, &[], orphans, virtual_ips)
+    }
+
+    /// As [`Self::start`]; the process waits until it is to take another's place.
+    pub(super) fn succeed(
+        program: &Path,
+        orphans: Orphans,
+        virtual_ips: Option<&VirtualIps>,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, &["--successor"], orphans, virtual_ips)
+    }
+
+    fn start_with(
+        program: &Path,
+        more: &[&str],
         orphans: Orphans,
         virtual_ips: Option<&VirtualIps>,
     ) -> anyhow::Result<Self> {
         let (ours, theirs) = fd_passing::seqpacket_pair().context("socket pair")?;
-        // The link leads to this very binary, even if another one has taken its place on disk.
-        let mut command = std::process::Command::new("/proc/self/exe");
+        let mut command = std::process::Command::new(program);
         let number = process::pass_descriptor(&mut command, theirs.as_fd());
         command
             .arg0("catamaran")
             .args(["data", "--channel", &number.to_string()])
+            .args(more)
             .stdin(Stdio::null());
         if let Some(virtual_ips) = virtual_ips {
             let link = process::pass_descriptor(&mut command, virtual_ips.data_end());
@@ -76,6 +96,11 @@ impl DataProcess {
     /// Whether another supervisor started it, so that it serves already.
     pub(super) const fn is_adopted(&self) -> bool {
         self.life.is_adopted()
+    }
+
+    /// What is left when nothing more is to be said.
+    pub(super) fn into_life(self) -> Life {
+        self.life
     }
 
     /// Its process id; 0 once it has been waited for.

@@ -4,11 +4,13 @@ use super::child::DataProcess;
 use crate::bind::{self, Recent};
 use crate::engine::ListenerSockets;
 use crate::handover::{Handover, Keep, Message};
+use crate::sandbox;
 use crate::source::Source;
 use catamaran_core::model::ListenerKey;
 use catamaran_proxy::WantedListener;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What the next data process begins with.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Kept {
     /// Sockets that were opened for a reload that is not through yet.
     opened: Vec<ListenerSockets>,
     drain: Duration,
+    /// Since when nobody serves.
+    died: Option<Instant>,
     recent: Recent,
 }
 
@@ -26,8 +30,19 @@ impl Kept {
             handover,
             opened: Vec::new(),
             drain,
+            died: None,
             recent: Recent::default(),
         }
+    }
+
+    /// Notes that nobody serves from now on.
+    pub(super) fn note_death(&mut self) {
+        self.died.get_or_insert_with(Instant::now);
+    }
+
+    /// Since when nobody served, if that was noted.
+    pub(super) const fn take_death(&mut self) -> Option<Instant> {
+        self.died.take()
     }
 
     /// What is given to the next data process.
@@ -40,6 +55,16 @@ impl Kept {
     /// The sockets that are kept.
     pub(super) fn listeners(&self) -> &[ListenerSockets] {
         &self.handover.listeners
+    }
+
+    /// Directories that the data process may write to.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        // What serves was valid.
+        let config = self.handover.source.load().map(|loaded| loaded.config);
+        config.map_or_else(
+            |_| Vec::new(),
+            |config| sandbox::writable(&config, &self.handover.source),
+        )
     }
 
     /// What messages call the configuration.

@@ -10,7 +10,7 @@ use tokio::process::Child;
 
 /// How the end of a process is heard of.
 #[derive(Debug)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// We started it.
     Child(Child),
     /// A supervisor before us did, so that nobody tells us how it ends.
@@ -49,7 +49,22 @@ impl Life {
     pub(super) async fn wait(&mut self) -> io::Result<Ended> {
         match self {
             Self::Child(child) => child.wait().await.map(|status| Ended(Some(status))),
-            Self::Adopted { held, .. } => held.readable().await.map(|_| Ended(None)),
+            Self::Adopted { held, .. } => {
+                held.readable().await?;
+                // It is a child of ours if the supervisor before us was this very process.
+                Ok(Ended(pidfd::reap(held.as_fd()).unwrap_or(None)))
+            }
+        }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Child(child) => !matches!(child.try_wait(), Ok(None)),
+            Self::Adopted { held, .. } => match pidfd::reap(held.as_fd()) {
+                Ok(status) => status.is_some(),
+                Err(_) => pidfd::send_signal(held.as_fd(), 0).is_err(),
+            },
         }
     }
 

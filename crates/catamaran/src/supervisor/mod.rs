@@ -2,13 +2,14 @@
 //!
 //! It parses nothing that clients send, so that what kills the data process leaves the listening
 //! sockets open: connections wait in their queues until the next one serves them. The vrrp process
-//! is started the same way; binary upgrades will be its business too.
+//! is started the same way, and those of another binary (`upgrade`).
 
 mod backoff;
 mod child;
 mod kept;
 mod life;
 mod takeover;
+mod upgrade;
 mod virtual_ips;
 mod watchdog;
 
@@ -22,19 +23,25 @@ use crate::stop::{Signals, Stop};
 use crate::systemd::{Inherited, Notifier};
 use anyhow::Context as _;
 use backoff::Backoff;
+use catamaran_core::model::Config;
 use child::DataProcess;
 use kept::Kept;
 use life::Ended;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use takeover::Begin;
+use takeover::{Begin, Entrance};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
+use upgrade::Successor;
 use virtual_ips::VirtualIps;
 use watchdog::{LOOK, Watchdog};
 
 pub(crate) use child::Orphans;
+pub(crate) use life::Life;
+pub(crate) use upgrade::speech;
 
 /// How the data process is supervised.
 #[derive(Debug)]
@@ -55,6 +62,10 @@ pub(crate) struct Options {
     pub(crate) door: Option<Door>,
     /// Who is told how things stand.
     pub(crate) notifier: Notifier,
+    /// What data processes are started of.
+    pub(crate) program: PathBuf,
+    /// Data processes that were replaced and still have clients.
+    pub(crate) retired: Vec<Life>,
 }
 
 /// How the life of one data process ended.
@@ -72,11 +83,23 @@ enum End {
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let inherited = Inherited::take().context("sockets from systemd")?;
     let notifier = Notifier::from_environment();
+    let predecessor = upgrade::predecessor();
     let source = args.source()?;
     let (reload, reloads) = mpsc::channel(1);
     let has_file = source.text().is_some();
     let stops = Signals::new()?.into_requests(has_file.then_some(reload));
-    let config = source.load_logged()?;
+    let entrance = match &predecessor {
+        Some(_) => Entrance::Executed,
+        None => Entrance::Started,
+    };
+    let config = match source.load_logged() {
+        // What serves is another text then, which is taken over.
+        Err(error) if entrance == Entrance::Executed => {
+            tracing::warn!("{error:#}");
+            Config::default()
+        }
+        loaded => loaded?,
+    };
     // Before anything is opened: the data process would find out too late.
     identity::wanted(&config.process)?;
     let Begin {
@@ -85,7 +108,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         door,
         adopted,
         virtual_ips,
-    } = takeover::begin(source, &config, inherited).await?;
+    } = takeover::begin(source, &config, inherited, entrance).await?;
     let options = Options {
         virtual_ips: virtual_ips.clone(),
         orphans: Orphans::Serve,
@@ -95,6 +118,8 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         reloads: has_file.then_some(reloads),
         door,
         notifier,
+        program: PathBuf::from(SELF),
+        retired: predecessor.unwrap_or_default(),
     };
     let outcome = supervise_from(adopted, handover, options, stops).await;
     if let Some(virtual_ips) = virtual_ips {
@@ -130,7 +155,10 @@ async fn supervise_from(
                 served = true;
                 Ok(adopted)
             }
-            None => DataProcess::start(options.orphans, options.virtual_ips.as_deref()),
+            None => {
+                let virtual_ips = options.virtual_ips.as_deref();
+                DataProcess::start(&options.program, options.orphans, virtual_ips)
+            }
         };
         let end = match child {
             Ok(child) => watch(child, &mut kept, &mut options, &mut stops, &mut reopen).await?,
@@ -146,6 +174,7 @@ async fn supervise_from(
             End::NotStarted(error) if !served => return Err(error),
             End::Died { status, was_ready } => {
                 served |= was_ready;
+                kept.note_death();
                 let config = kept.name();
                 tracing::error!(
                     %status,
@@ -171,16 +200,17 @@ async fn watch(
     stops: &mut mpsc::Receiver<Stop>,
     reopen: &mut Reopen,
 ) -> anyhow::Result<End> {
-    let pid = child.pid();
+    let mut upgrades = signal(SignalKind::user_defined2())?;
     let mut heard = Heard {
         // One that was taken over serves already, and has all that it needs.
         was_ready: child.is_adopted(),
         is_ending: false,
+        upgrade: None,
         watchdog: Watchdog::new(options.watchdog, Instant::now()),
     };
     if heard.was_ready {
-        tracing::info!(pid, "data process taken over");
-        told_ready(options, kept, pid);
+        tracing::info!(pid = child.pid(), "data process taken over");
+        told_ready(options, kept, child.pid());
     } else {
         let given = tokio::select! {
             given = give(kept, &child, options.door.as_ref()) => given,
@@ -216,8 +246,9 @@ async fn watch(
             request = stops.recv() => break request.unwrap_or(Stop::Now),
             () = answer(options.door.as_ref()) => {}
             // Before it is ready it has opened nothing, and may not heed the signal yet.
+            _ = upgrades.recv(), if heard.was_ready => heard.upgrade = Some(None),
             () = reopen.recv() => if heard.was_ready {
-                Reopen::pass_on(pid);
+                Reopen::pass_on(child.pid());
             },
             Some(()) = next(options.reloads.as_mut()), if heard.was_ready => {
                 options.notifier.reloading();
@@ -225,22 +256,75 @@ async fn watch(
             }
             // Until it is ready it may take as long as its configuration needs.
             _ = look.tick(), if heard.was_ready => {
+                upgrade::forget_ended(&mut options.retired);
                 if let Some(hang) = heard.watchdog.handle_look(Instant::now()) {
                     let status = child.abort(hang).await?;
                     return Ok(heard.died(status));
                 }
             }
         }
+        if let Some(path) = heard.upgrade.take() {
+            change(&mut child, &mut messages, kept, options, path).await;
+            heard.watchdog.handle_sign(Instant::now());
+        }
     };
     begin_to_end(options).await;
     if !heard.was_ready {
         return end_unready(child, kept).await;
     }
+    end_all(child, kept, options, (request, stops)).await
+}
+
+/// Ends the data process, and those that were replaced.
+async fn end_all(
+    mut child: DataProcess,
+    kept: &mut Kept,
+    options: &mut Options,
+    (request, stops): (Stop, &mut mpsc::Receiver<Stop>),
+) -> anyhow::Result<End> {
     // From here on a connection that our copies took in would wait for nobody.
     let drain = kept.drain();
     kept.close();
+    upgrade::hurry(&options.retired);
     let status = stop(&mut child, request, drain, stops).await?;
+    upgrade::end(&mut options.retired, drain, stops).await?;
     Ok(End::Stopped(status.exit_code()))
+}
+
+/// Has another binary serve, and execute in place of this one; else all goes on.
+async fn change(
+    child: &mut DataProcess,
+    messages: &mut mpsc::Receiver<Raw>,
+    kept: &mut Kept,
+    options: &mut Options,
+    path: Option<PathBuf>,
+) {
+    let began = Instant::now();
+    let Successor {
+        child: new,
+        binary,
+        reports,
+    } = match upgrade::succeed(child, messages, kept, options, path).await {
+        Ok(successor) => successor,
+        Err(error) => {
+            tracing::error!("no upgrade, the old binary goes on: {error:#}");
+            let told = Message::Upgraded(Err(format!("{error:#}; the old binary goes on")));
+            return child.tell(told).await;
+        }
+    };
+    let pid = new.pid();
+    let version = &binary.version;
+    let told = format!("catamaran {version}, process {pid}");
+    child.tell(Message::Upgraded(Ok(told))).await;
+    child.tell(Message::Retire(reports)).await;
+    let old = std::mem::replace(child, new);
+    options.retired.push(old.into_life());
+    tracing::info!(pid, version, took = ?began.elapsed(), "upgraded; serving");
+    told_ready(options, kept, pid);
+    upgrade::execute(&binary, options, child).await;
+    // Not executed: what is started from here on is of the new binary all the same.
+    options.program = binary.into_program();
+    *messages = child.channel().listen();
 }
 
 /// What was heard of a data process so far.
@@ -249,6 +333,8 @@ struct Heard {
     was_ready: bool,
     /// Whether a signal asked it to end.
     is_ending: bool,
+    /// The binary that an operator asks for.
+    upgrade: Option<Option<PathBuf>>,
     watchdog: Watchdog,
 }
 
@@ -265,7 +351,11 @@ impl Heard {
             Ok(Message::Ready) => {
                 self.was_ready = true;
                 self.watchdog.handle_sign(Instant::now());
-                tracing::info!(pid = child.pid(), "serving");
+                let pid = child.pid();
+                match kept.take_death() {
+                    Some(died) => tracing::info!(pid, gap = ?died.elapsed(), "serving"),
+                    None => tracing::info!(pid, "serving"),
+                }
                 told_ready(options, kept, child.pid());
                 if let Some(ready) = options.ready.take() {
                     // Nobody waits any more if the receiver is gone.
@@ -285,6 +375,7 @@ impl Heard {
             Ok(Message::Hung(part)) => self.watchdog.handle_hang(part),
             Ok(Message::Ending) => self.is_ending = true,
             Ok(Message::EndAll) => return true,
+            Ok(Message::Upgrade(path)) => self.upgrade = Some(path),
             Ok(message) => {
                 kept.answer(message, child).await;
                 options.notifier.keep(kept.listeners());
@@ -395,6 +486,8 @@ async fn stop(
 /// What is told after a reload that changed nothing.
 pub(crate) const RELOAD_FAILED: &str =
     "The last reload failed, the configuration before it is served; the log says why";
+/// This very binary, even if another one has taken its place on disk.
+pub(crate) const SELF: &str = "/proc/self/exe";
 /// How long after the data process a signal that was meant for both may reach this one.
 const ASKED_TOO: Duration = Duration::from_secs(1);
 /// What the data process may take for its end after the drain time.

@@ -25,6 +25,15 @@ pub(super) struct Begin {
     pub(super) virtual_ips: Option<Arc<VirtualIps>>,
 }
 
+/// How a supervisor came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// Somebody started it.
+    Started,
+    /// It is the process of another binary, executed in its place.
+    Executed,
+}
+
 /// Opens what `config`, read from `source`, needs, or takes over what serves it without a
 /// supervisor.
 ///
@@ -34,6 +43,7 @@ pub(super) async fn begin(
     source: Source,
     config: &Config,
     inherited: Inherited,
+    entrance: Entrance,
 ) -> anyhow::Result<Begin> {
     let name = DoorName::of(&source);
     let claim = match &name {
@@ -46,13 +56,13 @@ pub(super) async fn begin(
         Some(Claim::Taken(pid)) => return Err(door::is_taken(pid)),
         Some(Claim::Orphaned(channel, orphan)) => {
             limits::raise(config, bind::workers(config))?;
-            return take_over(&source, name.as_ref(), channel, *orphan).await;
+            return take_over(&source, name.as_ref(), channel, *orphan, entrance).await;
         }
     };
     let listeners = bind::open_all(config, inherited)?;
     let virtual_ips = VirtualIps::start(&source, config, name.as_ref()).await?;
     Ok(Begin {
-        handover: Handover { source, listeners },
+        handover: Handover::new(source, listeners),
         drain: config.process.drain + config.process.drain_delay,
         door,
         adopted: None,
@@ -66,11 +76,13 @@ async fn take_over(
     name: Option<&DoorName>,
     channel: Arc<Channel>,
     orphan: Orphan,
+    entrance: Entrance,
 ) -> anyhow::Result<Begin> {
     let Orphan {
         pid,
         source: served,
         listeners,
+        state,
         drain,
         door,
     } = orphan;
@@ -83,13 +95,15 @@ async fn take_over(
     let link = link.map(|link| link.try_clone_to_owned()).transpose()?;
     let taken = Message::Adopt(link).send(adopted.channel()).await;
     taken.context("the data process does not want to be taken over")?;
-    if served != *source {
+    // An upgrade is no reload.
+    if served != *source && entrance == Entrance::Started {
         adopted.tell(Message::Reload).await;
     }
     Ok(Begin {
         handover: Handover {
             source: served,
             listeners,
+            state,
         },
         drain,
         door: Some(Door::new(door)?),

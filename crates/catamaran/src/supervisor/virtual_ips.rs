@@ -27,6 +27,8 @@ pub(crate) struct VirtualIps {
     ended: watch::Receiver<bool>,
     /// The end of the line that data processes get.
     data_end: OwnedFd,
+    /// The line to the process there is.
+    present: watch::Receiver<Option<Arc<Channel>>>,
 }
 
 /// All that is needed to start the process again.
@@ -37,6 +39,8 @@ struct Keeper {
     vrrp_end: OwnedFd,
     /// Where another supervisor finds the process when this one is gone.
     door: Option<Door>,
+    /// Told of the line to each process.
+    present: watch::Sender<Option<Arc<Channel>>>,
 }
 
 #[derive(Debug)]
@@ -57,11 +61,14 @@ impl VirtualIps {
             return Ok(None);
         }
         let (data_end, vrrp_end) = fd_passing::seqpacket_pair().context("socket pair")?;
+        let (present_tx, present) = watch::channel(None);
         let mut keeper = Keeper {
             door: None,
+            present: present_tx,
             handover: Handover {
                 source: source.clone(),
                 listeners: Vec::new(),
+                state: None,
             },
             virtual_ips: config.virtual_ips.clone(),
             vrrp_end,
@@ -78,7 +85,18 @@ impl VirtualIps {
             stop,
             ended,
             data_end,
+            present,
         }))
+    }
+
+    /// Tells the process that another supervisor comes presently: that this one goes then is no
+    /// reason to give anything up.
+    pub(super) async fn expect_another(&self) {
+        let channel = self.present.borrow().clone();
+        if let Some(channel) = channel {
+            // One that is gone has given everything up.
+            let _ = Message::Expect.send(&channel).await;
+        }
     }
 
     /// The end of the line that data processes get.
@@ -103,6 +121,8 @@ impl Keeper {
         loop {
             let started = Instant::now();
             if let Some(mut process) = running.take() {
+                self.present
+                    .send_replace(Some(Arc::clone(&process.channel)));
                 tokio::select! {
                     status = process.life.wait() => match status {
                         Ok(status) => tracing::error!(%status, "vrrp process died"),

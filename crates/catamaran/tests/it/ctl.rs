@@ -123,7 +123,7 @@ fn a_change_says_how_long_it_lasts() {
     let b = Origin::fixed(200, "b").start().unwrap();
     let balancer = steered(&[a.addr(), b.addr()], "", "");
     let server = format!("app/{}", a.addr());
-    let memory = "lasts until the data process ends";
+    let memory = "lasts until the service stops";
     says(&balancer, &["server", &server, "weight", "5"], memory);
     says(&balancer, &["server", &server, "maintenance"], memory);
     says(&balancer, &["server", &server, "enable"], memory);

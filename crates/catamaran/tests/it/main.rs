@@ -23,6 +23,7 @@ mod hostile_clients;
 mod hostile_servers;
 mod http1;
 mod identity;
+mod kept;
 mod manual;
 mod metrics;
 mod nothing_lost;
@@ -42,6 +43,7 @@ mod takeover;
 mod tcp;
 mod trial;
 mod udp;
+mod upgrade;
 mod workers;
 
 use catamaran_testkit::{Process, Program, ReservedPort};
