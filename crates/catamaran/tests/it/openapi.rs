@@ -17,6 +17,8 @@ fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, 
     vec![
         plain("state"),
         plain("list-frontends"),
+        with("drain-frontend", "", json!({})),
+        with("resume-frontend", "", json!({})),
         plain("list-workers"),
         plain("list-events"),
         plain("stats"),
@@ -72,6 +74,7 @@ fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, 
         with("reload", "", json!({ "dry_run": true })),
         with("reload", "", json!({})),
         plain("get-description"),
+        with("upgrade", "", json!({})),
         with("drain", "", json!({})),
     ]
 }
@@ -106,6 +109,7 @@ fn every_operation_is_called_and_answers_as_it_is_described() {
         let operation = described.iter().find(|(name, ..)| name == id);
         let (_, method, path, operation) = operation.unwrap_or_else(|| panic!("no `{id}`"));
         let path = path
+            .replace("{frontend}", "web")
             .replace("{backend}", "app")
             .replace("{server}", &server)
             .replace("{list}", "office")
