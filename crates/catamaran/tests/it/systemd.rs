@@ -144,7 +144,8 @@ fn sockets_that_systemd_opened_are_served_from() {
     );
     let process = Program::run_config(env!("CARGO_BIN_EXE_catamaran"), &config)
         .unwrap()
-        .under(&["/bin/sh", "-c", &script, "sh"])
+        // Plain sh knows descriptors of one digit only.
+        .under(&["bash", "-c", &script, "bash"])
         .start()
         .unwrap();
     process.wait_for_stderr(" serving", PATIENCE).unwrap();

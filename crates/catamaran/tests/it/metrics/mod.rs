@@ -45,7 +45,7 @@ impl Busy {
              [backend.app]\nstick = {{ on = \"source-ip\", for = \"1m\" }}\n\
              servers = [{{ name = \"a\", address = \"{server}\", max-requests = 10 }}]\n\
              health = {{ http = \"/\", interval = \"50ms\" }}\n\
-             [backend.tcp]\nservers = [\"{server}\"]\n[list.blocked]\n[map.sites]\n"
+             [backend.tcp]\nservers = [\"{server}\"]\n"
         );
         let balancer = Balancer::start(&config);
         let busy = Self {
