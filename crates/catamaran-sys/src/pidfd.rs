@@ -75,7 +75,10 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "it is waited for by its descriptor")]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it is waited for by its descriptor"
+    )]
     fn the_end_of_a_child_is_told_once() {
         let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
         let held = open(child.id()).unwrap();
