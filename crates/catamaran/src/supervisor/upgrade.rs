@@ -18,6 +18,7 @@ use crate::stop::Stop;
 use anyhow::Context as _;
 use catamaran_sys::{fd_passing, process};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -201,6 +202,11 @@ impl Dialogue<'_> {
         match begun {
             Ok(reports) => Ok((new, reports)),
             Err(error) => {
+                // What could not be sent to it could not because it had ended.
+                let error = match error.is::<io::Error>() {
+                    true => or_its_end(&mut new, error).await,
+                    false => error,
+                };
                 new.kill().await?;
                 Err(error)
             }
@@ -259,6 +265,16 @@ impl Dialogue<'_> {
     }
 }
 
+/// The end of the new data process, which says more than its silence; `error` if it lives.
+async fn or_its_end(new: &mut DataProcess, error: anyhow::Error) -> anyhow::Error {
+    match timeout(SOON, new.wait()).await {
+        Ok(Ok(status)) => {
+            anyhow::anyhow!("the new data process ended with {status}; the log says why")
+        }
+        _ => error,
+    }
+}
+
 /// Waits for a word of the new data process.
 async fn expect(
     new: &mut DataProcess,
@@ -279,15 +295,7 @@ async fn expect(
         biased;
         word = timeout(patience, word) => match word {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                // Its end says more than its silence.
-                match timeout(SOON, new.wait()).await {
-                    Ok(Ok(status)) => anyhow::bail!(
-                        "the new data process ended with {status}; the log says why"
-                    ),
-                    _ => Err(error),
-                }
-            }
+            Ok(Err(error)) => Err(or_its_end(new, error).await),
             Err(_) => anyhow::bail!("the new data process was not ready within {patience:?}"),
         },
         status = new.wait() => anyhow::bail!(
