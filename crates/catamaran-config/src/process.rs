@@ -34,6 +34,12 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
             .filter_map(read)
             .collect();
     }
+    let name = |key| fields.node(key)?.text("a name (a string)");
+    process.user = name("user");
+    process.group = name("group");
+    if process.group.is_some() && process.user.is_none() {
+        fields.error("`group` goes with `user`: write both, or neither");
+    }
     Some(process)
 }
 

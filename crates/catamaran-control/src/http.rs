@@ -5,8 +5,12 @@
 //! how long an idle connection is kept), [`WRITE_TIMEOUT`] without progress of an answer. How long
 //! an answer may take to be made, and how large a body may be, is the router's to say.
 
+use crate::admin::Door;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
@@ -17,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
@@ -27,28 +31,34 @@ pub(crate) trait Accept {
     /// What it accepts.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Waits for a connection.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// Waits for a connection; says whose it is.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Door)>>;
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
 
-    async fn accept(&self) -> io::Result<Self::Stream> {
-        Self::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(Self::Stream, Door)> {
+        let (stream, client) = Self::accept(self).await?;
+        Ok((stream, Door::Tcp(client)))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
 
-    async fn accept(&self) -> io::Result<Self::Stream> {
-        Self::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(Self::Stream, Door)> {
+        let (stream, _) = Self::accept(self).await?;
+        let client = stream.peer_cred().ok().and_then(|client| client.pid());
+        Ok((stream, Door::Unix(client)))
     }
 }
 
+/// Whether new connections are taken; another process may have the same sockets.
+pub(crate) type Open = watch::Receiver<bool>;
+
 /// Serves `router` to who connects to `listener`, until it is dropped.
-pub(crate) async fn serve(listener: impl Accept, router: Router) {
+pub(crate) async fn serve(listener: impl Accept, router: Router, mut open: Open) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Owning the connections' tasks here ends them with this future.
     let mut connections = JoinSet::new();
@@ -56,11 +66,18 @@ pub(crate) async fn serve(listener: impl Accept, router: Router) {
         let slot = Arc::clone(&slots).acquire_owned().await;
         let slot = slot.expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok(stream) => {
+        // Who could open it again is gone only when everything ends.
+        let _ = open.wait_for(|open| *open).await;
+        let accepted = tokio::select! {
+            biased;
+            () = closed(&mut open) => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, door)) => {
                 let router = router.clone();
                 connections.spawn(async move {
-                    if let Err(error) = converse(stream, router).await {
+                    if let Err(error) = converse(stream, door, router).await {
                         debug!(%error, "connection to the control plane ended early");
                     }
                     drop(slot);
@@ -75,20 +92,29 @@ pub(crate) async fn serve(listener: impl Accept, router: Router) {
     }
 }
 
-async fn converse<S>(stream: S, router: Router) -> Result<(), hyper::Error>
+/// Waits until no more connections are to be taken: for ever, without anybody who could say so.
+async fn closed(open: &mut Open) {
+    if open.wait_for(|open| !*open).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn converse<S>(stream: S, door: Door, router: Router) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(door);
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_FIELDS)
         .max_buf_size(MAX_HEAD_BYTES)
         .half_close(true)
-        .serve_connection(
-            TokioIo::new(Patient::new(stream)),
-            TowerToHyperService::new(router),
-        );
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     pin!(connection).await
 }
 

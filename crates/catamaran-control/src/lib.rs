@@ -5,6 +5,7 @@
 //! - [`health`]: the watch over all servers.
 //! - [`resolve`]: servers that are configured by name.
 //! - [`admin`]: what an operator sees and changes at run time.
+//! - [`keep`]: what outlives the process.
 //! - [`reload`]: putting another configuration in place.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
@@ -17,6 +18,7 @@ mod agent;
 mod clock;
 pub mod health;
 mod http;
+pub mod keep;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;

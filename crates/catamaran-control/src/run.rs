@@ -1,11 +1,13 @@
 //! The control plane over a data plane at work: its parts, wired to what the workers share.
 
-use crate::admin::{self, Checks, Doors, Events, Host, Kind, Overlays, Plane, Stats};
+use crate::admin::{self, Checks, Doors, Drains, Events, Host, Kind, Overlays};
+use crate::admin::{Plane, Stats, Streams};
 use crate::agent;
 use crate::health::{
     Command, Hooks, Monitor, Notice, Notices, Signal as Noticed, Watched, WatchedServer,
 };
-use crate::metrics::{Endpoint, Readiness, pages};
+use crate::keep::{Keeper, Keeping};
+use crate::metrics::{CountedBefore, Endpoint, Readiness, pages};
 use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
@@ -30,6 +32,8 @@ pub struct Parts {
     pub endpoint: Option<Endpoint>,
     /// Where the admin API is served.
     pub doors: Doors,
+    /// Whether pages and API take new connections.
+    pub open: watch::Receiver<bool>,
     /// The process around.
     pub host: Arc<dyn Host>,
     /// Puts other configurations in place.
@@ -38,6 +42,10 @@ pub struct Parts {
     pub overlays: Arc<Overlays>,
     /// What happened lately.
     pub events: Arc<Events>,
+    /// What processes before this one have counted.
+    pub counted_before: CountedBefore,
+    /// Copies what is to outlive the process, if somebody holds it.
+    pub keeper: Option<Arc<Keeper>>,
     /// What is shown of the virtual addresses; the caller keeps it up to date.
     pub virtual_ips: VirtualIps,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
@@ -66,10 +74,20 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         host: parts.host,
         reloader: parts.reloader,
         overlays: parts.overlays,
+        keeper: parts.keeper,
+        drains: Drains::default(),
         monitor: commands,
+        virtual_ips: parts.virtual_ips.clone(),
+        streams: Streams::default(),
     });
-    let metrics = PlaneMetrics::new(&plane, discovery.counts(), parts.virtual_ips);
+    let metrics = PlaneMetrics::new(
+        &plane,
+        discovery.counts(),
+        parts.virtual_ips,
+        parts.counted_before,
+    );
     let metrics = Arc::new(metrics);
+    let _keeping = keep(&plane, &metrics);
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
         plane: Arc::clone(&plane),
@@ -82,8 +100,15 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
     let asking = agent::ask_agents(&plane);
-    let serving = serve(parts.endpoint, parts.doors, &plane, &metrics, told);
+    let serving = serve(
+        (parts.endpoint, parts.doors),
+        &plane,
+        &metrics,
+        told,
+        parts.open,
+    );
     let sampling = admin::sample(&plane);
+    let publishing = admin::publish(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let resolving = discovery.run(dns, changes, orders_rx);
@@ -95,8 +120,20 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     };
     let applying = following.run(changes_rx, snapshots);
     tokio::join!(
-        watching, serving, sampling, resolving, applying, expiring, asking, telling
+        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling
     );
+}
+
+/// Starts copying what the next process is to have, if there is a place for it.
+fn keep(plane: &Plane, metrics: &Arc<PlaneMetrics>) -> Option<Keeping> {
+    let keeper = plane.keeper.as_ref()?;
+    match keeper.start(Arc::clone(metrics) as _) {
+        Ok(keeping) => Some(keeping),
+        Err(error) => {
+            tracing::error!(%error, "no thread for what is kept for the next process");
+            None
+        }
+    }
 }
 
 impl std::fmt::Debug for Parts {
@@ -106,18 +143,18 @@ impl std::fmt::Debug for Parts {
 }
 
 async fn serve(
-    endpoint: Option<Endpoint>,
-    doors: Doors,
+    (endpoint, doors): (Option<Endpoint>, Doors),
     plane: &Arc<Plane>,
     metrics: &Arc<PlaneMetrics>,
     told: watch::Receiver<Readiness>,
+    open: watch::Receiver<bool>,
 ) {
     let source = || Arc::clone(metrics) as _;
     let machines = pages(source(), told.clone());
-    let admin = admin::serve(doors, Arc::clone(plane), machines);
+    let admin = admin::serve(doors, Arc::clone(plane), machines, open.clone());
     let pages = async {
         if let Some(endpoint) = endpoint {
-            endpoint.serve(source(), told).await;
+            endpoint.serve(source(), told, open).await;
         }
     };
     tokio::join!(admin, pages);
@@ -377,12 +414,15 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Upgraded;
+    use crate::reload::Drained;
     use catamaran_core::model::{
         self, BackendId, Config, Frontend, Health, ListenerKey, ServerAddr,
     };
     use catamaran_proxy::{ListenerSockets, Proxy};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};
+    use tokio::sync::oneshot;
 
     /// A data plane of one worker over a backend of one server at `address`.
     fn proxy(address: ServerAddr) -> Proxy {
@@ -424,6 +464,10 @@ mod tests {
         fn drain(&self) -> Result<(), String> {
             Ok(())
         }
+
+        fn upgrade(&self, _: Option<std::path::PathBuf>) -> oneshot::Receiver<Upgraded> {
+            oneshot::channel().1
+        }
     }
 
     fn parts(
@@ -439,10 +483,20 @@ mod tests {
             resolvers: vec![([127, 0, 0, 1], 9).into()],
             endpoint,
             doors: Doors::default(),
+            open: watch::channel(true).1,
             host: Arc::new(NoHost),
-            reloader: Reloader::new(shared, None, ports, |_| {}, overlays_too, events_too),
+            reloader: Reloader::new(
+                shared,
+                None,
+                ports,
+                |_| {},
+                (overlays_too, Drained::default()),
+                events_too,
+            ),
             overlays,
             events,
+            counted_before: CountedBefore::default(),
+            keeper: None,
             virtual_ips: VirtualIps::default(),
             readiness,
         }

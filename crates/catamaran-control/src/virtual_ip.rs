@@ -1,23 +1,48 @@
 //! What the vrrp process last said of the virtual addresses.
 
+use crate::admin::{Events, Kind};
 use crate::metrics::{Exposition, Label, Metric};
 use catamaran_core::vrrp::{Dropped, State, Status};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The last status of every virtual router; empty without virtual addresses. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct VirtualIps(Arc<Mutex<Vec<Status>>>);
+pub struct VirtualIps {
+    known: Arc<Mutex<Vec<Status>>>,
+    events: Arc<Events>,
+}
 
 impl VirtualIps {
+    /// None yet; changes of state will be noted in `events`.
+    #[must_use]
+    pub fn new(events: Arc<Events>) -> Self {
+        Self {
+            known: Arc::default(),
+            events,
+        }
+    }
+
     /// Puts what was just heard in the place of what was known.
     pub fn set(&self, all: Vec<Status>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        let before = self.all();
+        for status in &all {
+            let same = |one: &&Status| one.name == status.name && one.family == status.family;
+            // What is heard first is news only if the addresses are here.
+            let was = before
+                .iter()
+                .find(same)
+                .map_or(State::Initialize, |one| one.state);
+            if was != status.state {
+                self.events.note(Kind::VirtualIp, told(status));
+            }
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     /// The status of every virtual router, in the order of the configuration, IPv4 first.
     #[must_use]
     pub fn all(&self) -> Vec<Status> {
-        self.0
+        self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -28,6 +53,17 @@ impl VirtualIps {
         for status in self.all() {
             collect_one(&status, out);
         }
+    }
+}
+
+/// A change of state in words.
+fn told(status: &Status) -> String {
+    let (name, family) = (&status.name, status.family.as_str());
+    match (status.state, status.active) {
+        (State::Active, _) => format!("{name} ({family}): active here"),
+        (State::Backup, Some(active)) => format!("{name} ({family}): backup of {active}"),
+        (State::Backup, None) => format!("{name} ({family}): backup"),
+        (State::Initialize, _) => format!("{name} ({family}): its interface is unusable"),
     }
 }
 
@@ -104,5 +140,30 @@ mod tests {
         ] {
             assert!(page.contains(&line), "{line}{page}");
         }
+    }
+
+    #[test]
+    fn a_change_of_state_is_an_event_and_the_same_state_again_is_none() {
+        let events = Arc::new(Events::default());
+        let virtual_ips = VirtualIps::new(Arc::clone(&events));
+        let status = |state| Status {
+            name: "main".into(),
+            family: Family::V4,
+            state,
+            priority: 150,
+            active: None,
+            is_in_conflict: false,
+            counters: Counters::default(),
+        };
+        for state in [
+            State::Initialize,
+            State::Active,
+            State::Active,
+            State::Backup,
+        ] {
+            virtual_ips.set(vec![status(state)]);
+        }
+        let noted: Vec<String> = events.after(0).into_iter().map(|e| e.message).collect();
+        assert_eq!(noted, ["main (ipv4): active here", "main (ipv4): backup"]);
     }
 }

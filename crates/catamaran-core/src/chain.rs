@@ -57,6 +57,35 @@ impl<T> Chain<T> {
         Some(value)
     }
 
+    /// A list of `slots` slots, whose values have places already, in the order of the list. Slots
+    /// out of range and those that are taken already are left out.
+    pub(crate) fn restored(slots: u32, values: impl Iterator<Item = (u32, T)>) -> Self {
+        let mut chain = Self::new();
+        for first in (0..slots as usize).step_by(BLOCK) {
+            let mut block = Vec::with_capacity(BLOCK);
+            block.extend((first..(first + BLOCK).min(slots as usize)).map(|_| Node::VACANT));
+            chain.blocks.push(block);
+        }
+        for (slot, value) in values {
+            let Some(node) = chain.node_mut(slot).filter(|node| node.value.is_none()) else {
+                continue;
+            };
+            node.value = Some(value);
+            chain.link_back(slot);
+            chain.len += 1;
+        }
+        // The lowest first, so that the slots in use stay together.
+        for slot in (0..slots).rev() {
+            let vacant = chain.vacant;
+            let node = chain.node_mut(slot).expect(TAKEN);
+            if node.value.is_none() {
+                node.next = vacant;
+                chain.vacant = slot;
+            }
+        }
+        chain
+    }
+
     /// Slots that are or were taken: their numbers are below it.
     pub(crate) fn slots(&self) -> u32 {
         let full = self.blocks.len().saturating_sub(1) * BLOCK;
@@ -219,6 +248,27 @@ mod tests {
             let expected: Vec<usize> = model.iter().map(|entry| entry.1).collect();
             prop_assert_eq!(order, expected);
         }
+    }
+
+    #[test]
+    fn a_restored_chain_is_the_one_before() {
+        let mut chain = Chain::new();
+        for number in 0..3000 {
+            chain.push_back(number);
+        }
+        for slot in (0..3000).step_by(3) {
+            chain.remove(slot);
+        }
+        chain.move_to_back(1);
+        let order: Vec<u32> = chain.iter().copied().collect();
+        let places = order.iter().map(|number| (*number, *number));
+        let mut restored = Chain::restored(chain.slots(), places.chain([(1, 7), (5000, 8)]));
+        assert_eq!(restored.iter().copied().collect::<Vec<_>>(), order);
+        assert_eq!(restored.len(), chain.len());
+        // What is vacant is used before anything new.
+        assert_eq!(restored.push_back(9), 0);
+        assert_eq!(restored.push_back(9), 3);
+        assert_eq!(restored.slots(), 3000);
     }
 
     #[test]

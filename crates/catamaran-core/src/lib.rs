@@ -25,6 +25,7 @@ pub mod latency;
 pub mod limit;
 pub mod lookup;
 mod marks;
+pub mod mirror;
 pub mod model;
 pub mod nearest;
 pub mod networks;
@@ -36,6 +37,7 @@ pub mod retry;
 pub mod route;
 pub mod server;
 pub mod stick;
+pub mod tables;
 mod time;
 pub mod vrrp;
 

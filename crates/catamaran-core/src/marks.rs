@@ -5,6 +5,8 @@
 //! level has one bit for each 64 slots, so that ten million slots of which few are marked are
 //! searched in a few microseconds.
 
+use std::ops::Range;
+
 /// Marked slots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
@@ -34,6 +36,11 @@ impl Run {
 
     pub(crate) const fn len(self) -> u32 {
         self.bits.count_ones()
+    }
+
+    /// From the first of them to the last.
+    pub(crate) const fn range(self) -> Range<u32> {
+        self.first + self.bits.trailing_zeros()..self.first + 64 - self.bits.leading_zeros()
     }
 
     pub(crate) fn slots(self) -> impl Iterator<Item = u32> {

@@ -57,6 +57,24 @@ impl Overlay {
             .collect()
     }
 
+    /// The changes that were told by [`Self::added`] and [`Self::removed`].
+    #[must_use]
+    pub const fn restored(added: Vec<Server>, removed: Vec<Server>) -> Self {
+        Self { added, removed }
+    }
+
+    /// Servers that were added.
+    #[must_use]
+    pub fn added(&self) -> &[Server] {
+        &self.added
+    }
+
+    /// Servers that were removed, as they were.
+    #[must_use]
+    pub fn removed(&self) -> &[Server] {
+        &self.removed
+    }
+
     /// Adds a server; one of that name that was removed is forgotten.
     ///
     /// # Errors
@@ -120,6 +138,12 @@ impl<K: Eq + Hash + Clone, V: PartialEq + Clone> Entries<K, V> {
         }
         self.changes.insert(key, Change { written, value });
         Ok(())
+    }
+
+    /// What is changed: each key with what was written, and what it is instead.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, Option<&V>, Option<&V>)> {
+        let changes = self.changes.iter();
+        changes.map(|(key, change)| (key, change.written.as_ref(), change.value.as_ref()))
     }
 
     /// Forgets what was changed of `key`: it is written now.

@@ -6,6 +6,7 @@
 
 use crate::chain::{self, Chain};
 use crate::key::Key;
+use crate::marks::Marks;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -19,6 +20,8 @@ pub(crate) struct Recency<V, K = Key> {
     /// Seeded per table, so that no client can aim at one bucket.
     hasher: RandomState,
     max_entries: usize,
+    /// Slots whose entry another place has otherwise, if there is such a place.
+    changes: Option<Box<Marks>>,
 }
 
 impl<V, K: Copy + Eq + Hash> Recency<V, K> {
@@ -29,7 +32,77 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
             index: HashTable::new(),
             hasher: RandomState::default(),
             max_entries: max_entries.clamp(1, chain::MAX_LEN),
+            changes: None,
         }
+    }
+
+    /// Puts entries in place of those there are, which have their slots already and come in the
+    /// order of the line. Of two with the same key the later one stays; the slots of those left out
+    /// count as changed, if changes are noted.
+    pub(crate) fn restore(&mut self, slots: u32, entries: &[(u32, K, V)])
+    where
+        V: Copy,
+    {
+        let places = entries
+            .iter()
+            .map(|(slot, key, value)| (*slot, (*key, *value)));
+        self.chain = Chain::restored(slots, places);
+        self.index.clear();
+        let (chain, hasher) = (&self.chain, &self.hasher);
+        self.index
+            .reserve(chain.len(), |slot| hasher.hash_one(key_at(chain, *slot)));
+        let mut dropped = Vec::new();
+        for (slot, key, _) in entries {
+            if chain.get(*slot).is_none_or(|(placed, _)| placed != key) {
+                dropped.push(*slot);
+                continue;
+            }
+            let entry = self.index.entry(
+                hasher.hash_one(key),
+                |seen| key_at(chain, *seen) == *key,
+                |seen| hasher.hash_one(key_at(chain, *seen)),
+            );
+            match entry {
+                Entry::Occupied(mut older) if older.get() != slot => {
+                    dropped.push(*older.get());
+                    *older.get_mut() = *slot;
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(entry) => {
+                    entry.insert(*slot);
+                }
+            }
+        }
+        for slot in dropped {
+            let is_indexed = self
+                .at(slot)
+                .is_some_and(|(key, _)| self.find(*key) == Some(slot));
+            if !is_indexed {
+                self.chain.remove(slot);
+                self.mark(slot);
+            }
+        }
+        self.set_max_entries(self.max_entries);
+    }
+
+    /// Notes from now on which slots change; those in use count as changed.
+    pub(crate) fn note_changes(&mut self) {
+        let mut changes = Marks::default();
+        (0..self.chain.slots()).for_each(|slot| changes.mark(slot));
+        self.changes = Some(Box::new(changes));
+    }
+
+    /// Notes that the entry at `slot` changed.
+    pub(crate) fn mark(&mut self, slot: u32) {
+        if let Some(changes) = &mut self.changes {
+            changes.mark(slot);
+        }
+    }
+
+    /// The next slots that changed, at `from` or after it, which count as unchanged from now on.
+    pub(crate) fn take_changes(&mut self, from: u32) -> Option<std::ops::Range<u32>> {
+        let run = self.changes.as_mut()?.take(from)?;
+        Some(run.range())
     }
 
     /// The entry at a slot; `None` if that is vacant.
@@ -68,11 +141,13 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
         if let Some(slot) = self.find(key) {
             let older = std::mem::replace(self.value_mut(slot), value);
             self.chain.move_to_back(slot);
+            self.mark(slot);
             return Some(older);
         }
         let is_full = self.chain.len() >= self.max_entries;
         let first = if is_full { self.pop_front() } else { None };
         let slot = self.chain.push_back((key, value));
+        self.mark(slot);
         let (chain, hasher) = (&self.chain, &self.hasher);
         self.index
             .insert_unique(hasher.hash_one(key), slot, |slot| {
@@ -92,11 +167,17 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
             return None;
         };
         let (slot, _) = entry.remove();
+        self.mark(slot);
         self.chain.remove(slot).map(|(_, value)| value)
     }
 
     pub(crate) fn front(&self) -> Option<(K, &V)> {
         self.chain.front().map(|(_, (key, value))| (*key, value))
+    }
+
+    /// The slot of the first of the line.
+    pub(crate) fn front_slot(&self) -> Option<u32> {
+        self.chain.front().map(|(slot, _)| slot)
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<(K, V)> {

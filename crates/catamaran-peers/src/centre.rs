@@ -7,8 +7,9 @@ use crate::secret::Secrets;
 use catamaran_core::Timestamp;
 use catamaran_core::replication::{
     Counters as PeerCounters, Event, Incarnation, Node, NoteKind, Now, PeerIndex, PeerStatus,
-    Refused, RouterView, SameNumber, Settings, TableSpec, Tables,
+    Refused, RouterView, SameNumber, Settings,
 };
+use catamaran_core::tables::KeptTable;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Counts of requests kept at most, of all keys and nodes; 100 bytes each.
     pub max_counts: usize,
+    /// Whether the tables hold what an earlier run of this node knew.
+    pub is_restored: bool,
     /// What the clock of the tables reads now.
     pub clock: fn() -> Timestamp,
 }
@@ -87,7 +90,7 @@ pub struct Handle {
 pub struct Stopped;
 
 enum Command {
-    Tables(Vec<TableSpec>, Box<dyn Tables + Send>),
+    Tables(Vec<KeptTable>),
     Digest(u64),
     Routers(Vec<RouterView>),
     Note(NoteKind, String, Vec<u8>),
@@ -112,7 +115,6 @@ pub(crate) enum Arrival {
 struct Centre {
     node: Node,
     names: Vec<String>,
-    tables: Box<dyn Tables + Send>,
     observer: Box<dyn Observer>,
     connections: Vec<Option<(u64, Tasks)>>,
     next_id: u64,
@@ -126,8 +128,7 @@ struct Centre {
 /// [`SameNumber`], if two nodes cannot be told apart by their names.
 pub fn start(
     config: Config,
-    specs: Vec<TableSpec>,
-    mut tables: Box<dyn Tables + Send>,
+    tables: &[KeptTable],
     observer: Box<dyn Observer>,
 ) -> Result<Handle, SameNumber> {
     let now = read_clocks(config.clock);
@@ -137,9 +138,10 @@ pub fn start(
         peers: names.clone(),
         incarnation: Incarnation(now.wall_ms),
         max_counts: config.max_counts,
+        is_restored: config.is_restored,
     };
     let mut node = Node::new(now, settings)?;
-    node.handle_tables(specs, &mut *tables);
+    node.handle_tables(now, tables);
     let (centre, inbox) = mpsc::channel(INBOX);
     let (commands, orders) = mpsc::channel(INBOX);
     let (secrets, current_secrets) = watch::channel(config.secrets);
@@ -166,7 +168,6 @@ pub fn start(
         node,
         connections: names.iter().map(|_| None).collect(),
         names,
-        tables,
         observer,
         next_id: 0,
         context,
@@ -181,12 +182,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn set_tables(
-        &self,
-        specs: Vec<TableSpec>,
-        tables: Box<dyn Tables + Send>,
-    ) -> Result<(), Stopped> {
-        self.send(Command::Tables(specs, tables)).await
+    pub async fn set_tables(&self, tables: Vec<KeptTable>) -> Result<(), Stopped> {
+        self.send(Command::Tables(tables)).await
     }
 
     /// Says what configuration this node runs.
@@ -265,7 +262,7 @@ impl Centre {
                 () = has_room.notified() => {}
                 _ = ticks.tick() => {
                     let now = read_clocks(self.clock);
-                    self.node.handle_timeout(now, &mut *self.tables);
+                    self.node.handle_timeout(now);
                 }
             }
             self.tell();
@@ -311,10 +308,7 @@ impl Centre {
     fn handle_command(&mut self, command: Command) {
         let now = read_clocks(self.clock);
         match command {
-            Command::Tables(specs, tables) => {
-                self.tables = tables;
-                self.node.handle_tables(specs, &mut *self.tables);
-            }
+            Command::Tables(tables) => self.node.handle_tables(now, &tables),
             Command::Digest(digest) => self.node.handle_digest(digest),
             Command::Routers(routers) => self.node.handle_routers(routers),
             Command::Note(kind, name, bytes) => {
@@ -347,9 +341,7 @@ impl Centre {
 
     fn handle_payload(&mut self, peer: PeerIndex, payload: &[u8]) {
         let now = read_clocks(self.clock);
-        let taken = self
-            .node
-            .handle_payload(now, peer, payload, &mut *self.tables);
+        let taken = self.node.handle_payload(now, peer, payload);
         if let Err(refused) = taken {
             self.refuse(peer, &refused);
         }
@@ -379,8 +371,7 @@ impl Centre {
                 continue;
             };
             while let Ok(permit) = tasks.payloads.try_reserve() {
-                let tables = &mut *self.tables;
-                if !self.node.poll_transmit(now, peer, tables, &mut payload) {
+                if !self.node.poll_transmit(now, peer, &mut payload) {
                     break;
                 }
                 permit.send(std::mem::take(&mut payload));

@@ -3,12 +3,10 @@
 use crate::centre::{Config, Handle, Observer, Peer, PeerAddress, start};
 use crate::noise::initiate;
 use crate::secret::{Secret, Secrets};
-use catamaran_core::limit::Limiter;
 use catamaran_core::model::{Name, Stick, StickKey};
-use catamaran_core::replication::{
-    Event, Node, NoteKind, TableKey, TableKind, TableSpec, Tables, VERSION,
-};
+use catamaran_core::replication::{Event, Node, NoteKind, VERSION};
 use catamaran_core::stick::{ServerKey, Table};
+use catamaran_core::tables::{KeptTable, Part, Shards, TableKind, TableName};
 use catamaran_core::{Key, Timestamp};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -32,11 +30,11 @@ fn server(number: u32) -> ServerKey {
     ServerKey::new(&Name::new(&format!("server-{number}")))
 }
 
-#[derive(Clone)]
-struct Shards(Arc<Vec<Mutex<Table>>>);
+#[derive(Debug)]
+struct Sticks(Vec<Mutex<Table>>);
 
-impl Shards {
-    fn new() -> Self {
+impl Sticks {
+    fn new() -> Arc<Self> {
         let stick = Stick {
             on: StickKey::SourceIp,
             window: Duration::from_secs(600),
@@ -44,7 +42,7 @@ impl Shards {
             max_entries: 1 << 22,
         };
         let shards = (0..SHARDS.get()).map(|_| Mutex::new(Table::new(&stick, 1 << 18)));
-        Self(Arc::new(shards.collect()))
+        Arc::new(Self(shards.collect()))
     }
 
     fn learn(&self, number: u32, to: u32) {
@@ -65,12 +63,14 @@ impl Shards {
     }
 }
 
-impl Tables for Shards {
-    fn with_stick(&mut self, _: usize, shard: usize, act: &mut dyn FnMut(&mut Table)) {
-        act(&mut self.0[shard].lock().unwrap());
+impl Shards for Sticks {
+    fn count(&self) -> NonZeroUsize {
+        SHARDS
     }
 
-    fn with_rate(&mut self, _: usize, _: usize, _: &mut dyn FnMut(&mut Limiter)) {}
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Stick(&mut self.0[shard].lock().unwrap()));
+    }
 }
 
 #[derive(Clone, Default)]
@@ -84,7 +84,7 @@ impl Observer for Seen {
 
 struct Member {
     handle: Handle,
-    tables: Shards,
+    tables: Arc<Sticks>,
     seen: Seen,
 }
 
@@ -129,16 +129,18 @@ impl Places {
             listener: TcpListener::from_std(std).unwrap(),
             secrets: secrets.clone(),
             max_counts: 1000,
+            is_restored: false,
             clock,
         };
-        let (tables, seen) = (Shards::new(), Seen::default());
-        let spec = TableSpec {
-            key: TableKey::new("stick"),
+        let (tables, seen) = (Sticks::new(), Seen::default());
+        let name = TableName {
             kind: TableKind::Stick,
-            shards: SHARDS,
+            of: "api".to_owned(),
+            on: "source".to_owned(),
         };
-        let (boxed, observer) = (Box::new(tables.clone()), Box::new(seen.clone()));
-        let handle = start(config, vec![spec], boxed, observer).unwrap();
+        let shards = Arc::clone(&tables) as _;
+        let kept = [KeptTable { name, shards }];
+        let handle = start(config, &kept, Box::new(seen.clone())).unwrap();
         Member {
             handle,
             tables,

@@ -14,6 +14,7 @@ mod outcome;
 mod proxy;
 mod reload;
 mod state;
+mod succession;
 mod tarpit;
 mod tcp;
 mod throttle;
@@ -26,9 +27,10 @@ pub use outcome::{Class, Consequence, Outcome};
 pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
-    Backend, BackendCounts, Bandwidth, Frontend, FrontendCounts, Histogram, HistogramTotals,
-    Latencies, Left, List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse, RateKeys,
-    Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics, ServerSet, Shared, Signal, Signals,
-    Snapshot, StickEntry, Tables, Target, Tarpit, Traffic, TrafficTotals,
+    Backend, BackendCounts, Bandwidth, Elsewhere, Frontend, FrontendCounts, Histogram,
+    HistogramTotals, Latencies, Left, List, LogError, Map, Metered, NoSuchServer,
+    PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics,
+    ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Tables,
+    Target, Tarpit, Traffic, TrafficTotals,
 };
 pub use worker::{Lag, WorkerMetrics};

@@ -72,6 +72,8 @@ pub enum Outcome {
     Exhausted,
     /// The flow had to give way to a new one.
     Evicted,
+    /// Its listener was removed, and the time to drain it is over.
+    ListenerClosed,
 }
 
 /// What follows from an [`Outcome`].
@@ -113,7 +115,7 @@ impl Class {
 
 impl Outcome {
     /// Every outcome, in the order of [`Self::index`].
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Done,
         Self::Answered,
         Self::BadRequest(400),
@@ -146,6 +148,7 @@ impl Outcome {
         Self::IdleTimeout,
         Self::Exhausted,
         Self::Evicted,
+        Self::ListenerClosed,
     ];
 
     /// Place in [`Self::ALL`].
@@ -184,6 +187,7 @@ impl Outcome {
             Self::IdleTimeout => 29,
             Self::Exhausted => 30,
             Self::Evicted => 31,
+            Self::ListenerClosed => 32,
         }
     }
 
@@ -220,7 +224,26 @@ impl Outcome {
             | Self::ResponseTimeout
             | Self::Truncated
             | Self::ResponseBodyTimeout => Class::Server,
-            Self::Exhausted | Self::Evicted => Class::Own,
+            Self::Exhausted | Self::Evicted | Self::ListenerClosed => Class::Own,
+        }
+    }
+
+    /// What it is called where the end of a listener brought it about: that ends what is left as if
+    /// it were late.
+    #[must_use]
+    pub const fn at_closed_listener(self) -> Self {
+        match self {
+            Self::RequestTimeout
+            | Self::RequestBodyTimeout
+            | Self::ClientStalled
+            | Self::QueueTimeout
+            | Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::Truncated
+            | Self::ResponseBodyTimeout
+            | Self::IdleTimeout
+            | Self::Evicted => Self::ListenerClosed,
+            other => other,
         }
     }
 
@@ -260,6 +283,7 @@ impl Outcome {
             Self::IdleTimeout => (504, "cD", "idle-timeout"),
             Self::Exhausted => (503, "RC", "exhausted"),
             Self::Evicted => (503, "RD", "evicted"),
+            Self::ListenerClosed => (503, "KD", "listener-closed"),
         };
         Consequence {
             status,
@@ -301,7 +325,8 @@ impl Outcome {
             | Self::ClientGone
             | Self::ClientStalled
             | Self::IdleTimeout
-            | Self::Evicted => "",
+            | Self::Evicted
+            | Self::ListenerClosed => "",
         }
     }
 }

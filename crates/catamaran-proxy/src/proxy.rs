@@ -1,29 +1,29 @@
 //! Starting and ending the data plane.
 
 use crate::state::{Layout, LogError, Process, Shared, Snapshot};
-use crate::worker::{Command, Start, Worker, runtime, start};
+use crate::worker::{Command, Crew, Worker};
 use catamaran_core::model::{Config, ListenerKey};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The sockets of one listener, one for each worker.
+/// The sockets of one listener: one for each worker that there was when they were opened.
 #[derive(Debug)]
 pub struct ListenerSockets {
     /// The listener.
     pub key: ListenerKey,
-    /// The sockets; all listeners have as many.
+    /// The sockets; at least one. Workers share them out; one without any is handed connections.
     pub sockets: Vec<OwnedFd>,
 }
 
 /// Why the data plane does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Listeners differ in the number of their sockets, or one has none.
-    #[error("every listener needs as many sockets as there are workers, at least one")]
+    /// A listener has no socket.
+    #[error("every listener needs a socket")]
     Sockets,
     /// An access log cannot be opened.
     #[error(transparent)]
@@ -37,7 +37,6 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// How often a drain looks whether connections are left.
@@ -46,43 +45,39 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Proxy {
-    /// Serves `config` on `listeners`.
+    /// Serves `config` on `listeners`, with as many workers as it says, else with one for each socket
+    /// of a listener.
     ///
     /// # Errors
     /// [`StartError`], with nothing left running.
     pub fn start(config: Config, listeners: Vec<ListenerSockets>) -> Result<Self, StartError> {
-        let count = listeners.first().map_or(0, |group| group.sockets.len());
-        if count == 0 || listeners.iter().any(|group| group.sockets.len() != count) {
+        Self::start_after(config, listeners, |_| ())
+    }
+
+    /// As [`Self::start`], once `prepare` has done its work: until then nobody is served.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing left running.
+    pub fn start_after(
+        config: Config,
+        listeners: Vec<ListenerSockets>,
+        prepare: impl FnOnce(&Arc<Shared>),
+    ) -> Result<Self, StartError> {
+        let most = listeners.iter().map(|group| group.sockets.len()).max();
+        if listeners.iter().any(|group| group.sockets.is_empty()) {
             return Err(StartError::Sockets);
         }
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-        let shared = Arc::new(share(config, senders)?);
-        let sockets = shared.open_first(listeners)?;
-        let cpus = cpus(count);
+        let workers = config.process.workers.map(NonZeroUsize::get).or(most);
+        let workers = workers.unwrap_or(1);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..most_workers(workers))
+            .map(|_| mpsc::unbounded_channel())
+            .unzip();
         let proxy = Self {
-            shared: Arc::clone(&shared),
-            workers: Mutex::new(Vec::new()),
+            shared: Arc::new(share(config, workers, senders, receivers)?),
         };
-        // All of them before the first one accepts and could use the descriptors up.
-        let runtimes = (0..count).map(|_| runtime());
-        let runtimes: Vec<_> = runtimes
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Thread)?;
-        let each = sockets.into_iter().zip(receivers).zip(runtimes);
-        for (index, ((opened, commands), runtime)) in each.enumerate() {
-            let shared = Arc::clone(&shared);
-            let cpu = cpus.get(index).copied();
-            let parts = Start {
-                index,
-                shared,
-                opened,
-                commands,
-                cpu,
-            };
-            let worker = start(parts, runtime).map_err(StartError::Thread)?;
-            proxy.workers().push(worker);
-        }
+        let opened = proxy.shared.open_first(listeners)?;
+        prepare(&proxy.shared);
+        proxy.shared.start_workers(workers, opened)?;
         Ok(proxy)
     }
 
@@ -109,20 +104,13 @@ impl Proxy {
             writer.reopen();
         }
     }
-
-    fn workers(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.workers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
 
 impl Drop for Proxy {
     /// Ends the workers, whatever is in flight, then writes what the logs still hold.
     fn drop(&mut self) {
         self.shared.command_all(|| Command::Stop);
-        let workers = std::mem::take(&mut *self.workers());
-        for worker in workers {
+        for worker in self.shared.take_threads() {
             if worker.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
@@ -137,16 +125,28 @@ impl Drop for Proxy {
 
 fn share(
     config: Config,
+    workers: usize,
     commands: Vec<mpsc::UnboundedSender<Command>>,
+    receivers: Vec<mpsc::UnboundedReceiver<Command>>,
 ) -> Result<Shared, LogError> {
     let process = Process {
         layout: Layout::new(commands.len(), config.process.server_histograms),
         open: Arc::default(),
     };
-    let max_flows = max_flows(config.process.max_connections, commands.len());
+    let max_flows = max_flows(config.process.max_connections, workers);
     let snapshot = Snapshot::first(config, &process, Worker::now())?;
-    Ok(Shared::new(snapshot, process, commands, max_flows))
+    let crew = Crew::new(receivers, cpus(workers));
+    Ok(Shared::new(snapshot, process, commands, crew, max_flows))
 }
+
+/// How many workers a process that begins with so many may come to have: counters are kept for all.
+fn most_workers(workers: usize) -> usize {
+    let cpus = catamaran_sys::process::available_cpus().map_or(1, |cpus| cpus.len());
+    workers.max(cpus).max(FEW_WORKERS)
+}
+
+/// Workers that every process may have, however few processors there are; chosen.
+const FEW_WORKERS: usize = 4;
 
 /// UDP flows that each of `workers` may have: its part of the connections that the configuration
 /// allows, and of half the descriptors that there may be, since each holds one.

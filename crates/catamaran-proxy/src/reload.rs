@@ -14,7 +14,10 @@ use crate::state::{Frontend, ListenerId, Listeners, LogError, Shared, Snapshot, 
 use crate::worker::{Change, Command, Opened, Worker};
 use catamaran_core::model::{Config, ListenerKey, Name, Protocol};
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,6 +28,7 @@ pub struct Plan {
     before: Arc<Snapshot>,
     snapshot: Arc<Snapshot>,
     listeners: ListenerPlan,
+    workers: usize,
 }
 
 /// A listener that needs sockets.
@@ -60,7 +64,17 @@ struct ListenerPlan {
     opened: Vec<(ListenerId, Arc<Frontend>, WantedListener)>,
     closed: Vec<(ListenerId, ListenerKey)>,
     open: HashMap<ListenerKey, (ListenerId, Name)>,
+    /// The worker of each socket, of those that are open already.
+    owners: HashMap<ListenerKey, Vec<usize>>,
     last_id: ListenerId,
+}
+
+/// A socket that goes from one worker to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pass {
+    listener: ListenerId,
+    from: usize,
+    to: usize,
 }
 
 impl Plan {
@@ -72,6 +86,12 @@ impl Plan {
     /// The listeners whose sockets are closed.
     pub fn closed(&self) -> impl Iterator<Item = &ListenerKey> {
         self.listeners.closed.iter().map(|(_, key)| key)
+    }
+
+    /// How many workers are to take clients.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.workers
     }
 
     /// What will be served.
@@ -88,9 +108,13 @@ impl Shared {
     /// [`LogError`] when an access log cannot be opened.
     pub fn plan(&self, config: Config) -> Result<Plan, LogError> {
         let before = self.snapshot();
+        let workers = config.process.workers.map(NonZeroUsize::get);
         let snapshot = before.successor(config, &self.process, Worker::now())?;
         Ok(Plan {
             listeners: self.plan_listeners(&snapshot),
+            workers: workers
+                .unwrap_or_else(|| self.active_workers())
+                .min(self.max_workers()),
             snapshot: Arc::new(snapshot),
             before,
         })
@@ -101,16 +125,24 @@ impl Shared {
     ///
     /// # Errors
     /// [`ApplyError`], with nothing changed.
-    pub async fn apply(&self, plan: Plan, sockets: Vec<ListenerSockets>) -> Result<(), ApplyError> {
+    pub async fn apply(
+        self: &Arc<Self>,
+        plan: Plan,
+        sockets: Vec<ListenerSockets>,
+    ) -> Result<(), ApplyError> {
         let Plan {
             before,
             snapshot,
-            listeners,
+            mut listeners,
+            workers,
         } = plan;
         if !Arc::ptr_eq(&before, &self.snapshot()) || self.is_draining() {
             return Err(ApplyError::Stale);
         }
-        let opened = listeners.spread(sockets, self.commands.len())?;
+        let opened = listeners.spread(sockets, workers)?;
+        self.start_workers(workers, Vec::new())?;
+        let passes = listeners.share_out(workers);
+        let is_uneven = listeners.is_uneven(workers);
         let process = &snapshot.config.process;
         self.connections.set_max(process.max_connections);
         let histograms = process.server_histograms;
@@ -123,14 +155,18 @@ impl Shared {
             gone_servers,
             snapshot: Arc::clone(&snapshot),
         });
+        self.crew.set_uneven(is_uneven);
         *lock(&self.listeners) = Listeners {
             open: listeners.open,
+            owners: listeners.owners,
             last_id: listeners.last_id,
         };
         drop(before);
         self.set_snapshot(snapshot);
         let (closing, mut closed) = mpsc::channel(1);
-        for (worker, opened) in opened.into_iter().enumerate() {
+        let mut opened = opened.into_iter();
+        for worker in 0..self.started_workers() {
+            let opened = opened.next().unwrap_or_default();
             let (change, closing) = (Arc::clone(&change), closing.clone());
             self.command(
                 worker,
@@ -141,15 +177,59 @@ impl Shared {
                 },
             );
         }
+        for pass in passes {
+            let done = closing.clone();
+            let (listener, to) = (pass.listener, pass.to);
+            self.command(pass.from, Command::Pass { listener, to, done });
+        }
         drop((change, closing));
         // Nobody sends: the channel ends when every worker is done with it.
         if tokio::time::timeout(CLOSE_PATIENCE, closed.recv())
             .await
             .is_err()
         {
-            tracing::warn!("sockets of removed listeners are not closed yet; workers are busy");
+            tracing::warn!(
+                "sockets of listeners are not closed or passed on yet; workers are busy"
+            );
         }
         Ok(())
+    }
+
+    /// Copies of the sockets of all listeners that are open, for who keeps them for another process.
+    /// Hold up reloads meanwhile: a copy of a socket that is closed would take clients in for nobody.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub async fn copy_sockets(&self) -> io::Result<Vec<ListenerSockets>> {
+        for _ in 0..COPY_TRIES {
+            let copies = self.copy_sockets_now()?;
+            let is_whole = {
+                let held = lock(&self.listeners);
+                let count = |key| held.owners.get(key).map_or(0, Vec::len);
+                copies.iter().all(|c| c.sockets.len() == count(&c.key))
+            };
+            if is_whole {
+                return Ok(copies);
+            }
+            // A worker that has just begun has not opened its own yet, or one is on its way.
+            tokio::time::sleep(COPY_PAUSE).await;
+        }
+        self.copy_sockets_now()
+    }
+
+    fn copy_sockets_now(&self) -> io::Result<Vec<ListenerSockets>> {
+        let mut groups: HashMap<ListenerId, Vec<OwnedFd>> = HashMap::new();
+        for worker in &self.listening {
+            for (id, socket) in worker.copies_of_all()? {
+                groups.entry(id).or_default().push(socket);
+            }
+        }
+        let held = lock(&self.listeners);
+        let all = held.open.iter().map(|(key, (id, _))| ListenerSockets {
+            key: key.clone(),
+            sockets: groups.remove(id).unwrap_or_default(),
+        });
+        Ok(all.collect())
     }
 
     /// Takes the sockets of the first configuration; returns those of each worker.
@@ -157,10 +237,16 @@ impl Shared {
         &self,
         sockets: Vec<ListenerSockets>,
     ) -> Result<Vec<Vec<Opened>>, StartError> {
-        let plan = self.plan_listeners(&self.snapshot());
-        let opened = plan.spread(sockets, self.commands.len())?;
+        let mut plan = self.plan_listeners(&self.snapshot());
+        let workers = self.snapshot().config.process.workers;
+        let workers = workers.map(NonZeroUsize::get);
+        let most = || sockets.iter().map(|group| group.sockets.len()).max();
+        let workers = workers.or_else(most).unwrap_or(1);
+        let opened = plan.spread(sockets, workers)?;
+        self.crew.set_uneven(plan.is_uneven(workers));
         *lock(&self.listeners) = Listeners {
             open: plan.open,
+            owners: plan.owners,
             last_id: plan.last_id,
         };
         Ok(opened)
@@ -185,6 +271,11 @@ impl Shared {
         let closed = held.open.iter();
         let closed = closed.filter(|(key, _)| !plan.open.contains_key(*key));
         plan.closed = closed.map(|(key, (id, _))| (*id, key.clone())).collect();
+        let owners = held.owners.iter();
+        let owners = owners.filter(|(key, _)| plan.open.contains_key(*key));
+        plan.owners = owners
+            .map(|(key, all)| (key.clone(), all.clone()))
+            .collect();
         plan
     }
 }
@@ -225,7 +316,7 @@ impl ListenerPlan {
 
     /// The sockets of new listeners, by worker. Sockets of others are closed.
     fn spread(
-        &self,
+        &mut self,
         sockets: Vec<ListenerSockets>,
         workers: usize,
     ) -> Result<Vec<Vec<Opened>>, StartError> {
@@ -236,11 +327,13 @@ impl ListenerPlan {
         let mut opened: Vec<Vec<Opened>> = (0..workers).map(|_| Vec::new()).collect();
         for (id, frontend, wanted) in &self.opened {
             let group = groups.remove(&wanted.key).unwrap_or_default();
-            if group.len() != workers {
+            if group.is_empty() {
                 return Err(StartError::Sockets);
             }
-            for (worker, socket) in opened.iter_mut().zip(group) {
-                worker.push(Opened {
+            let owners = (0..group.len()).map(|place| place % workers);
+            self.owners.insert(wanted.key.clone(), owners.collect());
+            for (place, socket) in group.into_iter().enumerate() {
+                opened[place % workers].push(Opened {
                     id: *id,
                     frontend: Arc::clone(frontend),
                     socket,
@@ -249,8 +342,43 @@ impl ListenerPlan {
         }
         Ok(opened)
     }
+
+    /// Says which sockets go to which worker when there are so many. Those of datagrams stay where
+    /// they are: their flows cannot move.
+    fn share_out(&mut self, workers: usize) -> Vec<Pass> {
+        let mut passes = Vec::new();
+        for (key, owners) in &mut self.owners {
+            let Some((listener, _)) = self.open.get(key) else {
+                continue;
+            };
+            if key.is_udp() {
+                continue;
+            }
+            for (place, owner) in owners.iter_mut().enumerate() {
+                let to = place % workers;
+                if *owner != to {
+                    passes.push(Pass {
+                        listener: *listener,
+                        from: *owner,
+                        to,
+                    });
+                    *owner = to;
+                }
+            }
+        }
+        passes
+    }
+
+    /// Whether some listener has fewer sockets than there are workers.
+    fn is_uneven(&self, workers: usize) -> bool {
+        self.owners.values().any(|owners| owners.len() < workers)
+    }
 }
 
+/// How often sockets are looked for that some worker is to have, and the time between: two seconds
+/// at most, after which those there are must do.
+const COPY_TRIES: usize = 100;
+const COPY_PAUSE: Duration = Duration::from_millis(20);
 /// How long closing the sockets of removed listeners is waited for: connections that wait to be
 /// accepted are served first.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -280,7 +408,7 @@ mod tests {
                 stream.write_all(name.as_bytes()).unwrap();
                 std::thread::spawn(move || {
                     let mut back = stream.try_clone().unwrap();
-                    std::io::copy(&mut stream, &mut back)
+                    io::copy(&mut stream, &mut back)
                 });
             }
         });

@@ -65,6 +65,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, slot: &Slot, client: Stream, peer
         client.reset_on_close();
     }
     let frontend = slot.frontend();
+    let outcome = deadline.outcome_of(outcome);
     facts::relayed(worker, &frontend, peer, &facts, outcome);
 }
 

@@ -6,10 +6,14 @@
 //!
 //! Linux only; 5.15 is the oldest kernel the callers support.
 
+pub mod abstract_socket;
 pub mod clock;
 mod control;
 pub mod fd_passing;
+pub mod identity;
+pub mod memory;
 pub mod netlink;
+pub mod pidfd;
 pub mod privilege;
 pub mod process;
 pub mod raw_ip;

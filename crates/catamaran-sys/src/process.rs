@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Limits on the number of open descriptors (RLIMIT_NOFILE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,13 @@ pub fn set_no_new_privs() -> io::Result<()> {
     Ok(())
 }
 
+/// The user that this process acts as.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing, touches no memory of ours and always succeeds.
+    unsafe { libc::geteuid() }
+}
+
 /// Sends `signal` to the process `pid`.
 ///
 /// # Errors
@@ -151,11 +159,37 @@ pub fn take_passed_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     Ok(copy)
 }
 
+/// Takes over the `count` descriptors that a service manager passed (`sd_listen_fds(3)`), closed on
+/// exec from now on. Nothing the second time.
+///
+/// # Errors
+/// When fewer are open.
+pub fn take_listen_descriptors(count: u32) -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let count = RawFd::try_from(count).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let end = FIRST_LISTEN_DESCRIPTOR.checked_add(count);
+    let end = end.ok_or(io::ErrorKind::InvalidInput)?;
+    let mut taken = Vec::new();
+    for number in FIRST_LISTEN_DESCRIPTOR..end {
+        // SAFETY: F_SETFD takes an integer and touches no memory of ours.
+        check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+        // SAFETY: it is open; by the protocol whoever executed us passed it for us to own, and it is
+        // taken once only.
+        taken.push(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+    Ok(taken)
+}
+
 fn empty_cpu_set() -> libc::cpu_set_t {
     // SAFETY: cpu_set_t is an array of integers, for which all zeroes is the empty set.
     unsafe { std::mem::zeroed() }
 }
 
+/// SD_LISTEN_FDS_START.
+const FIRST_LISTEN_DESCRIPTOR: RawFd = 3;
 /// Processors that fit in a `cpu_set_t`: its bits.
 const MAX_CPUS: usize = size_of::<libc::cpu_set_t>() * 8;
 

@@ -4,13 +4,22 @@ use anyhow::Context as _;
 use catamaran_control::admin::{Access, Doors};
 use catamaran_core::model::{Admin, AdminSocket};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
-/// Opens what `admin` says. Must run on the runtime that will serve.
-pub(crate) async fn open(admin: &Admin) -> anyhow::Result<Doors> {
+/// Opens what `admin` says; `instance` tells the configuration from others. Must run on the runtime
+/// that will serve. What is given of `unix` and `tcp` is open already.
+pub(crate) async fn open(
+    admin: &Admin,
+    instance: &str,
+    (unix, tcp): (Option<OwnedFd>, Option<OwnedFd>),
+) -> anyhow::Result<Doors> {
     let unix = match &admin.socket {
+        _ if unix.is_some() => unix
+            .map(|socket| UnixListener::from_std(socket.into()))
+            .transpose()?,
         AdminSocket::Off => None,
         AdminSocket::At(path) => {
             let listener = bind(path).with_context(|| {
@@ -21,12 +30,16 @@ pub(crate) async fn open(admin: &Admin) -> anyhow::Result<Doors> {
             })?;
             Some(listener)
         }
-        AdminSocket::Usual => usual_socket(),
+        AdminSocket::Usual => usual_socket(instance),
     };
     let tcp = match admin.listen {
         None => None,
         Some(address) => {
-            let listener = TcpListener::bind(address).await.with_context(|| {
+            let bound = match tcp {
+                Some(socket) => TcpListener::from_std(socket.into()),
+                None => TcpListener::bind(address).await,
+            };
+            let listener = bound.with_context(|| {
                 format!(
                     "{address}: cannot serve the admin API there; change `listen` under [admin]"
                 )
@@ -44,11 +57,25 @@ pub(crate) async fn open(admin: &Admin) -> anyhow::Result<Doors> {
     Ok(Doors { unix, tcp })
 }
 
-/// Opens the socket at the first of the usual places that can be had; going without is no reason
-/// not to serve.
-fn usual_socket() -> Option<UnixListener> {
+/// Opens the socket at the first of the usual places that can be had, under a name of its own where
+/// another instance has the usual one; going without is no reason not to serve.
+fn usual_socket(instance: &str) -> Option<UnixListener> {
     for path in usual_paths() {
-        match bind(&path) {
+        let is_taken = || std::os::unix::net::UnixStream::connect(&path).is_ok();
+        let bound = bind(&path).or_else(|error| {
+            if !is_taken() {
+                return Err(error);
+            }
+            let own = path.with_file_name(format!("admin-{instance}.sock"));
+            let listener = bind(&own)?;
+            tracing::warn!(
+                "another instance has the usual admin socket; to steer this one write `catamaran \
+                 ctl --socket {}`, or `socket` under [admin]",
+                own.display()
+            );
+            Ok(listener)
+        });
+        match bound {
             Ok(listener) => return Some(listener),
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "no admin socket there");
@@ -67,9 +94,12 @@ pub(crate) fn usual_paths() -> Vec<PathBuf> {
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let directories = std::iter::once(PathBuf::from("/run")).chain(user);
     directories
-        .map(|directory| directory.join("catamaran/admin.sock"))
+        .map(|directory| directory.join(DIRECTORY).join("admin.sock"))
         .collect()
 }
+
+/// The directory of our own in which the usual socket lies.
+pub(crate) const DIRECTORY: &str = "catamaran";
 
 /// The first of the usual directories that this user may write to, made if it was missing.
 pub(crate) fn writable_directory() -> Option<PathBuf> {

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Watch and steer a balancer that runs
     Ctl(CtlArgs),
+    /// Watch a balancer that runs, live in the terminal
+    Top(TopArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
     /// Ask a URL; the exit status tells whether the answer was 200 to 299
@@ -47,6 +49,9 @@ pub(crate) enum Command {
     /// The data process, started by the supervisor
     #[command(hide = true)]
     Data(DataArgs),
+    /// Say which hand-over this binary speaks, for an upgrade
+    #[command(hide = true)]
+    Speaks,
     /// The vrrp process, started by the supervisor
     #[command(hide = true)]
     Vrrp(VrrpArgs),
@@ -67,6 +72,9 @@ pub(crate) struct DemoArgs {
     /// Port of the first echo server; the others take the next ones
     #[arg(long, default_value_t = 8080, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_519))]
     pub(crate) server_port: u16,
+    /// Port of the dashboard and the admin API, 0 for none
+    #[arg(long, default_value_t = 7900, value_name = "PORT")]
+    pub(crate) dashboard_port: u16,
     /// Instead of echo servers start the example API: three replicas, their store, a sink for
     /// their mails, and the balancer before them on the port of the HTTP frontend
     #[arg(long, conflicts_with_all = ["servers", "server_port"])]
@@ -150,6 +158,42 @@ pub(crate) struct ProbeArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  catamaran top\n  catamaran top --url http://10.0.0.5:7900 --token-file admin.token\n  \
+    catamaran top --once"
+)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
+    /// How often the state is asked for
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+    /// Print one screen as text and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// With --once: columns of the screen
+    #[arg(long, default_value_t = 100, requires = "once", value_parser = clap::value_parser!(u16).range(20..=500))]
+    pub(crate) width: u16,
+    /// With --once: its lines
+    #[arg(long, default_value_t = 30, requires = "once", value_parser = clap::value_parser!(u16).range(5..=200))]
+    pub(crate) height: u16,
+}
+
+/// Where the admin API is found.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoorArgs {
+    /// The admin socket. Default: the first of the usual places where one answers
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The admin address over TCP, such as http://10.0.0.5:7900
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// File with the token for --url
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     catamaran completions bash > /etc/bash_completion.d/catamaran\n  \
     catamaran completions zsh > /usr/local/share/zsh/site-functions/_catamaran\n  \
@@ -191,6 +235,9 @@ pub(crate) struct DataArgs {
     /// Number of the descriptor that leads to the vrrp process, if there is one
     #[arg(long)]
     pub(crate) link: Option<i32>,
+    /// Whether another data process serves, whose place this one takes when it is told to
+    #[arg(long)]
+    pub(crate) successor: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -242,6 +289,15 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.parse().map_err(|_| "expected a whole number")?;
     let total = number.checked_mul(millis).ok_or("too long")?;
     Ok(Duration::from_millis(total))
+}
+
+/// A time between two looks: none shorter than what a process samples itself ten times in.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval < Duration::from_millis(100) {
+        return Err("at least 100ms".to_owned());
+    }
+    Ok(interval)
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {

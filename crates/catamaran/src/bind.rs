@@ -2,9 +2,11 @@
 
 use crate::engine::ListenerSockets;
 use crate::limits;
+use crate::systemd::Inherited;
 use catamaran_core::model::{Config, ListenerKey, Protocol, VirtualIp};
 use catamaran_proxy::WantedListener;
 use catamaran_sys::socket;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -21,15 +23,25 @@ pub(crate) struct BindError {
 #[derive(Debug)]
 pub(crate) struct BindErrors(Vec<BindError>);
 
-/// Opens the sockets of every listener, one for each worker, having raised the limit on them.
-pub(crate) fn open_all(config: &Config) -> anyhow::Result<Vec<ListenerSockets>> {
+/// Opens the sockets of every listener, one for each worker, having raised the limit on them; of
+/// those that are `inherited` it takes as many as there are.
+pub(crate) fn open_all(
+    config: &Config,
+    mut inherited: Inherited,
+) -> anyhow::Result<Vec<ListenerSockets>> {
     let workers = workers(config);
     limits::raise(config, workers)?;
     let mut opened = Vec::new();
     let mut errors = Vec::new();
     for frontend in &config.frontends {
         for (index, listener) in frontend.listeners.iter().enumerate() {
-            match open(listener.address, frontend.protocol, workers) {
+            let address = listener.address;
+            let taken = inherited.take_at(address, frontend.protocol);
+            let sockets = match taken {
+                Ok(taken) if taken.is_empty() => open(address, frontend.protocol, workers),
+                taken => taken.map_err(|cause| BindError { address, cause }),
+            };
+            match sockets {
                 Ok(sockets) => {
                     log_opened(&config.virtual_ips, frontend.name.as_str(), &sockets);
                     opened.push(ListenerSockets {
@@ -41,10 +53,31 @@ pub(crate) fn open_all(config: &Config) -> anyhow::Result<Vec<ListenerSockets>> 
             }
         }
     }
-    if errors.is_empty() {
-        Ok(opened)
-    } else {
-        Err(BindErrors(errors).into())
+    if !errors.is_empty() {
+        return Err(BindErrors(errors).into());
+    }
+    inherited.close_rest();
+    Ok(opened)
+}
+
+/// Listeners of datagrams that were removed lately: their flows may still be served from the port.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(VecDeque<ListenerKey>);
+
+impl Recent {
+    /// Takes note of a listener that was removed.
+    pub(crate) fn note(&mut self, key: &ListenerKey) {
+        if key.is_udp() {
+            self.0.push_back(key.clone());
+            if self.0.len() > MAX_RECENT {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ListenerKey> {
+        self.0.iter()
     }
 }
 
@@ -109,7 +142,7 @@ pub(crate) fn open(
 }
 
 /// How many workers serve `config`: what it says, else one for each processor.
-fn workers(config: &Config) -> usize {
+pub(crate) fn workers(config: &Config) -> usize {
     config.process.workers.map_or_else(
         || catamaran_sys::process::available_cpus().map_or(1, |cpus| cpus.len().max(1)),
         std::num::NonZeroUsize::get,
@@ -196,6 +229,8 @@ impl std::fmt::Display for BindErrors {
 
 impl std::error::Error for BindErrors {}
 
+/// Removed listeners that are remembered; chosen.
+const MAX_RECENT: usize = 256;
 /// Connections that may wait to be accepted on one socket; the kernel caps it at
 /// net.core.somaxconn, 4,096 by default.
 const BACKLOG: u32 = 4096;

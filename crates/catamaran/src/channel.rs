@@ -142,7 +142,7 @@ fn read_begin(packet: &[u8]) -> anyhow::Result<(u8, usize, usize)> {
 }
 
 /// Raised with every change of the messages.
-const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 /// Largest packet, in bytes; well under the kernel's default socket buffer of 208 KiB.
 const PACKET: usize = 32 * 1024;
 const DESCRIPTORS: u8 = b'f';

@@ -1,18 +1,23 @@
 //! The data plane and its control plane, started and ended together.
 
 use crate::admin;
+use crate::handover::Doors as Passed;
 use crate::host::ProcessHost;
 use crate::limits;
 use crate::pulse;
+use crate::succession;
 use anyhow::Context as _;
-use catamaran_control::admin::{Events, Kind, Overlays};
-use catamaran_control::metrics::{Endpoint, Readiness};
-use catamaran_control::reload::{PortRequest, Reloader, Text};
+use catamaran_control::admin::{Doors, Events, Host, Kind, Overlays};
+use catamaran_control::keep::{Found, Keeper, Predecessor};
+use catamaran_control::metrics::{CountedBefore, Endpoint, Readiness};
+use catamaran_control::reload::{Drained, PortRequest, Reloader, Text};
 use catamaran_control::{Parts, VirtualIps};
-use catamaran_core::model::Config;
+use catamaran_core::model::{Admin, Config};
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::{Proxy, Shared};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,88 +32,138 @@ pub(crate) struct Engine {
     reloader: Arc<Reloader>,
     events: Arc<Events>,
     virtual_ips: VirtualIps,
+    keeper: Option<Arc<Keeper>>,
+    counted_before: CountedBefore,
+    /// Whether pages and API take new connections, and copies of their sockets.
+    doors: (watch::Sender<bool>, Passed),
+    /// Whether the process before this one has ended.
+    predecessor: Option<watch::Receiver<bool>>,
     /// Ends the control thread when dropped.
-    _control: oneshot::Sender<()>,
+    control: Option<oneshot::Sender<()>>,
 }
 
 impl Engine {
     /// Serves `config` on `listeners`. It was read from `text`, unless it came from flags; `ports`
     /// leads to who opens the sockets of others.
+    /// `kept` is what the process before has left, if somebody holds it; `passed` are the sockets of
+    /// pages and API that it has passed on.
     pub(crate) fn start(
-        config: Config,
+        mut config: Config,
         listeners: Vec<ListenerSockets>,
         text: Option<Text>,
         ports: mpsc::Sender<PortRequest>,
         host: ProcessHost,
+        (mut kept, passed): (Option<Found>, Passed),
     ) -> anyhow::Result<Self> {
-        let resolvers = config.process.resolvers.clone();
-        let metrics = config.process.metrics;
-        let doors = config.admin.clone();
-        let proxy = Proxy::start(config, listeners)?;
-        let shared = Arc::clone(proxy.shared());
+        let wishes = Wishes::of(&config, text.as_ref());
+        let drained = begin_drained(&mut config, &listeners);
         let (events, overlays) = (Arc::new(Events::default()), Arc::new(Overlays::default()));
+        if let Some(kept) = &kept {
+            kept.restore_overlays(&overlays, &mut config);
+        }
+        let proxy = Proxy::start_after(config, listeners, |shared| {
+            if let Some(kept) = &mut kept {
+                kept.restore(shared);
+            }
+        })?;
+        let shared = Arc::clone(proxy.shared());
         events.note(Kind::Started, format!("process {}", std::process::id()));
         let reloader = Reloader::new(
             Arc::clone(&shared),
             text,
             ports,
             limits::settle,
-            Arc::clone(&overlays),
+            (Arc::clone(&overlays), drained),
             Arc::clone(&events),
         );
-        let (reloader_too, events_too) = (Arc::clone(&reloader), Arc::clone(&events));
-        let (readiness, _) = watch::channel(Readiness::Starting);
-        let told = readiness.clone();
-        let virtual_ips = VirtualIps::default();
-        let shown = virtual_ips.clone();
-        let (end, ended) = oneshot::channel::<()>();
-        let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<()>>(1);
-        let control = move || {
-            let _vital = Vital;
-            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(started.send(Err(error.into()))),
-            };
-            runtime.block_on(async {
-                let opened = async { Ok((bind(metrics).await?, admin::open(&doors).await?)) };
-                let (endpoint, doors) = match opened.await {
-                    Ok(opened) => opened,
-                    Err(error) => return drop(started.send(Err(error))),
-                };
-                drop(started.send(Ok(())));
-                let parts = Parts {
-                    resolvers,
-                    endpoint,
-                    doors,
-                    host: Arc::new(host),
-                    reloader: reloader_too,
-                    overlays,
-                    events: events_too,
-                    virtual_ips: shown,
-                    readiness: told,
-                };
-                tokio::select! {
-                    _ = ended => {}
-                    () = pulse::keep(Arc::clone(&shared)) => {}
-                    _ = catamaran_control::run(Arc::clone(&shared), parts) => {}
-                }
-            });
+        // What the process before had checked need not be checked first.
+        let was_ready = kept.as_ref().is_some_and(Found::was_ready);
+        let first = [Readiness::Starting, Readiness::Ready][usize::from(was_ready)];
+        let (readiness, _) = watch::channel(first);
+        let host: Arc<dyn Host> = Arc::new(host);
+        let counted_before = CountedBefore::default();
+        let keeper = kept.map(|kept| {
+            counted_before.set(kept.counters());
+            let (shared, overlays) = (Arc::clone(&shared), Arc::clone(&overlays));
+            Keeper::new(
+                kept,
+                shared,
+                overlays,
+                Arc::clone(&host),
+                readiness.subscribe(),
+            )
+        });
+        let virtual_ips = VirtualIps::new(Arc::clone(&events));
+        let (open, is_open) = watch::channel(true);
+        let parts = Parts {
+            open: is_open,
+            resolvers: wishes.resolvers.clone(),
+            endpoint: None,
+            doors: Doors::default(),
+            host,
+            reloader: Arc::clone(&reloader),
+            overlays,
+            events: Arc::clone(&events),
+            counted_before: counted_before.clone(),
+            keeper: keeper.clone(),
+            virtual_ips: virtual_ips.clone(),
+            readiness: readiness.clone(),
         };
-        thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(control)
-            .context("cannot start the control thread")?;
-        is_started
-            .recv()
-            .context("the control thread ended at once")??;
+        let (control, sockets) = start_control(shared, wishes, parts, passed)?;
         Ok(Self {
             proxy,
             readiness,
             reloader,
             events,
             virtual_ips,
-            _control: end,
+            keeper,
+            counted_before,
+            doors: (open, sockets),
+            predecessor: None,
+            control: Some(control),
         })
+    }
+
+    /// Takes no more connections to pages and API, and copies for another process all that is to
+    /// outlive this one. Returns the sockets of pages and API.
+    pub(crate) fn close_doors(&self) -> Passed {
+        self.doors.0.send_replace(false);
+        if let Some(keeper) = &self.keeper {
+            keeper.leave();
+        }
+        self.doors.1.copy()
+    }
+
+    /// Undoes [`Self::close_doors`].
+    pub(crate) fn open_doors(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.resume();
+        }
+        self.doors.0.send_replace(true);
+    }
+
+    /// What a successor is told.
+    pub(crate) fn report(&self) -> Option<Vec<u8>> {
+        Some(self.keeper.as_ref()?.tell())
+    }
+
+    /// Takes in what the process before this one reports, until it ends.
+    pub(crate) fn follow(&mut self, reports: OwnedFd) {
+        let counted = self.counted_before.clone();
+        let predecessor = Predecessor::new(Arc::clone(self.shared()), counted);
+        self.predecessor = Some(succession::follow(reports, predecessor));
+    }
+
+    /// Whether no process before this one has clients left.
+    pub(crate) fn predecessor_is_gone(&self) -> bool {
+        self.predecessor
+            .as_ref()
+            .is_none_or(|ended| *ended.borrow())
+    }
+
+    /// Ends the control plane: checks, pages, API.
+    pub(crate) fn end_control(&mut self) {
+        self.control = None;
     }
 
     /// Opens the files of access logs anew.
@@ -149,6 +204,114 @@ impl Engine {
             tracing::warn!("connections were open when the time to drain was over");
         }
     }
+}
+
+/// What the control plane is to serve, besides what may change while it does.
+struct Wishes {
+    resolvers: Vec<SocketAddr>,
+    metrics: Option<SocketAddr>,
+    admin: Admin,
+    /// Tells the configuration from others.
+    instance: String,
+}
+
+impl Wishes {
+    fn of(config: &Config, text: Option<&Text>) -> Self {
+        Self {
+            resolvers: config.process.resolvers.clone(),
+            metrics: config.process.metrics,
+            admin: config.admin.clone(),
+            instance: instance_of(text),
+        }
+    }
+}
+
+/// Starts the control plane on a thread of its own, which ends when the result is dropped.
+fn start_control(
+    shared: Arc<Shared>,
+    wishes: Wishes,
+    parts: Parts,
+    passed: Passed,
+) -> anyhow::Result<(oneshot::Sender<()>, Passed)> {
+    let (end, ended) = oneshot::channel::<()>();
+    let (started, is_started) = std::sync::mpsc::sync_channel::<anyhow::Result<Passed>>(1);
+    let control = move || {
+        let _vital = Vital;
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error.into()))),
+        };
+        runtime.block_on(async {
+            let opened = open(&wishes, passed).await;
+            let (endpoint, doors, sockets) = match opened {
+                Ok(opened) => opened,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            drop(started.send(Ok(sockets)));
+            let parts = Parts {
+                endpoint,
+                doors,
+                ..parts
+            };
+            tokio::select! {
+                _ = ended => {}
+                () = pulse::keep(Arc::clone(&shared)) => {}
+                () = catamaran_control::run(Arc::clone(&shared), parts) => {}
+            }
+        });
+    };
+    thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(control)
+        .context("cannot start the control thread")?;
+    let sockets = is_started
+        .recv()
+        .context("the control thread ended at once")??;
+    Ok((end, sockets))
+}
+
+/// Opens where pages and API are served, but for what was passed on. Returns copies of the sockets.
+async fn open(
+    wishes: &Wishes,
+    passed: Passed,
+) -> anyhow::Result<(Option<Endpoint>, Doors, Passed)> {
+    let [unix, tcp, pages] = passed.sockets;
+    let endpoint = match pages {
+        Some(socket) => Some(Endpoint::inherited(socket)?),
+        None => bind(wishes.metrics).await?,
+    };
+    let doors = admin::open(&wishes.admin, &wishes.instance, (unix, tcp)).await?;
+    let unix = doors
+        .unix
+        .as_ref()
+        .map(|unix| unix.as_fd().try_clone_to_owned());
+    let tcp = doors
+        .tcp
+        .as_ref()
+        .map(|(tcp, _)| tcp.as_fd().try_clone_to_owned());
+    let pages = endpoint.as_ref().map(Endpoint::socket);
+    let sockets = [unix.transpose()?, tcp.transpose()?, pages.transpose()?];
+    Ok((endpoint, doors, Passed { sockets }))
+}
+
+/// Takes note of the frontends that were drained when the data process before this one ended.
+fn begin_drained(config: &mut Config, listeners: &[ListenerSockets]) -> Drained {
+    let drained = Drained::default();
+    let open = listeners.iter().map(|l| l.key.clone()).collect();
+    drained.begin(config, &open);
+    drained
+}
+
+/// A name for the configuration, short and the same at every start.
+fn instance_of(text: Option<&Text>) -> String {
+    let Some(text) = text else {
+        return "flags".to_owned();
+    };
+    let path = Text {
+        path: PathBuf::new(),
+        text: text.path.display().to_string(),
+    };
+    path.digest()
 }
 
 /// Held by the control thread.

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! supervisor -> data   H: configuration and sockets   d: drain   s: stop   r: reload
-//!                      p: sockets that were asked for, or why not   k: noted
+//!                      p: sockets that were asked for, or why not   k: noted   D: the door
 //! data -> supervisor   R: ready   O: open sockets   K: keep configuration and sockets
 //!                      b: every thread turns   c: the control thread does not
 //!                      w: a worker, whose number u16 follows, does not
+//!                      f: a reload is over   e: was asked to end   z: end everything
+//! at the door          i: there is a supervisor, of process u32   o: there is none; all it needs
+//!                      A: took over
 //! ```
 //! In bodies texts carry their length in bytes as u32, lists their number of elements.
 
@@ -16,6 +19,8 @@ use anyhow::{Context as _, bail, ensure};
 use catamaran_control::reload::Text;
 use catamaran_core::model::{ListenerKey, Name, Protocol};
 use catamaran_proxy::WantedListener;
+use catamaran_sys::memory;
+use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +32,25 @@ pub(crate) struct Handover {
     pub(crate) source: Source,
     /// The sockets of every listener.
     pub(crate) listeners: Vec<ListenerSockets>,
+    /// What the process before has left, and where this one is to leave its own.
+    pub(crate) state: Option<File>,
+}
+
+/// A process that lost its supervisor, and what it gives to the next.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// Where the configuration that it serves comes from.
+    pub(crate) source: Source,
+    /// Copies of its listening sockets.
+    pub(crate) listeners: Vec<ListenerSockets>,
+    /// Where it leaves what is to outlive it.
+    pub(crate) state: Option<File>,
+    /// How long a drain may take.
+    pub(crate) drain: Duration,
+    /// A copy of the door.
+    pub(crate) door: OwnedFd,
 }
 
 /// What another data process is to begin with.
@@ -65,6 +89,61 @@ pub(crate) enum Message {
     Keep(Keep),
     /// That was noted.
     Kept,
+    /// Answer at this door when the supervisor is gone.
+    Door(OwnedFd),
+    /// The configuration was read anew; whether it is served.
+    Reloaded(bool),
+    /// The data process ends: it was asked to by a signal.
+    Ending,
+    /// An operator asks for the end of everything.
+    EndAll,
+    /// The process of this id serves the configuration.
+    Busy(u32),
+    /// Nobody supervises the process that serves it.
+    Orphan(Box<Orphan>),
+    /// An operator asks for another binary: the one at this path, else the one at the usual place.
+    Upgrade(Option<PathBuf>),
+    /// What came of it.
+    Upgraded(Result<String, String>),
+    /// Begin no reload: another data process is being started.
+    Hold,
+    /// None is under way.
+    Held,
+    /// The data process could begin to serve at once.
+    Prepared,
+    /// Take no more clients, and leave everything to the other.
+    Leave,
+    /// That is done; where pages and API are served.
+    Left(Doors),
+    /// Go on as if nothing had been: the other has come to nothing.
+    Resume,
+    /// Serve, with these doors; the predecessor reports on this line.
+    Take(Doors, OwnedFd),
+    /// Serve whom you have to the end, and report on this line.
+    Retire(OwnedFd),
+    /// Another supervisor comes presently, in place of this one.
+    Expect,
+    /// What a predecessor has to tell.
+    Report(Vec<u8>),
+    /// Another supervisor has all it needs; with the line to its vrrp process, if it has one.
+    Adopt(Option<OwnedFd>),
+}
+
+/// The sockets of pages and API, which are nobody else's business.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    /// Of the API on a unix socket, of the API over TCP, of the pages.
+    pub(crate) sockets: [Option<OwnedFd>; 3],
+}
+
+impl Doors {
+    /// Copies, as far as there are descriptors.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = |socket: &Option<OwnedFd>| socket.as_ref()?.try_clone().ok();
+        Self {
+            sockets: self.sockets.each_ref().map(copy),
+        }
+    }
 }
 
 /// A thread of the data process.
@@ -86,11 +165,25 @@ impl std::fmt::Display for Part {
 }
 
 impl Handover {
+    /// For the first of processes that follow each other.
+    pub(crate) fn new(source: Source, listeners: Vec<ListenerSockets>) -> Self {
+        let state = memory::anonymous_file("catamaran-state").inspect_err(|error| {
+            tracing::error!(%error, "nothing is kept for the next data process");
+        });
+        Self {
+            source,
+            listeners,
+            state: state.ok(),
+        }
+    }
+
     /// Sends it, keeping the originals of its sockets.
     pub(crate) async fn send(&self, channel: &Channel) -> anyhow::Result<()> {
         let (mut body, mut fds) = (Vec::new(), Vec::new());
         put_source(&mut body, &self.source)?;
         put_sockets(&mut body, &mut fds, &self.listeners)?;
+        body.push(u8::from(self.state.is_some()));
+        fds.extend(self.state.iter().map(|state| state.as_fd()));
         channel.send(b'H', &body, &fds).await
     }
 }
@@ -101,13 +194,6 @@ impl Message {
         let mut body = Vec::new();
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         let kind = match self {
-            Self::Ready => b'R',
-            Self::Drain => b'd',
-            Self::Stop => b's',
-            Self::Reload => b'r',
-            Self::Kept => b'k',
-            Self::Beat => b'b',
-            Self::Hung(Part::Control) => b'c',
             Self::Hung(Part::Worker(number)) => {
                 body.extend_from_slice(&number.to_le_bytes());
                 b'w'
@@ -132,8 +218,92 @@ impl Message {
                 put_keep(&mut body, keep)?;
                 b'K'
             }
+            Self::Door(door) => {
+                fds.push(door.as_fd());
+                b'D'
+            }
+            Self::Reloaded(is_applied) => {
+                body.push(u8::from(*is_applied));
+                b'f'
+            }
+            Self::Busy(pid) => {
+                body.extend_from_slice(&pid.to_le_bytes());
+                b'i'
+            }
+            Self::Orphan(orphan) => {
+                put_orphan(&mut body, &mut fds, orphan)?;
+                b'o'
+            }
+            Self::Adopt(link) => {
+                fds.extend(link.iter().map(|link| link.as_fd()));
+                b'A'
+            }
+            other => other.put_succession(&mut body, &mut fds)?,
         };
         channel.send(kind, &body, &fds).await
+    }
+
+    /// Puts what is said when one process takes another's place; returns the kind.
+    fn put_succession<'a>(
+        &'a self,
+        body: &mut Vec<u8>,
+        fds: &mut Vec<BorrowedFd<'a>>,
+    ) -> anyhow::Result<u8> {
+        Ok(match self {
+            Self::Upgrade(path) => {
+                body.push(u8::from(path.is_some()));
+                if let Some(path) = path {
+                    put_text(body, path.to_str().context("the path is not UTF-8")?)?;
+                }
+                b'u'
+            }
+            Self::Upgraded(outcome) => {
+                body.push(u8::from(outcome.is_ok()));
+                let (Ok(told) | Err(told)) = outcome;
+                put_text(body, told)?;
+                b'U'
+            }
+            Self::Left(doors) => {
+                put_doors(body, fds, doors);
+                b'L'
+            }
+            Self::Take(doors, reports) => {
+                put_doors(body, fds, doors);
+                fds.push(reports.as_fd());
+                b'T'
+            }
+            Self::Retire(reports) => {
+                fds.push(reports.as_fd());
+                b'x'
+            }
+            Self::Report(report) => {
+                body.extend_from_slice(report);
+                b'v'
+            }
+            bare => bare.kind_without_body(),
+        })
+    }
+
+    /// The kind of a message that says all by itself.
+    fn kind_without_body(&self) -> u8 {
+        match self {
+            Self::Ready => b'R',
+            Self::Drain => b'd',
+            Self::Stop => b's',
+            Self::Reload => b'r',
+            Self::Kept => b'k',
+            Self::Beat => b'b',
+            Self::Hung(_) => b'c',
+            Self::Ending => b'e',
+            Self::EndAll => b'z',
+            Self::Hold => b'h',
+            Self::Held => b'q',
+            Self::Prepared => b'P',
+            Self::Leave => b'l',
+            Self::Resume => b'm',
+            Self::Expect => b'X',
+            other => unreachable!("{other:?} has a body"),
+        }
     }
 
     /// Reads a message.
@@ -153,6 +323,10 @@ impl Message {
             b'H' => Self::Handover(Handover {
                 source: fields.source()?,
                 listeners: fields.sockets(&mut fds)?,
+                state: match fields.byte()? {
+                    0 => None,
+                    _ => Some(fds.next().context("a descriptor is missing")?.into()),
+                },
             }),
             b'O' => Self::Open(fields.len()?, fields.wanted()?),
             b'p' => Self::Opened(match fields.byte()? {
@@ -160,6 +334,31 @@ impl Message {
                 _ => Ok(fields.sockets(&mut fds)?),
             }),
             b'K' => Self::Keep(fields.keep()?),
+            b'D' => Self::Door(fds.next().context("the door is missing")?),
+            b'f' => Self::Reloaded(fields.byte()? == 1),
+            b'e' => Self::Ending,
+            b'z' => Self::EndAll,
+            b'i' => Self::Busy(u32::from_le_bytes(fields.array()?)),
+            b'o' => Self::Orphan(Box::new(fields.orphan(&mut fds)?)),
+            b'A' => Self::Adopt(fds.next()),
+            b'u' => Self::Upgrade(match fields.byte()? {
+                0 => None,
+                _ => Some(PathBuf::from(fields.text()?)),
+            }),
+            b'U' => Self::Upgraded(match fields.byte()? {
+                0 => Err(fields.text()?),
+                _ => Ok(fields.text()?),
+            }),
+            b'h' => Self::Hold,
+            b'q' => Self::Held,
+            b'P' => Self::Prepared,
+            b'l' => Self::Leave,
+            b'L' => Self::Left(fields.doors(&mut fds)?),
+            b'm' => Self::Resume,
+            b'T' => Self::Take(fields.doors(&mut fds)?, next_fd(&mut fds)?),
+            b'x' => Self::Retire(next_fd(&mut fds)?),
+            b'X' => Self::Expect,
+            b'v' => Self::Report(body),
             unknown => bail!("unknown kind {unknown} of message"),
         })
     }
@@ -207,6 +406,17 @@ fn put_sockets<'a>(
     Ok(())
 }
 
+fn put_doors<'a>(out: &mut Vec<u8>, fds: &mut Vec<BorrowedFd<'a>>, doors: &'a Doors) {
+    for socket in &doors.sockets {
+        out.push(u8::from(socket.is_some()));
+        fds.extend(socket.iter().map(|socket| socket.as_fd()));
+    }
+}
+
+fn next_fd(fds: &mut impl Iterator<Item = OwnedFd>) -> anyhow::Result<OwnedFd> {
+    fds.next().context("a descriptor is missing")
+}
+
 fn put_wanted(out: &mut Vec<u8>, wanted: &[WantedListener]) -> anyhow::Result<()> {
     put_len(out, wanted.len())?;
     for listener in wanted {
@@ -227,9 +437,28 @@ fn put_keep(out: &mut Vec<u8>, keep: &Keep) -> anyhow::Result<()> {
     for key in &keep.listeners {
         put_text(out, key.as_str())?;
     }
-    let drain = u64::try_from(keep.drain.as_millis()).unwrap_or(u64::MAX);
-    out.extend_from_slice(&drain.to_le_bytes());
+    put_duration(out, keep.drain);
     Ok(())
+}
+
+/// The door comes first among the descriptors, the sockets follow.
+fn put_orphan<'a>(
+    out: &mut Vec<u8>,
+    fds: &mut Vec<BorrowedFd<'a>>,
+    orphan: &'a Orphan,
+) -> anyhow::Result<()> {
+    out.extend_from_slice(&orphan.pid.to_le_bytes());
+    put_source(out, &orphan.source)?;
+    put_duration(out, orphan.drain);
+    fds.push(orphan.door.as_fd());
+    out.push(u8::from(orphan.state.is_some()));
+    fds.extend(orphan.state.iter().map(|state| state.as_fd()));
+    put_sockets(out, fds, &orphan.listeners)
+}
+
+fn put_duration(out: &mut Vec<u8>, duration: Duration) {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    out.extend_from_slice(&millis.to_le_bytes());
 }
 
 const fn protocol_byte(protocol: Protocol) -> u8 {
@@ -328,6 +557,16 @@ impl Fields<'_> {
         })
     }
 
+    fn doors(&mut self, fds: &mut impl Iterator<Item = OwnedFd>) -> anyhow::Result<Doors> {
+        let mut doors = Doors::default();
+        for socket in &mut doors.sockets {
+            if self.byte()? != 0 {
+                *socket = Some(next_fd(fds)?);
+            }
+        }
+        Ok(doors)
+    }
+
     fn wanted(&mut self) -> anyhow::Result<Vec<WantedListener>> {
         self.list(|fields| {
             Ok(WantedListener {
@@ -347,8 +586,26 @@ impl Fields<'_> {
         Ok(Keep {
             text,
             listeners: self.list(|fields| Ok(ListenerKey::from_text(&fields.text()?)))?,
-            drain: Duration::from_millis(u64::from_le_bytes(self.array()?)),
+            drain: self.duration()?,
         })
+    }
+
+    fn orphan(&mut self, fds: &mut impl Iterator<Item = OwnedFd>) -> anyhow::Result<Orphan> {
+        Ok(Orphan {
+            pid: u32::from_le_bytes(self.array()?),
+            source: self.source()?,
+            drain: self.duration()?,
+            door: fds.next().context("the door is missing")?,
+            state: match self.byte()? {
+                0 => None,
+                _ => Some(next_fd(fds)?.into()),
+            },
+            listeners: self.sockets(fds)?,
+        })
+    }
+
+    fn duration(&mut self) -> anyhow::Result<Duration> {
+        Ok(Duration::from_millis(u64::from_le_bytes(self.array()?)))
     }
 }
 
@@ -359,6 +616,7 @@ const SOURCE_AD_HOC: u8 = 1;
 mod tests {
     use super::*;
     use catamaran_sys::{fd_passing, socket};
+    use std::os::unix::fs::MetadataExt as _;
 
     fn listener(name: &str, n: usize) -> ListenerSockets {
         ListenerSockets {
@@ -398,6 +656,7 @@ mod tests {
         let message = Message::Handover(Handover {
             source: source(),
             listeners: vec![listener("a", 2), listener("b", 300)],
+            state: Some(memory::anonymous_file("test").unwrap()),
         });
         let (Message::Handover(given), Message::Handover(taken)) = (&message, pass(&message).await)
         else {
@@ -405,6 +664,9 @@ mod tests {
         };
         assert_eq!(taken.source, source());
         assert_eq!(addresses(&taken.listeners), addresses(&given.listeners));
+        let inode =
+            |handover: &Handover| handover.state.as_ref().unwrap().metadata().unwrap().ino();
+        assert_eq!(inode(&taken), inode(given));
     }
 
     #[tokio::test]

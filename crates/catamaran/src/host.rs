@@ -1,26 +1,38 @@
 //! The process as the admin API sees it: its log and its end.
 
+use crate::custody::UpgradeRequest;
 use crate::logging;
-use catamaran_control::admin::Host;
+use catamaran_control::admin::{Host, Upgraded};
+use std::path::PathBuf;
+use tokio::sync::{mpsc, oneshot};
 
 /// This process.
 #[derive(Debug)]
 pub(crate) struct ProcessHost {
-    /// The supervisor's process id, if one would start another process in place of this one.
-    supervisor: Option<u32>,
+    /// Asks for the end of the whole, if there is more than this process.
+    end: Option<mpsc::Sender<()>>,
+    /// Asks for another binary, if somebody can start it.
+    upgrade: Option<mpsc::Sender<UpgradeRequest>>,
 }
 
 impl ProcessHost {
-    /// A process that its parent supervises.
-    pub(crate) fn supervised() -> Self {
+    /// A process with a supervisor, which is to end too when `end` is told.
+    pub(crate) const fn supervised(
+        end: mpsc::Sender<()>,
+        upgrade: mpsc::Sender<UpgradeRequest>,
+    ) -> Self {
         Self {
-            supervisor: Some(std::os::unix::process::parent_id()),
+            end: Some(end),
+            upgrade: Some(upgrade),
         }
     }
 
     /// A process that nobody supervises.
     pub(crate) const fn alone() -> Self {
-        Self { supervisor: None }
+        Self {
+            end: None,
+            upgrade: None,
+        }
     }
 }
 
@@ -34,14 +46,35 @@ impl Host for ProcessHost {
     }
 
     fn drain(&self) -> Result<(), String> {
-        // As a service manager would: the supervisor knows then that no other process is wanted.
-        let parent = std::os::unix::process::parent_id();
-        let pid = match self.supervisor {
-            Some(supervisor) if supervisor == parent => supervisor,
-            _ => std::process::id(),
-        };
         tracing::info!("an operator asks for a drain");
-        catamaran_sys::process::send_signal(pid, libc::SIGTERM)
-            .map_err(|error| format!("the process cannot be asked to drain: {error}"))
+        match &self.end {
+            Some(end) => {
+                // One request that waits already says all.
+                let _ = end.try_send(());
+                Ok(())
+            }
+            // As a service manager would.
+            None => catamaran_sys::process::send_signal(std::process::id(), libc::SIGTERM)
+                .map_err(|error| format!("the process cannot be asked to drain: {error}")),
+        }
+    }
+
+    fn upgrade(&self, binary: Option<PathBuf>) -> oneshot::Receiver<Upgraded> {
+        let (asker, outcome) = oneshot::channel();
+        let refused = match &self.upgrade {
+            None => Some((
+                asker,
+                "no supervisor is there to start another binary; start without `--no-supervisor`, \
+                 or restart",
+            )),
+            Some(upgrade) => match upgrade.try_send((binary, asker)) {
+                Ok(()) => None,
+                Err(error) => Some((error.into_inner().1, "another upgrade is asked for")),
+            },
+        };
+        if let Some((asker, reason)) = refused {
+            let _ = asker.send(Err(reason.to_owned()));
+        }
+        outcome
     }
 }

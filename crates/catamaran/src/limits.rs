@@ -1,7 +1,9 @@
 //! What the system allows this process.
 
+use crate::bind;
 use anyhow::bail;
 use catamaran_core::model::Config;
+use std::num::NonZeroUsize;
 
 /// Raises the limit on open descriptors and says how many connections it allows.
 ///
@@ -48,8 +50,10 @@ fn least(config: &Config, workers: usize) -> u64 {
     OWN_DESCRIPTORS + (workers * (DESCRIPTORS_PER_WORKER + listeners)) as u64
 }
 
-/// Keeps the connections from clients to what the limit on open descriptors allows.
+/// Keeps the connections from clients to what the limit on open descriptors allows, and says how many
+/// workers there are.
 pub(crate) fn settle(config: &mut Config) {
+    config.process.workers = NonZeroUsize::new(bind::workers(config));
     if let Some((_, possible)) = possible() {
         let max = &mut config.process.max_connections;
         *max = Some(max.map_or(possible, |wanted| wanted.min(possible)));

@@ -7,12 +7,15 @@ mod channel;
 mod check;
 mod completions;
 mod ctl;
+mod custody;
 mod data;
 mod demo;
+mod door;
 mod echo;
 mod engine;
 mod handover;
 mod host;
+mod identity;
 mod limits;
 mod logging;
 mod man;
@@ -24,7 +27,10 @@ mod reopen;
 mod sandbox;
 mod source;
 mod stop;
+mod succession;
 mod supervisor;
+mod systemd;
+mod top;
 mod virtual_ip;
 mod vrrp;
 
@@ -67,11 +73,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-echo");
             block_on(echo::run(&args))
         }
+        Command::Top(args) => Ok(top::run(&args)),
         Command::Vrrp(args) => {
             set_name("catamaran-vrrp");
             block_on(vrrp::run(&args))
         }
         Command::Man(args) => man::run(&args),
+        Command::Speaks => {
+            writeln!(std::io::stdout(), "{}", supervisor::speech())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Probe(args) => probe::run(&args),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),

@@ -1,6 +1,6 @@
 //! Who opens the sockets of a reload: the supervisor if there is one, else this process.
 
-use crate::bind;
+use crate::bind::{self, Recent};
 use crate::channel::Channel;
 use crate::engine::ListenerSockets;
 use crate::handover::{Keep, Message};
@@ -18,23 +18,39 @@ pub(crate) struct Supervisor {
     pub(crate) answers: mpsc::Receiver<Message>,
 }
 
-/// Serves `requests` for as long as they come. Without a supervisor, or once it is gone, sockets are
-/// opened here.
+/// Serves `requests` for as long as they come, by the last of the `supervisors`. Without one, or
+/// once it is gone, sockets are opened here.
 pub(crate) async fn serve(
     mut requests: mpsc::Receiver<PortRequest>,
-    mut supervisor: Option<Supervisor>,
+    mut supervisors: mpsc::Receiver<Supervisor>,
     shared: Arc<Shared>,
 ) {
-    while let Some(request) = requests.recv().await {
+    let mut supervisor = None;
+    let mut recent = Recent::default();
+    loop {
+        let request = tokio::select! {
+            biased;
+            Some(next) = supervisors.recv() => {
+                supervisor = Some(next);
+                continue;
+            }
+            request = requests.recv() => request,
+        };
+        let Some(request) = request else {
+            return;
+        };
         // Who asked may have given up: then nobody needs the answer.
         match request {
-            PortRequest::Open { wanted, reply } => {
-                let count = shared.worker_metrics.len();
+            PortRequest::Open {
+                wanted,
+                count,
+                reply,
+            } => {
                 let asked = match &mut supervisor {
                     Some(supervisor) => supervisor.open(count, wanted.clone()).await,
                     None => None,
                 };
-                let opened = asked.unwrap_or_else(|| open_here(&shared, count, &wanted));
+                let opened = asked.unwrap_or_else(|| open_here(&shared, count, &wanted, &recent));
                 let _ = reply.send(opened);
             }
             PortRequest::Keep {
@@ -43,6 +59,9 @@ pub(crate) async fn serve(
                 drain,
                 reply,
             } => {
+                for key in held(&shared).iter().filter(|key| !listeners.contains(key)) {
+                    recent.note(key);
+                }
                 if let Some(supervisor) = &mut supervisor {
                     let keep = Keep {
                         text,
@@ -84,12 +103,18 @@ fn open_here(
     shared: &Shared,
     count: usize,
     wanted: &[WantedListener],
+    recent: &Recent,
 ) -> Result<Vec<ListenerSockets>, String> {
+    let held = held(shared);
+    let held: Vec<&ListenerKey> = held.iter().chain(recent.iter()).collect();
+    bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
+}
+
+/// The listeners of the configuration that is served.
+fn held(shared: &Shared) -> Vec<ListenerKey> {
     let snapshot = shared.snapshot();
     let frontends = snapshot.config.frontends.iter();
-    let held: Vec<ListenerKey> = frontends
+    frontends
         .flat_map(|f| (0..f.listeners.len()).map(|place| ListenerKey::of(f, place)))
-        .collect();
-    let held: Vec<&ListenerKey> = held.iter().collect();
-    bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
+        .collect()
 }

@@ -2,20 +2,37 @@
 
 use crate::channel::Channel;
 use crate::handover::{Message, Part};
+use crate::systemd::Notifier;
 use catamaran_core::Timestamp;
 use catamaran_proxy::Shared;
 use catamaran_sys::clock;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// Tells the supervisor, for as long as there is one, whether every thread turns.
-pub(crate) async fn tell(channel: Arc<Channel>, shared: Arc<Shared>) {
+/// Tells the supervisor, whenever there is one, whether every thread turns.
+pub(crate) async fn tell(line: watch::Receiver<Option<Arc<Channel>>>, shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(TELL).await;
+        let Some(channel) = line.borrow().clone() else {
+            continue;
+        };
         let message = standing(&shared).map_or(Message::Beat, Message::Hung);
-        if message.send(&channel).await.is_err() {
-            return;
+        // One that is gone is noticed elsewhere.
+        let _ = message.send(&channel).await;
+    }
+}
+
+/// Gives systemd, if it waits for that, a sign of life for as long as every thread turns.
+pub(crate) async fn tell_systemd(notifier: Notifier, shared: Arc<Shared>) {
+    let Some(interval) = notifier.watchdog_interval() else {
+        return;
+    };
+    loop {
+        if standing(&shared).is_none() {
+            notifier.alive();
         }
+        tokio::time::sleep(interval.min(TELL)).await;
     }
 }
 
@@ -30,7 +47,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 /// A thread that stands still, if one does.
 fn standing(shared: &Shared) -> Option<Part> {
     let now = now();
-    let worker = shared.pulses.iter().position(|p| p.since(now) >= STILL);
+    let mut pulses = shared.pulses.iter().take(shared.started_workers());
+    let worker = pulses.position(|p| p.since(now) >= STILL);
     let control = || (shared.control_pulse.since(now) >= STILL).then_some(Part::Control);
     worker
         .map(|index| Part::Worker(u16::try_from(index).unwrap_or(u16::MAX)))

@@ -1,19 +1,24 @@
 //! When the configuration file is read anew: on SIGHUP, or when it or a list or map that it names
 //! changes, if that is wished.
 
+use crate::channel::Channel;
+use crate::handover::Message;
+use crate::supervisor::RELOAD_FAILED;
+use crate::systemd::Notifier;
 use catamaran_control::reload::Reloader;
 use catamaran_proxy::Shared;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Reloads whenever `requests` ask for it, or the file changes and `process.watch` is set.
 pub(crate) async fn follow(
     reloader: Arc<Reloader>,
     shared: Arc<Shared>,
     mut requests: mpsc::Receiver<()>,
+    told: Told,
 ) {
     let mut file = Watched::default();
     file.note(&reloader, &shared);
@@ -29,8 +34,49 @@ pub(crate) async fn follow(
             }
         }
         file.note(&reloader, &shared);
-        // What comes of it is logged, and kept for whoever asks.
-        let _ = reloader.reload().await;
+        // Why one failed is logged, and kept for whoever asks.
+        told.begun();
+        let is_applied = reloader.reload().await.is_ok();
+        told.ended(is_applied, &shared).await;
+    }
+}
+
+/// Who is told of reloads.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The supervisor, when there is one.
+    Supervisor(watch::Receiver<Option<Arc<Channel>>>),
+    /// systemd, by a process without a supervisor.
+    Systemd(Notifier),
+}
+
+impl Told {
+    fn begun(&self) {
+        if let Self::Systemd(notifier) = self {
+            notifier.reloading();
+        }
+    }
+
+    async fn ended(&self, is_applied: bool, shared: &Arc<Shared>) {
+        match self {
+            Self::Supervisor(line) => {
+                let channel = line.borrow().clone();
+                if let Some(channel) = channel {
+                    // One that is gone need not know.
+                    let _ = Message::Reloaded(is_applied).send(&channel).await;
+                }
+            }
+            Self::Systemd(notifier) => {
+                match shared.copy_sockets().await {
+                    Ok(sockets) => notifier.keep(&sockets),
+                    Err(error) => tracing::warn!(%error, "sockets cannot be copied for systemd"),
+                }
+                notifier.ready(std::process::id());
+                if !is_applied {
+                    notifier.status(RELOAD_FAILED);
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the data process gives up before it meets clients.
 
 use crate::admin;
+use crate::identity;
 use crate::source::Source;
 use anyhow::Context as _;
 use catamaran_core::model::{Config, LogTarget};
@@ -15,8 +16,28 @@ pub(crate) fn enter(config: &Config, source: &Source) -> anyhow::Result<()> {
     let mut places = places(config, source);
     places.extend(for_logs(std::env::var_os("LOGS_DIRECTORY")));
     let places: Vec<(&Path, Access)> = places.iter().map(|(p, a)| (p.as_path(), *a)).collect();
+    let identity = identity::wanted(&config.process)?;
+    if let Some(identity) = identity {
+        // Root made them; their socket is to be another's.
+        for directory in admin::make_directories(&config.admin) {
+            if directory.ends_with(admin::DIRECTORY) {
+                catamaran_sys::identity::give(&directory, identity)
+                    .with_context(|| directory.display().to_string())?;
+            }
+        }
+    }
+    // While it may still look at all of them.
+    let is_restricted = sandbox::restrict_files(&places).context("files cannot be restricted")?;
+    if let Some(identity) = identity {
+        catamaran_sys::identity::become_for_good(identity).context("user cannot be changed")?;
+        tracing::info!(
+            uid = identity.uid,
+            gid = identity.gid,
+            "runs as another user"
+        );
+    }
     sandbox::drop_capabilities().context("capabilities cannot be dropped")?;
-    if sandbox::restrict_files(&places).context("files cannot be restricted")? {
+    if is_restricted {
         tracing::debug!(?places, "files are restricted");
     } else {
         tracing::warn!(
@@ -25,6 +46,13 @@ pub(crate) fn enter(config: &Config, source: &Source) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The directories that a data process of `config`, read from `source`, may write to.
+pub(crate) fn writable(config: &Config, source: &Source) -> Vec<PathBuf> {
+    let places = places(config, source).into_iter();
+    let places = places.filter(|(_, access)| *access == Access::Write);
+    places.map(|(place, _)| place).collect()
 }
 
 /// The places that are needed, and what for.

@@ -5,7 +5,9 @@ use catamaran_control::metrics::Readiness;
 use catamaran_core::model::{Config, Name, Tracked};
 use catamaran_vrrp::link::{self, Link, REPORT_INTERVAL};
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// The backends whose servers decide about the priority of a virtual address.
 pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
@@ -19,8 +21,14 @@ pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
 }
 
 /// Says how this process is, and takes in how the virtual addresses are, as long as the process
-/// lives. The thread that does it is the one that everything else of the process depends on.
-pub(crate) fn report(engine: &Engine, link: Link, tracked: BTreeSet<Name>) {
+/// lives: over `link`, and over those that come in its place. The thread that does it is the one
+/// that everything else of the process depends on.
+pub(crate) fn report(
+    engine: &Engine,
+    mut link: Option<Link>,
+    mut links: mpsc::Receiver<OwnedFd>,
+    tracked: BTreeSet<Name>,
+) {
     let readiness = engine.readiness();
     let virtual_ips = engine.virtual_ips();
     let shared = Arc::clone(engine.shared());
@@ -28,7 +36,18 @@ pub(crate) fn report(engine: &Engine, link: Link, tracked: BTreeSet<Name>) {
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick(), if link.is_some() => {}
+                Some(next) = links.recv() => link = Some(Link::new(next)),
+                else => return,
+            }
+            let Some(line) = &link else {
+                continue;
+            };
+            if shared.is_retired() {
+                // It is for the process that serves now to say how it is.
+                return;
+            }
             let snapshot = shared.snapshot();
             // One that a reload has removed serves nobody.
             let is_failing = |name: &&Name| {
@@ -36,17 +55,17 @@ pub(crate) fn report(engine: &Engine, link: Link, tracked: BTreeSet<Name>) {
                 !backend.is_some_and(|b| b.set().servers.iter().any(|s| s.state.is_usable()))
             };
             let failing = tracked.iter().filter(is_failing).map(Name::to_string);
-            let said = link.report(&link::Readiness {
+            let said = line.report(&link::Readiness {
                 serves: *readiness.borrow() == Readiness::Ready,
                 failing: failing.collect(),
             });
-            let heard = said.and_then(|()| link.status());
+            let heard = said.and_then(|()| line.status());
             match heard {
                 Ok(Some(all)) => virtual_ips.set(all),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the line to the vrrp process is broken");
-                    return;
+                    link = None;
                 }
             }
         }

@@ -3,7 +3,9 @@
 use anyhow::Result;
 
 use super::need::Need;
-use super::{alerts, checks, compose, deb, kubernetes, metrics, sbom, virtual_ip};
+use super::{
+    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, sbom, virtual_ip,
+};
 
 /// One test.
 #[derive(Debug)]
@@ -20,6 +22,30 @@ pub(super) struct Case {
 
 /// All cases, in the order in which they run.
 pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "admin-api",
+        title: "schemathesis against the description of the admin API",
+        needs: &[Need::Program {
+            name: "python3",
+            package: "python3-venv",
+        }],
+        run: admin_api::run,
+    },
+    Case {
+        name: "dashboard",
+        title: "the dashboard in Chromium: live, steered by clicks, readable by everybody",
+        needs: &[
+            Need::Program {
+                name: "chromium",
+                package: "chromium",
+            },
+            Need::Program {
+                name: "chromedriver",
+                package: "chromium-driver",
+            },
+        ],
+        run: dashboard::run,
+    },
     Case {
         name: "kubernetes",
         title: "the manifests of deploy/kubernetes are what Kubernetes expects",

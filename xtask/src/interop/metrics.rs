@@ -30,7 +30,8 @@ pub(super) fn run() -> Result<()> {
     );
     let dir = TempDir::create()?;
     let file = dir.write("catamaran.toml", &config)?;
-    let mut process = Program::new("target/release/catamaran")?
+    let program = std::path::absolute("target/release/catamaran")?;
+    let mut process = Program::new(program)?
         .args(["run", "--no-supervisor", "-c"])
         .arg(file)
         .start()?;

@@ -4,10 +4,13 @@
 //! `--must`, as CI runs it: there a case that quietly does nothing would be worth nothing. All
 //! cases run whatever becomes of the earlier ones.
 
+mod admin_api;
 mod alerts;
+mod browser;
 mod case;
 mod checks;
 mod compose;
+mod dashboard;
 mod deb;
 mod kubernetes;
 mod metrics;

@@ -75,12 +75,13 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
-/// The text of a file; nothing of a directory.
+/// The text of a file, as far as it is one; nothing of a directory.
 fn read(path: &Path) -> Option<String> {
     if path.is_dir() {
         return Some(String::new());
     }
-    fs::read_to_string(path).ok()
+    let bytes = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Drops what the list allows; adds a finding for each entry that allows nothing.

@@ -392,7 +392,7 @@ pub(crate) static STEP: Section = Section {
             "The next line must be this, without its end.",
         ),
     ],
-    example: "[frontend.cache]\nprotocol = \"tcp\"\nlisten = \":6379\"\nbackend = \"redis\"\n\n[backend.redis]\nservers = [\"10.0.0.1:6379\", \"10.0.0.2:6379\"]\nhealth = { tcp = [{ send = \"INFO replication\\r\\n\" }, { contains = \"role:master\" }] }\n",
+    example: "[frontend.cache]\nprotocol = \"tcp\"\nlisten = \":6379\"\nbackend = \"redis\"\n\n[backend.redis]\nservers = [\"10.0.0.1:6379\", \"10.0.0.2:6379\"]\nhealth = { tcp = [{ send = \"INFO persistence\\r\\n\" }, { contains = \"loading:0\" }] }\n",
 };
 
 pub(crate) static AGENT: Section = Section {

@@ -380,6 +380,18 @@ pub(crate) static PROCESS: Section = Section {
             "Where the metrics are served in Prometheus' text format, at `/metrics`.",
         ),
         Key::new(
+            "user",
+            Kind::Text("name"),
+            Means("unchanged"),
+            "Whom the data process runs as, once the ports are bound; only root can become another.",
+        ),
+        Key::new(
+            "group",
+            Kind::Text("name"),
+            Means("that of the user"),
+            "The group of `user`.",
+        ),
+        Key::new(
             "server-histograms",
             Kind::Integer(0, 100_000),
             Default("1000"),

@@ -1,14 +1,20 @@
 //! What happened lately: the last [`MAX_EVENTS`] changes that an operator would ask about.
 
+use super::door;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// The recent events.
 #[derive(Debug, Default)]
-pub struct Events(Mutex<Inner>);
+pub struct Events {
+    kept: Mutex<Inner>,
+    /// The id of the last event.
+    last: watch::Sender<u64>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -33,6 +39,10 @@ pub struct Event {
     pub server: Option<String>,
     /// One sentence for people, or empty where the kind says all.
     pub message: String,
+    /// By which door the request came that made it happen, and from where: `admin socket, pid 7` or
+    /// `tcp 10.0.0.5:40312`. Left out for what nobody asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// What happened.
@@ -63,6 +73,8 @@ pub enum Kind {
     Draining,
     /// A worker's loop stood still.
     WorkerStalled,
+    /// A virtual address came here or went.
+    VirtualIp,
 }
 
 impl Events {
@@ -84,6 +96,11 @@ impl Events {
         new.cloned().collect()
     }
 
+    /// Wakes at each new event; holds the id of the last one.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+
     fn push(&self, kind: Kind, backend: Option<&str>, server: Option<&str>, message: String) {
         let mut inner = self.lock();
         inner.last_id += 1;
@@ -94,15 +111,17 @@ impl Events {
             backend: backend.map(str::to_owned),
             server: server.map(str::to_owned),
             message,
+            by: door::current().map(|door| door.to_string()),
         };
         if inner.events.len() == MAX_EVENTS {
             inner.events.pop_front();
         }
         inner.events.push_back(event);
+        self.last.send_replace(inner.last_id);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,11 +5,14 @@
 //! `localhost` or a listed name; a foreign Origin is refused; changes must be declared as JSON,
 //! which no form can send and for which a script needs a permission that is never given.
 
+use super::door::{self, Door};
 use super::error::Refused;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use catamaran_core::model::Secret;
@@ -31,19 +34,72 @@ pub enum Access {
     },
 }
 
+impl Access {
+    /// The same for what anybody may see who reaches the address.
+    pub(crate) fn without_token(&self) -> Self {
+        match self {
+            Self::Local => Self::Local,
+            Self::Remote { names, .. } => Self::Remote {
+                token: None,
+                names: Arc::clone(names),
+            },
+        }
+    }
+}
+
 /// The router behind the guard.
 pub(crate) fn guarded(router: Router, access: Access) -> Router {
     router
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let refused = check(&access, request.method(), request.headers()).err();
-            async move {
-                match refused {
-                    Some(refused) => refused.into_response(),
-                    None => in_time(next.run(request)).await,
+        .layer(middleware::from_fn(
+            move |mut request: Request, next: Next| {
+                request.extensions_mut().insert(access.clone());
+                let refused = check(&access, request.method(), request.headers()).err();
+                async move {
+                    let door = request.extensions().get::<Door>().copied();
+                    let asked = changes(request.method()).then(|| Asked::of(&request));
+                    let mut answer = match refused {
+                        Some(refused) => refused.into_response(),
+                        None => door::within(door, in_time(next.run(request))).await,
+                    };
+                    if let Some(asked) = asked {
+                        asked.log(door, answer.status());
+                    }
+                    // What it says is true of now only, and is what its type says.
+                    let fields = answer.headers_mut();
+                    fields.entry(CACHE_CONTROL).or_insert(NO_STORE);
+                    fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(NO_SNIFF);
+                    answer
                 }
-            }
-        }))
+            },
+        ))
+}
+
+/// What a request wanted changed, for the log.
+struct Asked {
+    method: Method,
+    /// Without what follows the `?`, which may hold a key of a client's.
+    path: String,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().chars().take(MAX_LOGGED).collect(),
+        }
+    }
+
+    fn log(&self, door: Option<Door>, status: StatusCode) {
+        let door = door.map_or_else(|| "unknown".to_owned(), |door| door.to_string());
+        let (method, path, status) = (&self.method, &self.path, status.as_u16());
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            // Who has not come in must not be able to fill the log.
+            tracing::debug!(%door, %method, path, status, "change asked for by a stranger");
+        } else {
+            tracing::info!(%door, %method, path, status, "change asked for");
+        }
+    }
 }
 
 async fn in_time(answer: impl Future<Output = Response>) -> Response {
@@ -68,8 +124,9 @@ fn check(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), Re
     } else if headers.contains_key(ORIGIN) {
         return Err(cross_origin());
     }
-    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && *method != Method::DELETE && !is_json(headers) {
+    // DELETE has no body, and of methods that no operation has the router knows better.
+    let has_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if has_body && !is_json(headers) {
         return Err(Refused::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not-json",
@@ -77,6 +134,11 @@ fn check(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), Re
         ));
     }
     Ok(())
+}
+
+/// Whether a request of this method may change something.
+const fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Returns the Host if requests for it may be meant for us.
@@ -161,11 +223,16 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const BEARER: &[u8] = b"Bearer ";
 /// Bytes of a request's body: a configuration of 10,000 servers has one.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Time for a request's body and for the answer to be made.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Characters of a path in the log.
+const MAX_LOGGED: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,9 @@
 mod checks;
 mod config;
 mod csv;
+mod dashboard;
+mod door;
+mod drain;
 mod error;
 mod events;
 mod extract;
@@ -22,28 +25,35 @@ mod routes;
 mod servers;
 mod state;
 mod stats;
+mod stream;
 mod tables;
+mod virtual_ips;
 
 pub(crate) use checks::Checks;
+pub(crate) use door::Door;
+pub(crate) use drain::Drains;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
 pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
 pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
+pub(crate) use stream::{Streams, publish};
 
 use crate::health::Command;
+use crate::keep::Keeper;
 use crate::metrics::Readiness;
 use crate::reload::Reloader;
-use crate::{Clock, http};
+use crate::{Clock, VirtualIps, http};
 use catamaran_core::Timestamp;
 use catamaran_core::model;
 use catamaran_proxy::{Backend, Shared, Snapshot};
 use error::Refused;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The process around the control plane, as the API sees it. Refusals are sentences for people.
 pub trait Host: Send + Sync {
@@ -61,7 +71,14 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Why it cannot be asked for.
     fn drain(&self) -> Result<(), String>;
+
+    /// Has another binary take this one's place: the one at a path, else the one that stands where
+    /// this one did. The result comes when the other serves, or does not.
+    fn upgrade(&self, binary: Option<PathBuf>) -> oneshot::Receiver<Upgraded>;
 }
+
+/// What serves after an upgrade, in words; or why the old binary goes on.
+pub type Upgraded = Result<String, String>;
 
 /// How long a change lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -88,7 +105,11 @@ pub(crate) struct Plane {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) overlays: Arc<Overlays>,
+    pub(crate) keeper: Option<Arc<Keeper>>,
+    pub(crate) drains: Drains,
     pub(crate) monitor: mpsc::Sender<Command>,
+    pub(crate) virtual_ips: VirtualIps,
+    pub(crate) streams: Streams,
 }
 
 impl Plane {
@@ -137,17 +158,24 @@ pub struct Doors {
     pub tcp: Option<(TcpListener, Access)>,
 }
 
-/// Serves the API behind all its doors; `pages` are served there as well.
-pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router) {
+/// Serves the API behind all its doors, the dashboard over TCP; `pages` are served there as well.
+pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router, open: http::Open) {
     let router = routes::router(plane).merge(pages);
     let unix = async {
         if let Some(listener) = doors.unix {
-            http::serve(listener, guard::guarded(router.clone(), Access::Local)).await;
+            http::serve(
+                listener,
+                guard::guarded(router.clone(), Access::Local),
+                open.clone(),
+            )
+            .await;
         }
     };
     let tcp = async {
         if let Some((listener, access)) = doors.tcp {
-            http::serve(listener, guard::guarded(router.clone(), access)).await;
+            let free = guard::guarded(dashboard::router(), access.without_token());
+            let router = guard::guarded(router.clone(), access).merge(free);
+            http::serve(listener, router, open.clone()).await;
         }
     };
     tokio::join!(unix, tcp);

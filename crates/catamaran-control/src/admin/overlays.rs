@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub struct Overlays(Mutex<Changes>);
 
+/// A changed entry of a map: the map, the key, where it led as written, where it leads.
+pub(crate) type Mapped = (Name, Box<str>, Option<Name>, Option<Name>);
+
 #[derive(Debug, Default)]
 struct Changes {
     backends: HashMap<Name, Overlay>,
@@ -45,6 +48,45 @@ impl Overlays {
                 map.entries = map_over(entries, &map.entries, &names);
             }
         }
+    }
+
+    /// The changes of each backend: servers added, servers removed.
+    pub(crate) fn all(&self) -> Vec<(Name, Vec<Server>, Vec<Server>)> {
+        let changes = self.lock();
+        let each = changes.backends.iter();
+        each.map(|(name, overlay)| {
+            let (added, removed) = (overlay.added().to_vec(), overlay.removed().to_vec());
+            (name.clone(), added, removed)
+        })
+        .collect()
+    }
+
+    /// Puts changes that were made in another process in place of those of `backend`.
+    pub(crate) fn set(&self, backend: Name, added: Vec<Server>, removed: Vec<Server>) {
+        if !added.is_empty() || !removed.is_empty() {
+            let overlay = Overlay::restored(added, removed);
+            self.lock().backends.insert(backend, overlay);
+        }
+    }
+
+    /// The changes of each list: its name, the network, whether it is in instead of out.
+    pub(crate) fn listed(&self) -> Vec<(Name, IpNet, bool)> {
+        let changes = self.lock();
+        let each = changes.lists.iter().flat_map(|(name, entries)| {
+            let each = entries.iter();
+            each.map(|(network, _, is)| (name.clone(), *network, is.is_some()))
+        });
+        each.collect()
+    }
+
+    /// The changes of each map.
+    pub(crate) fn mapped(&self) -> Vec<Mapped> {
+        let changes = self.lock();
+        let each = changes.maps.iter().flat_map(|(name, entries)| {
+            let each = entries.iter();
+            each.map(|(key, was, is)| (name.clone(), key.clone(), was.cloned(), is.cloned()))
+        });
+        each.collect()
     }
 
     pub(crate) fn add(&self, backend: &Name, server: Server) -> Result<(), Full> {

@@ -3,11 +3,13 @@
 use super::error::Refused;
 use super::extract::{Asked, Body};
 use super::servers::Changed;
-use super::{Event, Kept, Kind, Plane};
+use super::{Access, Event, Kept, Kind, Plane};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +75,42 @@ pub(crate) async fn drain(
     Json(Changed {
         kept: Kept::UntilRestart,
     })
+}
+
+/// Which binary is to take this one's place.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewBinary {
+    /// Its path; unless written, where the present one stands. Only over the unix socket.
+    binary: Option<String>,
+}
+
+/// Another binary serves.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct Succeeded {
+    /// What serves now, in words.
+    serves: String,
+}
+
+pub(crate) async fn upgrade(
+    State(plane): State<Arc<Plane>>,
+    access: Option<Extension<Access>>,
+    Body(new): Body<NewBinary>,
+) -> Result<Json<Succeeded>, Refused> {
+    let is_local = matches!(access, Some(Extension(Access::Local)));
+    if new.binary.is_some() && !is_local {
+        return Err(Refused::new(
+            StatusCode::FORBIDDEN,
+            "local-only",
+            "which binary is executed is said over the unix socket only; leave `binary` out",
+        ));
+    }
+    let outcome = plane.host.upgrade(new.binary.map(PathBuf::from)).await;
+    let ending = || Err("the process is ending".to_owned());
+    let serves = outcome.unwrap_or_else(|_| ending());
+    serves
+        .map(|serves| Json(Succeeded { serves }))
+        .map_err(Refused::conflict)
 }
 
 /// How long the answer to a request to drain has to leave.

@@ -2,9 +2,11 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, csv, lists, openapi, process, servers, stats, tables};
-use axum::extract::State;
-use axum::http::StatusCode;
+use super::{Event, Plane, config, csv, drain, lists, openapi, process, servers, stats, stream};
+use super::{tables, virtual_ips};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Json, Router};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -46,7 +48,19 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
     for operation in operations() {
         router = router.route(operation.path, operation.handler);
     }
+    let keeper = plane.keeper.clone();
     router
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let keeper = keeper.clone().filter(|_| *request.method() != Method::GET);
+            async move {
+                let answer = next.run(request).await;
+                // What an operator is told to be done outlives this process from here on.
+                if let Some(keeper) = keeper {
+                    keeper.note();
+                }
+                answer
+            }
+        }))
         .fallback(|| async {
             Refused::unknown("no such path; `/v1/openapi.json` describes those there are")
         })
@@ -60,6 +74,7 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
 /// Every operation, in the order of the documentation.
 pub(crate) fn operations() -> Vec<Operation> {
     let mut all = of_state();
+    all.extend(of_what_happens());
     all.extend(of_servers());
     all.extend(of_tables());
     all.extend(of_lists());
@@ -103,6 +118,27 @@ fn of_state() -> Vec<Operation> {
             get(frontends),
         )
         .does("The frontends with their listeners and routes."),
+        Operation::new::<servers::Changed>(
+            "post",
+            "/v1/frontends/{frontend}/drain",
+            "drain-frontend",
+            post(drain::drain_frontend),
+        )
+        .does("Closes the listeners of a frontend; what it has in flight is finished.")
+        .takes::<process::Nothing>(),
+        Operation::new::<servers::Changed>(
+            "post",
+            "/v1/frontends/{frontend}/resume",
+            "resume-frontend",
+            post(drain::resume_frontend),
+        )
+        .does("Opens the listeners of a drained frontend again.")
+        .takes::<process::Nothing>(),
+    ]
+}
+
+fn of_what_happens() -> Vec<Operation> {
+    vec![
         Operation::new::<Vec<state::Worker>>("get", "/v1/workers", "list-workers", get(workers))
             .does("The workers with their load."),
         Operation::new::<Vec<Event>>("get", "/v1/events", "list-events", get(process::events))
@@ -113,6 +149,30 @@ fn of_state() -> Vec<Operation> {
                 required: false,
                 doc: "Only events with a greater id.",
             }]),
+        Operation::new::<String>("get", "/v1/stream", "stream", get(stream::stream))
+            .does("The state once a second and events as they happen, as server-sent events.")
+            .answers("text/event-stream")
+            .asks(&[
+                Parameter {
+                    name: "after",
+                    kind: "integer",
+                    required: false,
+                    doc: "Only events with a greater id; else those that are kept come first.",
+                },
+                Parameter {
+                    name: "only",
+                    kind: "string",
+                    required: false,
+                    doc: "`events` leaves the state out.",
+                },
+            ]),
+        Operation::new::<Vec<virtual_ips::VirtualIpState>>(
+            "get",
+            "/v1/virtual-ips",
+            "list-virtual-ips",
+            get(virtual_ips::list),
+        )
+        .does("The virtual addresses and who holds them."),
     ]
 }
 
@@ -194,6 +254,13 @@ fn of_tables() -> Vec<Operation> {
                 doc: "Entries at most, 1 to 1,000; 100 unless written.",
             },
         ]),
+        Operation::new::<tables::Cleared>(
+            "delete",
+            "/v1/tables/{backend}",
+            "clear-table",
+            delete(tables::clear),
+        )
+        .does("Forgets every key of a table."),
         Operation::new::<tables::EntryDocument>("get", ENTRY, "get-entry", get(tables::look_up))
             .does("The entry of a key.")
             .asks(&[KEY]),
@@ -338,6 +405,14 @@ fn of_process() -> Vec<Operation> {
         Operation::new::<servers::Changed>("post", "/v1/drain", "drain", post(process::drain))
             .does("Takes no new clients and ends the process when those there are have left.")
             .takes::<process::Nothing>(),
+        Operation::new::<process::Succeeded>(
+            "post",
+            "/v1/upgrade",
+            "upgrade",
+            post(process::upgrade),
+        )
+        .does("Has another binary take this one's place, without a connection refused or cut.")
+        .takes::<process::NewBinary>(),
         Operation::new::<serde_json::Value>(
             "get",
             "/v1/openapi.json",

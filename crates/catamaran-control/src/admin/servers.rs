@@ -3,7 +3,7 @@
 use super::error::Refused;
 use super::extract::{Asked, Body, Named};
 use super::state::{BackendState, ServerDocument};
-use super::{Kept, Kind, Plane};
+use super::{Kept, Kind, Plane, drain};
 use axum::Json;
 use axum::extract::State;
 use catamaran_core::health::Status;
@@ -14,6 +14,7 @@ use catamaran_proxy::{Backend, NoSuchServer, Server};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is to become of a server; what is left out stays.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -26,6 +27,8 @@ pub(crate) struct ServerChange {
     admin: Option<AdminChange>,
     /// What counts as its health whatever is observed; `auto` returns to what is observed.
     health: Option<HealthChange>,
+    /// With `drain`: milliseconds after which what is left is ended. Without it nothing is ended.
+    deadline_ms: Option<u64>,
     /// Whether the change is written into the configuration file as well.
     #[serde(default)]
     persist: bool,
@@ -149,6 +152,12 @@ pub(crate) async fn change(
             "nothing to change: write `weight`, `admin` or `health`",
         ));
     }
+    let is_drain = matches!(change.admin, Some(AdminChange::Drain));
+    if change.deadline_ms.is_some() && !is_drain {
+        return Err(Refused::invalid(
+            "`deadline_ms` says when a drain is over: write `admin: drain` with it",
+        ));
+    }
     let weight = change.weight.map(|weight| weight_of(weight, &server));
     let weight = weight.transpose()?;
     let kept = if change.persist {
@@ -159,6 +168,16 @@ pub(crate) async fn change(
     };
     let told = make(&plane, &change, backend, &server, weight)?;
     note(&plane, backend, server.model.name.as_str(), &told);
+    if change.admin.is_some() {
+        let (backend, server) = (&backend.model.name, &server.model.name);
+        let number = plane.drains.begin(backend, server);
+        if let Some(millis) = change.deadline_ms {
+            let deadline = Duration::from_millis(millis);
+            let (backend, server) = (backend.clone(), server.clone());
+            let plane = Arc::clone(&plane);
+            tokio::spawn(drain::end_after(plane, backend, server, number, deadline));
+        }
+    }
     let server = document(&plane, backend, &server);
     Ok(Json(ChangedServer { kept, server }))
 }

@@ -5,6 +5,7 @@ use super::checks::LastCheck;
 use super::config::ConfigFacts;
 use super::events::{Event, unix_now};
 use super::rates::{FrontendRates, FrontendTotals, ServerRates, View, WINDOW, frontend_totals};
+use super::virtual_ips::{self, VirtualIpState};
 use crate::metrics::Readiness;
 use catamaran_core::Timestamp;
 use catamaran_core::health::{ProbeResult, Status};
@@ -19,6 +20,15 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The state of everything at one time.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Overview {
+    #[serde(flatten)]
+    summary: Summary,
+    /// The oldest first; at most 200.
+    events: Vec<Event>,
+}
+
+/// The state of everything but what happened before.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct Summary {
     /// Unix time in seconds.
     at: f64,
     /// Over how many seconds rates are taken.
@@ -27,8 +37,7 @@ pub(crate) struct Overview {
     workers: Vec<Worker>,
     frontends: Vec<FrontendState>,
     backends: Vec<BackendState>,
-    /// The oldest first; at most 200.
-    events: Vec<Event>,
+    virtual_ips: Vec<VirtualIpState>,
 }
 
 /// The process as a whole.
@@ -65,6 +74,8 @@ pub(crate) struct FrontendState {
     routes: Vec<Route>,
     /// Where goes what no route takes.
     backend: Option<String>,
+    /// Whether an operator has closed its listeners.
+    drained: bool,
     /// Connections of clients that are open.
     connections: usize,
     rates: Option<FrontendRates>,
@@ -169,7 +180,6 @@ struct Check {
     /// `pass`, `fail` or `inconclusive`.
     result: &'static str,
     /// Why it is no pass.
-    #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     seconds_ago: f64,
 }
@@ -187,6 +197,16 @@ struct ServerTotals {
 impl Overview {
     /// The state now.
     pub(crate) fn of(plane: &Plane) -> Self {
+        Self {
+            summary: Summary::of(plane),
+            events: plane.events.after(0),
+        }
+    }
+}
+
+impl Summary {
+    /// The state now.
+    pub(crate) fn of(plane: &Plane) -> Self {
         let now = plane.clock.now();
         let rates = plane.rates.view();
         let snapshot = plane.shared.snapshot();
@@ -200,7 +220,7 @@ impl Overview {
             backends: backends
                 .map(|backend| BackendState::of(plane, backend, now, &rates))
                 .collect(),
-            events: plane.events.after(0),
+            virtual_ips: virtual_ips::all(plane),
         }
     }
 }
@@ -229,6 +249,7 @@ impl Process {
 pub(crate) fn workers(plane: &Plane, rates: &View<'_>) -> Vec<Worker> {
     let shared = &plane.shared;
     let each = shared.worker_metrics.iter().zip(&shared.loads).enumerate();
+    let each = each.take(shared.started_workers());
     each.map(|(index, (metrics, load))| Worker {
         index,
         connections: load.load(Relaxed),
@@ -242,12 +263,12 @@ pub(crate) fn workers(plane: &Plane, rates: &View<'_>) -> Vec<Worker> {
 pub(crate) fn frontends(plane: &Plane, rates: &View<'_>) -> Vec<FrontendState> {
     let snapshot = plane.shared.snapshot();
     let each = snapshot.frontends.iter();
-    each.map(|frontend| FrontendState::of(frontend, rates))
+    each.map(|frontend| FrontendState::of(plane, frontend, rates))
         .collect()
 }
 
 impl FrontendState {
-    fn of(frontend: &Frontend, rates: &View<'_>) -> Self {
+    fn of(plane: &Plane, frontend: &Frontend, rates: &View<'_>) -> Self {
         let model = &frontend.model;
         let name_of = |id: BackendId| frontend.backend(id).model.name.to_string();
         let routes = model.routes.iter();
@@ -277,6 +298,7 @@ impl FrontendState {
                 })
                 .collect(),
             backend: model.backend.map(name_of),
+            drained: plane.reloader.drained().contains(&model.name),
             connections: frontend.open_connections(),
             rates: rates.frontend(&model.name),
             totals: Totals::of(&frontend_totals(frontend)),

@@ -47,6 +47,14 @@ pub(crate) struct EntryDocument {
     confirmed: bool,
 }
 
+/// A table was cleared.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct Cleared {
+    kept: Kept,
+    /// Entries that are gone.
+    forgotten: usize,
+}
+
 /// Which part of a table.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Part {
@@ -158,6 +166,24 @@ pub(crate) async fn delete(
     note(&plane, backend, "an affinity entry was deleted");
     Ok(Json(Changed {
         kept: Kept::UntilRestart,
+    }))
+}
+
+pub(crate) async fn clear(
+    State(plane): State<Arc<Plane>>,
+    Named(backend): Named<String>,
+) -> Result<Json<Cleared>, Refused> {
+    let backend = &with_table(&plane, &backend)?;
+    let forgotten = backend.stick_clear();
+    let plural = if forgotten == 1 { "y was" } else { "ies were" };
+    note(
+        &plane,
+        backend,
+        &format!("{forgotten} affinity entr{plural} deleted"),
+    );
+    Ok(Json(Cleared {
+        kept: Kept::UntilRestart,
+        forgotten,
     }))
 }
 

@@ -85,10 +85,17 @@ impl BackendWatch {
         let machines = watched
             .servers
             .iter()
-            .map(|server| Machines::new(next_uid(), server, health, now, rng))
+            .map(|server| Machines::known(next_uid(), server, health, now, rng))
             .collect();
+        let mut detector = watched.detector();
+        for (slot, server) in watched.servers.iter().enumerate() {
+            // Its time begins anew: how much of it was over is not known.
+            if server.state.is_ejected() && detector.handle_streak(now, server_id(slot)).is_none() {
+                server.state.readmit(now);
+            }
+        }
         Self {
-            detector: watched.detector(),
+            detector,
             check: health.map(|health| Arc::new(health.check.clone())),
             connect: Arc::new(watched.comeback.clone()),
             machines,
@@ -388,6 +395,32 @@ impl Machines {
 }
 
 impl Machines {
+    /// The machines of a server of which its state may know something: from the process before.
+    fn known(
+        uid: Uid,
+        server: &WatchedServer,
+        health: Option<&Health>,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Self {
+        let checker = health.map(|health| match server.state.is_checked_down() {
+            true => Checker::known_down(health, now, rng),
+            false => Checker::new(health, now, rng),
+        });
+        if checker.is_none() {
+            server.state.mark_checked_up(now);
+        }
+        let mut refusal = Refusal::new();
+        if server.state.is_refusing() {
+            refusal.handle_refused(now);
+        }
+        Self {
+            uid,
+            checker,
+            refusal,
+        }
+    }
+
     /// Follows a changed check. What the old one found stays until the new one finds otherwise.
     fn reconfigure(
         &mut self,

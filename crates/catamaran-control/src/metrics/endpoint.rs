@@ -43,6 +43,24 @@ impl Endpoint {
         Ok(Self { listener })
     }
 
+    /// Serves on a socket that another process has bound; must not block.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn inherited(socket: std::os::fd::OwnedFd) -> io::Result<Self> {
+        let listener = TcpListener::from_std(socket.into())?;
+        Ok(Self { listener })
+    }
+
+    /// A copy of its socket, for another process.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub fn socket(&self) -> io::Result<std::os::fd::OwnedFd> {
+        use std::os::fd::AsFd as _;
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
     /// The address it is bound to.
     ///
     /// # Errors
@@ -56,6 +74,7 @@ impl Endpoint {
         self,
         metrics: Arc<dyn MetricsSource>,
         readiness: watch::Receiver<Readiness>,
+        open: http::Open,
     ) {
         let router = pages(metrics, readiness)
             .fallback(|| async {
@@ -65,7 +84,7 @@ impl Endpoint {
             .method_not_allowed_fallback(|| async {
                 (StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n")
             });
-        http::serve(self.listener, router).await;
+        http::serve(self.listener, router, open).await;
     }
 }
 
@@ -167,7 +186,7 @@ mod tests {
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = endpoint.local_addr().unwrap();
         let (tx, rx) = watch::channel(readiness);
-        tokio::spawn(endpoint.serve(Arc::new(OnePanic), rx));
+        tokio::spawn(endpoint.serve(Arc::new(OnePanic), rx, watch::channel(true).1));
         (address, tx)
     }
 
@@ -285,7 +304,7 @@ mod tests {
 
         let began = tokio::time::Instant::now();
         let (_readiness, rx) = watch::channel(Readiness::Ready);
-        tokio::spawn(endpoint.serve(Arc::new(OnePanic), rx));
+        tokio::spawn(endpoint.serve(Arc::new(OnePanic), rx, watch::channel(true).1));
         let mut response = String::new();
         last.read_to_string(&mut response).await.unwrap();
         assert!(response.contains(" 200 "), "{response}");

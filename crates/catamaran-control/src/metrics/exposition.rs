@@ -11,15 +11,18 @@
 //! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>.
 
-use super::{Kind, Metric};
+use super::{Base, Kind, Metric};
 use catamaran_core::model::Name;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// A page being written.
 #[derive(Debug)]
 pub struct Exposition {
     /// The sample lines of each metric, indexed by its place in [`Metric::ALL`].
     samples: Vec<String>,
+    /// What was counted before this process, and is added.
+    base: Option<Arc<Base>>,
 }
 
 /// How a page is written.
@@ -64,7 +67,13 @@ impl Exposition {
     pub fn new() -> Self {
         Self {
             samples: vec![String::new(); Metric::ALL.len()],
+            base: None,
         }
+    }
+
+    /// Adds what was counted before this process to the counters of the page.
+    pub fn add_base(&mut self, base: Arc<Base>) {
+        self.base = Some(base);
     }
 
     /// Adds a sample of a counter.
@@ -121,7 +130,10 @@ impl Exposition {
             if let (Format::OpenMetrics, Some(unit)) = (format, metric.unit()) {
                 writeln!(page, "# UNIT {name} {unit}").expect(TAKES_ALL);
             }
-            page.push_str(samples);
+            match &self.base {
+                Some(base) if metric.kind() != Kind::Gauge => base.add_to(samples, &mut page),
+                _ => page.push_str(samples),
+            }
         }
         if format == Format::OpenMetrics {
             page.push_str("# EOF\n");

@@ -3,10 +3,12 @@
 //! The counters themselves live where they are counted; [`MetricsSource`] reads them out when the
 //! page is asked for. [`Endpoint`] serves the page, and whether the process is alive and ready.
 
+mod base;
 mod endpoint;
 mod exposition;
 mod names;
 
+pub use base::{Base, CountedBefore};
 pub(crate) use endpoint::pages;
 pub use endpoint::{Endpoint, Readiness};
 pub use exposition::{Exposition, Format, Histogram, Label, LabelValue};
@@ -16,4 +18,11 @@ pub use names::{Kind, Metric};
 pub trait MetricsSource: Send + Sync {
     /// Adds its samples to the page. Must not wait.
     fn collect(&self, out: &mut Exposition);
+}
+
+/// The page of what `source` has counted.
+pub(crate) fn page_of(source: &dyn MetricsSource) -> String {
+    let mut page = Exposition::new();
+    source.collect(&mut page);
+    page.finish(Format::Prometheus)
 }

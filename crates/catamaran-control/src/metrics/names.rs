@@ -132,7 +132,7 @@ metrics! {
     FrontendFirstByteSeconds Histogram "catamaran_frontend_first_byte_seconds" "Time from sending a request to the head of its response.";
     FrontendDurationSeconds Histogram "catamaran_frontend_duration_seconds" "Time from a request's head to its response's end; the life of a relay.";
 
-    FrontendThrottledTotal Counter "catamaran_frontend_throttled_total" "How often bytes had to wait because of `bandwidth`.";
+    FrontendThrottledTotal Counter "catamaran_frontend_throttled_total" "How often bytes had to wait for the limit on bandwidth.";
     FrontendTarpitted Gauge "catamaran_frontend_tarpitted" "Clients that are kept waiting before they are refused.";
     FrontendTarpitFullTotal Counter "catamaran_frontend_tarpit_full_total" "Clients refused at once because as many were kept waiting as may; raise tarpit.max.";
 

@@ -4,7 +4,7 @@ mod process;
 mod traffic;
 
 use crate::admin::{Plane, Rates};
-use crate::metrics::{Exposition, LabelValue, Metric, MetricsSource};
+use crate::metrics::{CountedBefore, Exposition, LabelValue, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
 use crate::{Clock, VirtualIps};
@@ -23,10 +23,17 @@ pub(crate) struct PlaneMetrics {
     reloader: Arc<Reloader>,
     lookups: Arc<LookupCounts>,
     virtual_ips: VirtualIps,
+    /// What was counted before this process.
+    base: CountedBefore,
 }
 
 impl PlaneMetrics {
-    pub(crate) fn new(plane: &Plane, lookups: Arc<LookupCounts>, virtual_ips: VirtualIps) -> Self {
+    pub(crate) fn new(
+        plane: &Plane,
+        lookups: Arc<LookupCounts>,
+        virtual_ips: VirtualIps,
+        base: CountedBefore,
+    ) -> Self {
         Self {
             shared: Arc::clone(&plane.shared),
             clock: plane.clock,
@@ -35,6 +42,7 @@ impl PlaneMetrics {
             reloader: Arc::clone(&plane.reloader),
             lookups,
             virtual_ips,
+            base,
         }
     }
 
@@ -107,6 +115,7 @@ impl std::fmt::Debug for PlaneMetrics {
 
 impl MetricsSource for PlaneMetrics {
     fn collect(&self, out: &mut Exposition) {
+        out.add_base(self.base.get());
         self.process(out);
         self.workers(out);
         let snapshot = self.shared.snapshot();

@@ -143,10 +143,8 @@ pub(super) fn frontend(frontend: &Frontend, out: &mut Exposition) {
     let limited = frontend.connections_limited();
     let metric = Metric::FrontendConnectionsLimitedTotal;
     out.counter(metric, &labels, limited);
-    if let Some(bandwidth) = &frontend.bandwidth {
-        let metric = Metric::FrontendThrottledTotal;
-        out.counter(metric, &labels, bandwidth.waits());
-    }
+    let waits = frontend.bandwidth.as_ref().map_or(0, |limit| limit.waits());
+    out.counter(Metric::FrontendThrottledTotal, &labels, waits);
     let tarpit = &frontend.tarpit;
     out.gauge(Metric::FrontendTarpitted, &labels, gauge(tarpit.held()));
     out.counter(Metric::FrontendTarpitFullTotal, &labels, tarpit.full());

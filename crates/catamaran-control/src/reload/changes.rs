@@ -66,13 +66,20 @@ impl Diff {
     }
 }
 
-/// What changes from the text `old`, served as `served`, to the text `new`, read as `config`.
-pub(super) fn between(old: &str, new: &str, served: &Config, config: &Config) -> Diff {
+/// What changes from the text `old`, served as `served`, to the text `new`, read as `config`, in a
+/// process that has room for `most_workers`.
+pub(super) fn between(
+    (old, new): (&str, &str),
+    served: &Config,
+    config: &Config,
+    most_workers: usize,
+) -> Diff {
     let written = differences(old, new).into_iter();
     let mut changes: Vec<Change> = written.map(change).collect();
     // What is fixed may have been written long ago: what counts is what is at work.
     changes.retain(|change| change.cost != Cost::Restart);
-    for (item, old, new) in fixed(served, config) {
+    for (item, old, new) in fixed(served, config, most_workers) {
+        changes.retain(|change| change.section != "process" || change.item != item);
         changes.push(Change {
             kind: ChangeKind::Changed,
             section: "process".to_owned(),
@@ -112,7 +119,11 @@ fn pairs<'a>(
 }
 
 /// Settings that are fixed when the process starts and are to be others: key, old, new.
-fn fixed(served: &Config, config: &Config) -> Vec<(&'static str, String, String)> {
+fn fixed(
+    served: &Config,
+    config: &Config,
+    most_workers: usize,
+) -> Vec<(&'static str, String, String)> {
     let (old, new) = (&served.process, &config.process);
     let workers = |n: Option<std::num::NonZeroUsize>| {
         n.map_or_else(|| "one for each core".to_owned(), |n| n.to_string())
@@ -121,7 +132,7 @@ fn fixed(served: &Config, config: &Config) -> Vec<(&'static str, String, String)
         a.map_or_else(|| "off".to_owned(), |address| address.to_string())
     };
     let mut fixed = Vec::new();
-    if old.workers != new.workers {
+    if new.workers.is_some_and(|n| n.get() > most_workers) {
         fixed.push(("workers", workers(old.workers), workers(new.workers)));
     }
     if old.metrics != new.metrics {
@@ -130,6 +141,16 @@ fn fixed(served: &Config, config: &Config) -> Vec<(&'static str, String, String)
     if old.resolvers != new.resolvers {
         let (old, new) = (&old.resolvers, &new.resolvers);
         fixed.push(("resolvers", format!("{old:?}"), format!("{new:?}")));
+    }
+    for (key, old, new) in [
+        ("user", &old.user, &new.user),
+        ("group", &old.group, &new.group),
+    ] {
+        if old != new {
+            let word =
+                |name: &Option<String>| name.clone().unwrap_or_else(|| "unchanged".to_owned());
+            fixed.push((key, word(old), word(new)));
+        }
     }
     if served.virtual_ips != config.virtual_ips {
         let names = |all: &[VirtualIp]| {
@@ -172,7 +193,7 @@ fn change(difference: Difference) -> Change {
 fn cost(section: &str, item: &str, kind: ChangeKind) -> Cost {
     let is_frontend = section.starts_with("frontend.");
     let is_listener = is_frontend && (item.is_empty() || item.starts_with("listen "));
-    let is_fixed = matches!(item, "workers" | "metrics" | "resolvers");
+    let is_fixed = matches!(item, "metrics" | "resolvers" | "user" | "group");
     match kind {
         _ if section == "process" && is_fixed => Cost::Restart,
         ChangeKind::Added if is_listener => Cost::ListenerOpened,
@@ -229,7 +250,7 @@ mod tests {
             let loaded = catamaran_config::parse(text, "c.toml", &|_| None, &no_file);
             loaded.unwrap().config
         };
-        between(old, new, &read(old), &read(new)).to_string()
+        between((old, new), &read(old), &read(new), 8).to_string()
     }
 
     const OLD: &str = "[process]\nworkers = 2\n\
@@ -249,7 +270,15 @@ mod tests {
              - frontend.web listen 127.0.0.1:81: \"127.0.0.1:81\" (a port is closed; its \
              connections drain)\n\
              + frontend.web listen 127.0.0.1:82: \"127.0.0.1:82\" (a port is opened)\n\
-             ~ process workers: 2 -> 4 (comes only with a restart)\n"
+             ~ process workers: 2 -> 4\n"
+        );
+    }
+
+    #[test]
+    fn more_workers_than_there_is_room_for_come_with_a_restart() {
+        assert_eq!(
+            shown(OLD, &OLD.replace("workers = 2", "workers = 9")),
+            "~ process workers: 2 -> 9 (comes only with a restart)\n"
         );
     }
 

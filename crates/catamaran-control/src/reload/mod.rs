@@ -5,13 +5,15 @@
 //! whoever owns them: the [`PortRequest`]s say which.
 
 mod changes;
+mod drained;
 
 pub use changes::{Change, ChangeKind, Cost, Diff};
+pub use drained::Drained;
 
 use crate::admin::{Events, Kind, Overlays};
 use crate::metrics::{Exposition, Metric, MetricsSource};
 use catamaran_config::{Errors, Loaded};
-use catamaran_core::model::{Config, ListenerKey};
+use catamaran_core::model::{Config, ListenerKey, Name};
 use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ pub enum PortRequest {
     Open {
         /// The listeners.
         wanted: Vec<WantedListener>,
+        /// How many for each of them.
+        count: usize,
         /// The sockets, or what to tell the operator.
         reply: oneshot::Sender<Result<Vec<ListenerSockets>, String>>,
     },
@@ -91,6 +95,9 @@ pub enum ReloadError {
     /// It was ready, and could not be put in place.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// There is no frontend of that name.
+    #[error("there is no frontend `{0}`")]
+    NoFrontend(Name),
     /// Whoever owns the sockets is gone.
     #[error("the process is ending")]
     Ending,
@@ -140,6 +147,7 @@ pub struct Reloader {
     turn: tokio::sync::Mutex<()>,
     /// Servers that an operator added and removed at run time.
     overlays: Arc<Overlays>,
+    drained: Drained,
     events: Arc<Events>,
     status: Mutex<Status>,
     applied: AtomicU64,
@@ -154,7 +162,7 @@ impl Reloader {
         text: Option<Text>,
         ports: mpsc::Sender<PortRequest>,
         settle: fn(&mut Config),
-        overlays: Arc<Overlays>,
+        (overlays, drained): (Arc<Overlays>, Drained),
         events: Arc<Events>,
     ) -> Arc<Self> {
         let status = Status {
@@ -168,6 +176,7 @@ impl Reloader {
             text: Mutex::new(text.map(Arc::new)),
             turn: tokio::sync::Mutex::default(),
             overlays,
+            drained,
             events,
             status: Mutex::new(status),
             applied: AtomicU64::new(0),
@@ -223,7 +232,12 @@ impl Reloader {
         let before = served.as_deref().map_or("", |text| text.text.as_str());
         let snapshot = self.shared.snapshot();
         Ok(Checked {
-            diff: changes::between(before, &text.text, &snapshot.config, &config),
+            diff: changes::between(
+                (before, &text.text),
+                &snapshot.config,
+                &config,
+                self.shared.max_workers(),
+            ),
             warnings: warnings.iter().map(ToString::to_string).collect(),
             config,
         })
@@ -233,7 +247,7 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadError`], with the old configuration served as before.
-    pub async fn reload(&self) -> Result<Applied, ReloadError> {
+    pub async fn reload(self: &Arc<Self>) -> Result<Applied, ReloadError> {
         self.put(None).await
     }
 
@@ -241,23 +255,19 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadError`], with the old configuration served as before.
-    pub async fn apply(&self, text: Text) -> Result<Applied, ReloadError> {
+    pub async fn apply(self: &Arc<Self>, text: Text) -> Result<Applied, ReloadError> {
         self.put(Some(text)).await
     }
 
-    /// Keeps reloads away while it is held.
-    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    /// Holds up reloads for as long as what it returns is kept.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    async fn put(&self, text: Option<Text>) -> Result<Applied, ReloadError> {
+    async fn put(self: &Arc<Self>, text: Option<Text>) -> Result<Applied, ReloadError> {
         let _turn = self.turn.lock().await;
         let began = Instant::now();
-        let text = text.map_or_else(|| self.read_file(), Ok);
-        let result = match text {
-            Ok(text) => self.put_text(text, began).await,
-            Err(error) => Err(error),
-        };
+        let result = self.put_text(text, began).await;
         match &result {
             Ok(applied) => {
                 self.applied.fetch_add(1, Relaxed);
@@ -277,46 +287,102 @@ impl Reloader {
         result
     }
 
-    async fn put_text(&self, text: Text, began: Instant) -> Result<Applied, ReloadError> {
-        let Checked {
-            diff,
-            warnings,
-            mut config,
-        } = self.check(&text)?;
+    async fn put_text(
+        self: &Arc<Self>,
+        text: Option<Text>,
+        began: Instant,
+    ) -> Result<Applied, ReloadError> {
+        let this = Arc::clone(self);
+        // Thousands of servers take their time: probes and metrics must not wait for that.
+        let (text, checked, plan) = aside(move || this.prepare(text)).await??;
+        self.put_plan(Some(text.clone()), plan).await?;
+        *lock(&self.text) = Some(Arc::new(text));
+        *lock(&self.status) = Status {
+            last_error: None,
+            pending: checked.diff.needing_restart().cloned().collect(),
+            served_since: unix_now(),
+        };
+        Ok(Applied {
+            diff: checked.diff,
+            warnings: checked.warnings,
+            took: began.elapsed(),
+        })
+    }
+
+    /// Makes `text`, else the file, ready to be served.
+    fn prepare(&self, text: Option<Text>) -> Result<(Text, Checked, Plan), ReloadError> {
+        let text = text.map_or_else(|| self.read_file(), Ok)?;
+        let mut checked = self.check(&text)?;
+        let mut config = std::mem::take(&mut checked.config);
         (self.settle)(&mut config);
-        keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config);
+        let most = self.shared.max_workers();
+        keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config, most);
         self.overlays.lay_over(&mut config);
-        let drain = config.process.drain + config.process.drain_delay;
+        self.drained.lay_over(&mut config);
+        let plan = self.plan(config)?;
+        Ok((text, checked, plan))
+    }
+
+    fn plan(&self, config: Config) -> Result<Plan, ReloadError> {
         let plan = self.shared.plan(config).map_err(|error| LogError {
             source: explain(error.source),
             ..error
         })?;
+        Ok(plan)
+    }
+
+    /// Serves what `plan` has made ready, read from `text`.
+    async fn put_plan(&self, text: Option<Text>, plan: Plan) -> Result<(), ReloadError> {
         let sockets = match self.open(&plan).await {
             Ok(sockets) => sockets,
             Err(error) => {
                 // Those that could be opened are not to be kept anywhere.
                 let before = self.shared.snapshot();
-                let process = &before.config.process;
-                let drain = process.drain + process.drain_delay;
                 let served = self.text().map(|text| (*text).clone());
-                self.keep(served, keys(&before.config), drain).await?;
+                self.keep(served, &before.config).await?;
                 return Err(error);
             }
         };
-        let listeners = keys(&plan.snapshot().config);
-        self.keep(Some(text.clone()), listeners, drain).await?;
+        let snapshot = Arc::clone(plan.snapshot());
+        self.keep(text, &snapshot.config).await?;
         self.shared.apply(plan, sockets).await?;
-        *lock(&self.text) = Some(Arc::new(text));
-        *lock(&self.status) = Status {
-            last_error: None,
-            pending: diff.needing_restart().cloned().collect(),
-            served_since: unix_now(),
+        Ok(())
+    }
+
+    /// Has a frontend close its listeners, or open them again. What it has in flight is finished
+    /// within the time to drain. It stays so over reloads.
+    ///
+    /// # Errors
+    /// [`ReloadError`], with everything as before; also when there is no such frontend.
+    pub async fn set_drained(
+        self: &Arc<Self>,
+        frontend: &Name,
+        is_drained: bool,
+    ) -> Result<(), ReloadError> {
+        let _turn = self.turn.lock().await;
+        let this = Arc::clone(self);
+        let name = frontend.clone();
+        let plan = aside(move || {
+            let mut config = this.shared.snapshot().config.clone();
+            match this.drained.set(&mut config, &name, is_drained) {
+                Some(true) => this.plan(config).map(Some),
+                Some(false) => Ok(None),
+                None => Err(ReloadError::NoFrontend(name)),
+            }
+        });
+        let Some(plan) = plan.await?? else {
+            return Ok(());
         };
-        Ok(Applied {
-            diff,
-            warnings,
-            took: began.elapsed(),
-        })
+        let text = self.text().map(|text| (*text).clone());
+        let put = self.put_plan(text, plan).await;
+        self.drained.settle(frontend, is_drained == put.is_ok());
+        put
+    }
+
+    /// The frontends that an operator drains.
+    #[must_use]
+    pub const fn drained(&self) -> &Drained {
+        &self.drained
     }
 
     async fn open(&self, plan: &Plan) -> Result<Vec<ListenerSockets>, ReloadError> {
@@ -325,21 +391,21 @@ impl Reloader {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        let request = PortRequest::Open { wanted, reply };
+        let count = plan.workers();
+        let request = PortRequest::Open {
+            wanted,
+            count,
+            reply,
+        };
         self.ask(request, answer).await?.map_err(ReloadError::Ports)
     }
 
-    async fn keep(
-        &self,
-        text: Option<Text>,
-        listeners: Vec<ListenerKey>,
-        drain: Duration,
-    ) -> Result<(), ReloadError> {
+    async fn keep(&self, text: Option<Text>, config: &Config) -> Result<(), ReloadError> {
         let (reply, answer) = oneshot::channel();
         let request = PortRequest::Keep {
             text,
-            listeners,
-            drain,
+            listeners: keys(config),
+            drain: config.process.drain + config.process.drain_delay,
             reply,
         };
         self.ask(request, answer).await
@@ -386,6 +452,17 @@ impl MetricsSource for Reloader {
     }
 }
 
+/// Does something that takes its time on a thread of its own.
+async fn aside<R: Send + 'static>(
+    act: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, ReloadError> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.map_err(|error| {
+        tracing::error!(%error, "a reload panicked");
+        ReloadError::Ending
+    })
+}
+
 /// Reads `text`, with the environment of this process.
 fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
     let directory = text.path.parent().unwrap_or_else(|| Path::new(""));
@@ -410,11 +487,15 @@ fn explain(error: io::Error) -> io::Error {
 }
 
 /// What is fixed when the process starts stays as it is, whatever is written.
-fn keep_what_needs_a_restart(config: &mut Config, served: &Config) {
+fn keep_what_needs_a_restart(config: &mut Config, served: &Config, most_workers: usize) {
     let (new, old) = (&mut config.process, &served.process);
-    new.workers = old.workers;
+    if new.workers.is_some_and(|n| n.get() > most_workers) {
+        new.workers = old.workers;
+    }
     new.metrics = old.metrics;
     new.resolvers.clone_from(&old.resolvers);
+    new.user.clone_from(&old.user);
+    new.group.clone_from(&old.group);
     config.admin = served.admin.clone();
     // Its backends are those of the start; only the vrrp process, which has that too, asks for them.
     config.virtual_ips.clone_from(&served.virtual_ips);

@@ -83,6 +83,15 @@ impl Checker {
         }
     }
 
+    /// As [`Self::new`], of a server that is known to be down.
+    #[must_use]
+    pub fn known_down(config: &Health, now: Timestamp, rng: &mut fastrand::Rng) -> Self {
+        Self {
+            status: Status::Down,
+            ..Self::new(config, now, rng)
+        }
+    }
+
     /// Takes up a changed configuration, keeping what is known of the server.
     pub fn reconfigure(&mut self, now: Timestamp, config: &Health) {
         self.interval = config.interval;

@@ -20,6 +20,10 @@ impl Passes {
         self.marks.mark(slot);
     }
 
+    pub(super) fn has(&self, slot: u32) -> bool {
+        self.counts.get(slot as usize).is_some_and(|count| *count > 0)
+    }
+
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some(count) = self.counts.get_mut(slot as usize) {
             *count = 0;

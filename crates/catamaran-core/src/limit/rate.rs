@@ -9,8 +9,10 @@
 use super::passes::Passes;
 use crate::Timestamp;
 use crate::key::Key;
+use crate::mirror::{Mirrored, Record};
 use crate::model::RateLimit;
 use crate::recency::Recency;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One shard of a rate limit.
@@ -20,6 +22,8 @@ pub struct Limiter {
     full_at: Recency<Timestamp>,
     /// Keys that gave way to others while their buckets were not full.
     evicted: u64,
+    /// In which so many requests as the limit says may pass.
+    period: Duration,
     /// Time that one request uses up.
     step: Duration,
     /// How far ahead a bucket's time may lie for a request to pass: `burst - 1` steps.
@@ -55,6 +59,7 @@ impl Limiter {
         Self {
             full_at: Recency::new(max_keys),
             evicted: 0,
+            period: limit.period,
             step,
             tolerance: step.saturating_mul(limit.burst.max(1) - 1),
             passes: None,
@@ -63,6 +68,7 @@ impl Limiter {
 
     /// Takes up a changed limit. What keys have used up stays used up.
     pub fn reconfigure(&mut self, limit: &RateLimit, max_keys: usize) {
+        self.period = limit.period;
         self.step = limit.period / limit.requests.max(1);
         self.tolerance = self.step.saturating_mul(limit.burst.max(1) - 1);
         self.full_at.set_max_entries(max_keys);
@@ -89,6 +95,7 @@ impl Limiter {
             return Err(RetryAfter(wait));
         }
         *full_at = now.max(*full_at) + self.step;
+        self.full_at.mark(slot);
         if let Some(passes) = &mut self.passes {
             passes.add(slot);
         }
@@ -98,6 +105,17 @@ impl Limiter {
     /// Counts for peers from now on what passes.
     pub fn count_for_peers(&mut self) {
         self.passes.get_or_insert_default();
+    }
+
+    /// Counts for peers no more: there are none.
+    pub fn forget_peers(&mut self) {
+        self.passes = None;
+    }
+
+    /// The period of the limit.
+    #[must_use]
+    pub const fn period(&self) -> Duration {
+        self.period
     }
 
     /// Tells how many requests of each key have passed since this was last called, of at most
@@ -123,6 +141,7 @@ impl Limiter {
             let full_at = self.full_at.value_mut(slot);
             *full_at = (now.max(*full_at) + used).min(most).max(*full_at);
             self.full_at.move_to_back(slot);
+            self.full_at.mark(slot);
             return;
         }
         let displaced = self.full_at.insert(key, (now + used).min(most));
@@ -170,14 +189,73 @@ impl Limiter {
         }
     }
 
+    fn is_first_untold(&self) -> bool {
+        let passes = self.passes.as_ref().zip(self.full_at.front_slot());
+        passes.is_some_and(|(passes, slot)| passes.has(slot))
+    }
+
     /// Drops up to two of the keys longest unasked whose buckets are full: more than a request can
     /// add, so the table shrinks by itself.
     fn forget_full(&mut self, now: Timestamp) {
         for _ in 0..2 {
             match self.full_at.front() {
-                Some((_, full_at)) if *full_at <= now => self.full_at.pop_front(),
+                Some((_, full_at)) if *full_at <= now => {}
                 _ => return,
-            };
+            }
+            // What peers are to hear of waits until they are told, a few milliseconds.
+            if self.passes.is_some() && self.is_first_untold() {
+                return;
+            }
+            self.full_at.pop_front();
+        }
+    }
+}
+
+impl Mirrored for Limiter {
+    fn note_changes(&mut self) {
+        self.full_at.note_changes();
+    }
+
+    fn take_changes(&mut self, from: u32) -> Option<Range<u32>> {
+        self.full_at.take_changes(from)
+    }
+
+    fn record(&self, slot: u32) -> Option<Record> {
+        let (key, full_at) = self.full_at.at(slot)?;
+        Some(Record {
+            key: *key,
+            words: [full_at.as_nanos(), 0],
+        })
+    }
+
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
+    fn slots(&self) -> u32 {
+        self.full_at.slots()
+    }
+
+    /// Who was asked about last is not told: whose bucket is full first gives way first.
+    fn restore(&mut self, now: Timestamp, slots: u32, records: &mut Vec<(u32, Record)>) {
+        records.retain(|(_, record)| Timestamp::from_nanos(record.words[0]) > now);
+        records.sort_unstable_by_key(|(_, record)| record.words[0]);
+        let entries = records.iter();
+        let entries = entries
+            .map(|(slot, record)| (*slot, record.key, Timestamp::from_nanos(record.words[0])));
+        self.full_at.restore(slots, &entries.collect::<Vec<_>>());
+    }
+
+    /// Both count: what one process let pass is used up for the other.
+    fn merge(&mut self, now: Timestamp, record: &Record) {
+        let full_at = Timestamp::from_nanos(record.words[0]);
+        if full_at <= now {
+            return;
+        }
+        let known = self.full_at.find(record.key);
+        let is_earlier = known.is_some_and(|slot| *self.full_at.value_mut(slot) >= full_at);
+        if !is_earlier {
+            self.full_at.insert(record.key, full_at);
         }
     }
 }

@@ -112,6 +112,12 @@ impl ListenerKey {
         port(self).is_some() && port(self) == port(other)
     }
 
+    /// Whether datagrams come to it.
+    #[must_use]
+    pub fn is_udp(&self) -> bool {
+        self.0.starts_with("udp ")
+    }
+
     /// The key as text, for another process.
     #[must_use]
     pub fn as_str(&self) -> &str {

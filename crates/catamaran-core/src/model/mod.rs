@@ -84,6 +84,10 @@ pub struct Process {
     pub server_histograms: usize,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
     pub resolvers: Vec<SocketAddr>,
+    /// Whom the data process runs as when it was started by root; unchanged unless written.
+    pub user: Option<String>,
+    /// Its group; that of the user unless written.
+    pub group: Option<String>,
 }
 
 impl Default for Process {
@@ -99,6 +103,8 @@ impl Default for Process {
             metrics: None,
             server_histograms: 1000,
             resolvers: Vec::new(),
+            user: None,
+            group: None,
         }
     }
 }

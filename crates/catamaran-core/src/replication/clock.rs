@@ -60,6 +60,12 @@ impl HybridClock {
         self.last
     }
 
+    /// The time of something that is `age` old. Earlier than all that was stamped since.
+    pub(super) fn past(now: Now, age: Duration) -> u64 {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        physical(now.wall_ms.saturating_sub(age)).max(1)
+    }
+
     /// Notes the time of another node. Returns whether that is further ahead than it should be.
     pub(super) fn observe(&mut self, now: Now, time: u64) -> bool {
         let limit = physical(now.wall_ms.saturating_add(MAX_AHEAD_MS));

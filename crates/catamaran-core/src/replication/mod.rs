@@ -7,7 +7,7 @@
 //! ```
 //! [`Node`] is one node. It opens no connection: payloads that arrived, already authenticated, come
 //! in by [`Node::handle_payload`], those to be sent are fetched by [`Node::poll_transmit`]. The tables
-//! themselves stay with the shell, behind [`Tables`].
+//! themselves stay with the shell, behind [`Shards`](crate::tables::Shards).
 //!
 //! - Every node tells every other of its own changes, and of all that it knows when the other is new.
 //! - The later change counts, by a hybrid logical clock; what is told twice or late does no harm, so
@@ -35,5 +35,4 @@ pub use node::{
     Settings, WAIT_FOR_PEERS,
 };
 pub use notes::{MAX_NOTES, Note, NoteError, NoteKind, Phase};
-pub use tables::{TableKey, TableKind, TableSpec, Tables};
 pub use wire::DecodeError;

@@ -6,20 +6,23 @@
 
 use super::clock::{Incarnation, NodeId, Now};
 use super::message::{Batch, Bucket, RateEntry};
-use super::tables::{TableKey, TableKind, TableSpec, Tables};
+use super::tables::TableKey;
 use super::wire::DecodeError;
 use crate::key::Key;
 use crate::limit::Limiter;
 use crate::marks::Run;
 use crate::recency::Recency;
+#[cfg(test)]
+use crate::tables::TableName;
+use crate::tables::{KeptTable, Part, Shards, TableKind};
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 /// All counts of all nodes that are known here.
 #[derive(Debug)]
 pub(super) struct Rates {
     counts: Recency<[Bucket; 2], Slot>,
-    tables: HashMap<TableKey, Table>,
+    limits: HashMap<TableKey, Limit>,
 }
 
 /// Whose count it is.
@@ -31,11 +34,10 @@ struct Slot {
     incarnation: Incarnation,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Table {
-    index: usize,
+#[derive(Clone, Debug)]
+struct Limit {
     period_ms: u64,
-    shards: NonZeroUsize,
+    shards: Arc<dyn Shards>,
 }
 
 impl Rates {
@@ -43,27 +45,35 @@ impl Rates {
     pub(super) fn new(max_counts: usize) -> Self {
         Self {
             counts: Recency::new(max_counts),
-            tables: HashMap::new(),
+            limits: HashMap::new(),
         }
     }
 
     /// Takes up another list of tables.
-    pub(super) fn follow(&mut self, specs: &[TableSpec], tables: &mut dyn Tables) {
-        self.tables.clear();
-        for (index, spec) in specs.iter().enumerate() {
-            let TableKind::Rate { period } = spec.kind else {
+    pub(super) fn follow(&mut self, tables: &[KeptTable]) {
+        let older = std::mem::take(&mut self.limits);
+        for KeptTable { name, shards } in tables {
+            if name.kind != TableKind::Rate {
                 continue;
-            };
-            for shard in 0..spec.shards.get() {
-                tables.with_rate(index, shard, &mut Limiter::count_for_peers);
             }
-            let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
-            let table = Table {
-                index,
-                period_ms,
-                shards: spec.shards,
+            let mut period_ms = 1;
+            for shard in 0..shards.count().get() {
+                with(&**shards, shard, |limiter| {
+                    limiter.count_for_peers();
+                    period_ms = u64::try_from(limiter.period().as_millis()).unwrap_or(u64::MAX);
+                });
+            }
+            let limit = Limit {
+                period_ms: period_ms.max(1),
+                shards: Arc::clone(shards),
             };
-            self.tables.insert(spec.key, table);
+            self.limits.insert(TableKey::new(name), limit);
+        }
+        for (name, limit) in &older {
+            let successor = self.limits.get(name);
+            if successor.is_none_or(|new| !Arc::ptr_eq(&new.shards, &limit.shards)) {
+                limit.forget_peers();
+            }
         }
     }
 
@@ -72,18 +82,17 @@ impl Rates {
         &mut self,
         now: Now,
         (node, incarnation): (NodeId, Incarnation),
-        tables: &mut dyn Tables,
         mut tell: impl FnMut(u32),
     ) {
         let mut passed = Vec::new();
-        for (name, table) in &self.tables {
-            for shard in 0..table.shards.get() {
+        for (name, limit) in &self.limits {
+            for shard in 0..limit.shards.count().get() {
                 let mut has_more = true;
                 while has_more {
                     has_more = false;
-                    tables.with_rate(table.index, shard, &mut |limiter| {
+                    with(&*limit.shards, shard, |limiter| {
                         has_more = limiter.take_passes(KEYS_PER_LOCK, |key, count| {
-                            passed.push((*name, table.period_ms, key, count));
+                            passed.push((*name, limit.period_ms, key, count));
                         });
                     });
                 }
@@ -116,10 +125,10 @@ impl Rates {
             let Some((of, buckets)) = self.counts.at(slot) else {
                 continue;
             };
-            let Some(table) = self.tables.get(&of.table) else {
+            let Some(limit) = self.limits.get(&of.table) else {
                 continue;
             };
-            if buckets[0].number + 1 < now.wall_ms / table.period_ms {
+            if buckets[0].number + 1 < now.wall_ms / limit.period_ms {
                 continue;
             }
             if *first.get_or_insert(of.table) != of.table {
@@ -137,16 +146,16 @@ impl Rates {
         first
     }
 
-    /// Takes what a peer tells. Returns whether the table is known here.
+    /// Takes what a peer tells. What is heard of for the first time is charged only if `charges`.
+    /// Returns whether the table is known here.
     pub(super) fn apply(
         &mut self,
         now: Now,
-        me: (NodeId, Incarnation),
+        (me, charges): ((NodeId, Incarnation), bool),
         batch: &Batch<'_>,
-        tables: &mut dyn Tables,
     ) -> Result<bool, DecodeError> {
         let name = TableKey(batch.table);
-        let Some(table) = self.tables.get(&name).copied() else {
+        let Some(limit) = self.limits.get(&name).cloned() else {
             return Ok(false);
         };
         for entry in batch.entries() {
@@ -165,9 +174,9 @@ impl Rates {
             if growth > 0 || known != Some(merged) {
                 self.set(slot, merged);
             }
-            if growth > 0 {
-                let shard = told.key.shard(table.shards);
-                tables.with_rate(table.index, shard, &mut |limiter| {
+            if growth > 0 && (charges || known.is_some()) {
+                let shard = told.key.shard(limit.shards.count());
+                with(&*limit.shards, shard, |limiter| {
                     limiter.charge(now.mono, told.key, growth);
                 });
             }
@@ -181,8 +190,8 @@ impl Rates {
 
     /// What all nodes together let pass of `key` in the newest period that each has told.
     #[cfg(test)]
-    pub(super) fn sum(&self, table: TableKey, key: Key) -> u64 {
-        let counts = self.counts.iter();
+    pub(super) fn sum(&self, table: &TableName, key: Key) -> u64 {
+        let (table, counts) = (TableKey::new(table), self.counts.iter());
         let counts = counts.filter(|(slot, _)| slot.table == table && slot.key == key);
         counts.map(|(_, buckets)| u64::from(buckets[0].count)).sum()
     }
@@ -196,6 +205,30 @@ impl Rates {
         self.counts.insert(slot, buckets);
         self.counts.find(slot).expect("it was inserted")
     }
+}
+
+impl Limit {
+    fn forget_peers(&self) {
+        for shard in 0..self.shards.count().get() {
+            with(&*self.shards, shard, Limiter::forget_peers);
+        }
+    }
+}
+
+/// Without a node nobody is to be told.
+impl Drop for Rates {
+    fn drop(&mut self) {
+        self.limits.values().for_each(Limit::forget_peers);
+    }
+}
+
+/// Does something with a part of a limit.
+fn with(limit: &dyn Shards, shard: usize, mut act: impl FnMut(&mut Limiter)) {
+    limit.with(shard, &mut |part: Part<'_>| {
+        if let Some(limiter) = part.rate() {
+            act(limiter);
+        }
+    });
 }
 
 /// Counts in the bucket of this number, or in the newest if the clock went back.

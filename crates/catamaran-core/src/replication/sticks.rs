@@ -3,15 +3,21 @@
 //! The tables know nothing of stamps; those stand here, twelve bytes for each slot, and only where
 //! there are peers. A change that was made here gets its stamp when it is collected, a few
 //! milliseconds later, and so costs a request no more than a mark. Until then it counts as later
-//! than anything a peer says, which is what its stamp will say.
+//! than anything a peer says, which is what its stamp will say. What a table held before it was
+//! replicated (the process before has left it) is as old as its window: what peers heard since
+//! then counts.
 
 use super::clock::{HybridClock, NodeId, Now, Stamp};
 use super::message::{Batch, StickEntry};
-use super::tables::{Source, TableKey, TableKind, TableSpec, Tables};
+use super::tables::{Source, TableKey};
 use super::wire::DecodeError;
+use crate::Timestamp;
 use crate::marks::Run;
+use crate::mirror::Mirrored as _;
 use crate::stick::Table;
+use crate::tables::{KeptTable, Part, Shards, TableKind};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The stamps of all affinity tables.
@@ -22,9 +28,10 @@ pub(super) struct Sticks {
 
 #[derive(Debug)]
 struct Replica {
-    /// Its place in the shell's list.
-    index: usize,
-    shards: Vec<Stamps>,
+    table: Arc<dyn Shards>,
+    stamps: Vec<Stamps>,
+    /// Whether what it held before it was replicated is still to be stamped.
+    is_fresh: bool,
 }
 
 /// Who changed the entry of each slot, and when; and from whom this is known.
@@ -48,32 +55,31 @@ pub(super) struct Applied {
 
 impl Sticks {
     /// Takes up another list of tables. Returns whether one of them is new.
-    pub(super) fn follow(&mut self, specs: &[TableSpec], tables: &mut dyn Tables) -> bool {
+    pub(super) fn follow(&mut self, tables: &[KeptTable]) -> bool {
         let mut older = std::mem::take(&mut self.tables);
         let mut has_new = false;
-        for (index, spec) in specs.iter().enumerate() {
-            if spec.kind != TableKind::Stick {
+        for KeptTable { name, shards } in tables {
+            if name.kind != TableKind::Stick {
                 continue;
             }
-            let shards = match older.remove(&spec.key) {
-                Some(replica) if replica.shards.len() == spec.shards.get() => replica.shards,
+            let key = TableKey::new(name);
+            let replica = match older.remove(&key) {
+                Some(replica) if Arc::ptr_eq(&replica.table, shards) => replica,
                 _ => {
                     has_new = true;
-                    (0..spec.shards.get()).map(|_| Stamps::default()).collect()
+                    Replica::new(Arc::clone(shards))
                 }
             };
-            for shard in 0..shards.len() {
-                tables.with_stick(index, shard, &mut Table::note_for_peers);
-            }
-            self.tables.insert(spec.key, Replica { index, shards });
+            self.tables.insert(key, replica);
         }
+        older.values().for_each(Replica::forget_peers);
         has_new
     }
 
     /// All shards there are.
     pub(super) fn sources(&self) -> Vec<Source> {
         let shards = self.tables.iter().flat_map(|(key, replica)| {
-            (0..replica.shards.len()).map(|shard| Source::Stick(*key, shard))
+            (0..replica.stamps.len()).map(|shard| Source::Stick(*key, shard))
         });
         let mut sources: Vec<Source> = shards.collect();
         sources.sort_unstable();
@@ -85,25 +91,30 @@ impl Sticks {
         &mut self,
         now: Now,
         (clock, me): (&mut HybridClock, NodeId),
-        tables: &mut dyn Tables,
         mut tell: impl FnMut(Source, Run),
     ) {
         for (key, replica) in &mut self.tables {
-            for (shard, stamps) in replica.shards.iter_mut().enumerate() {
+            let is_fresh = std::mem::take(&mut replica.is_fresh);
+            let Replica { table, stamps, .. } = replica;
+            for (shard, stamps) in stamps.iter_mut().enumerate() {
                 let mut from = 0;
                 let mut runs = Vec::new();
                 let mut is_done = false;
                 while !is_done {
                     is_done = true;
-                    tables.with_stick(replica.index, shard, &mut |table| {
+                    with(&**table, shard, |table| {
                         for _ in 0..RUNS_PER_LOCK {
                             let Some(run) = table.take_untold(from) else {
                                 return;
                             };
                             from = run.first;
-                            runs.push(stamps.stamp_changed(run, table, || Stamp {
-                                time: clock.tick(now),
-                                node: me,
+                            runs.push(stamps.stamp_changed(run, table, |opened_at| {
+                                let age = now.mono.saturating_since(opened_at);
+                                let time = match is_fresh {
+                                    true => HybridClock::past(now, age),
+                                    false => clock.tick(now),
+                                };
+                                Stamp { time, node: me }
                             }));
                         }
                         is_done = false;
@@ -122,14 +133,13 @@ impl Sticks {
         now: Now,
         (table, shard): (TableKey, usize),
         runs: &[Run],
-        tables: &mut dyn Tables,
         out: &mut Vec<u8>,
     ) {
         let replica = self.tables.get(&table);
-        let Some((replica, stamps)) = replica.and_then(|r| Some((r, r.shards.get(shard)?))) else {
+        let Some((replica, stamps)) = replica.and_then(|r| Some((r, r.stamps.get(shard)?))) else {
             return;
         };
-        tables.with_stick(replica.index, shard, &mut |table| {
+        with(&*replica.table, shard, |table| {
             for slot in runs.iter().flat_map(|run| run.slots()) {
                 if let Some(entry) = stamps.entry(now, slot, table) {
                     entry.write(out);
@@ -139,10 +149,10 @@ impl Sticks {
     }
 
     /// The slots below `end` that one may look at, from `first` on.
-    pub(super) fn slots(&self, source: (TableKey, usize), tables: &mut dyn Tables) -> u32 {
+    pub(super) fn slots(&self, source: (TableKey, usize)) -> u32 {
         let mut slots = 0;
         if let Some(replica) = self.tables.get(&source.0) {
-            tables.with_stick(replica.index, source.1, &mut |table| slots = table.slots());
+            with(&*replica.table, source.1, |table| slots = table.slots());
         }
         slots
     }
@@ -150,7 +160,7 @@ impl Sticks {
     /// The slots whose entry is known from `node`.
     pub(super) fn slots_of(&self, node: NodeId, mut tell: impl FnMut(Source, u32)) {
         for (key, replica) in &self.tables {
-            for (shard, stamps) in replica.shards.iter().enumerate() {
+            for (shard, stamps) in replica.stamps.iter().enumerate() {
                 for (slot, _) in (0..).zip(&stamps.tellers).filter(|(_, of)| **of == node) {
                     tell(Source::Stick(*key, shard), slot);
                 }
@@ -164,7 +174,6 @@ impl Sticks {
         now: Now,
         (clock, teller): (&mut HybridClock, NodeId),
         batch: &Batch<'_>,
-        tables: &mut dyn Tables,
     ) -> Result<Applied, DecodeError> {
         let mut applied = Applied::default();
         let Some(replica) = self.tables.get_mut(&TableKey(batch.table)) else {
@@ -173,17 +182,14 @@ impl Sticks {
         };
         let entries = batch.entries().map(StickEntry::read);
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        let count = replica.shards.len();
-        let Some(shards) = std::num::NonZeroUsize::new(count) else {
-            return Ok(applied);
-        };
+        let shards = replica.table.count();
         let is_together =
             |a: &StickEntry, b: &StickEntry| a.key.shard(shards) == b.key.shard(shards);
         let groups = entries.chunk_by(is_together);
         for group in groups.flat_map(|group| group.chunks(ENTRIES_PER_LOCK)) {
             let shard = group.first().map_or(0, |entry| entry.key.shard(shards));
-            let stamps = &mut replica.shards[shard];
-            tables.with_stick(replica.index, shard, &mut |table| {
+            let stamps = &mut replica.stamps[shard];
+            with(&*replica.table, shard, |table| {
                 for entry in group {
                     applied.ahead += u64::from(clock.observe(now, entry.stamp.time));
                     applied.taken += u64::from(stamps.apply(now, (teller, entry), table));
@@ -194,17 +200,60 @@ impl Sticks {
     }
 }
 
+impl Replica {
+    /// Of a table that counts as changed, all of it.
+    fn new(table: Arc<dyn Shards>) -> Self {
+        let shards = 0..table.count().get();
+        shards
+            .clone()
+            .for_each(|shard| with(&*table, shard, Table::note_for_peers));
+        Self {
+            stamps: shards.map(|_| Stamps::default()).collect(),
+            table,
+            is_fresh: true,
+        }
+    }
+
+    fn forget_peers(&self) {
+        for shard in 0..self.stamps.len() {
+            with(&*self.table, shard, Table::forget_peers);
+        }
+    }
+}
+
+/// Without a node nobody is to be told.
+impl Drop for Sticks {
+    fn drop(&mut self) {
+        self.tables.values().for_each(Replica::forget_peers);
+    }
+}
+
+/// Does something with a part of an affinity table.
+fn with(table: &dyn Shards, shard: usize, mut act: impl FnMut(&mut Table)) {
+    table.with(shard, &mut |part: Part<'_>| {
+        if let Some(table) = part.stick() {
+            act(table);
+        }
+    });
+}
+
 impl Stamps {
     /// Stamps those slots of `run` that are worth telling, and returns them.
-    fn stamp_changed(&mut self, run: Run, table: &Table, mut stamp: impl FnMut() -> Stamp) -> Run {
+    fn stamp_changed(
+        &mut self,
+        run: Run,
+        table: &Table,
+        mut stamp: impl FnMut(Timestamp) -> Stamp,
+    ) -> Run {
         let mut told = Run {
             first: run.first,
             bits: 0,
         };
         for slot in run.slots() {
             // What was only chosen may be withdrawn at once.
-            if table.at(slot).is_some_and(|(_, entry)| entry.is_confirmed) {
-                let Stamp { time, node } = stamp();
+            let entry = table.at(slot).map(|(_, entry)| entry);
+            if let Some(entry) = entry.filter(|entry| entry.is_confirmed) {
+                let Stamp { time, node } = stamp(entry.opened_at);
                 let time = time.max(self.at(slot).time + 1);
                 self.set(slot, Stamp { time, node }, node);
                 told.bits |= 1 << (slot - run.first);

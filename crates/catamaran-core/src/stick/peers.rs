@@ -17,6 +17,11 @@ impl Table {
         }
     }
 
+    /// Notes no more for peers: there are none.
+    pub fn forget_peers(&mut self) {
+        self.untold = None;
+    }
+
     /// Notes that the entry at `slot` changed.
     pub(super) fn note_untold(&mut self, slot: u32) {
         if let Some(untold) = &mut self.untold {
@@ -33,11 +38,6 @@ impl Table {
     pub(crate) fn is_untold(&self, slot: u32) -> bool {
         let untold = self.untold.as_ref();
         untold.is_some_and(|untold| untold.is_marked(slot))
-    }
-
-    /// Slots in use are below it.
-    pub(crate) fn slots(&self) -> u32 {
-        self.entries.slots()
     }
 
     /// The slot of `key`, whether its entry still binds or not.
@@ -85,6 +85,7 @@ impl Table {
             } else {
                 self.entries.move_to_back(slot);
             }
+            self.entries.mark(slot);
             return Some(slot);
         }
         // Marking is for changes of this node.

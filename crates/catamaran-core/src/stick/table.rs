@@ -23,8 +23,10 @@ use super::ServerKey;
 use crate::Timestamp;
 use crate::key::Key;
 use crate::marks::Marks;
+use crate::mirror::{Mirrored, Record};
 use crate::model::Stick;
 use crate::recency::Recency;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One shard of a backend's affinity table.
@@ -112,11 +114,11 @@ impl Table {
             } else {
                 (choose()?, Why::Rechosen)
             };
-            let entry = self.entries.value_mut(slot);
             if why == Why::Rechosen {
+                let entry = self.entries.value_mut(slot);
                 entry.server = server;
                 entry.is_confirmed = false;
-                self.note_untold(slot);
+                self.mark(slot);
             }
             self.slide(now, slot);
             return Some(Choice { server, why });
@@ -172,7 +174,7 @@ impl Table {
         let entry = self.entries.value_mut(slot);
         if entry.server == server && !entry.is_confirmed {
             entry.is_confirmed = true;
-            self.note_untold(slot);
+            self.mark(slot);
         }
     }
 
@@ -186,7 +188,7 @@ impl Table {
         if entry.server != server || !entry.is_confirmed {
             entry.server = server;
             entry.is_confirmed = true;
-            self.note_untold(slot);
+            self.mark(slot);
         }
     }
 
@@ -247,6 +249,15 @@ impl Table {
         dropped
     }
 
+    /// Forgets every key. Returns how many entries were held.
+    pub fn clear(&mut self) -> usize {
+        let held = self.len();
+        while !self.is_empty() {
+            self.entries.pop_front();
+        }
+        held
+    }
+
     /// Entries held, those that are over but not dropped yet included.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -287,11 +298,81 @@ impl Table {
         (self.end_of(&entry) > now).then_some(slot)
     }
 
+    /// Notes that the entry at `slot` changed, for the copy and for peers.
+    pub(super) fn mark(&mut self, slot: u32) {
+        self.entries.mark(slot);
+        self.note_untold(slot);
+    }
+
     fn slide(&mut self, now: Timestamp, slot: u32) {
         if self.refresh {
             self.entries.value_mut(slot).opened_at = now;
             self.entries.move_to_back(slot);
-            self.note_untold(slot);
+            self.mark(slot);
+        }
+    }
+}
+
+/// The confirmation is the lowest bit of the time: a nanosecond is nothing to a window.
+impl Mirrored for Table {
+    fn note_changes(&mut self) {
+        self.entries.note_changes();
+    }
+
+    fn take_changes(&mut self, from: u32) -> Option<Range<u32>> {
+        self.entries.take_changes(from)
+    }
+
+    fn record(&self, slot: u32) -> Option<Record> {
+        let (key, entry) = self.entries.at(slot)?;
+        let opened_at = entry.opened_at.as_nanos() & !1;
+        Some(Record {
+            key: *key,
+            words: [
+                opened_at | u64::from(entry.is_confirmed),
+                entry.server.as_bits(),
+            ],
+        })
+    }
+
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
+    fn slots(&self) -> u32 {
+        self.entries.slots()
+    }
+
+    fn restore(&mut self, now: Timestamp, slots: u32, records: &mut Vec<(u32, Record)>) {
+        records.sort_unstable_by_key(|(_, record)| record.words[0] & !1);
+        let entries = records.iter();
+        let entries = entries.map(|(slot, record)| (*slot, record.key, Entry::of(record)));
+        let live: Vec<_> = entries
+            .filter(|(_, _, entry)| self.end_of(entry) > now)
+            .collect();
+        self.entries.restore(slots, &live);
+    }
+
+    fn merge(&mut self, now: Timestamp, record: &Record) {
+        let entry = Entry::of(record);
+        if self.end_of(&entry) <= now {
+            return;
+        }
+        let known = self.entries.find(record.key);
+        let is_older =
+            known.is_some_and(|slot| self.entries.value_mut(slot).opened_at > entry.opened_at);
+        if !is_older {
+            self.insert(now, record.key, entry);
+        }
+    }
+}
+
+impl Entry {
+    const fn of(record: &Record) -> Self {
+        Self {
+            server: ServerKey::from_bits(record.words[1]),
+            opened_at: Timestamp::from_nanos(record.words[0] & !1),
+            is_confirmed: record.words[0] & 1 == 1,
         }
     }
 }

@@ -73,8 +73,20 @@ impl<'a> Exchange<'a> {
             &self.context.request,
             self.facts.began,
         );
+        match plan {
+            Plan::Forward(target) if target.guard.is_none() => {
+                self.set_target(target);
+                self.forward(target).await
+            }
+            // Apart, so that the way of most requests keeps nothing of it.
+            other => Box::pin(self.run_other(other)).await,
+        }
+    }
+
+    /// The same for what is asked who it is, answered here or refused.
+    async fn run_other(&mut self, plan: Plan<'a>) -> Next {
         if let Some(guard) = plan.guard()
-            && let Err(next) = Box::pin(self.authenticate(guard)).await
+            && let Err(next) = self.authenticate(guard).await
         {
             return next;
         }
@@ -91,14 +103,15 @@ impl<'a> Exchange<'a> {
                     &self.context.request,
                     self.client.input.bytes(),
                 );
-                Box::pin(self.answer(&answer, Outcome::Answered)).await
+                self.answer(&answer, Outcome::Answered).await
             }
             Plan::Respond(target, response) => {
                 self.set_target(target);
-                Box::pin(self.answer(&Answer::fixed(response), Outcome::Answered)).await
+                self.answer(&Answer::fixed(response), Outcome::Answered)
+                    .await
             }
-            Plan::Deny(refusal) => Box::pin(self.deny(refusal)).await,
-            Plan::Refuse(outcome, retry_after) => Box::pin(self.fail(outcome, retry_after)).await,
+            Plan::Deny(refusal) => self.deny(refusal).await,
+            Plan::Refuse(outcome, retry_after) => self.fail(outcome, retry_after).await,
         }
     }
 

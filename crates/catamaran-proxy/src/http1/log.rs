@@ -30,6 +30,7 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
         facts,
     } = exchange;
     let now = worker.tick();
+    let outcome = client.deadline.outcome_of(outcome);
     count(worker, frontend, facts, outcome, now);
     if frontend.model.access_log.is_none() {
         return;

@@ -9,6 +9,7 @@ use catamaran_core::model::{self, BackendId, Name, ServerAddr, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::server::ServerState;
 use catamaran_core::stick::{Entry, ServerKey, Table};
+use catamaran_core::tables::{Part, Shards};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -320,6 +321,11 @@ impl Backend {
         shards.map(|shard| lock(shard).evicted()).sum()
     }
 
+    /// The affinity table, to be copied as it changes.
+    pub(super) fn stick_shards(&self) -> Option<Arc<dyn Shards>> {
+        Some(Arc::clone(self.stick.as_ref()?) as _)
+    }
+
     /// Entries of the affinity table, those that are over but not dropped yet included; `None`
     /// without one.
     pub fn stick_len(&self) -> Option<usize> {
@@ -384,6 +390,13 @@ impl Backend {
     pub fn stick_forget(&self, key: Key) -> bool {
         let table = self.stick_shard(key);
         table.is_some_and(|mut table| table.forget(key))
+    }
+
+    /// Forgets every key. Returns how many there were.
+    pub fn stick_clear(&self) -> usize {
+        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
+        let shards = shards.unwrap_or_default().iter();
+        shards.map(|shard| lock(shard).clear()).sum()
     }
 
     /// Requests in flight at all its servers, for the log: where there are many servers, as it was
@@ -475,6 +488,16 @@ impl Stick {
             shard.len()
         });
         self.entries.store(left.sum(), Ordering::Relaxed);
+    }
+}
+
+impl Shards for Stick {
+    fn count(&self) -> NonZeroUsize {
+        STICK_SHARDS
+    }
+
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Stick(&mut lock(&self.shards[shard])));
     }
 }
 

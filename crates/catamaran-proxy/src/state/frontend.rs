@@ -8,6 +8,7 @@ use crate::auth::Guard;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
+use catamaran_core::tables::{Part, Shards};
 use catamaran_core::{Key, Timestamp};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -311,6 +312,20 @@ impl Frontend {
         &self.backends[id.index()]
     }
 
+    /// Its rate limits, to be copied as they change, with the route that each is for.
+    pub(super) fn limiters(
+        &self,
+    ) -> impl Iterator<Item = (Option<&model::Route>, &RateKey, Arc<dyn Shards>)> {
+        let of_routes = self.model.routes.iter().zip(&self.route_limiters);
+        let of_routes = of_routes.map(|(route, limiter)| (Some(route), limiter));
+        std::iter::once((None, &self.limiter))
+            .chain(of_routes)
+            .filter_map(|(route, limiter)| {
+                let limiter = limiter.as_ref()?;
+                Some((route, &limiter.by, Arc::clone(limiter) as _))
+            })
+    }
+
     /// What lets requests of the route of this index in, or those that no route takes.
     pub(crate) fn guard(&self, route: Option<usize>) -> Option<&Arc<Guard>> {
         match route {
@@ -500,6 +515,16 @@ impl SharedLimiter {
             RateKey::Header(name) => Key::of_bytes(header(name).unwrap_or_default()),
         };
         lock(&self.shards[key.shard(SHARDS)]).check(now, key)
+    }
+}
+
+impl Shards for SharedLimiter {
+    fn count(&self) -> NonZeroUsize {
+        SHARDS
+    }
+
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Rate(&mut lock(&self.shards[shard])));
     }
 }
 

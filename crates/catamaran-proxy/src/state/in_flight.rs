@@ -29,6 +29,19 @@ impl InFlight {
     }
 }
 
+/// A request in flight at a server that another process of ours has. Ends when dropped.
+#[derive(Debug)]
+pub struct Elsewhere(#[expect(dead_code, reason = "it counts while it lives")] InFlight);
+
+impl Elsewhere {
+    /// Counts one, whatever room there is.
+    #[must_use]
+    pub fn begin(backend: &Arc<Backend>, server: &Arc<Server>) -> Self {
+        server.state.begin();
+        Self(InFlight::adopt(Arc::clone(backend), Arc::clone(server)))
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         waiting::leave(&self.backend, &self.server);

@@ -1,7 +1,7 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
 use super::{Backend, Connections, Layout, Listening, Pulse, Server, Snapshot, lock};
-use crate::worker::{Command, WorkerMetrics};
+use crate::worker::{Command, Crew, WorkerMetrics};
 use arc_swap::ArcSwap;
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
@@ -19,7 +19,7 @@ pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
     /// Told of each new one.
     changed: watch::Sender<()>,
-    /// Counters, by worker.
+    /// Counters, by worker: of all that there may come to be, see [`Self::started_workers`].
     pub worker_metrics: Vec<Arc<WorkerMetrics>>,
     /// Clients' connections open, by worker.
     pub loads: Vec<AtomicUsize>,
@@ -41,8 +41,12 @@ pub struct Shared {
     pub(crate) connections: Arc<Connections>,
     /// The listeners whose sockets the workers hold.
     pub(crate) listeners: Mutex<Listeners>,
+    /// The ways to all workers that there may come to be.
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
+    pub(crate) crew: Crew,
     pub(crate) is_draining: AtomicBool,
+    /// Whether another process serves in place of this one.
+    pub(crate) is_retired: AtomicBool,
 }
 
 /// A server that there is not.
@@ -78,6 +82,8 @@ pub(crate) struct Process {
 pub(crate) struct Listeners {
     /// With the name of the frontend that each belongs to.
     pub(crate) open: HashMap<ListenerKey, (ListenerId, Name)>,
+    /// The worker of each socket.
+    pub(crate) owners: HashMap<ListenerKey, Vec<usize>>,
     /// Counts up, so that no id is used twice.
     pub(crate) last_id: ListenerId,
 }
@@ -267,11 +273,12 @@ impl Shared {
         });
     }
 
-    /// What `snapshot` describes, served by as many workers as there are `commands`.
+    /// What `snapshot` describes, served by at most as many workers as there are `commands`.
     pub(crate) fn new(
         snapshot: Snapshot,
         process: Process,
         commands: Vec<mpsc::UnboundedSender<Command>>,
+        crew: Crew,
         max_flows: usize,
     ) -> Self {
         let workers = commands.len();
@@ -292,7 +299,9 @@ impl Shared {
             connections: Connections::new(max_connections, None),
             listeners: Mutex::default(),
             commands,
+            crew,
             is_draining: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
         }
     }
 
@@ -340,7 +349,7 @@ impl Shared {
 
     /// Asks something of every worker.
     pub(crate) fn command_all(&self, command: impl Fn() -> Command) {
-        for worker in 0..self.commands.len() {
+        for worker in 0..self.started_workers() {
             self.command(worker, command());
         }
     }

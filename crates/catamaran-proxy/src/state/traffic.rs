@@ -1,7 +1,7 @@
 //! What is counted of traffic: each worker counts for itself, and who reads sums over the workers.
 //!
 //! Frontends, routes, backends and servers count the same things, so that one can be held against
-//! the other. A worker makes its counters when it first needs them. They take 0.3 KiB without
+//! the other. A worker makes its counters when it first needs them. They take 0.4 KiB without
 //! latencies; the three histograms take 1.6 KiB more, which servers get only while there are few
 //! enough of them (`process.server-histograms`).
 

@@ -22,6 +22,7 @@ use catamaran_core::flow::Flows;
 use catamaran_sys::socket::{Datagram, LocalAddr, recv_with_dst};
 use flow::Flow;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -41,6 +42,8 @@ const BATCH: usize = 32;
 const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 /// How often a drain looks for such flows.
 const DRAIN_LOOK: Duration = Duration::from_millis(200);
+/// How often a removed listener looks for flows that are over, and for another in its place.
+const CLOSE_LOOK: Duration = Duration::from_millis(20);
 /// Wait after a receive that failed for want of memory.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -72,12 +75,22 @@ impl FlowTable {
         self.0.borrow_mut().insert(flow.key, Rc::clone(flow))
     }
 
-    /// Ends the flows of a listener that is closed.
-    fn evict_listener(&self, listener: ListenerId) {
-        let evicted = self.0.borrow_mut().extract(|key| key.listener == listener);
-        for flow in evicted {
+    /// Ends the flows of a listener that is closed: those that have been silent for long, or all.
+    /// Returns whether any is left.
+    fn end_listener(&self, listener: ListenerId, silent_at: Option<Timestamp>) -> bool {
+        let mut flows = self.0.borrow_mut();
+        let (mut over, mut left) = (HashSet::new(), false);
+        for (key, flow) in flows.iter().filter(|(key, _)| key.listener == listener) {
+            if silent_at.is_none_or(|now| flow.is_silent(now)) {
+                over.insert(key);
+            } else {
+                left = true;
+            }
+        }
+        for flow in flows.extract(|key| over.contains(&key)) {
             flow.evict();
         }
+        left
     }
 
     /// Lets go of the flows that have been silent for long. Returns whether any flow is left.
@@ -100,10 +113,16 @@ impl FlowTable {
 }
 
 /// Takes what comes to a listener's socket and passes it on, for as long as the worker lives, or
-/// the listener: flows go on while the worker drains, and end with their listener, since nothing in
-/// UDP says when else they would.
+/// the listener: flows go on while the worker drains.
 pub(crate) async fn listen(worker: Rc<Worker>, listener: Rc<Listener>, socket: OwnedFd) {
     let _vital = Vital;
+    match socket.try_clone() {
+        Ok(copy) => {
+            let listening = &worker.shared.listening[worker.index];
+            listening.open_datagrams(listener.slot().id(), copy);
+        }
+        Err(error) => tracing::warn!(%error, "no other supervisor can take a socket over"),
+    }
     let socket = match UdpSocket::from_std(socket.into()) {
         Ok(socket) => Rc::new(socket),
         Err(error) => {
@@ -144,14 +163,35 @@ pub(crate) async fn let_go_silent(worker: Rc<Worker>) {
     }
 }
 
-/// Ends the flows of a listener and then closes its socket, from which they answer.
-async fn close(worker: &Worker, listener: &Listener, socket: Rc<UdpSocket>) {
-    worker.flows.evict_listener(listener.slot().id());
+/// Serves the flows of a listener on until they are silent, for as long as a drain may last, and then
+/// closes its socket, from which they answer. Nothing new begins meanwhile.
+async fn close(worker: &Rc<Worker>, listener: &Listener, socket: Rc<UdpSocket>) {
+    let slot = listener.slot();
+    let listening = &worker.shared.listening[worker.index];
+    listening.close_datagrams(slot.id());
+    // The port counts as closed: who opens it anew shares it with us for as long as we notice.
+    listener.closed();
+    let drain = worker.shared.snapshot().config.process.drain;
+    let until = Worker::now() + drain;
+    let address = catamaran_sys::socket::local_addr(socket.as_fd()).ok();
+    while Worker::now() < until && !listening.has_datagrams_at(address) {
+        if !worker.flows.end_listener(slot.id(), Some(Worker::now())) {
+            break;
+        }
+        tokio::select! {
+            ready = socket.readable() => if ready.is_err() { break },
+            () = tokio::time::sleep(CLOSE_LOOK) => continue,
+        }
+        // What is lost now is lost as on any network.
+        if receive_batch(worker, &slot, &socket).is_err() {
+            tokio::time::sleep(RECEIVE_PAUSE).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    worker.flows.end_listener(slot.id(), None);
     while Rc::strong_count(&socket) > 1 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    drop(socket);
-    listener.closed();
 }
 
 /// What a turn at a socket took from it.
@@ -217,7 +257,7 @@ fn handle_datagram(
         return;
     }
     let frontend = slot.frontend();
-    if worker.is_draining.get() || !can_be_answered(socket, datagram) {
+    if worker.is_draining.get() || slot.is_closing() || !can_be_answered(socket, datagram) {
         worker.metrics.datagrams_dropped.add_alone(1);
         return;
     }
@@ -311,6 +351,11 @@ async fn serve(worker: &Rc<Worker>, flow: &Rc<Flow>, began: Timestamp) {
     let (bytes_in, bytes_out) = flow.bytes();
     facts.bytes_in = bytes_in;
     facts.bytes_out = bytes_out;
+    let outcome = if flow.slot.is_closing() {
+        outcome.at_closed_listener()
+    } else {
+        outcome
+    };
     let frontend = flow.slot.frontend();
     facts::relayed(worker, &frontend, flow.key.client, &facts, outcome);
 }

@@ -7,6 +7,7 @@
 //! The same entry says which server its connection awaits a response from, so that a server marked
 //! down wakes exactly those.
 
+use crate::outcome::Outcome;
 use crate::state::ListenerId;
 use catamaran_core::Timestamp;
 use std::cell::{Cell, RefCell};
@@ -265,6 +266,15 @@ impl Deadline {
     /// Whether the connection is to end even if it makes progress.
     pub(crate) fn is_over(&self) -> bool {
         self.entry().is_over.get()
+    }
+
+    /// What an end is called, given that it may be the listener that ended it.
+    pub(crate) fn outcome_of(&self, outcome: Outcome) -> Outcome {
+        if self.is_over() {
+            outcome.at_closed_listener()
+        } else {
+            outcome
+        }
     }
 
     fn entry(&self) -> &Entry {

@@ -2,7 +2,7 @@
 
 use super::{Change, Command, OpenConnection, Opened, Phase, Vital, Worker, stall};
 use crate::io::{Acceptor, Stream};
-use crate::state::{Admitted, Frontend, ListenerId};
+use crate::state::{Admitted, Frontend, ListenerId, Snapshot};
 use crate::{http1, tcp, udp};
 use catamaran_core::model::Protocol;
 use std::cell::{Cell, RefCell};
@@ -31,8 +31,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The listeners of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    /// Those with sockets.
-    open: RefCell<HashMap<ListenerId, Rc<Listener>>>,
+    /// Those with sockets, of which one may have several.
+    open: RefCell<HashMap<ListenerId, Vec<Rc<Listener>>>>,
     /// Those with connections, too.
     slots: RefCell<HashMap<ListenerId, Rc<Slot>>>,
 }
@@ -44,6 +44,8 @@ pub(crate) struct Listener {
     slot: RefCell<Rc<Slot>>,
     stop: Notify,
     is_stopping: Cell<bool>,
+    /// Who gets the socket when it stops; nobody if it is closed then.
+    heir: RefCell<Option<(usize, mpsc::Sender<()>)>>,
     /// Dropped when the socket is closed.
     closing: RefCell<Option<mpsc::Sender<()>>>,
 }
@@ -131,9 +133,16 @@ impl Listeners {
             slot: RefCell::new(slot),
             stop: Notify::new(),
             is_stopping: Cell::new(false),
+            heir: RefCell::new(None),
             closing: RefCell::new(None),
         });
-        self.open.borrow_mut().insert(id, Rc::clone(&listener));
+        if listener.slot().is_closing() {
+            // It was removed while its socket was on its way here.
+            listener.stop();
+        } else {
+            let mut open = self.open.borrow_mut();
+            open.entry(id).or_default().push(Rc::clone(&listener));
+        }
         let worker = Rc::clone(worker);
         if is_udp {
             tokio::task::spawn_local(udp::listen(worker, listener, socket));
@@ -168,17 +177,19 @@ impl Listeners {
             }
         }
         for (old, new, frontend) in &change.moved {
-            let listener = self.open.borrow_mut().remove(old);
-            if let Some(listener) = listener {
+            let listeners = self.open.borrow_mut().remove(old);
+            if let Some(listeners) = listeners {
                 let slot = self.slot(*new, Arc::clone(frontend));
-                listener.slot.replace(slot);
+                for listener in &listeners {
+                    listener.slot.replace(Rc::clone(&slot));
+                }
                 worker.shared.listening[worker.index].rename(*old, *new);
-                self.open.borrow_mut().insert(*new, listener);
+                self.open.borrow_mut().insert(*new, listeners);
             }
             self.close_slot(worker, *old, change);
         }
         for id in &change.closed {
-            if let Some(listener) = self.open.borrow_mut().remove(id) {
+            for listener in self.open.borrow_mut().remove(id).into_iter().flatten() {
                 listener.closing.replace(Some(closing.clone()));
                 listener.stop();
             }
@@ -189,12 +200,43 @@ impl Listeners {
         }
     }
 
+    /// Gives one socket of a listener to the worker `to`.
+    pub(crate) fn pass(&self, id: ListenerId, to: usize, done: mpsc::Sender<()>) {
+        let listener = self.open.borrow_mut().get_mut(&id).and_then(Vec::pop);
+        if let Some(listener) = listener {
+            listener.heir.replace(Some((to, done)));
+            listener.stop();
+        }
+    }
+
     /// Accepts what waits, then no more. Flows of datagrams go on.
     pub(crate) fn drain(&self) {
-        for listener in self.open.borrow().values() {
+        for listener in self.open.borrow().values().flatten() {
             if listener.slot().frontend().model.protocol != Protocol::Udp {
                 listener.stop();
             }
+        }
+    }
+
+    /// Accepts no more: another process has copies of the sockets.
+    pub(crate) fn leave(&self, closing: &mpsc::Sender<()>) {
+        for listener in self.open.borrow_mut().drain().flat_map(|(_, all)| all) {
+            listener.closing.replace(Some(closing.clone()));
+            listener.stop();
+        }
+    }
+
+    /// Has all connections end, each in its time.
+    pub(crate) fn retire(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: Arc<Snapshot>) {
+        let change = Change {
+            kept: Vec::new(),
+            moved: Vec::new(),
+            closed: self.slots.borrow().keys().copied().collect(),
+            gone_servers: Vec::new(),
+            snapshot,
+        };
+        for id in &change.closed {
+            self.close_slot(worker, *id, &change);
         }
     }
 
@@ -273,10 +315,29 @@ async fn accept(worker: Rc<Worker>, this: Rc<Listener>, socket: OwnedFd) {
     let listener = listening
         .close(listener)
         .expect("the list held the only other reference");
-    accept_rest(&worker, &this.slot(), &listener).await;
+    match this.heir.take() {
+        Some((to, done)) => match listener.as_fd().try_clone_to_owned() {
+            Ok(socket) => pass_on(&worker, &this.slot(), socket, to, done),
+            Err(error) => {
+                tracing::error!(%error, "a socket cannot go to another worker; it is closed");
+                accept_rest(&worker, &this.slot(), &listener).await;
+            }
+        },
+        None => accept_rest(&worker, &this.slot(), &listener).await,
+    }
     drop(listener);
     // The socket is closed: whoever waits for that may go on.
     this.closed();
+}
+
+/// Has another worker accept from a socket. Whoever waits in its queue waits for that one.
+fn pass_on(worker: &Worker, slot: &Slot, socket: OwnedFd, to: usize, done: mpsc::Sender<()>) {
+    let opened = Opened {
+        id: slot.id,
+        frontend: slot.frontend(),
+        socket,
+    };
+    worker.shared.command(to, Command::Take { opened, done });
 }
 
 /// The next connection; `None` once `stop` has come and nobody waits.
@@ -350,7 +411,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Serves a new connection here, or hands it to a worker that has clearly fewer.
+/// Serves a new connection here, or hands it to a worker that has clearly fewer; just fewer, where a
+/// listener has fewer sockets than there are workers.
 fn place(
     worker: &Rc<Worker>,
     slot: &Rc<Slot>,
@@ -378,23 +440,32 @@ fn place(
     }
 }
 
-/// The worker with the fewest connections, if it has clearly fewer than this one.
+/// The worker with the fewest connections, if it is to have the next in place of this one.
 fn neighbour(worker: &Worker) -> Option<usize> {
     let mine = worker.open.get();
-    if mine <= HAND_OVER_SLACK {
+    let active = worker.shared.active_workers();
+    let is_uneven = worker.shared.crew.is_uneven() || worker.index >= active;
+    if mine <= HAND_OVER_SLACK && !is_uneven {
         return None;
     }
     let loads = worker
         .shared
         .loads
         .iter()
+        .take(active)
         .map(|load| load.load(Ordering::Relaxed));
     let now = Worker::now();
     let turning = loads
         .enumerate()
         .filter(|&(index, _)| !stall::is_stalled(worker, index, now));
     let (index, least) = turning.min_by_key(|&(_, load)| load)?;
-    (index != worker.index && mine > 2 * least + HAND_OVER_SLACK).then_some(index)
+    let is_clear = if is_uneven {
+        // Sockets do not share clients out: those without one live by what they are handed.
+        mine > least
+    } else {
+        mine > 2 * least + HAND_OVER_SLACK
+    };
+    (index != worker.index && is_clear).then_some(index)
 }
 
 fn serve(

@@ -3,12 +3,14 @@
 //! A worker accepts from its own sockets and serves what it accepted to the end. What workers share
 //! is a closed list: the configuration, loads and health of servers, tables, queues, counters.
 
+mod crew;
 mod deadline;
 mod listening;
 mod metrics;
 mod run;
 mod stall;
 
+pub(crate) use crew::Crew;
 pub(crate) use deadline::{Alarm, Deadline, Deadlines, Phase};
 pub(crate) use listening::{Listener, Slot};
 pub use metrics::{Lag, WorkerMetrics};
@@ -127,6 +129,32 @@ pub(crate) enum Command {
         opened: Vec<Opened>,
         /// Dropped when the sockets of removed listeners are closed.
         closing: mpsc::Sender<()>,
+    },
+    /// Give a socket of a listener to another worker.
+    Pass {
+        /// The listener.
+        listener: ListenerId,
+        /// The worker.
+        to: usize,
+        /// Dropped when that one has it.
+        done: mpsc::Sender<()>,
+    },
+    /// Take clients from one more socket.
+    Take {
+        /// It and its listener.
+        opened: Opened,
+        /// Dropped when that is done.
+        done: mpsc::Sender<()>,
+    },
+    /// Accept no more: another process does.
+    Leave {
+        /// Dropped when all sockets are closed.
+        closing: mpsc::Sender<()>,
+    },
+    /// Have the connections there are end, each in its time.
+    Retire {
+        /// What was served last.
+        snapshot: Arc<Snapshot>,
     },
     /// Accept what waits, then no more; connections close after their exchange.
     Drain,

@@ -104,6 +104,11 @@ async fn run(start: Start) {
                 }
                 worker.drop_old_logs(&change.snapshot);
             }
+            Command::Pass { listener, to, done } => listeners.pass(listener, to, done),
+            Command::Take { opened, done } => {
+                listeners.open(&worker, opened);
+                drop(done);
+            }
             Command::ServerDown { server, keep } => {
                 worker.idle.close(server);
                 if !keep {
@@ -111,6 +116,11 @@ async fn run(start: Start) {
                 }
             }
             Command::CloseIdle { server } => worker.idle.close(server),
+            Command::Leave { closing } => listeners.leave(&closing),
+            Command::Retire { snapshot } => {
+                listeners.retire(&worker, snapshot);
+                worker.idle.clear();
+            }
             Command::Drain => {
                 worker.is_draining.set(true);
                 listeners.drain();

@@ -62,7 +62,7 @@ fn look(worker: &Rc<Worker>, listeners: &Listeners, helps: &mut Vec<Help>, now: 
     if worker.is_draining.get() {
         return;
     }
-    let count = worker.shared.pulses.len();
+    let count = worker.shared.started_workers();
     let next = (1..count).map(|step| (worker.index + step) % count);
     for neighbour in next.take_while(|&index| is_stalled(index)) {
         if helps.iter().all(|help| help.neighbour != neighbour) {

@@ -49,6 +49,41 @@ pub fn udp_group_beside(addr: SocketAddr, n: usize) -> io::Result<Vec<OwnedFd>> 
     (0..n).map(open).collect()
 }
 
+/// What goes over a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Connections that it listens for.
+    Stream,
+    /// Datagrams.
+    Datagram,
+}
+
+/// What goes over a socket that somebody else opened.
+///
+/// # Errors
+/// `InvalidInput` when it is neither TCP that listens nor UDP.
+pub fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
+    let socket = SockRef::from(&socket);
+    match socket.r#type()? {
+        Type::DGRAM => Ok(Kind::Datagram),
+        Type::STREAM if socket.is_listener()? => Ok(Kind::Stream),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Sets what [`listen_group`] and [`udp_group`] set, on a socket that somebody else bound to `addr`.
+///
+/// # Errors
+/// What `setsockopt(2)` reports.
+pub fn adopt(socket: BorrowedFd<'_>, kind: Kind, addr: SocketAddr) -> io::Result<()> {
+    let set = SockRef::from(&socket);
+    set.set_nonblocking(true)?;
+    match kind {
+        Kind::Stream => set.set_tcp_nodelay(true),
+        Kind::Datagram => super::datagram::report_destination(socket, addr),
+    }
+}
+
 /// The address that a socket is bound to.
 ///
 /// # Errors

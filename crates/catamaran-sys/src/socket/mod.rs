@@ -15,5 +15,7 @@ pub use connection::{
 pub use datagram::{
     Datagram, LocalAddr, connect_udp, connect_udp_from, recv_with_dst, send_to_from,
 };
-pub use listen::{listen_group, listen_group_beside, local_addr, udp_group, udp_group_beside};
+pub use listen::{
+    Kind, adopt, kind, listen_group, listen_group_beside, local_addr, udp_group, udp_group_beside,
+};
 pub use silence::{Silence, set_silent};

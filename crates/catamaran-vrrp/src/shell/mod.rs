@@ -25,12 +25,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// What the supervisor wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Order {
     /// Give up all addresses and end.
     Stop,
     /// It is gone: go on, but let others take over.
     Orphan,
+    /// Another one is there, and this is the line to the data process from now on.
+    Adopted(OwnedFd),
 }
 
 /// One virtual router with all it needs.
@@ -107,6 +109,10 @@ pub async fn run(
                 return Ok(());
             }
             Some(Order::Orphan) => shell.is_orphan = true,
+            Some(Order::Adopted(link)) => {
+                shell.link = Link::new(link);
+                shell.is_orphan = false;
+            }
             None => {}
         }
         shell.turn()?;

@@ -1,5 +1,6 @@
 //! The command line of `catamaran ctl`.
 
+use crate::args::DoorArgs;
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,15 +14,8 @@ use std::time::Duration;
     3  no catamaran answers there\n  4  waited in vain"
 )]
 pub(crate) struct CtlArgs {
-    /// The admin socket. Default: the first of the usual places where one answers
-    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
-    pub(crate) socket: Option<PathBuf>,
-    /// The admin address over TCP, such as http://10.0.0.5:7900
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) url: Option<String>,
-    /// File with the token for --url
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
     /// Print what the API answers, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -45,6 +39,17 @@ pub(crate) enum CtlCommand {
         target: Option<String>,
         #[command(subcommand)]
         action: Option<ServerAction>,
+    },
+    /// Show the workers with their load
+    Workers,
+    /// Show the virtual addresses and who holds them
+    VirtualIps,
+    /// Close the listeners of a frontend, or open them again
+    Frontend {
+        /// The frontend
+        name: String,
+        #[command(subcommand)]
+        action: FrontendAction,
     },
     /// Show the affinity tables
     Tables,
@@ -76,8 +81,18 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         action: ConfigAction,
     },
+    /// Have another binary take this one's place, without a connection refused or cut
+    Upgrade {
+        /// The binary, instead of what stands where the present one was started from
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Show what happened lately
-    Events,
+    Events {
+        /// Go on showing what happens
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Take no new clients and end when those there are have left
     Drain,
     /// Show or change what is logged
@@ -106,6 +121,9 @@ pub(crate) enum ServerAction {
         /// How long to wait, such as 30s or 5m
         #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::args::parse_duration)]
         timeout: Duration,
+        /// End what is left after this time; without it nothing is ended
+        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_duration)]
+        deadline: Option<Duration>,
     },
     /// Take it out of service
     Maintenance,
@@ -153,6 +171,14 @@ pub(crate) enum ServerAction {
     },
 }
 
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum FrontendAction {
+    /// Close its listeners; finish what it has in flight
+    Drain,
+    /// Open its listeners again
+    Resume,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableAction {
     /// Show its entries
@@ -178,6 +204,8 @@ pub(crate) enum TableAction {
         /// As for `get`
         key: String,
     },
+    /// Forget every key
+    Clear,
 }
 
 #[derive(Debug, Subcommand)]
@@ -250,6 +278,8 @@ pub(crate) enum MapAction {
 pub(crate) enum ConfigAction {
     /// Print the configuration that serves
     Show,
+    /// Tell where it comes from, since when it serves, and what waits for a restart
+    Status,
     /// Have the process judge a file; nothing changes
     Check {
         /// The file

@@ -33,9 +33,22 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    /// A client of the address if one is named, else of the socket, else of the first of the usual
+    /// sockets that answers.
+    pub(crate) fn open(
+        socket: Option<&Path>,
+        url: Option<&str>,
+        token_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        match url {
+            Some(url) => Ok(Self::of_url(url, token_file)?),
+            None => Self::of_socket(socket),
+        }
+    }
+
     /// A client of the socket, if one is named, else of the first of the usual places where one
     /// answers.
-    pub(crate) fn of_socket(path: Option<&Path>) -> Result<Self, Failure> {
+    fn of_socket(path: Option<&Path>) -> Result<Self, Failure> {
         let token = None;
         if let Some(path) = path {
             let door = Door::Unix(path.to_owned());
@@ -72,9 +85,11 @@ impl Client {
     }
 
     /// A client of an address over TCP.
-    pub(crate) fn of_url(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
-        let authority = url.strip_prefix("http://").with_context(|| {
-            format!("`{url}` is no URL of the admin API; write http://ADDRESS:PORT")
+    fn of_url(url: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let authority = url.strip_prefix("http://").ok_or_else(|| {
+            Failure::Usage(format!(
+                "`{url}` is no URL of the admin API; write http://ADDRESS:PORT"
+            ))
         })?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let token = match token_file {
@@ -115,21 +130,37 @@ impl Client {
         self.ask(method, path, body)?.json()
     }
 
+    /// Hands every line that `GET path` answers to `each`, until the process ends the answer or
+    /// nothing has come for [`SILENCE`].
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        each: impl FnMut(&str) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let request = self.request("GET", path, None);
+        let streamed = match &self.door {
+            Door::Unix(path) => UnixStream::connect(path).map(|stream| {
+                stream.set_read_timeout(Some(SILENCE))?;
+                read_lines(stream, &request, each)
+            }),
+            Door::Tcp(authority) => connect(authority).map(|stream| {
+                stream.set_read_timeout(Some(SILENCE))?;
+                read_lines(stream, &request, each)
+            }),
+        };
+        match streamed {
+            Err(error) => Err(self.unreachable(&error)),
+            Ok(Ok(None)) => Err(Failure::Unreachable(format!(
+                "{}: it has ended",
+                self.place()
+            ))),
+            Ok(Ok(Some(refused))) => Err(refused.refusal()),
+            Ok(Err(error)) => Err(Failure::Other(error)),
+        }
+    }
+
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
-        let host = match &self.door {
-            Door::Unix(_) => "localhost",
-            Door::Tcp(authority) => authority,
-        };
-        let authorization = match &self.token {
-            Some(token) => format!("Authorization: Bearer {token}\r\n"),
-            None => String::new(),
-        };
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{authorization}\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request = self.request(method, path, body);
         let answered = match &self.door {
             Door::Unix(path) => UnixStream::connect(path)
                 .and_then(|stream| {
@@ -153,6 +184,23 @@ impl Client {
                 error.context(format!("{}: the answer could not be read", self.place())),
             )),
         }
+    }
+
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> String {
+        let host = match &self.door {
+            Door::Unix(_) => "localhost",
+            Door::Tcp(authority) => authority,
+        };
+        let authorization = match &self.token {
+            Some(token) => format!("Authorization: Bearer {token}\r\n"),
+            None => String::new(),
+        };
+        let body = body.map(Value::to_string).unwrap_or_default();
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{authorization}\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -235,8 +283,64 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<Answ
     })
 }
 
+/// Reads an answer line by line as it comes; returns a refusal as such.
+fn read_lines(
+    mut stream: impl Read + Write,
+    request: &str,
+    mut each: impl FnMut(&str) -> io::Result<()>,
+) -> anyhow::Result<Option<Answer>> {
+    stream.write_all(request.as_bytes())?;
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 16 * 1024]);
+    let mut head = ResponseHead::new();
+    while head.parse(&bytes, &Limits::default(), RequestKind::default())? != Parsed::Complete {
+        let count = stream.read(&mut chunk)?;
+        ensure!(count > 0, "the connection was closed early");
+        bytes.extend_from_slice(&chunk[..count]);
+    }
+    let mut reader = BodyReader::new();
+    reader.begin(head.body);
+    let mut rest = bytes.split_off(head.head_len);
+    let mut text = Vec::new();
+    loop {
+        let mut done = 0;
+        while !reader.is_finished() && done < rest.len() {
+            let step = reader.advance(&rest[done..])?;
+            text.extend_from_slice(&rest[done..][step.data]);
+            if step.consumed == 0 {
+                break;
+            }
+            done += step.consumed;
+        }
+        rest.drain(..done);
+        if head.status == 200 {
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                each(&String::from_utf8_lossy(&text[..end]))?;
+                text.drain(..=end);
+            }
+        }
+        ensure!(
+            text.len() < MAX_LINE_BYTES,
+            "a line of the answer is too long"
+        );
+        let count = if reader.is_finished() {
+            0
+        } else {
+            stream.read(&mut chunk)?
+        };
+        if count == 0 {
+            let (status, body) = (head.status, text);
+            return Ok((status != 200).then_some(Answer { status, body }));
+        }
+        rest.extend_from_slice(&chunk[..count]);
+    }
+}
+
+/// How long a stream may say nothing: three of the heartbeats that are sent.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Bytes of a line of a stream.
+const MAX_LINE_BYTES: usize = 64 << 20;
 /// How long the process may take for an answer: a little more than it gives itself.
-const PATIENCE: Duration = Duration::from_secs(35);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// Bytes of an answer: the state of 10,000 servers has a few MiB.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 

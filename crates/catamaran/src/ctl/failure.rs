@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     Unreachable(String),
     /// What was waited for did not come in time.
     WaitedInVain(String),
+    /// What the command line says is of no use.
+    Usage(String),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -20,6 +22,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Refused(_) | Self::Other(_) => 1,
+            Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
             Self::WaitedInVain(_) => 4,
         })
@@ -29,9 +32,10 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Refused(message) | Self::Unreachable(message) | Self::WaitedInVain(message) => {
-                f.write_str(message)
-            }
+            Self::Refused(message)
+            | Self::Unreachable(message)
+            | Self::WaitedInVain(message)
+            | Self::Usage(message) => f.write_str(message),
             Self::Other(error) => write!(f, "{error:#}"),
         }
     }

@@ -3,22 +3,25 @@
 mod args;
 mod client;
 mod failure;
+mod follow;
 mod lists;
 mod show;
 mod table;
 
 pub(crate) use args::CtlArgs;
+pub(crate) use client::Client;
+pub(crate) use failure::Failure;
+pub(crate) use table::without_controls;
 
 use anyhow::Context as _;
-use args::{ConfigAction, CtlCommand, Health, ServerAction, TableAction, Weight};
-use client::{Client, escaped};
-use failure::Failure;
+use args::{ConfigAction, CtlCommand, FrontendAction, Health, ServerAction, TableAction, Weight};
+use client::escaped;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use table::{Colour, Table, without_controls};
+use table::{Colour, Table};
 
 /// Does what `args` say.
 pub(crate) fn run(args: &CtlArgs) -> ExitCode {
@@ -34,10 +37,12 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    let client = match &args.url {
-        Some(url) => Client::of_url(url, args.token_file.as_deref())?,
-        None => Client::of_socket(args.socket.as_deref())?,
-    };
+    let door = &args.door;
+    let client = Client::open(
+        door.socket.as_deref(),
+        door.url.as_deref(),
+        door.token_file.as_deref(),
+    )?;
     let ctl = Ctl {
         client,
         json: args.json,
@@ -61,6 +66,15 @@ impl Ctl {
             CtlCommand::Server { target, action } => {
                 self.server(target.as_deref(), action.as_ref())?;
             }
+            CtlCommand::Workers => {
+                let workers = self.client.get("/v1/workers")?;
+                self.show(&workers, || show::workers(&workers))?;
+            }
+            CtlCommand::VirtualIps => {
+                let virtual_ips = self.client.get("/v1/virtual-ips")?;
+                self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
+            }
+            CtlCommand::Frontend { name, action } => self.frontend(name, action)?,
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
                 self.show(&tables, || show::tables(&tables))?;
@@ -74,12 +88,12 @@ impl Ctl {
                 let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
                 self.applied(&applied)?;
             }
-            CtlCommand::Events => {
+            CtlCommand::Events { follow: true } => self.follow()?,
+            CtlCommand::Events { follow: false } => {
                 let events = self.client.get("/v1/events")?;
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let now = now.unwrap_or_default().as_secs_f64();
-                self.show(&events, || show::events(&events, now))?;
+                self.show(&events, || show::events(&events, unix_now()))?;
             }
+            CtlCommand::Upgrade { binary } => self.upgrade(binary.as_deref())?,
             CtlCommand::Drain => {
                 let drained = self.client.change("POST", "/v1/drain", Some(&json!({})))?;
                 self.say(&drained, "draining: it ends when its clients have left")?;
@@ -107,6 +121,24 @@ impl Ctl {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn frontend(&self, name: &str, action: &FrontendAction) -> Result<(), Failure> {
+        let (word, told) = match action {
+            FrontendAction::Drain => ("drain", "closed its listeners and drains"),
+            FrontendAction::Resume => ("resume", "opened its listeners"),
+        };
+        let path = format!("/v1/frontends/{}/{word}", escaped(name));
+        let changed = self.client.change("POST", &path, Some(&json!({})))?;
+        self.say_kept(&changed, &format!("{name} {told}"))
+    }
+
+    fn upgrade(&self, binary: Option<&Path>) -> Result<(), Failure> {
+        let binary = binary.map(std::path::absolute).transpose()?;
+        let body = json!({ "binary": binary });
+        let serves = self.client.change("POST", "/v1/upgrade", Some(&body))?;
+        let told = serves["serves"].as_str().unwrap_or_default();
+        self.say(&serves, &format!("serving: {told}"))
     }
 
     fn status(&self) -> Result<(), Failure> {
@@ -172,7 +204,12 @@ impl Ctl {
 
     fn change_server(&self, target: &str, action: &ServerAction) -> Result<(), Failure> {
         let (body, told) = match action {
-            ServerAction::Drain { .. } => (json!({ "admin": "drain" }), "drains".to_owned()),
+            ServerAction::Drain { deadline, .. } => {
+                let millis = deadline.map(|deadline| deadline.as_millis());
+                let millis = millis.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX));
+                let body = json!({ "admin": "drain", "deadline_ms": millis });
+                (body, "drains".to_owned())
+            }
             ServerAction::Maintenance => {
                 let told = "is in maintenance".to_owned();
                 (json!({ "admin": "maintenance" }), told)
@@ -202,6 +239,7 @@ impl Ctl {
         if let ServerAction::Drain {
             wait: true,
             timeout,
+            ..
         } = action
         {
             let drained = self.wait_for_drain(target, &path, *timeout)?;
@@ -260,6 +298,10 @@ impl Ctl {
                 let deleted = self.client.change("DELETE", &path, None)?;
                 self.say(&deleted, "the entry is forgotten")
             }
+            Some(TableAction::Clear) => {
+                let cleared = self.client.change("DELETE", &path, None)?;
+                self.say(&cleared, &format!("forgotten: {}", cleared["forgotten"]))
+            }
         }
     }
 
@@ -298,6 +340,19 @@ impl Ctl {
                     _ => self.print_json(&config)?,
                 }
             }
+            ConfigAction::Status => {
+                let config = self.client.get("/v1/config")?;
+                if self.json {
+                    self.print_json(&config)?;
+                } else {
+                    let mut out = io::stdout().lock();
+                    write!(out, "{}", show::config_lines(&config, unix_now()))?;
+                    if config["pending"] != json!([]) {
+                        writeln!(out, "\nwritten, and waiting for a restart:")?;
+                        show::changes(&config["pending"]).print(&mut out, self.colour)?;
+                    }
+                }
+            }
             ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
             ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
             ConfigAction::Diff { file: None } => {
@@ -334,7 +389,7 @@ impl Ctl {
                 writeln!(io::stdout(), "nothing would change")?;
             }
             Judged::Compared => {
-                show::changes(&verdict).print(&mut io::stdout().lock(), self.colour)?;
+                show::changes(&verdict["changes"]).print(&mut io::stdout().lock(), self.colour)?;
             }
         }
         Ok(code)
@@ -369,7 +424,7 @@ impl Ctl {
         let changes = count_changes(applied);
         let mut out = io::stdout().lock();
         if changes > 0 {
-            show::changes(applied).print(&mut out, self.colour)?;
+            show::changes(&applied["changes"]).print(&mut out, self.colour)?;
         }
         let (is_applied, kept) = (applied["applied"] == true, applied["kept"].as_str());
         match (changes, is_applied, kept) {
@@ -396,7 +451,7 @@ impl Ctl {
     fn say_kept(&self, answer: &Value, told: &str) -> Result<(), Failure> {
         let kept = match answer["kept"].as_str() {
             Some("in-file") => "; it is written into the configuration file",
-            _ => "; this lasts until the data process ends",
+            _ => "; this lasts until the service stops",
         };
         self.say(answer, &format!("{told}{kept}"))
     }
@@ -457,7 +512,18 @@ fn server_path(target: &str) -> Result<String, Failure> {
     let (backend, server) = target
         .split_once('/')
         .with_context(|| format!("`{target}` names no server; write it as BACKEND/SERVER"))?;
-    Ok(format!("{}/servers/{}", path_of(backend), escaped(server)))
+    Ok(server_path_of(backend, server))
+}
+
+/// The path of a server.
+pub(crate) fn server_path_of(backend: &str, server: &str) -> String {
+    format!("{}/servers/{}", path_of(backend), escaped(server))
+}
+
+/// Unix time in seconds.
+fn unix_now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// Entries that the API gives at once.

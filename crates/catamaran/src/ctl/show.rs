@@ -1,6 +1,6 @@
 //! What the API answers, as tables.
 
-use super::table::{Heading, Table};
+use super::table::{Heading, Table, without_controls};
 use Heading::{Left, Right};
 use serde_json::Value;
 
@@ -259,25 +259,141 @@ pub(crate) fn mappings(entries: &Value) -> Table {
 
 /// Events, the oldest first.
 pub(crate) fn events(events: &Value, now: f64) -> Table {
-    let mut table = Table::new(&[Right("AGO"), Left("EVENT"), Left("ABOUT"), Left("MESSAGE")]);
+    let mut table = Table::new(&[
+        Right("AGO"),
+        Left("EVENT"),
+        Left("ABOUT"),
+        Left("MESSAGE"),
+        Left("BY"),
+    ]);
     for event in each(events) {
         let ago = event["at"].as_f64().map_or(0.0, |at| (now - at).max(0.0));
-        let about = match (event["backend"].as_str(), event["server"].as_str()) {
-            (Some(backend), Some(server)) => format!("{backend}/{server}"),
-            _ => String::new(),
-        };
         table.row([
             duration(&ago.into()),
             text(&event["kind"]),
-            about,
-            text(&event["message"]).replace('\n', "; "),
+            about(event),
+            message(event),
+            by(event),
         ]);
     }
     table
 }
 
+/// The server that an event is about.
+pub(crate) fn about(event: &Value) -> String {
+    match (event["backend"].as_str(), event["server"].as_str()) {
+        (Some(backend), Some(server)) => format!("{backend}/{server}"),
+        _ => String::new(),
+    }
+}
+
+/// What an event says, on one line.
+pub(crate) fn message(event: &Value) -> String {
+    event["message"]
+        .as_str()
+        .unwrap_or_default()
+        .replace('\n', "; ")
+}
+
+/// Who made an event happen.
+pub(crate) fn by(event: &Value) -> String {
+    event["by"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The time of an event, in UTC as the log has it.
+pub(crate) fn time_of_day(event: &Value) -> String {
+    // Positive and far below the largest that an integer holds.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "see above"
+    )]
+    let seconds = event["at"].as_f64().unwrap_or(0.0).max(0.0) as u64 % 86_400;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}", seconds % 60)
+}
+
+/// The workers.
+pub(crate) fn workers(workers: &Value) -> Table {
+    let mut table = Table::new(&[
+        Right("WORKER"),
+        Right("CONNS"),
+        Right("LATE MS"),
+        Right("PANICS"),
+    ]);
+    for worker in each(workers) {
+        table.row([
+            text(&worker["index"]),
+            text(&worker["connections"]),
+            number(&worker["lag_ms"]),
+            text(&worker["panics"]),
+        ]);
+    }
+    table
+}
+
+/// The virtual addresses.
+pub(crate) fn virtual_ips(virtual_ips: &Value) -> Table {
+    let mut table = Table::new(&[
+        Left("VIRTUAL IP"),
+        Left("ADDRESSES"),
+        Left("INTERFACE"),
+        Left("STATE"),
+        Right("PRIORITY"),
+        Left("ACTIVE NODE"),
+        Right("BECAME ACTIVE"),
+        Right("CONFLICTS"),
+        Right("FAILURES"),
+    ]);
+    for one in each(virtual_ips) {
+        let addresses = each(&one["addresses"]).map(text);
+        let addresses: Vec<String> = addresses.collect();
+        let totals = &one["totals"];
+        let state = match one["conflict"] == true {
+            true => format!("{} (another is active too)", text(&one["state"])),
+            false => text(&one["state"]),
+        };
+        table.row([
+            text(&one["name"]),
+            addresses.join(" "),
+            text(&one["interface"]),
+            state,
+            text(&one["priority"]),
+            text(&one["active"]),
+            text(&totals["became_active"]),
+            text(&totals["conflicts"]),
+            text(&totals["failures"]),
+        ]);
+    }
+    table
+}
+
+/// What is known of the configuration.
+pub(crate) fn config_lines(config: &Value, now: f64) -> String {
+    let since = config["served_since"].as_f64().unwrap_or(now);
+    let mut lines = format!(
+        "source      {}\ndigest      {}\ngeneration  {}\nserves for  {}\n",
+        text(&config["source"]),
+        text(&config["digest"]),
+        text(&config["generation"]),
+        duration(&(now - since).max(0.0).into()),
+    );
+    if let Some(error) = config["last_error"].as_str() {
+        lines.push_str("the last reload was refused:\n");
+        lines.push_str(
+            &error
+                .lines()
+                .map(without_controls)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        );
+        lines.push('\n');
+    }
+    lines
+}
+
 /// What a configuration changes.
-pub(crate) fn changes(applied: &Value) -> Table {
+pub(crate) fn changes(changes: &Value) -> Table {
     let mut table = Table::new(&[
         Left("CHANGE"),
         Left("WHERE"),
@@ -286,7 +402,7 @@ pub(crate) fn changes(applied: &Value) -> Table {
         Left("NOW"),
         Left("COST"),
     ]);
-    for change in each(&applied["changes"]) {
+    for change in each(changes) {
         table.row([
             text(&change["kind"]),
             text(&change["section"]),
@@ -321,7 +437,7 @@ fn check(check: &Value) -> String {
         return "-".to_owned();
     }
     let ago = duration(&check["seconds_ago"]);
-    match check["reason"].as_str() {
+    match check["reason"].as_str().filter(|reason| !reason.is_empty()) {
         Some(reason) => format!("{}, {ago} ago: {reason}", text(&check["result"])),
         None => format!("{}, {ago} ago", text(&check["result"])),
     }

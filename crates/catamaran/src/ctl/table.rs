@@ -100,11 +100,11 @@ impl Heading {
 }
 
 /// A word of state in its colour.
-fn coloured(cell: &str) -> String {
+pub(crate) fn coloured(cell: &str) -> String {
     let code = match cell.split(' ').next().unwrap_or_default() {
-        "up" | "ready" | "http" | "tcp" | "udp" => 32,
+        "up" | "ready" | "active" | "http" | "tcp" | "udp" | "server-up" | "server-accepting" => 32,
         "drain" | "draining" | "maintenance" | "ejected" | "starting" => 33,
-        "down" | "refusing" => 31,
+        "down" | "refusing" | "server-down" | "server-refusing" | "reload-failed" => 31,
         _ => return cell.to_owned(),
     };
     format!("\x1b[{code}m{cell}\x1b[0m")

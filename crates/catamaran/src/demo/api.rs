@@ -66,7 +66,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let words = [&["serve", "--listen", any, "--name", &name][..], &more].concat();
         replicas.push(start(&program, &name, &words).await?);
     }
-    let handover = open(&configuration(args, &replicas), args.port)?;
+    let handover = open(&configuration(args, &replicas), args)?;
     let text = what_to_try(args, &sink, store.as_ref(), &address, &replicas);
     let (running, end) = watch::channel(());
     let mut parts: JoinSet<()> = replicas
@@ -75,7 +75,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         .chain([sink])
         .map(|part| accompany(part, end.clone()))
         .collect();
-    let code = balance(handover, &text, args.duration, signals).await;
+    let code = balance(handover, &text, args, signals).await;
     drop(running);
     while parts.join_next().await.is_some() {}
     code

@@ -9,6 +9,7 @@ use crate::handover::Handover;
 use crate::source::Source;
 use crate::stop::{REQUESTS, Signals, Stop};
 use crate::supervisor::{self, Options, Orphans};
+use crate::systemd::{Inherited, Notifier};
 use crate::{bind, echo, logging};
 use anyhow::{Context as _, bail};
 use catamaran_control::reload::Text;
@@ -49,22 +50,26 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         .into_iter()
         .map(|server| accompany_echo(server, end.clone()))
         .collect();
-    let code = balance(handover, &text, args.duration, signals).await;
+    let code = balance(handover, &text, args, signals).await;
     drop(running);
     while echoes.join_next().await.is_some() {}
     code
 }
 
-/// Runs the balancer until a signal or the end of `duration`; prints `text` once it serves.
+/// Runs the balancer until a signal or the end of the time it was given; prints `text` once it serves.
 async fn balance(
     handover: Handover,
     text: &str,
-    duration: Option<Duration>,
+    args: &DemoArgs,
     mut signals: Signals,
 ) -> anyhow::Result<ExitCode> {
     let (stop, stops) = mpsc::channel(REQUESTS);
     let (ready, is_ready) = oneshot::channel();
     let options = Options {
+        door: None,
+        notifier: Notifier::default(),
+        program: supervisor::SELF.into(),
+        retired: Vec::new(),
         orphans: Orphans::Die,
         ready: Some(ready),
         drain: Duration::ZERO,
@@ -75,11 +80,11 @@ async fn balance(
     let accompany = async {
         if is_ready.await.is_ok() {
             print(text);
-            print(&steer());
+            print(&steer(args));
         }
         tokio::select! {
             _ = signals.recv() => {}
-            () = wait(duration) => {}
+            () = wait(args.duration) => {}
         }
         // The supervisor may have ended first, for a reason that it reports itself.
         let _ = stop.send(Stop::Now).await;
@@ -106,17 +111,25 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<Handover> {
             );
         }
     }
-    open(&configuration(args), args.port)
+    open(&configuration(args), args)
 }
 
 /// The section of the admin API: a socket of the demo's own, so that `ctl` without more words never
 /// steers a demo in place of the balancer that is meant.
-fn admin() -> String {
+fn admin(args: &DemoArgs) -> String {
     remove_left_sockets();
-    match socket() {
-        Some(path) => format!("[admin]\nsocket = \"{}\"\n\n", path.display()),
-        None => "[admin]\nsocket = false\n\n".to_owned(),
-    }
+    let socket = socket().map_or_else(
+        || "false".to_owned(),
+        |path| format!("\"{}\"", path.display()),
+    );
+    let listen = dashboard(args).map_or_else(String::new, |at| format!("listen = \"{at}\"\n"));
+    format!("[admin]\nsocket = {socket}\n{listen}\n")
+}
+
+/// Where the dashboard is served; `None` if it is not wanted.
+fn dashboard(args: &DemoArgs) -> Option<SocketAddr> {
+    let port = args.dashboard_port;
+    (port != 0).then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 /// Removes the sockets of demos that were killed.
@@ -143,23 +156,31 @@ fn socket() -> Option<PathBuf> {
 }
 
 /// Loads a configuration and opens its ports.
-fn open(text: &str, port: u16) -> anyhow::Result<Handover> {
-    let text = format!("{}{text}", admin());
+fn open(text: &str, args: &DemoArgs) -> anyhow::Result<Handover> {
+    if let Some(address) = dashboard(args)
+        && let Err(error) = bind::open(address, Protocol::Tcp, 1)
+    {
+        bail!(
+            "{error}\n`--dashboard-port PORT` moves the dashboard, such as `catamaran demo --dashboard-port {}`; 0 leaves it out",
+            moved(args.dashboard_port)
+        );
+    }
+    let text = format!("{}{text}", admin(args));
     let source = Source::Text(Text {
         path: PathBuf::from("demo"),
         text,
     });
     let config = source.load_logged()?;
-    let listeners = bind::open_all(&config).map_err(|error| {
+    let listeners = bind::open_all(&config, Inherited::default()).map_err(|error| {
         if !error.is::<bind::BindErrors>() {
             return error;
         }
         anyhow::anyhow!(
             "{error}\n`--port PORT` moves the balancer, such as `catamaran demo --port {}`",
-            moved(port)
+            moved(args.port)
         )
     })?;
-    Ok(Handover { source, listeners })
+    Ok(Handover::new(source, listeners))
 }
 
 /// The configuration that is demonstrated.
@@ -269,13 +290,25 @@ fn what_to_try(args: &DemoArgs, servers: &[EchoServer]) -> String {
 }
 
 /// How to look at the balancer of the demo from inside.
-fn steer() -> String {
-    socket().map_or_else(String::new, |path| {
-        format!(
-            "What the balancer knows and can be told:\n  catamaran ctl --socket {} status\n\n",
-            path.display()
-        )
-    })
+fn steer(args: &DemoArgs) -> String {
+    let mut lines = Vec::new();
+    if let Some(address) = dashboard(args) {
+        lines.push(format!(
+            "  http://{address}/    the dashboard, in a browser"
+        ));
+    }
+    if let Some(path) = socket() {
+        let path = path.display();
+        lines.push(format!("  catamaran top --socket {path}"));
+        lines.push(format!("  catamaran ctl --socket {path} status"));
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!(
+        "What the balancer knows and can be told:\n{}\n\n",
+        lines.join("\n")
+    )
 }
 
 fn when_it_ends(duration: Option<Duration>) -> String {

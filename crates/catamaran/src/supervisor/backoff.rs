@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Doubles from [`FIRST`] to [`LONGEST`], and starts over after a process has lived [`STEADY`].
+/// Nothing after the first death, so that clients hardly notice it; then it doubles from [`FIRST`] to
+/// [`LONGEST`], and starts over after a process has lived [`STEADY`].
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     deaths: u32,
@@ -14,13 +15,17 @@ impl Backoff {
         if lived >= STEADY {
             self.deaths = 0;
         }
-        let wait = FIRST.saturating_mul(1 << self.deaths.min(MAX_DOUBLINGS));
+        let deaths = self.deaths;
         self.deaths += 1;
+        let Some(doublings) = deaths.checked_sub(1) else {
+            return Duration::ZERO;
+        };
+        let wait = FIRST.saturating_mul(1 << doublings.min(MAX_DOUBLINGS));
         wait.min(LONGEST)
     }
 }
 
-/// Short enough that clients in the accept queue hardly notice one crash.
+/// Short: a second crash may have nothing to do with the first.
 const FIRST: Duration = Duration::from_millis(100);
 /// Long enough that a crash loop costs next to nothing.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -35,10 +40,10 @@ mod tests {
     #[test]
     fn a_crash_loop_slows_down_to_the_longest_wait() {
         let mut backoff = Backoff::default();
-        let waits: Vec<u128> = (0..8)
+        let waits: Vec<u128> = (0..9)
             .map(|_| backoff.handle_death(Duration::ZERO).as_millis())
             .collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]
@@ -46,6 +51,7 @@ mod tests {
         let mut backoff = Backoff::default();
         backoff.handle_death(Duration::ZERO);
         backoff.handle_death(Duration::ZERO);
-        assert_eq!(backoff.handle_death(STEADY), FIRST);
+        assert_eq!(backoff.handle_death(STEADY), Duration::ZERO);
+        assert_eq!(backoff.handle_death(Duration::ZERO), FIRST);
     }
 }

@@ -1,18 +1,21 @@
 //! One data process, seen from its supervisor.
 
+use super::life::{Ended, Life};
 use super::virtual_ips::VirtualIps;
 use super::watchdog::Hang;
 use crate::channel::Channel;
 use crate::handover::Message;
 use crate::logging;
+use crate::systemd;
 use anyhow::Context as _;
 use catamaran_sys::{fd_passing, process};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ExitStatus, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// What becomes of the data process when its supervisor is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,29 +29,51 @@ pub(crate) enum Orphans {
 /// A running data process and the line to it.
 #[derive(Debug)]
 pub(super) struct DataProcess {
-    child: Child,
+    life: Life,
     channel: Arc<Channel>,
 }
 
 impl DataProcess {
     /// Starts the process; it waits for its hand-over.
     pub(super) fn start(
+        program: &Path,
+        orphans: Orphans,
+        virtual_ips: Option<&VirtualIps>,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, &[], orphans, virtual_ips)
+    }
+
+    /// As [`Self::start`]; the process waits until it is to take another's place.
+    pub(super) fn succeed(
+        program: &Path,
+        orphans: Orphans,
+        virtual_ips: Option<&VirtualIps>,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, &["--successor"], orphans, virtual_ips)
+    }
+
+    fn start_with(
+        program: &Path,
+        more: &[&str],
         orphans: Orphans,
         virtual_ips: Option<&VirtualIps>,
     ) -> anyhow::Result<Self> {
         let (ours, theirs) = fd_passing::seqpacket_pair().context("socket pair")?;
-        // The link leads to this very binary, even if another one has taken its place on disk.
-        let mut command = std::process::Command::new("/proc/self/exe");
+        let mut command = std::process::Command::new(program);
         let number = process::pass_descriptor(&mut command, theirs.as_fd());
         command
             .arg0("catamaran")
             .args(["data", "--channel", &number.to_string()])
+            .args(more)
             .stdin(Stdio::null());
         if let Some(virtual_ips) = virtual_ips {
             let link = process::pass_descriptor(&mut command, virtual_ips.data_end());
             command.args(["--link", &link.to_string()]);
         }
         logging::pass_on(&mut command);
+        for variable in systemd::VARIABLES {
+            command.env_remove(variable);
+        }
         if orphans == Orphans::Die {
             process::set_parent_death_signal(&mut command, libc::SIGKILL);
         }
@@ -57,14 +82,30 @@ impl DataProcess {
             .spawn()
             .context("the data process could not be started")?;
         Ok(Self {
-            child,
+            life: Life::Child(child),
             channel: Channel::new(ours)?,
         })
     }
 
+    /// Takes charge of the process `pid` at the other end of `channel`.
+    pub(super) fn adopt(pid: u32, channel: Arc<Channel>) -> anyhow::Result<Self> {
+        let life = Life::adopt(pid).with_context(|| format!("process {pid} cannot be watched"))?;
+        Ok(Self { life, channel })
+    }
+
+    /// Whether another supervisor started it, so that it serves already.
+    pub(super) const fn is_adopted(&self) -> bool {
+        self.life.is_adopted()
+    }
+
+    /// What is left when nothing more is to be said.
+    pub(super) fn into_life(self) -> Life {
+        self.life
+    }
+
     /// Its process id; 0 once it has been waited for.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id().unwrap_or(0)
+        self.life.pid()
     }
 
     /// Tells the process; one that is gone needs no telling.
@@ -80,7 +121,7 @@ impl DataProcess {
     }
 
     /// Ends a process that hangs: with what helps to find out why, if it still can.
-    pub(super) async fn abort(&mut self, hang: Hang) -> anyhow::Result<ExitStatus> {
+    pub(super) async fn abort(&mut self, hang: Hang) -> anyhow::Result<Ended> {
         let silent = hang.silent;
         let pid = self.pid();
         match hang.part {
@@ -90,24 +131,21 @@ impl DataProcess {
         // It may have ended this moment.
         let _ = process::send_signal(pid, libc::SIGABRT);
         tokio::select! {
-            status = self.child.wait() => status.context("waiting for the data process"),
-            () = tokio::time::sleep(ABORT_GRACE) => self.kill().await,
+            status = self.wait() => return status,
+            () = tokio::time::sleep(ABORT_GRACE) => {}
         }
+        self.kill().await
     }
 
-    pub(super) async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        self.child
+    pub(super) async fn wait(&mut self) -> anyhow::Result<Ended> {
+        self.life
             .wait()
             .await
             .context("waiting for the data process")
     }
 
-    pub(super) async fn kill(&mut self) -> anyhow::Result<ExitStatus> {
-        self.child
-            .kill()
-            .await
-            .context("killing the data process")?;
-        self.wait().await
+    pub(super) async fn kill(&mut self) -> anyhow::Result<Ended> {
+        self.life.kill().await.context("killing the data process")
     }
 }
 

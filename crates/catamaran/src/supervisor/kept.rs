@@ -1,14 +1,16 @@
 //! What the supervisor keeps for the next data process: configuration and sockets.
 
 use super::child::DataProcess;
-use crate::bind;
+use crate::bind::{self, Recent};
 use crate::engine::ListenerSockets;
 use crate::handover::{Handover, Keep, Message};
+use crate::sandbox;
 use crate::source::Source;
 use catamaran_core::model::ListenerKey;
 use catamaran_proxy::WantedListener;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What the next data process begins with.
 #[derive(Debug)]
@@ -17,15 +19,30 @@ pub(super) struct Kept {
     /// Sockets that were opened for a reload that is not through yet.
     opened: Vec<ListenerSockets>,
     drain: Duration,
+    /// Since when nobody serves.
+    died: Option<Instant>,
+    recent: Recent,
 }
 
 impl Kept {
-    pub(super) const fn new(handover: Handover, drain: Duration) -> Self {
+    pub(super) fn new(handover: Handover, drain: Duration) -> Self {
         Self {
             handover,
             opened: Vec::new(),
             drain,
+            died: None,
+            recent: Recent::default(),
         }
+    }
+
+    /// Notes that nobody serves from now on.
+    pub(super) fn note_death(&mut self) {
+        self.died.get_or_insert_with(Instant::now);
+    }
+
+    /// Since when nobody served, if that was noted.
+    pub(super) const fn take_death(&mut self) -> Option<Instant> {
+        self.died.take()
     }
 
     /// What is given to the next data process.
@@ -33,6 +50,21 @@ impl Kept {
         // Nobody accepts from what the one before it asked for and did not come to use.
         self.opened.clear();
         &self.handover
+    }
+
+    /// The sockets that are kept.
+    pub(super) fn listeners(&self) -> &[ListenerSockets] {
+        &self.handover.listeners
+    }
+
+    /// Directories that the data process may write to.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        // What serves was valid.
+        let config = self.handover.source.load().map(|loaded| loaded.config);
+        config.map_or_else(
+            |_| Vec::new(),
+            |config| sandbox::writable(&config, &self.handover.source),
+        )
     }
 
     /// What messages call the configuration.
@@ -82,7 +114,8 @@ impl Kept {
         count: usize,
         wanted: &[WantedListener],
     ) -> Result<Vec<ListenerSockets>, String> {
-        let held: Vec<&ListenerKey> = self.handover.listeners.iter().map(|l| &l.key).collect();
+        let held = self.handover.listeners.iter().map(|l| &l.key);
+        let held: Vec<&ListenerKey> = held.chain(self.recent.iter()).collect();
         bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
     }
 
@@ -99,6 +132,12 @@ impl Kept {
         let wanted: HashSet<ListenerKey> = listeners.into_iter().collect();
         let kept = &mut self.handover.listeners;
         kept.append(&mut self.opened);
-        kept.retain(|listener| wanted.contains(&listener.key));
+        kept.retain(|listener| {
+            let is_wanted = wanted.contains(&listener.key);
+            if !is_wanted {
+                self.recent.note(&listener.key);
+            }
+            is_wanted
+        });
     }
 }

@@ -2,19 +2,22 @@
 //! when it dies, and told first when everything ends.
 
 use super::backoff::Backoff;
+use super::life::Life;
 use crate::channel::Channel;
+use crate::door::{Claim, Door, DoorName};
 use crate::handover::{Handover, Message};
 use crate::logging;
 use crate::source::Source;
+use crate::systemd;
 use anyhow::Context as _;
 use catamaran_core::model::{Config, VirtualIp};
 use catamaran_sys::{fd_passing, process};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 
 /// The virtual addresses of this node, in the care of a process of their own.
@@ -24,6 +27,8 @@ pub(crate) struct VirtualIps {
     ended: watch::Receiver<bool>,
     /// The end of the line that data processes get.
     data_end: OwnedFd,
+    /// The line to the process there is.
+    present: watch::Receiver<Option<Arc<Channel>>>,
 }
 
 /// All that is needed to start the process again.
@@ -32,30 +37,44 @@ struct Keeper {
     handover: Handover,
     virtual_ips: Vec<VirtualIp>,
     vrrp_end: OwnedFd,
+    /// Where another supervisor finds the process when this one is gone.
+    door: Option<Door>,
+    /// Told of the line to each process.
+    present: watch::Sender<Option<Arc<Channel>>>,
 }
 
 #[derive(Debug)]
 struct VrrpProcess {
-    child: Child,
+    life: Life,
     channel: Arc<Channel>,
 }
 
 impl VirtualIps {
-    /// Starts the process and waits until it can do its duty; `None` without virtual addresses.
-    pub(crate) async fn start(source: &Source, config: &Config) -> anyhow::Result<Option<Self>> {
+    /// Starts the process and waits until it can do its duty, or takes over the one that an earlier
+    /// supervisor of the same `name` left behind; `None` without virtual addresses.
+    pub(super) async fn start(
+        source: &Source,
+        config: &Config,
+        name: Option<&DoorName>,
+    ) -> anyhow::Result<Option<Self>> {
         if config.virtual_ips.is_empty() {
             return Ok(None);
         }
         let (data_end, vrrp_end) = fd_passing::seqpacket_pair().context("socket pair")?;
-        let keeper = Keeper {
+        let (present_tx, present) = watch::channel(None);
+        let mut keeper = Keeper {
+            door: None,
+            present: present_tx,
             handover: Handover {
                 source: source.clone(),
                 listeners: Vec::new(),
+                state: None,
             },
             virtual_ips: config.virtual_ips.clone(),
             vrrp_end,
         };
-        let first = keeper.start().await?;
+        let name = name.map(DoorName::of_vrrp);
+        let first = keeper.begin(name.as_ref()).await?;
         let (stop, stops) = mpsc::channel(1);
         let (end, ended) = watch::channel(false);
         tokio::spawn(async move {
@@ -66,7 +85,18 @@ impl VirtualIps {
             stop,
             ended,
             data_end,
+            present,
         }))
+    }
+
+    /// Tells the process that another supervisor comes presently: that this one goes then is no
+    /// reason to give anything up.
+    pub(super) async fn expect_another(&self) {
+        let channel = self.present.borrow().clone();
+        if let Some(channel) = channel {
+            // One that is gone has given everything up.
+            let _ = Message::Expect.send(&channel).await;
+        }
     }
 
     /// The end of the line that data processes get.
@@ -91,8 +121,10 @@ impl Keeper {
         loop {
             let started = Instant::now();
             if let Some(mut process) = running.take() {
+                self.present
+                    .send_replace(Some(Arc::clone(&process.channel)));
                 tokio::select! {
-                    status = process.child.wait() => match status {
+                    status = process.life.wait() => match status {
                         Ok(status) => tracing::error!(%status, "vrrp process died"),
                         Err(error) => tracing::error!(%error, "vrrp process was lost"),
                     },
@@ -117,6 +149,28 @@ impl Keeper {
         }
     }
 
+    /// Takes over the process behind the door, else takes the door and starts one.
+    async fn begin(&mut self, name: Option<&DoorName>) -> anyhow::Result<VrrpProcess> {
+        let claim = match name {
+            Some(name) => Some(name.claim().await?),
+            None => None,
+        };
+        match claim {
+            Some(Claim::Orphaned(channel, orphan)) => {
+                let life = Life::adopt(orphan.pid).context("vrrp process")?;
+                self.door = Some(Door::new(orphan.door)?);
+                let link = self.vrrp_end.try_clone()?;
+                Message::Adopt(Some(link)).send(&channel).await?;
+                // What it has still to say, it says to nobody: only its end counts.
+                tracing::info!(pid = orphan.pid, "vrrp process taken over");
+                return Ok(VrrpProcess { life, channel });
+            }
+            Some(Claim::Held(door)) => self.door = Some(door),
+            Some(Claim::Taken(_)) | None => {}
+        }
+        self.start().await
+    }
+
     /// Starts a process and waits for its readiness.
     async fn start(&self) -> anyhow::Result<VrrpProcess> {
         let (ours, theirs) = fd_passing::seqpacket_pair().context("socket pair")?;
@@ -129,23 +183,29 @@ impl Keeper {
             .args(["--link", &link.to_string()])
             .stdin(Stdio::null());
         logging::pass_on(&mut command);
+        for variable in systemd::VARIABLES {
+            command.env_remove(variable);
+        }
         let child = Command::from(command)
             .spawn()
             .context("the vrrp process could not be started")?;
         drop(theirs);
         let mut process = VrrpProcess {
-            child,
+            life: Life::Child(child),
             channel: Channel::new(ours)?,
         };
         let begin = async {
             self.handover.send(&process.channel).await?;
+            if let Some(door) = &self.door {
+                Message::Door(door.copy()?).send(&process.channel).await?;
+            }
             let word = process.channel.receive().await?;
             let word = word.map(Message::read).transpose()?;
             anyhow::Ok(matches!(word, Some(Message::Ready)))
         };
         match tokio::time::timeout(START, begin).await {
             Ok(Ok(true)) => {
-                tracing::info!(pid = process.child.id(), "vrrp process started");
+                tracing::info!(pid = process.life.pid(), "vrrp process started");
                 Ok(process)
             }
             _ => {
@@ -170,7 +230,7 @@ impl VrrpProcess {
         if let Err(error) = Message::Stop.send(&self.channel).await {
             tracing::debug!("vrrp process could not be told: {error:#}");
         }
-        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(STOP, self.life.wait()).await.is_err() {
             tracing::warn!("vrrp process did not stop; it is killed");
             self.end().await;
         }
@@ -178,11 +238,8 @@ impl VrrpProcess {
 
     /// Ends the process if it has not ended; how it ended, in words.
     async fn end(&mut self) -> String {
-        if let Err(error) = self.child.start_kill() {
-            tracing::debug!(%error, "vrrp process could not be killed");
-        }
-        let status = tokio::time::timeout(STOP, self.child.wait()).await;
-        let status: Option<ExitStatus> = status.ok().and_then(Result::ok);
+        let status = tokio::time::timeout(STOP, self.life.kill()).await;
+        let status = status.ok().and_then(Result::ok);
         status.map_or_else(|| "no word".to_owned(), |status| status.to_string())
     }
 }

@@ -268,6 +268,10 @@ fn reading_changes_nothing() {
     let balancer = steered(&[a.addr(), b.addr()], "", stick);
     let before = lasting_state(&balancer);
     for (_, path) in operations(&balancer, a.addr()) {
+        // Its answer has no end; a test of its own reads it.
+        if path == "/v1/stream" {
+            continue;
+        }
         for query in [
             "",
             "?persist=true",

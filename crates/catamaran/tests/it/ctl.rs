@@ -84,12 +84,46 @@ fn every_kind_of_thing_is_shown_without_colours_in_a_pipe() {
 }
 
 #[test]
+fn workers_addresses_tables_and_the_configuration_are_shown_and_events_followed() {
+    let a = Origin::fixed(200, "a").start().unwrap();
+    let stick = "stick = { on = \"source-ip\", for = \"1h\" }";
+    let balancer = steered(&[a.addr()], "", stick);
+    says(&balancer, &["workers"], "PANICS");
+    says(&balancer, &["virtual-ips"], "ACTIVE NODE");
+    says(&balancer, &["config", "status"], "generation  1");
+    let server = a.addr().to_string();
+    says(
+        &balancer,
+        &["table", "app", "set", "10.0.0.9", &server],
+        "10.0.0.9",
+    );
+    says(&balancer, &["table", "app", "clear"], "forgotten: 1");
+    let socket = socket_of(&balancer.process);
+    let follow = [
+        "ctl",
+        "--socket",
+        socket.to_str().unwrap(),
+        "events",
+        "--follow",
+    ];
+    let follower = catamaran(&follow).start().unwrap();
+    follower.wait_for_stdout("started", PATIENCE).unwrap();
+    says(&balancer, &["log-level", "debug"], "log level debug");
+    follower
+        .wait_for_stdout("log level debug", PATIENCE)
+        .unwrap();
+    follower
+        .wait_for_stdout("admin socket, pid ", PATIENCE)
+        .unwrap();
+}
+
+#[test]
 fn a_change_says_how_long_it_lasts() {
     let a = Origin::fixed(200, "a").start().unwrap();
     let b = Origin::fixed(200, "b").start().unwrap();
     let balancer = steered(&[a.addr(), b.addr()], "", "");
     let server = format!("app/{}", a.addr());
-    let memory = "lasts until the data process ends";
+    let memory = "lasts until the service stops";
     says(&balancer, &["server", &server, "weight", "5"], memory);
     says(&balancer, &["server", &server, "maintenance"], memory);
     says(&balancer, &["server", &server, "enable"], memory);

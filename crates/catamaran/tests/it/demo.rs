@@ -1,12 +1,17 @@
 //! The demonstration.
 
 use crate::{PATIENCE, catamaran, eventually, is_alive};
-use catamaran_testkit::{Process, Signal, http_get, signal_pid, tcp_exchange};
+use catamaran_testkit::{Client, Process, Signal, http_get, signal_pid, tcp_exchange};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Starts a demonstration on ports that are free, and returns it with the balancer's port.
 pub(crate) fn demo(more: &[&str]) -> (Process, u16) {
+    // The usual port of the dashboard is one for all.
+    demo_with(&[&["--dashboard-port", "0"], more].concat())
+}
+
+fn demo_with(more: &[&str]) -> (Process, u16) {
     let (port, servers) = (free_row(), free_row());
     let process = catamaran(&["demo", "--port", &port.to_string()])
         .args(["--server-port", &servers.to_string()])
@@ -93,6 +98,24 @@ fn a_killed_echo_server_is_reported_and_the_other_one_answers() {
 }
 
 #[test]
+fn it_starts_with_its_dashboard_and_says_where() {
+    let port = free_row();
+    let (demo, _) = demo_with(&["--quiet", "--dashboard-port", &port.to_string()]);
+    let told = format!("http://127.0.0.1:{port}/");
+    demo.wait_for_stdout(&told, PATIENCE).unwrap();
+    let host = format!("Host: 127.0.0.1:{port}");
+    let get = |path| {
+        let mut client = Client::connect(local(port)).unwrap();
+        client.request("GET", path, &[&host], b"").unwrap()
+    };
+    let page = get("/");
+    assert_eq!(page.status, 200);
+    let text = String::from_utf8_lossy(&page.body);
+    assert!(text.contains("/dashboard/app.js"), "{text}");
+    assert_eq!(get("/dashboard/app.js").status, 200);
+}
+
+#[test]
 fn a_busy_port_is_named_with_the_flag_that_moves_it() {
     let (busy, other) = (free_row(), free_row());
     let _held = TcpListener::bind(local(busy)).unwrap();
@@ -105,7 +128,8 @@ fn a_busy_port_is_named_with_the_flag_that_moves_it() {
         ),
     ];
     for (args, flag) in cases {
-        let mut demo = catamaran(&["demo"]).args(args).start().unwrap();
+        let demo = catamaran(&["demo", "--dashboard-port", "0"]);
+        let mut demo = demo.args(args).start().unwrap();
         assert_eq!(demo.wait(PATIENCE).unwrap().code(), Some(1));
         demo.wait_for_stderr("port in use", PATIENCE).unwrap();
         demo.wait_for_stderr(flag, PATIENCE).unwrap();

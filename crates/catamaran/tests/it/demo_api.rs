@@ -18,7 +18,15 @@ fn demo_api() -> (Process, SocketAddr) {
         TcpStream::connect(address).is_err().then_some(address)
     });
     let port = (address.port() - 1).to_string();
-    let demo = catamaran(&["demo", "--api", "--quiet", "--port", &port]);
+    let demo = catamaran(&[
+        "demo",
+        "--api",
+        "--quiet",
+        "--port",
+        &port,
+        "--dashboard-port",
+        "0",
+    ]);
     let demo = demo.start().unwrap();
     demo.wait_for_stdout("Ctrl-C", BUILD_PATIENCE).unwrap();
     (demo, address)
@@ -106,7 +114,7 @@ fn without_the_example_beside_it_the_remedy_is_told() {
     std::fs::copy(env!("CARGO_BIN_EXE_catamaran"), &alone).unwrap();
     let program = catamaran_testkit::Program::new(alone).unwrap();
     let program = program
-        .args(["demo", "--api"])
+        .args(["demo", "--api", "--dashboard-port", "0"])
         .under(&["env", "-u", "CARGO"]);
     let mut demo = program.start().unwrap();
     assert_eq!(demo.wait(PATIENCE).unwrap().code(), Some(1));

@@ -172,7 +172,7 @@ fn a_second_instance_is_told_that_the_port_is_in_use() {
     let (_first, port) = balancer(server, &[]);
     let address = port.addr();
     let mut second = catamaran(&["run", "--tcp", "--listen", &address.to_string()])
-        .args(["--server", &server.to_string()])
+        .args(["--server", &server.to_string(), "--server", "127.0.0.1:1"])
         .start()
         .unwrap();
     assert_eq!(second.wait(PATIENCE).unwrap().code(), Some(1));

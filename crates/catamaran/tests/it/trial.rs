@@ -28,8 +28,10 @@ pub(crate) fn open_files(pid: u32) -> Vec<(u32, String)> {
 /// How often a trial is repeated: in full with `CATAMARAN_ROUNDS=full`, as `cargo xtask ci` sets
 /// it, else a tenth of that, which keeps a plain `cargo test` short.
 pub(crate) fn rounds(full: usize) -> usize {
-    match std::env::var("CATAMARAN_ROUNDS") {
-        Ok(asked) if asked == "full" => full,
-        _ => full / 10,
-    }
+    if is_full() { full } else { full / 10 }
+}
+
+/// Whether trials are to be run in full.
+pub(crate) fn is_full() -> bool {
+    std::env::var("CATAMARAN_ROUNDS").is_ok_and(|asked| asked == "full")
 }

@@ -9,11 +9,12 @@ use super::message::{Frames, MIN_VERSION, Message, RouterView, VERSION};
 use super::notes::{Note, NoteError, NoteKind, Notes};
 use super::rates::Rates;
 use super::sticks::Sticks;
-#[cfg(test)]
-use super::tables::TableKey;
-use super::tables::{Source, TableSpec, Tables};
+use super::tables::Source;
 use super::wire::DecodeError;
 use crate::Timestamp;
+use crate::tables::KeptTable;
+#[cfg(test)]
+use crate::tables::TableName;
 use std::collections::VecDeque;
 use std::time::Duration;
 use thiserror::Error;
@@ -32,6 +33,9 @@ pub struct Settings {
     pub incarnation: Incarnation,
     /// Counts of requests kept at most, of all keys and nodes; 100 bytes each.
     pub max_counts: usize,
+    /// Whether the tables hold what an earlier run of this node knew. Then what peers counted before
+    /// they have told all is in the limits already, and not charged again.
+    pub is_restored: bool,
 }
 
 /// Names that cannot be told apart.
@@ -136,7 +140,6 @@ pub struct Node {
     id: NodeId,
     incarnation: Incarnation,
     clock: HybridClock,
-    specs: Vec<TableSpec>,
     sticks: Sticks,
     rates: Rates,
     notes: Notes,
@@ -145,6 +148,7 @@ pub struct Node {
     routers: Vec<RouterView>,
     events: VecDeque<Event>,
     started_at: Timestamp,
+    is_restored: bool,
     is_current: bool,
 }
 
@@ -166,7 +170,6 @@ impl Node {
             name: settings.node,
             incarnation: settings.incarnation,
             clock: HybridClock::default(),
-            specs: Vec::new(),
             sticks: Sticks::default(),
             rates: Rates::new(settings.max_counts),
             notes: Notes::default(),
@@ -175,14 +178,15 @@ impl Node {
             routers: Vec::new(),
             events: VecDeque::new(),
             started_at: now.mono,
+            is_restored: settings.is_restored,
             is_current: false,
         })
     }
 
     /// Takes up the tables of a configuration. If one is new, peers are asked to tell all again.
-    pub fn handle_tables(&mut self, specs: Vec<TableSpec>, tables: &mut dyn Tables) {
-        let has_new = self.sticks.follow(&specs, tables);
-        self.rates.follow(&specs, tables);
+    pub fn handle_tables(&mut self, now: Now, tables: &[KeptTable]) {
+        let has_new = self.sticks.follow(tables);
+        self.rates.follow(tables);
         let sources = self.sticks.sources();
         for link in &mut self.links {
             link.retain(|source| {
@@ -190,7 +194,8 @@ impl Node {
             });
             link.wants_resync |= has_new && link.incarnation.is_some();
         }
-        self.specs = specs;
+        // What a table held before it was replicated is stamped before peers tell of it.
+        self.collect(now);
     }
 
     /// Says what configuration this node runs.
@@ -251,13 +256,12 @@ impl Node {
         now: Now,
         peer: PeerIndex,
         payload: &[u8],
-        tables: &mut dyn Tables,
     ) -> Result<(), Refused> {
         if self.links[peer].connection.is_none() {
             return Ok(());
         }
         for message in Frames::new(payload) {
-            self.handle_message(now, peer, message?, tables)?;
+            self.handle_message(now, peer, message?)?;
         }
         if let Some(connection) = &mut self.links[peer].connection {
             connection.heard_at = now.mono;
@@ -266,8 +270,8 @@ impl Node {
     }
 
     /// Collects what changed here and does what is due. Calling it early or often is harmless.
-    pub fn handle_timeout(&mut self, now: Now, tables: &mut dyn Tables) {
-        self.collect(now, tables);
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.collect(now);
         for peer in 0..self.links.len() {
             let link = &mut self.links[peer];
             let Some(connection) = &link.connection else {
@@ -289,17 +293,11 @@ impl Node {
     }
 
     /// Puts the next payload for `peer` into `out`, which is emptied. Returns whether there is one.
-    pub fn poll_transmit(
-        &mut self,
-        now: Now,
-        peer: PeerIndex,
-        tables: &mut dyn Tables,
-        out: &mut Vec<u8>,
-    ) -> bool {
+    pub fn poll_transmit(&mut self, now: Now, peer: PeerIndex, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.write_control(now, peer, out);
         if self.links[peer].is_met() {
-            self.write_entries(now, peer, tables, out);
+            self.write_entries(now, peer, out);
         }
         !out.is_empty()
     }
@@ -385,11 +383,11 @@ impl Node {
 
     /// What all nodes let pass of `key` in the newest period each told of.
     #[cfg(test)]
-    pub(super) fn rate_sum(&self, table: TableKey, key: crate::Key) -> u64 {
+    pub(super) fn rate_sum(&self, table: &TableName, key: crate::Key) -> u64 {
         self.rates.sum(table, key)
     }
 
-    fn collect(&mut self, now: Now, tables: &mut dyn Tables) {
+    fn collect(&mut self, now: Now) {
         let links = &mut self.links;
         let mut mark = |source, run| {
             for link in links.iter_mut() {
@@ -397,9 +395,9 @@ impl Node {
             }
         };
         let clock = (&mut self.clock, self.id);
-        self.sticks.collect(now, clock, tables, &mut mark);
+        self.sticks.collect(now, clock, &mut mark);
         let me = (self.id, self.incarnation);
-        self.rates.collect(now, me, tables, |slot| {
+        self.rates.collect(now, me, |slot| {
             for link in links.iter_mut() {
                 link.mark_slot(now.mono, Source::Rates, slot);
             }

@@ -4,7 +4,6 @@ use super::super::clock::Now;
 use super::super::link::Teaching;
 use super::super::message::{Batch, Heartbeat, Hello, MIN_VERSION, Message, NoteEntry, VERSION};
 use super::super::notes::Note;
-use super::super::tables::Tables;
 use super::super::wire::{DecodeError, Reader};
 use super::{Acquaintance, Event, Node, PeerIndex, Refused};
 
@@ -14,7 +13,6 @@ impl Node {
         now: Now,
         peer: PeerIndex,
         message: Message<'_>,
-        tables: &mut dyn Tables,
     ) -> Result<(), Refused> {
         if let Message::Hello(hello) = message {
             return self.handle_hello(now, peer, &hello);
@@ -27,8 +25,8 @@ impl Node {
             Message::Heartbeat(heartbeat) => self.handle_heartbeat(peer, heartbeat),
             Message::Ack(acks) => self.handle_acks(peer, acks)?,
             Message::Resync => self.links[peer].teach(),
-            Message::Sticks(batch) => self.handle_sticks(now, peer, &batch, tables)?,
-            Message::Rates(batch) => self.handle_rates(now, peer, &batch, tables)?,
+            Message::Sticks(batch) => self.handle_sticks(now, peer, &batch)?,
+            Message::Rates(batch) => self.handle_rates(now, peer, &batch)?,
             Message::Note(seq, entry) => self.handle_note(now, peer, seq, entry),
             Message::Unknown => self.links[peer].counters.unknown_frames += 1,
         }
@@ -114,10 +112,9 @@ impl Node {
         now: Now,
         peer: PeerIndex,
         batch: &Batch<'_>,
-        tables: &mut dyn Tables,
     ) -> Result<(), DecodeError> {
         let clock = (&mut self.clock, self.links[peer].id);
-        let applied = self.sticks.apply(now, clock, batch, tables)?;
+        let applied = self.sticks.apply(now, clock, batch)?;
         let counters = &mut self.links[peer].counters;
         counters.received += batch.entries().count() as u64;
         counters.taken += applied.taken;
@@ -135,10 +132,10 @@ impl Node {
         now: Now,
         peer: PeerIndex,
         batch: &Batch<'_>,
-        tables: &mut dyn Tables,
     ) -> Result<(), DecodeError> {
         let me = (self.id, self.incarnation);
-        let is_known = self.rates.apply(now, me, batch, tables)?;
+        let charges = self.is_current || !self.is_restored;
+        let is_known = self.rates.apply(now, (me, charges), batch)?;
         let counters = &mut self.links[peer].counters;
         counters.received += batch.entries().count() as u64;
         counters.unknown_tables += u64::from(!is_known);

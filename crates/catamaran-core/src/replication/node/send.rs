@@ -6,7 +6,7 @@ use super::super::message::{
     Heartbeat, Hello, MIN_VERSION, NoteEntry, RATE_BATCH, STICK_BATCH, VERSION, write_ack,
     write_batch, write_resync,
 };
-use super::super::tables::{Source, Tables};
+use super::super::tables::Source;
 use super::{Event, HEARTBEAT, Node, PeerIndex};
 use crate::marks::Run;
 
@@ -52,20 +52,14 @@ impl Node {
     }
 
     /// One batch of entries, if there is one and room for it.
-    pub(super) fn write_entries(
-        &mut self,
-        now: Now,
-        peer: PeerIndex,
-        tables: &mut dyn Tables,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn write_entries(&mut self, now: Now, peer: PeerIndex, out: &mut Vec<u8>) {
         // Slots that turn out to be empty make no batch; the next ones are tried.
         for _ in 0..ATTEMPTS {
             if !self.links[peer].has_room() {
                 return;
             }
             let marked = self.links[peer].take_marked(ENTRIES);
-            let Some((source, runs)) = marked.or_else(|| self.walk(peer, tables)) else {
+            let Some((source, runs)) = marked.or_else(|| self.walk(peer)) else {
                 let link = &mut self.links[peer];
                 match link.teaching {
                     Teaching::Walking(..) => continue,
@@ -82,7 +76,7 @@ impl Node {
                 return;
             };
             let before = out.len();
-            self.write_batch(now, peer, (source, &runs), tables, out);
+            self.write_batch(now, peer, (source, &runs), out);
             if out.len() > before {
                 self.links[peer].sent(now.mono, source, runs);
                 return;
@@ -95,7 +89,6 @@ impl Node {
         now: Now,
         peer: PeerIndex,
         (source, runs): (Source, &[Run]),
-        tables: &mut dyn Tables,
         out: &mut Vec<u8>,
     ) {
         let link = &mut self.links[peer];
@@ -116,7 +109,7 @@ impl Node {
             }
             Source::Stick(table, shard) => {
                 let of = (table, shard);
-                self.sticks.write(now, of, runs, tables, &mut entries);
+                self.sticks.write(now, of, runs, &mut entries);
                 (STICK_BATCH, Some(table))
             }
         };
@@ -130,7 +123,7 @@ impl Node {
     }
 
     /// The next slots that a peer is taught.
-    fn walk(&mut self, peer: PeerIndex, tables: &mut dyn Tables) -> Option<(Source, Vec<Run>)> {
+    fn walk(&mut self, peer: PeerIndex) -> Option<(Source, Vec<Run>)> {
         let Teaching::Walking(source, first) = self.links[peer].teaching else {
             return None;
         };
@@ -138,7 +131,7 @@ impl Node {
         let end = match source {
             Source::Notes => self.notes.slots(),
             Source::Rates => self.rates.slots(),
-            Source::Stick(table, shard) => self.sticks.slots((table, shard), tables),
+            Source::Stick(table, shard) => self.sticks.slots((table, shard)),
         };
         if first >= end {
             let next = match source {

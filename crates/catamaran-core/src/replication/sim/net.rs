@@ -1,14 +1,14 @@
 //! The simulated nodes, their tables and the network between them.
 
-use super::super::{
-    Event, Incarnation, Node, Now, PeerIndex, Settings, TableKey, TableKind, TableSpec, Tables,
-};
+use super::super::{Event, Incarnation, Node, Now, PeerIndex, Settings};
 use crate::limit::Limiter;
 use crate::model::{Denial, Name, RateKey, RateLimit, Stick, StickKey};
 use crate::stick::{ServerKey, Table, Why};
+use crate::tables::{KeptTable, Part, Shards, TableKind, TableName};
 use crate::{Key, Timestamp};
 use fastrand::Rng;
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// What the network does to payloads.
@@ -32,7 +32,7 @@ pub(super) struct Net {
 
 pub(super) struct Member {
     pub(super) node: Option<Node>,
-    pub(super) tables: Shards,
+    tables: Held,
     /// Its clock reads so much at the start, and runs so many millionths too fast.
     clock_start: u64,
     clock_ppm: i64,
@@ -42,10 +42,14 @@ pub(super) struct Member {
     pub(super) events: Vec<Event>,
 }
 
-pub(super) struct Shards {
-    stick: Vec<Table>,
-    rate: Vec<Limiter>,
+/// The tables of a member.
+struct Held {
+    stick: Arc<Parts<Table>>,
+    rate: Arc<Parts<Limiter>>,
 }
+
+#[derive(Debug)]
+struct Parts<T>(Vec<Mutex<T>>);
 
 #[derive(Clone)]
 struct Letter {
@@ -56,15 +60,29 @@ struct Letter {
     payload: Vec<u8>,
 }
 
-impl Tables for Shards {
-    fn with_stick(&mut self, table: usize, shard: usize, act: &mut dyn FnMut(&mut Table)) {
-        assert_eq!(table, 0);
-        act(&mut self.stick[shard]);
+impl<T> Parts<T> {
+    fn lock(&self, shard: usize) -> MutexGuard<'_, T> {
+        self.0[shard].lock().unwrap()
+    }
+}
+
+impl Shards for Parts<Table> {
+    fn count(&self) -> NonZeroUsize {
+        SHARDS
     }
 
-    fn with_rate(&mut self, table: usize, shard: usize, act: &mut dyn FnMut(&mut Limiter)) {
-        assert_eq!(table, 1);
-        act(&mut self.rate[shard]);
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Stick(&mut self.lock(shard)));
+    }
+}
+
+impl Shards for Parts<Limiter> {
+    fn count(&self) -> NonZeroUsize {
+        SHARDS
+    }
+
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Rate(&mut self.lock(shard)));
     }
 }
 
@@ -78,7 +96,7 @@ impl Net {
         };
         let members = (0..count).map(|_| Member {
             node: None,
-            tables: shards(&stick),
+            tables: Held::new(&stick),
             clock_start: rng.u64(1 << 40..1 << 50),
             clock_ppm: rng.i64(-200..=200),
             wall_ms: 1_000_000_000_000 + rng.u64(0..5000),
@@ -105,7 +123,7 @@ impl Net {
 
     pub(super) fn kill(&mut self, node: usize) {
         self.nodes[node].node = None;
-        self.nodes[node].tables = shards(&self.stick);
+        self.nodes[node].tables = Held::new(&self.stick);
         for peer in 0..self.nodes.len() {
             self.nodes[node].connections[peer] = None;
         }
@@ -120,9 +138,10 @@ impl Net {
             peers: names.filter(|other| *other != name(node)).collect(),
             incarnation: Incarnation(now.wall_ms),
             max_counts: 10_000,
+            is_restored: false,
         };
         let mut machine = Node::new(now, settings).unwrap();
-        machine.handle_tables(specs(), &mut self.nodes[node].tables);
+        machine.handle_tables(now, &self.nodes[node].tables.all());
         self.nodes[node].node = Some(machine);
     }
 
@@ -158,7 +177,7 @@ impl Net {
         let member = &mut self.nodes[node];
         member.node.as_ref()?;
         let shard = key(client).shard(SHARDS);
-        let table = &mut member.tables.stick[shard];
+        let mut table = member.tables.stick.lock(shard);
         let is_usable = |bound| bound != self::server(bad);
         let choice = table.lookup_or_choose(now.mono, key(client), is_usable, || Some(server))?;
         // Where the choice replaces one that others know of, it is not left open.
@@ -173,14 +192,14 @@ impl Net {
         let now = self.clocks(node);
         let member = &mut self.nodes[node];
         let shard = key(client).shard(SHARDS);
-        let limiter = &mut member.tables.rate[shard];
+        let mut limiter = member.tables.rate.lock(shard);
         member.node.is_some() && limiter.check(now.mono, key(client)).is_ok()
     }
 
     pub(super) fn set_limit(&mut self, limit: &RateLimit) {
         for member in &mut self.nodes {
-            for limiter in &mut member.tables.rate {
-                limiter.reconfigure(limit, 1000);
+            for shard in 0..SHARDS.get() {
+                member.tables.rate.lock(shard).reconfigure(limit, 1000);
             }
         }
     }
@@ -188,7 +207,8 @@ impl Net {
     /// Whom `node` binds `client` to, and for how long, as the network's clock goes.
     pub(super) fn bound(&self, node: usize, client: u64) -> Option<(ServerKey, Timestamp)> {
         let now = self.clocks(node).mono;
-        let table = &self.nodes[node].tables.stick[key(client).shard(SHARDS)];
+        let shard = key(client).shard(SHARDS);
+        let table = self.nodes[node].tables.stick.lock(shard);
         let (_, entry) = table.iter(now).find(|(of, _)| *of == key(client))?;
         let left = table.end_of(&entry).saturating_since(now);
         entry.is_confirmed.then(|| (entry.server, self.now + left))
@@ -196,7 +216,7 @@ impl Net {
 
     pub(super) fn rate_sum(&self, node: usize, client: u64) -> u64 {
         let node = self.nodes[node].node.as_ref().unwrap();
-        node.rate_sum(TableKey::new("rate"), key(client))
+        node.rate_sum(&rate_name(), key(client))
     }
 
     /// Whether all are connected and nobody has anything left to tell.
@@ -286,7 +306,7 @@ impl Net {
             && !is_cut
         {
             let peer = peer_index(letter.to, letter.from);
-            let took = node.handle_payload(now, peer, &letter.payload, &mut member.tables);
+            let took = node.handle_payload(now, peer, &letter.payload);
             // A hello may have been lost.
             if took.is_err() {
                 node.handle_disconnected(now, peer);
@@ -304,13 +324,13 @@ impl Net {
         let Some(node) = &mut member.node else {
             return;
         };
-        node.handle_timeout(now, &mut member.tables);
+        node.handle_timeout(now);
         for other in (0..count).filter(|other| *other != at) {
             let Some(connection) = member.connections[other] else {
                 continue;
             };
             let peer = peer_index(at, other);
-            while node.poll_transmit(now, peer, &mut member.tables, &mut payload) {
+            while node.poll_transmit(now, peer, &mut payload) {
                 said.push((other, connection, payload.clone()));
             }
         }
@@ -359,39 +379,49 @@ impl Net {
     }
 }
 
-fn specs() -> Vec<TableSpec> {
-    let kinds = [
-        ("stick", TableKind::Stick),
-        (
-            "rate",
-            TableKind::Rate {
-                period: Duration::from_secs(3600),
+impl Held {
+    fn new(stick: &Stick) -> Self {
+        let limit = RateLimit {
+            requests: 1000,
+            // What is full again before it is told is not told.
+            period: Duration::from_secs(3600),
+            burst: 1_000_000,
+            by: RateKey::SourceIp,
+            max_keys: 1000,
+            denial: Denial::default(),
+        };
+        let shards = 0..SHARDS.get();
+        let stick = shards.clone().map(|_| Mutex::new(Table::new(stick, 1000)));
+        let rate = shards.map(|_| Mutex::new(Limiter::new(&limit, 1000)));
+        Self {
+            stick: Arc::new(Parts(stick.collect())),
+            rate: Arc::new(Parts(rate.collect())),
+        }
+    }
+
+    fn all(&self) -> [KeptTable; 2] {
+        let stick = TableName {
+            kind: TableKind::Stick,
+            ..rate_name()
+        };
+        [
+            KeptTable {
+                name: stick,
+                shards: Arc::clone(&self.stick) as _,
             },
-        ),
-    ];
-    let spec = |(name, kind)| TableSpec {
-        key: TableKey::new(name),
-        kind,
-        shards: SHARDS,
-    };
-    kinds.map(spec).to_vec()
+            KeptTable {
+                name: rate_name(),
+                shards: Arc::clone(&self.rate) as _,
+            },
+        ]
+    }
 }
 
-fn shards(stick: &Stick) -> Shards {
-    let limit = RateLimit {
-        requests: 1000,
-        // What is full again before it is told is not told.
-        period: Duration::from_secs(3600),
-        burst: 1_000_000,
-        by: RateKey::SourceIp,
-        max_keys: 1000,
-        denial: Denial::default(),
-    };
-    Shards {
-        stick: (0..SHARDS.get()).map(|_| Table::new(stick, 1000)).collect(),
-        rate: (0..SHARDS.get())
-            .map(|_| Limiter::new(&limit, 1000))
-            .collect(),
+fn rate_name() -> TableName {
+    TableName {
+        kind: TableKind::Rate,
+        of: "api".to_owned(),
+        on: "source".to_owned(),
     }
 }
 

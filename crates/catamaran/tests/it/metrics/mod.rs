@@ -5,7 +5,7 @@ mod page;
 use crate::balancer::Balancer;
 use crate::operator::ask;
 use crate::{PATIENCE, eventually};
-use catamaran_testkit::{Client, Origin, free_addr, http_get};
+use catamaran_testkit::{Client, Origin, TempDir, free_addr, http_get};
 use page::Page;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -18,6 +18,7 @@ struct Busy {
     balancer: Balancer,
     origin: Origin,
     metrics: SocketAddr,
+    _files: TempDir,
 }
 
 impl Busy {
@@ -26,13 +27,20 @@ impl Busy {
         let metrics = free_addr().unwrap();
         let admin = free_addr().unwrap();
         let server = origin.addr();
+        let files = TempDir::create().unwrap();
+        let list = files.write("blocked.txt", "192.0.2.0/24\n").unwrap();
+        let map = files.write("sites.map", "shop.example app\n").unwrap();
+        let (list, map) = (list.display(), map.display());
         let config = format!(
-            "[process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
+            "[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+             [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
              [frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\nmax-connections = 50\n\
+             deny = [\"list:blocked\"]\nbandwidth = {{ out = \"10MiB/s\" }}\n\
              max-connections-per-source = 40\nrate-limit = {{ requests = 10000 }}\n\
              [[frontend.web.route]]\nname = \"images\"\npath = \"/images\"\n\
              backend = \"app\"\nrate-limit = {{ requests = 10000 }}\n\
+             [[frontend.web.route]]\nname = \"shops\"\nhosts = [\"shop.example\"]\nmap = \"sites\"\n\
              [frontend.raw]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"tcp\"\n\
              [backend.app]\nstick = {{ on = \"source-ip\", for = \"1m\" }}\n\
              servers = [{{ name = \"a\", address = \"{server}\", max-requests = 10 }}]\n\
@@ -44,6 +52,7 @@ impl Busy {
             balancer,
             origin,
             metrics,
+            _files: files,
         };
         busy.use_all();
         busy
@@ -254,7 +263,8 @@ fn points_for_charts_come_every_few_seconds_and_go_on_where_the_last_ones_ended(
         std::thread::sleep(Duration::from_millis(200));
         is_there.then_some(stats)
     });
-    let web = &stats["frontends"][1];
+    let frontends = stats["frontends"].as_array().unwrap();
+    let web = frontends.iter().find(|one| one["name"] == "web").unwrap();
     assert_eq!(web["name"], "web", "{stats}");
     assert!(web["last_10s"]["p99_ms"].as_f64() > Some(0.0), "{web}");
     assert!(web["points"]["errors"]["server"].is_array(), "{web}");

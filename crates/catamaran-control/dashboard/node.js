@@ -1,0 +1,64 @@
+//! This node: the virtual addresses and who holds them, and the workers.
+
+import { draw, h } from "./dom.js";
+import { count, millis } from "./format.js";
+import { store } from "./store.js";
+
+const STATES = {
+  active: { sign: "●", tone: "good" },
+  backup: { sign: "◐", tone: "accent" },
+  initialize: { sign: "✕", tone: "bad" },
+};
+
+export function drawNode(element) {
+  if (!store.state) return;
+  draw(element,
+    h("h2", {}, "Node"),
+    h("div", { class: "panels" }, virtualIps(store.state.virtual_ips), workers(store.state.workers)));
+}
+
+function virtualIps(all) {
+  if (all.length === 0) {
+    return h("div", { key: "vips", class: "card" }, h("h3", {}, "Virtual addresses"),
+      h("p", { class: "empty" }, "None are configured; a [virtual-ip.NAME] keeps an address alive over two nodes."));
+  }
+  return h("div", { key: "vips", class: "card scroll", tabindex: 0, role: "region", "aria-label": "Virtual addresses" },
+    h("table", {},
+      h("caption", {}, h("h3", {}, "Virtual addresses")),
+      head("Name", "Addresses", "State", "Priority", "Active node", "Became active", "Conflicts"),
+      h("tbody", {}, all.map((one) => {
+        const state = STATES[one.state];
+        const lowered = one.configured_priority !== null && one.priority !== one.configured_priority;
+        return h("tr", { key: `${one.name} ${one.family}` },
+          h("th", { scope: "row" }, one.name, h("small", { class: "muted" }, ` ${one.interface ?? ""}`)),
+          h("td", { class: "mono" }, one.addresses.join(" ")),
+          h("td", { class: `state tone-${one.conflict ? "bad" : state.tone}` },
+            h("span", { class: "sign", "aria-hidden": "true" }, state.sign), one.conflict ? `${one.state}, and another too` : one.state),
+          h("td", { class: `num ${lowered ? "tone-warn" : ""}` }, lowered ? `${one.priority} of ${one.configured_priority}` : one.priority),
+          h("td", { class: "mono" }, one.active ?? "unknown"),
+          h("td", { class: "num" }, count(one.totals.became_active)),
+          h("td", { class: "num" }, count(one.totals.conflicts)));
+      }))));
+}
+
+function workers(all) {
+  const most = Math.max(1, ...all.map((worker) => worker.connections));
+  return h("div", { key: "workers", class: "card scroll", tabindex: 0, role: "region", "aria-label": "Workers" },
+    h("table", {},
+      h("caption", {}, h("h3", {}, "Workers")),
+      head("Worker", "Connections", "Late at most", "Panics"),
+      h("tbody", {}, all.map((worker) => h("tr", { key: worker.index },
+        h("th", { scope: "row" }, worker.index),
+        h("td", { class: "bar-cell" },
+          h("svg", { class: "meter", viewBox: "0 0 100 3", preserveAspectRatio: "none", "aria-hidden": "true" },
+            h("rect", { width: 100, height: 3, class: "meter-back" }),
+            h("rect", { width: (worker.connections / most) * 100, height: 3, class: "meter-fill tone-accent" })),
+          h("span", {}, count(worker.connections))),
+        h("td", { class: `num ${worker.lag_ms > 100 ? "tone-warn" : ""}` }, millis(worker.lag_ms)),
+        h("td", { class: `num ${worker.panics > 0 ? "tone-bad" : ""}` }, count(worker.panics)))))));
+}
+
+function head(...names) {
+  return h("thead", {}, h("tr", {}, names.map((name, i) =>
+    h("th", { key: name, scope: "col", class: i > 0 && !["Addresses", "State", "Active node"].includes(name) ? "num" : "" }, name))));
+}
