@@ -26,6 +26,7 @@ mod admin;
 mod auth;
 mod backend;
 mod checks;
+mod cluster;
 mod difference;
 pub mod edit;
 mod error;
@@ -38,6 +39,7 @@ mod read;
 pub mod reference;
 mod route;
 mod route_action;
+mod shared;
 mod syntax;
 mod unit;
 mod virtual_ip;
@@ -46,6 +48,9 @@ pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
 pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
+pub use read::{Beside, ReadFile};
+
+pub use shared::{shared_digest, with_own_sections};
 
 use backend::Backends;
 use catamaran_core::model::Config;
@@ -81,8 +86,8 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
         ));
     };
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    let read_file = |file: &Path| std::fs::read(directory.join(file));
-    parse(&text, &name, &|name| std::env::var(name).ok(), &read_file)
+    let beside = Beside(directory);
+    parse(&text, &name, &|name| std::env::var(name).ok(), &beside)
 }
 
 /// Reads the configuration in `text`, which messages call `file_name`.
@@ -96,7 +101,7 @@ pub fn parse(
     text: &str,
     file_name: &str,
     env: &dyn Fn(&str) -> Option<String>,
-    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    read_file: &dyn ReadFile,
 ) -> Result<Loaded, Errors> {
     // A byte order mark is no part of the text; columns are counted without it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -146,6 +151,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let files = Files::read(fields, &backends);
     let frontends = frontend::read_all(fields, &backends, &files);
     let virtual_ips = virtual_ip::read_all(fields, &backends);
+    let cluster = fields.node("cluster").and_then(cluster::read);
     backends.warn_unused();
     files.warn_unused();
     if !reader.is_clean() {
@@ -160,6 +166,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         lists,
         maps,
         virtual_ips,
+        cluster,
     })
 }
 

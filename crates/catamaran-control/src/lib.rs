@@ -19,6 +19,7 @@ mod clock;
 pub mod health;
 mod http;
 pub mod keep;
+mod mesh;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
@@ -28,5 +29,6 @@ mod run;
 mod virtual_ip;
 
 pub use clock::Clock;
+pub use mesh::{Mesh, SeenPeer, Sight};
 pub use run::{Parts, run};
 pub use virtual_ip::VirtualIps;

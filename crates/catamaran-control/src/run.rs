@@ -12,7 +12,7 @@ use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
 use crate::resolve::{Discovery, Dns, Found, Order};
-use crate::{Clock, VirtualIps};
+use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
 use catamaran_core::model::{Check, Name, Protocol};
@@ -48,6 +48,8 @@ pub struct Parts {
     pub keeper: Option<Arc<Keeper>>,
     /// What is shown of the virtual addresses; the caller keeps it up to date.
     pub virtual_ips: VirtualIps,
+    /// Replication.
+    pub mesh: Mesh,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
     /// caller to say.
     pub readiness: watch::Sender<Readiness>,
@@ -78,6 +80,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         drains: Drains::default(),
         monitor: commands,
         virtual_ips: parts.virtual_ips.clone(),
+        mesh: parts.mesh.clone(),
         streams: Streams::default(),
     });
     let metrics = PlaneMetrics::new(
@@ -119,8 +122,10 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         orders,
     };
     let applying = following.run(changes_rx, snapshots);
+    let meshing = parts.mesh.run(&plane);
     tokio::join!(
-        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling
+        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
+        meshing
     );
 }
 
@@ -354,6 +359,10 @@ impl Hooks for PlaneHooks {
         };
         let events = &self.plane.events;
         events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
+        let word = if status == Status::Up { "up" } else { "down" };
+        self.plane
+            .mesh
+            .tell_health(&backend.model.name, server, word);
         let set = backend.set();
         let Some(server) = set.by_name(server) else {
             return;
@@ -498,6 +507,7 @@ mod tests {
             counted_before: CountedBefore::default(),
             keeper: None,
             virtual_ips: VirtualIps::default(),
+            mesh: Mesh::new(Arc::default(), false),
             readiness,
         }
     }

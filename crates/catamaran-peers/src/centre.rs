@@ -1,13 +1,13 @@
 //! The centre: the one task that owns the machine, and hands it what comes in.
 
 use crate::connect::{Context, Secured, Tasks, dial, error_chain, listen, run, tell_met};
-use crate::counters::{Counters, Counts, count};
+use crate::counters::{Counters, count};
 use crate::noise::NoiseError;
-use crate::secret::Secrets;
 use catamaran_core::Timestamp;
+use catamaran_core::model::{Cluster, ClusterSecret};
 use catamaran_core::replication::{
-    Counters as PeerCounters, Event, Incarnation, Node, NoteKind, Now, PeerIndex, PeerStatus,
-    Refused, RouterView, SameNumber, Settings,
+    Event, Incarnation, Letter, LetterError, Node, NoteKind, Now, PeerIndex, Refused, RouterView,
+    SameNumber, Settings,
 };
 use catamaran_core::tables::KeptTable;
 use std::fmt;
@@ -24,64 +24,35 @@ use tracing::{info, warn};
 /// What a mesh is made of, as one node sees it.
 #[derive(Debug)]
 pub struct Config {
-    /// The name of this node.
-    pub node: String,
-    /// All others.
-    pub peers: Vec<PeerAddress>,
+    /// Who they are, and what they must know.
+    pub cluster: Cluster,
     /// Where peers connect to.
     pub listener: TcpListener,
-    /// What they must know.
-    pub secrets: Secrets,
+    /// Program and version, to be shown at peers.
+    pub program: String,
     /// Counts of requests kept at most, of all keys and nodes; 100 bytes each.
     pub max_counts: usize,
     /// Whether the tables hold what an earlier run of this node knew.
     pub is_restored: bool,
     /// What the clock of the tables reads now.
     pub clock: fn() -> Timestamp,
-}
-
-/// A peer and where it listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerAddress {
-    /// Its name.
-    pub name: String,
-    /// A host, by name or number, and a port.
-    pub address: String,
-}
-
-/// A peer as it is now.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its name.
-    pub name: String,
-    /// Whether a connection stands and it has said who it is.
-    pub is_connected: bool,
-    /// Whether it has been told all that was known here when it came.
-    pub is_taught: bool,
-    /// Whether its configuration is another than ours.
-    pub is_drifted: bool,
-    /// Entries that it is not known to have.
-    pub waiting: usize,
-    /// How old the oldest of those is.
-    pub lag: Duration,
-    /// What it thinks of the virtual routers.
-    pub routers: Vec<RouterView>,
-    /// Its counts.
-    pub counters: PeerCounters,
+    /// What is counted of connections.
+    pub counters: Arc<Counters>,
 }
 
 /// Who is told what happens. Called by the centre, which waits meanwhile.
 pub trait Observer: Send {
     /// Something happened; `node` knows the rest.
-    fn handle_event(&mut self, node: &Node, event: &Event);
+    fn handle_event(&mut self, now: Now, node: &Node, event: &Event);
+
+    /// Told now and then, several times a second, how all is.
+    fn look(&mut self, now: Now, node: &Node);
 }
 
 /// The way to the centre. When all are dropped, it ends.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    secrets: watch::Sender<Secrets>,
-    counters: Arc<Counters>,
 }
 
 /// The centre is no more.
@@ -93,8 +64,10 @@ enum Command {
     Tables(Vec<KeptTable>),
     Digest(u64),
     Routers(Vec<RouterView>),
+    Secrets(Vec<ClusterSecret>),
     Note(NoteKind, String, Vec<u8>),
-    Peers(oneshot::Sender<(bool, Vec<Peer>)>),
+    Recall(NoteKind, String, Vec<u8>),
+    Letter(PeerIndex, Letter, oneshot::Sender<Result<(), LetterError>>),
 }
 
 /// What tasks of connections say.
@@ -119,6 +92,7 @@ struct Centre {
     connections: Vec<Option<(u64, Tasks)>>,
     next_id: u64,
     context: Context,
+    secrets: watch::Sender<Vec<ClusterSecret>>,
     clock: fn() -> Timestamp,
 }
 
@@ -128,40 +102,42 @@ struct Centre {
 /// [`SameNumber`], if two nodes cannot be told apart by their names.
 pub fn start(
     config: Config,
-    tables: &[KeptTable],
+    tables: Vec<KeptTable>,
     observer: Box<dyn Observer>,
 ) -> Result<Handle, SameNumber> {
     let now = read_clocks(config.clock);
-    let names: Vec<String> = config.peers.iter().map(|peer| peer.name.clone()).collect();
+    let Cluster {
+        node: own,
+        peers,
+        secrets,
+        ..
+    } = config.cluster;
+    let names: Vec<String> = peers.iter().map(|peer| peer.name.to_string()).collect();
     let settings = Settings {
-        node: config.node.clone(),
+        node: own.to_string(),
         peers: names.clone(),
+        program: config.program,
         incarnation: Incarnation(now.wall_ms),
         max_counts: config.max_counts,
         is_restored: config.is_restored,
     };
-    let mut node = Node::new(now, settings)?;
-    node.handle_tables(now, tables);
+    let node = Node::new(now, settings)?;
     let (centre, inbox) = mpsc::channel(INBOX);
     let (commands, orders) = mpsc::channel(INBOX);
-    let (secrets, current_secrets) = watch::channel(config.secrets);
+    let (secrets, current_secrets) = watch::channel(secrets);
     let context = Context {
         centre,
         secrets: current_secrets,
-        counters: Arc::default(),
+        counters: config.counters,
         has_room: Arc::new(Notify::new()),
     };
-    let handle = Handle {
-        commands,
-        secrets,
-        counters: Arc::clone(&context.counters),
-    };
+    let handle = Handle { commands };
     let mut tasks = JoinSet::new();
     tasks.spawn(listen(config.listener, context.clone()));
-    for (index, peer) in config.peers.into_iter().enumerate() {
+    for (index, peer) in peers.into_iter().enumerate() {
         // One of the two connects; that must not depend on who came first.
-        if config.node < peer.name {
-            tasks.spawn(dial(index, peer.name, peer.address, context.clone()));
+        if own < peer.name {
+            tasks.spawn(dial(index, peer, context.clone()));
         }
     }
     let centre = Centre {
@@ -171,9 +147,10 @@ pub fn start(
         observer,
         next_id: 0,
         context,
+        secrets,
         clock: config.clock,
     };
-    tokio::spawn(centre.run(inbox, orders, tasks));
+    tokio::spawn(centre.run(tables, inbox, orders, tasks));
     Ok(handle)
 }
 
@@ -216,25 +193,40 @@ impl Handle {
         self.send(Command::Note(kind, name, bytes)).await
     }
 
-    /// Uses other secrets for connections from now on; those that stand stay.
-    pub fn set_secrets(&self, secrets: Secrets) {
-        self.secrets.send_replace(secrets);
-    }
-
-    /// Whether this node has been told all that its peers knew; and how each of them is.
+    /// Says what was so before this run; whatever a peer says of it is newer.
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn peers(&self) -> Result<(bool, Vec<Peer>), Stopped> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Command::Peers(answer)).await?;
-        answered.await.map_err(|_| Stopped)
+    pub async fn recall_note(
+        &self,
+        kind: NoteKind,
+        name: String,
+        bytes: Vec<u8>,
+    ) -> Result<(), Stopped> {
+        self.send(Command::Recall(kind, name, bytes)).await
     }
 
-    /// What was counted of connections.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.counters.counts()
+    /// Uses other secrets from now on. Connections that were made with one that is no longer among
+    /// them are made again.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn set_secrets(&self, secrets: Vec<ClusterSecret>) -> Result<(), Stopped> {
+        self.send(Command::Secrets(secrets)).await
+    }
+
+    /// Sends a letter to a peer, by its place in the configuration.
+    ///
+    /// # Errors
+    /// [`Stopped`], and what says that it is not sent.
+    pub async fn send_letter(
+        &self,
+        peer: PeerIndex,
+        letter: Letter,
+    ) -> Result<Result<(), LetterError>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Letter(peer, letter, answer)).await?;
+        answered.await.map_err(|_| Stopped)
     }
 
     async fn send(&self, command: Command) -> Result<(), Stopped> {
@@ -245,11 +237,16 @@ impl Handle {
 impl Centre {
     async fn run(
         mut self,
+        tables: Vec<KeptTable>,
         mut inbox: mpsc::Receiver<ToCentre>,
         mut orders: mpsc::Receiver<Command>,
         tasks: JoinSet<()>,
     ) {
         let mut ticks = interval(TICK);
+        let mut looked = 0_u32;
+        // Before any peer is heard. It takes a while where millions of entries are there already.
+        self.node.handle_tables(read_clocks(self.clock), &tables);
+        drop(tables);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let has_room = Arc::clone(&self.context.has_room);
         loop {
@@ -263,6 +260,11 @@ impl Centre {
                 _ = ticks.tick() => {
                     let now = read_clocks(self.clock);
                     self.node.handle_timeout(now);
+                    looked += 1;
+                    if looked >= TICKS_PER_LOOK {
+                        looked = 0;
+                        self.observer.look(now, &self.node);
+                    }
                 }
             }
             self.tell();
@@ -310,18 +312,38 @@ impl Centre {
         match command {
             Command::Tables(tables) => self.node.handle_tables(now, &tables),
             Command::Digest(digest) => self.node.handle_digest(digest),
-            Command::Routers(routers) => self.node.handle_routers(routers),
+            Command::Routers(routers) => self.node.handle_routers(now, routers),
+            Command::Secrets(secrets) => self.set_secrets(secrets),
             Command::Note(kind, name, bytes) => {
                 if let Err(error) = self.node.put_note(now, kind, &name, bytes) {
                     warn!(name, %error, "a note for peers is not taken");
                 }
             }
-            Command::Peers(answer) => {
-                let peers = self.node.peers(now).map(Peer::from).collect();
+            Command::Recall(kind, name, bytes) => {
+                if let Err(error) = self.node.recall_note(kind, &name, bytes) {
+                    warn!(name, %error, "a note for peers is not taken");
+                }
+            }
+            Command::Letter(peer, letter, answer) => {
                 // Who asked may have gone.
-                let _ = answer.send((self.node.is_current(), peers));
+                let _ = answer.send(self.node.send_letter(peer, letter));
             }
         }
+    }
+
+    fn set_secrets(&mut self, secrets: Vec<ClusterSecret>) {
+        for peer in 0..self.connections.len() {
+            let tasks = self.connections[peer].as_ref().map(|(_, tasks)| tasks);
+            if tasks.is_some_and(|tasks| !secrets.contains(&tasks.secret)) {
+                let peer_name = &self.names[peer];
+                info!(
+                    peer = peer_name,
+                    "the secret of a connection is not valid any more; connecting again"
+                );
+                self.part(peer);
+            }
+        }
+        self.secrets.send_replace(secrets);
     }
 
     /// Goes on with a connection; one there was before is over.
@@ -381,6 +403,7 @@ impl Centre {
 
     /// Tells the log and the observer what happened.
     fn tell(&mut self) {
+        let now = read_clocks(self.clock);
         while let Some(event) = self.node.poll_event() {
             match &event {
                 Event::Met(peer, _) => tell_met(&self.names[*peer]),
@@ -406,24 +429,9 @@ impl Centre {
                     peer = self.names[*peer],
                     "the clock of a peer is more than a second ahead; does every node run NTP?"
                 ),
-                Event::Note(..) => {}
+                Event::Lost(_) | Event::Note(..) | Event::Letter(..) => {}
             }
-            self.observer.handle_event(&self.node, &event);
-        }
-    }
-}
-
-impl From<PeerStatus<'_>> for Peer {
-    fn from(status: PeerStatus<'_>) -> Self {
-        Self {
-            name: status.name.to_owned(),
-            is_connected: status.is_connected,
-            is_taught: status.is_taught,
-            is_drifted: status.is_drifted,
-            waiting: status.waiting,
-            lag: status.lag,
-            routers: status.routers.to_vec(),
-            counters: status.counters,
+            self.observer.handle_event(now, &self.node, &event);
         }
     }
 }
@@ -445,5 +453,7 @@ fn read_clocks(clock: fn() -> Timestamp) -> Now {
 
 /// How often changes are collected: the least that they are late.
 const TICK: Duration = Duration::from_millis(10);
+/// So that the observer is told ten times a second.
+const TICKS_PER_LOOK: u32 = 10;
 /// Messages that wait for the centre.
 const INBOX: usize = 64;

@@ -3,7 +3,7 @@
 use crate::centre::{Arrival, ToCentre};
 use crate::counters::{Counters, add, count};
 use crate::noise::{NoiseError, Opener, Sealer, initiate, respond};
-use crate::secret::Secrets;
+use catamaran_core::model::{ClusterPeer, ClusterSecret};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) centre: mpsc::Sender<ToCentre>,
-    pub(crate) secrets: watch::Receiver<Secrets>,
+    pub(crate) secrets: watch::Receiver<Vec<ClusterSecret>>,
     pub(crate) counters: Arc<Counters>,
     /// Wakes the centre when a writer has room again.
     pub(crate) has_room: Arc<Notify>,
@@ -31,11 +31,15 @@ pub(crate) struct Secured {
     pub(crate) writer: OwnedWriteHalf,
     pub(crate) sealer: Sealer,
     pub(crate) opener: Opener,
+    /// What both know.
+    secret: ClusterSecret,
 }
 
 /// The tasks of a connection; they end when this is dropped.
 pub(crate) struct Tasks {
     pub(crate) payloads: mpsc::Sender<Vec<u8>>,
+    /// What both ends knew when it was made.
+    pub(crate) secret: ClusterSecret,
     reader: AbortHandle,
     writer: AbortHandle,
     /// Dropped with the connection, which the dialer waits for.
@@ -97,12 +101,12 @@ pub(crate) async fn listen(listener: TcpListener, context: Context) {
 }
 
 /// Connects to a peer, and again whenever the connection is over.
-pub(crate) async fn dial(peer: usize, name: String, address: String, context: Context) {
+pub(crate) async fn dial(peer: usize, to: ClusterPeer, context: Context) {
     let mut pause = FIRST_PAUSE;
     let mut told = String::new();
     loop {
         let began = Instant::now();
-        match in_time(reach(&address, &context)).await {
+        match in_time(reach(&to.address, &context)).await {
             Ok(secured) => {
                 told.clear();
                 let (over, is_over) = oneshot::channel();
@@ -123,8 +127,8 @@ pub(crate) async fn dial(peer: usize, name: String, address: String, context: Co
                 // The same again and again is told once.
                 if told != error {
                     warn!(
-                        peer = name,
-                        address,
+                        peer = %to.name,
+                        address = to.address,
                         error,
                         "peer cannot be reached; is it running, and may this node connect to it?"
                     );
@@ -153,6 +157,7 @@ pub(crate) fn run(
         writer,
         sealer,
         opener,
+        secret,
     } = secured;
     let (to_reader, to_writer) = (context.clone(), context.clone());
     let reader = tokio::spawn(async move {
@@ -166,6 +171,7 @@ pub(crate) fn run(
     });
     Tasks {
         payloads,
+        secret,
         reader: reader.abort_handle(),
         writer: writer.abort_handle(),
         _over: over,
@@ -175,17 +181,26 @@ pub(crate) fn run(
 async fn welcome(stream: TcpStream, context: &Context) -> Result<(Secured, Vec<u8>), NoiseError> {
     let mut stream = prepared(stream)?;
     let secrets = context.secrets.borrow().clone();
-    let (sealer, opener) = respond(&mut stream, &secrets).await?;
-    let mut secured = split(stream, sealer, opener);
+    let (sealer, opener, secret) = respond(&mut stream, &secrets).await?;
+    let mut secured = split(stream, (sealer, opener), secret);
     let (hello, _) = secured.opener.receive(&mut secured.reader).await?;
     Ok((secured, hello))
 }
 
+/// Connects with the first secret that the other side knows: it may not have been given the newest.
 async fn reach(address: &str, context: &Context) -> Result<Secured, NoiseError> {
-    let mut stream = prepared(TcpStream::connect(address).await?)?;
-    let secret = context.secrets.borrow().first.clone();
-    let (sealer, opener) = initiate(&mut stream, &secret).await?;
-    Ok(split(stream, sealer, opener))
+    let secrets = context.secrets.borrow().clone();
+    let mut outcome = Err(NoiseError::WrongSecret);
+    for secret in secrets {
+        let mut stream = prepared(TcpStream::connect(address).await?)?;
+        outcome = initiate(&mut stream, &secret)
+            .await
+            .map(|keys| split(stream, keys, secret));
+        if !matches!(outcome, Err(NoiseError::WrongSecret)) {
+            break;
+        }
+    }
+    outcome
 }
 
 fn prepared(stream: TcpStream) -> Result<TcpStream, NoiseError> {
@@ -193,13 +208,14 @@ fn prepared(stream: TcpStream) -> Result<TcpStream, NoiseError> {
     Ok(stream)
 }
 
-fn split(stream: TcpStream, sealer: Sealer, opener: Opener) -> Secured {
+fn split(stream: TcpStream, (sealer, opener): (Sealer, Opener), secret: ClusterSecret) -> Secured {
     let (reader, writer) = stream.into_split();
     Secured {
         reader,
         writer,
         sealer,
         opener,
+        secret,
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Counts {
 
 /// The same, as they grow.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub struct Counters {
     pub(crate) connect_failures: AtomicU64,
     pub(crate) wrong_secrets: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -31,7 +31,9 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn counts(&self) -> Counts {
+    /// What was counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             connect_failures: read(&self.connect_failures),

@@ -15,11 +15,9 @@ mod centre;
 mod connect;
 mod counters;
 mod noise;
-mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use catamaran_core::replication::Node;
-pub use centre::{Config, Handle, Observer, Peer, PeerAddress, Stopped, start};
-pub use counters::Counts;
-pub use secret::{Secret, SecretError, Secrets};
+pub use centre::{Config, Handle, Observer, Stopped, start};
+pub use counters::{Counters, Counts};

@@ -6,7 +6,7 @@
 //! Who does not know the secret is found out by the very first message. Each connection has keys of
 //! its own; a recorded one can neither be read later, when the secret becomes known, nor replayed.
 
-use crate::secret::{Secret, Secrets};
+use catamaran_core::model::ClusterSecret;
 use catamaran_core::replication::MAX_PAYLOAD;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use std::io;
@@ -44,7 +44,7 @@ pub(crate) struct Opener {
 /// Shakes hands with whom this node connected to.
 pub(crate) async fn initiate<S>(
     stream: &mut S,
-    secret: &Secret,
+    secret: &ClusterSecret,
 ) -> Result<(Sealer, Opener), NoiseError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -69,18 +69,18 @@ where
     halves(handshake)
 }
 
-/// Shakes hands with who connected to this node.
+/// Shakes hands with who connected to this node. Returns which of `secrets` it knows, too.
 pub(crate) async fn respond<S>(
     stream: &mut S,
-    secrets: &Secrets,
-) -> Result<(Sealer, Opener), NoiseError>
+    secrets: &[ClusterSecret],
+) -> Result<(Sealer, Opener, ClusterSecret), NoiseError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut message = vec![0; HANDSHAKE_BYTES];
     let length = read(stream, &mut message).await?;
     let mut nothing = [0; HANDSHAKE_BYTES];
-    for secret in secrets.accepted() {
+    for secret in secrets {
         let mut handshake = builder(secret)?.build_responder()?;
         if handshake
             .read_message(&message[..length], &mut nothing)
@@ -88,7 +88,8 @@ where
         {
             let length = handshake.write_message(&[], &mut message)?;
             write(stream, &message[..length]).await?;
-            return halves(handshake);
+            let (sealer, opener) = halves(handshake)?;
+            return Ok((sealer, opener, secret.clone()));
         }
     }
     Err(NoiseError::WrongSecret)
@@ -135,12 +136,12 @@ impl Opener {
     }
 }
 
-fn builder(secret: &Secret) -> Result<Builder<'_>, NoiseError> {
+fn builder(secret: &ClusterSecret) -> Result<Builder<'_>, NoiseError> {
     let parameters = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
     let parameters = parameters.parse().map_err(NoiseError::Noise)?;
     Ok(Builder::new(parameters)
         .prologue(PROLOGUE)?
-        .psk(0, &secret.0)?)
+        .psk(0, secret.reveal())?)
 }
 
 fn halves(handshake: HandshakeState) -> Result<(Sealer, Opener), NoiseError> {

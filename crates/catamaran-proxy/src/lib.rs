@@ -28,9 +28,8 @@ pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
     Backend, BackendCounts, Bandwidth, Elsewhere, Frontend, FrontendCounts, Histogram,
-    HistogramTotals, Latencies, Left, List, LogError, Map, Metered, NoSuchServer,
-    PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics,
-    ServerSet, Shared, Signal, Signals, Snapshot, StickEntry, Tables,
-    Target, Tarpit, Traffic, TrafficTotals,
+    HistogramTotals, Latencies, Left, List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse,
+    RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics, ServerSet, Shared,
+    Signal, Signals, Snapshot, StickEntry, Tables, Target, Tarpit, Traffic, TrafficTotals,
 };
 pub use worker::{Lag, WorkerMetrics};

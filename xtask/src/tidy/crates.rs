@@ -31,6 +31,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-config",
             "catamaran-core",
             "catamaran-http1",
+            "catamaran-peers",
             "catamaran-proxy",
             "catamaran-sys",
         ],

@@ -2,7 +2,7 @@
 
 use super::Absent::{Default, Means, Required};
 use super::access_keys::{self, DENIALS, LIST, LONGEST_HOLD, MAP, SHORTEST_HOLD, TARPIT};
-use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
+use super::{BACKEND, CLUSTER, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
 use std::time::Duration;
 
 pub(crate) static ROOT: Section = Section {
@@ -53,7 +53,12 @@ pub(crate) static ROOT: Section = Section {
             Means("none"),
             "Addresses that move between nodes.",
         ),
-        Key::later("cluster", "clusters"),
+        Key::new(
+            "cluster",
+            Kind::Table(&CLUSTER),
+            Means("this node shares nothing"),
+            "The other nodes, which this one shares affinity and limits with.",
+        ),
     ],
     example: "",
 };

@@ -6,7 +6,7 @@ use catamaran_core::model::Config;
 use std::path::{Path, PathBuf};
 
 fn parse(text: &str) -> Result<Loaded, crate::Errors> {
-    crate::parse(text, "t.toml", &|_| None, &|path| {
+    crate::parse(text, "t.toml", &|_| None, &|path: &Path| {
         let ending = path.extension().and_then(|ending| ending.to_str());
         Ok(match ending.unwrap_or_default() {
             "txt" => "192.0.2.1 # a list\n",
@@ -16,6 +16,7 @@ fn parse(text: &str) -> Result<Loaded, crate::Errors> {
                 r#"{"kty":"OKP","crv":"Ed25519","#,
                 r#""x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#
             ),
+            "key" => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
             _ => "a-page-or-a-token",
         }
         .into())
@@ -123,6 +124,13 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
             "",
         ),
         "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
+        "[cluster]" => parts(
+            "",
+            "",
+            &format!(
+                "[cluster]\nnode = \"a\"\npeers = {{ b = \"b:1\" }}\nsecret-file = \"c.key\"\n{key}"
+            ),
+        ),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {
             let item = format!("command = [\"/bin/true\"]{}", after(key));

@@ -4,6 +4,7 @@ mod arbitrary;
 mod errors;
 mod examples;
 mod messages_backend;
+mod messages_cluster;
 mod messages_frontend;
 mod messages_virtual_ip;
 mod valid;

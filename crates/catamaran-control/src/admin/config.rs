@@ -137,17 +137,12 @@ pub(crate) async fn apply(
         path: served.path.clone(),
         text: new.text,
     };
-    let kept = if new.persist {
-        // A file that cannot serve is not written.
-        let (reloader, judged) = (Arc::clone(&plane.reloader), text.clone());
-        let judged = plane.aside(move || reloader.check(&judged).map(drop));
-        judged.await?.map_err(refused)?;
-        plane.write(&served, &text).await?;
-        Kept::InFile
+    let (kept, applied) = if new.persist {
+        (Kept::InFile, plane.put_in_file(&served, text).await?)
     } else {
-        Kept::UntilReload
+        let applied = plane.reloader.apply(text).await.map_err(refused)?;
+        (Kept::UntilReload, applied)
     };
-    let applied = plane.reloader.apply(text).await.map_err(refused)?;
     Ok(Json(Applied {
         applied: true,
         kept,

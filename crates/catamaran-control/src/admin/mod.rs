@@ -18,6 +18,7 @@ mod guard;
 mod lists;
 mod openapi;
 mod overlays;
+mod peers;
 mod persist;
 mod process;
 mod rates;
@@ -32,10 +33,12 @@ mod virtual_ips;
 pub(crate) use checks::Checks;
 pub(crate) use door::Door;
 pub(crate) use drain::Drains;
+pub(crate) use error::Refused;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
 pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
+pub(crate) use state::admin_word;
 pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
 pub(crate) use stream::{Streams, publish};
 
@@ -43,11 +46,10 @@ use crate::health::Command;
 use crate::keep::Keeper;
 use crate::metrics::Readiness;
 use crate::reload::Reloader;
-use crate::{Clock, VirtualIps, http};
+use crate::{Clock, Mesh, VirtualIps, http};
 use catamaran_core::Timestamp;
 use catamaran_core::model;
 use catamaran_proxy::{Backend, Shared, Snapshot};
-use error::Refused;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -109,6 +111,7 @@ pub(crate) struct Plane {
     pub(crate) drains: Drains,
     pub(crate) monitor: mpsc::Sender<Command>,
     pub(crate) virtual_ips: VirtualIps,
+    pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
 }
 

@@ -2,8 +2,8 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, csv, drain, lists, openapi, process, servers, stats, stream};
-use super::{tables, virtual_ips};
+use super::{Event, Plane, config, csv, drain, lists, openapi, peers, process, servers, stats};
+use super::{stream, tables, virtual_ips};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -173,6 +173,8 @@ fn of_what_happens() -> Vec<Operation> {
             get(virtual_ips::list),
         )
         .does("The virtual addresses and who holds them."),
+        Operation::new::<peers::ClusterState>("get", "/v1/peers", "list-peers", get(peers::list))
+            .does("The peers of the cluster: who is connected, and what each is still to be told."),
     ]
 }
 
@@ -399,6 +401,14 @@ fn of_process() -> Vec<Operation> {
         )
         .does("Puts a configuration in place while everything goes on.")
         .takes::<config::NewConfig>(),
+        Operation::new::<peers::PushedToAll>(
+            "post",
+            "/v1/config/push",
+            "push-config",
+            post(peers::push),
+        )
+        .does("Has peers serve this node's configuration, but for what is each node's own.")
+        .takes::<peers::Push>(),
         Operation::new::<config::Applied>("post", "/v1/reload", "reload", post(config::reload))
             .does("Puts the configuration file in place as it stands now, or says what that would change.")
             .takes::<config::Reload>(),

@@ -209,6 +209,7 @@ fn make(
         shared
             .set_admin_state(backend, server, admin)
             .map_err(gone)?;
+        plane.mesh.tell_admin(backend, server, word);
         told.push(word.to_owned());
     }
     if let Some(health) = change.health {

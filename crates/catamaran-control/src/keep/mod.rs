@@ -43,6 +43,8 @@ pub struct Found {
     file: StateFile,
     state: State,
     tables: Tables,
+    /// Entries that came back.
+    entries: usize,
 }
 
 /// Copies what is to outlive this process.
@@ -89,6 +91,7 @@ impl Found {
             state: serde_json::from_slice(&state).unwrap_or_default(),
             file,
             tables: Tables::default(),
+            entries: 0,
         })
     }
 
@@ -101,6 +104,12 @@ impl Found {
     #[must_use]
     pub const fn was_ready(&self) -> bool {
         self.state.is_ready
+    }
+
+    /// Whether tables hold something that the process before has left.
+    #[must_use]
+    pub const fn has_entries(&self) -> bool {
+        self.entries > 0
     }
 
     /// What the process before has counted.
@@ -119,6 +128,7 @@ impl Found {
         match Tables::restore(&self.file, &snapshot, now) {
             Ok((tables, entries)) => {
                 self.tables = tables;
+                self.entries = entries;
                 if entries > 0 {
                     tracing::info!(entries, took = ?began.elapsed(), "tables are restored");
                 }

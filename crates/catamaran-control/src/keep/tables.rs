@@ -144,7 +144,9 @@ impl Tables {
     pub(super) fn copy_all_anew(&self) {
         for copied in self.copied.values() {
             for shard in 0..copied.shards.count().get() {
-                copied.shards.with(shard, &mut |part| part.mirrored().note_changes());
+                copied
+                    .shards
+                    .with(shard, &mut |part| part.mirrored().note_changes());
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::admin::{Plane, Rates};
 use crate::metrics::{CountedBefore, Exposition, LabelValue, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
-use crate::{Clock, VirtualIps};
+use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_proxy::{Metered, Shared, WorkerMetrics};
 
@@ -23,6 +23,7 @@ pub(crate) struct PlaneMetrics {
     reloader: Arc<Reloader>,
     lookups: Arc<LookupCounts>,
     virtual_ips: VirtualIps,
+    mesh: Mesh,
     /// What was counted before this process.
     base: CountedBefore,
 }
@@ -42,6 +43,7 @@ impl PlaneMetrics {
             reloader: Arc::clone(&plane.reloader),
             lookups,
             virtual_ips,
+            mesh: plane.mesh.clone(),
             base,
         }
     }
@@ -137,6 +139,7 @@ impl MetricsSource for PlaneMetrics {
         self.lookups.collect(out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
+        self.mesh.collect(out);
     }
 }
 

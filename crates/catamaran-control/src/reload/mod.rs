@@ -12,7 +12,7 @@ pub use drained::Drained;
 
 use crate::admin::{Events, Kind, Overlays};
 use crate::metrics::{Exposition, Metric, MetricsSource};
-use catamaran_config::{Errors, Loaded};
+use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_core::model::{Config, ListenerKey, Name};
 use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
 use std::io;
@@ -470,8 +470,21 @@ fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
         &text.text,
         name,
         &|name| std::env::var(name).ok(),
-        &|file| std::fs::read(directory.join(file)).map_err(explain),
+        &Explained(Beside(directory)),
     )
+}
+
+/// Reads files beside the configuration, and says what may be behind a denial.
+struct Explained<'a>(Beside<'a>);
+
+impl ReadFile for Explained<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path).map_err(explain)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.0.mode(path)
+    }
 }
 
 /// Adds to a denial what may be behind it other than the rights of a file.

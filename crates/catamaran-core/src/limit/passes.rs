@@ -21,7 +21,9 @@ impl Passes {
     }
 
     pub(super) fn has(&self, slot: u32) -> bool {
-        self.counts.get(slot as usize).is_some_and(|count| *count > 0)
+        self.counts
+            .get(slot as usize)
+            .is_some_and(|count| *count > 0)
     }
 
     pub(super) fn forget(&mut self, slot: u32) {

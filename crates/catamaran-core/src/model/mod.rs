@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod auth;
 mod backend;
+mod cluster;
 mod edit;
 mod frontend;
 mod health;
@@ -21,6 +22,7 @@ pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Source, Stick,
     StickKey, Weight,
 };
+pub use cluster::{Cluster, ClusterPeer, ClusterSecret};
 pub use edit::Edit;
 pub use frontend::{
     AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
@@ -57,6 +59,8 @@ pub struct Config {
     pub maps: Vec<Map>,
     /// Virtual addresses, in the order of the file.
     pub virtual_ips: Vec<VirtualIp>,
+    /// The mesh that this node is part of, if any.
+    pub cluster: Option<Cluster>,
 }
 
 /// Settings of the process as a whole.

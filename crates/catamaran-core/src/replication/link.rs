@@ -14,6 +14,7 @@
 
 use super::clock::{Incarnation, NodeId};
 use super::message::Heartbeat;
+use super::node::Letters;
 use super::tables::Source;
 use crate::Timestamp;
 use crate::marks::{Marks, Run};
@@ -32,6 +33,10 @@ pub(super) struct Link {
     pub(super) teaching: Teaching,
     /// What the peer said last.
     pub(super) said: Option<Heartbeat>,
+    /// When it last said anything.
+    pub(super) heard_at: Option<Timestamp>,
+    /// The version of its messages and its program, as it said when it was last met.
+    pub(super) speaks: Option<(u16, String)>,
     pub(super) counters: Counters,
     /// Since when there is no connection; until others were told of what this peer said last.
     pub(super) lost_at: Option<Timestamp>,
@@ -54,6 +59,7 @@ pub(super) struct Connection {
     pub(super) heartbeat_at: Timestamp,
     pub(super) acks: Vec<u64>,
     pub(super) is_ahead: bool,
+    pub(super) letters: Letters,
 }
 
 /// How far the peer has been told what was known before it came.
@@ -105,7 +111,7 @@ pub struct Counters {
 }
 
 impl Connection {
-    pub(super) const fn new(now: Timestamp) -> Self {
+    pub(super) fn new(now: Timestamp) -> Self {
         Self {
             has_said_hello: false,
             has_heard_hello: false,
@@ -113,6 +119,7 @@ impl Connection {
             heartbeat_at: now,
             acks: Vec::new(),
             is_ahead: false,
+            letters: Letters::default(),
         }
     }
 }
@@ -126,6 +133,8 @@ impl Link {
             incarnation: None,
             teaching: Teaching::Idle,
             said: None,
+            heard_at: None,
+            speaks: None,
             counters: Counters::default(),
             lost_at: None,
             wants_resync: false,

@@ -7,6 +7,7 @@
 //! batches:    seq u64 | table u64 | size of an entry u16 | number u16 | entries…
 //! stick:      key 16 | server u64 | stamp u64, u16 | age ms u32 | remaining life ms u32
 //! rate:       key 16 | node u16 | incarnation u64 | (bucket u64, count u32) twice, the newer first
+//! letter:     kind u8 | id u64 | length of all u32, offset u32 | bytes
 //! note:       kind u8 | is active u8 | stamp u64, u16 | name text | length u32 | bytes
 //! ```
 //! Times of entries are told as age and remaining life: no two nodes share a clock. A node of a
@@ -39,6 +40,8 @@ pub struct Hello<'a> {
     pub name: &'a str,
     /// The name of whom it wants to speak with.
     pub to: &'a str,
+    /// What program it is, and of which version; for people.
+    pub program: &'a str,
 }
 
 /// What a node says every half second.
@@ -102,6 +105,18 @@ pub(super) struct NoteEntry<'a> {
     pub(super) bytes: &'a [u8],
 }
 
+/// A part of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LetterPart<'a> {
+    pub(super) kind: u8,
+    pub(super) id: u64,
+    /// Bytes of the whole letter.
+    pub(super) total: u32,
+    /// Bytes of it before these.
+    pub(super) offset: u32,
+    pub(super) bytes: &'a [u8],
+}
+
 /// A frame that arrived.
 #[derive(Debug)]
 pub(super) enum Message<'a> {
@@ -115,6 +130,7 @@ pub(super) enum Message<'a> {
     Rates(Batch<'a>),
     /// One note.
     Note(u64, NoteEntry<'a>),
+    Letter(LetterPart<'a>),
     Unknown,
 }
 
@@ -169,6 +185,7 @@ impl<'a> Frames<'a> {
             STICKS => Message::Sticks(Batch::read(&mut body, STICK_BYTES)?),
             RATES => Message::Rates(Batch::read(&mut body, RATE_BYTES)?),
             NOTE => Message::Note(body.u64()?, NoteEntry::read(&mut body)?),
+            LETTER => Message::Letter(LetterPart::read(&mut body)?),
             _ => Message::Unknown,
         })
     }
@@ -197,6 +214,7 @@ impl<'a> Hello<'a> {
             out.put_u64(self.incarnation.0);
             out.put_text(self.name);
             out.put_text(self.to);
+            out.put_text(self.program);
         });
     }
 
@@ -207,6 +225,7 @@ impl<'a> Hello<'a> {
             incarnation: Incarnation(body.u64()?),
             name: body.text()?,
             to: body.text()?,
+            program: body.text().unwrap_or_default(),
         })
     }
 }
@@ -324,6 +343,34 @@ impl<'a> NoteEntry<'a> {
     }
 }
 
+impl<'a> LetterPart<'a> {
+    /// Appends a frame that holds it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        frame(out, LETTER, |out| {
+            out.put_u8(self.kind);
+            out.put_u64(self.id);
+            out.put_u32(self.total);
+            out.put_u32(self.offset);
+            out.put_u32(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+            out.extend_from_slice(self.bytes);
+        });
+    }
+
+    fn read(body: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (kind, id) = (body.u8()?, body.u64()?);
+        let (total, offset) = (body.u32()?, body.u32()?);
+        let length = usize::try_from(body.u32()?).map_err(|_| DecodeError::OutOfRange)?;
+        let bytes = body.bytes(length)?;
+        Ok(Self {
+            kind,
+            id,
+            total,
+            offset,
+            bytes,
+        })
+    }
+}
+
 /// Appends a frame of entries, each `size` bytes, that `write` appends.
 pub(super) fn write_batch(
     out: &mut Vec<u8>,
@@ -387,6 +434,7 @@ const RESYNC: u16 = 4;
 const STICKS: u16 = 5;
 const RATES: u16 = 6;
 const NOTE: u16 = 7;
+const LETTER: u16 = 8;
 
 const STICK_BYTES: usize = 16 + 8 + 10 + 4 + 4;
 const RATE_BYTES: usize = 16 + 2 + 8 + 2 * 12;

@@ -31,8 +31,8 @@ pub use clock::{Incarnation, MAX_AHEAD, NodeId, Now, Stamp};
 pub use link::Counters;
 pub use message::{Heartbeat, Hello, MAX_NOTE, MAX_PAYLOAD, MIN_VERSION, RouterView, VERSION};
 pub use node::{
-    Acquaintance, Event, HEARTBEAT, Node, PeerIndex, PeerStatus, Refused, SILENCE, SameNumber,
-    Settings, WAIT_FOR_PEERS,
+    Acquaintance, Event, HEARTBEAT, Letter, LetterError, LetterKind, MAX_LETTER, Node, PeerIndex,
+    PeerStatus, Refused, SILENCE, SameNumber, Settings, WAIT_FOR_PEERS,
 };
 pub use notes::{MAX_NOTES, Note, NoteError, NoteKind, Phase};
 pub use wire::DecodeError;

@@ -1,7 +1,11 @@
 //! One node of the mesh: what it says, to whom, and what it makes of what it hears.
 
+mod letters;
 mod receive;
 mod send;
+
+pub(super) use letters::Letters;
+pub use letters::{Letter, LetterError, LetterKind, MAX_LETTER};
 
 use super::clock::{HybridClock, Incarnation, NodeId, Now, Stamp};
 use super::link::{Connection, Counters, Link, RESEND_AFTER, Teaching};
@@ -33,6 +37,8 @@ pub struct Settings {
     pub incarnation: Incarnation,
     /// Counts of requests kept at most, of all keys and nodes; 100 bytes each.
     pub max_counts: usize,
+    /// Program and version, to be shown at peers.
+    pub program: String,
     /// Whether the tables hold what an earlier run of this node knew. Then what peers counted before
     /// they have told all is in the limits already, and not charged again.
     pub is_restored: bool,
@@ -84,6 +90,8 @@ pub enum Refused {
 pub enum Event {
     /// A peer was met; whether it was started since the last time, or never met.
     Met(PeerIndex, Acquaintance),
+    /// The connection to a peer that was met is no more.
+    Lost(PeerIndex),
     /// The connection to a peer is to be closed: it has been silent for [`SILENCE`].
     Silent(PeerIndex),
     /// A peer was told all that was known here when it came.
@@ -96,6 +104,8 @@ pub enum Event {
     ClockAhead(PeerIndex),
     /// A peer changed a note, or one of this node became active.
     Note(NoteKind, String),
+    /// A peer wrote a letter.
+    Letter(PeerIndex, Letter),
 }
 
 /// What is known of a peer that is met.
@@ -120,8 +130,14 @@ pub struct PeerStatus<'a> {
     pub waiting: usize,
     /// How old the oldest change is that is not known to have arrived.
     pub lag: Duration,
+    /// Digest of its configuration; `None` while there is no connection.
+    pub digest: Option<u64>,
     /// Whether its configuration is another than ours.
     pub is_drifted: bool,
+    /// When it last said anything.
+    pub heard_at: Option<Timestamp>,
+    /// The version of its messages, and its program, as it said when it was last met.
+    pub speaks: Option<&'a (u16, String)>,
     /// What it thinks of the virtual routers; empty while there is no connection.
     pub routers: &'a [RouterView],
     /// Its counts.
@@ -148,6 +164,7 @@ pub struct Node {
     routers: Vec<RouterView>,
     events: VecDeque<Event>,
     started_at: Timestamp,
+    program: String,
     is_restored: bool,
     is_current: bool,
 }
@@ -178,6 +195,7 @@ impl Node {
             routers: Vec::new(),
             events: VecDeque::new(),
             started_at: now.mono,
+            program: settings.program,
             is_restored: settings.is_restored,
             is_current: false,
         })
@@ -210,9 +228,13 @@ impl Node {
         }
     }
 
-    /// Says what this node thinks of the virtual routers; told with the next heartbeat.
-    pub fn handle_routers(&mut self, routers: Vec<RouterView>) {
-        self.routers = routers;
+    /// Says what this node thinks of the virtual routers; told at once if that is new.
+    pub fn handle_routers(&mut self, now: Now, routers: Vec<RouterView>) {
+        if self.routers != routers {
+            self.routers = routers;
+            let connections = self.links.iter_mut().filter_map(|l| l.connection.as_mut());
+            connections.for_each(|connection| connection.heartbeat_at = now.mono);
+        }
     }
 
     /// Finds who it is that connected, by its first payload.
@@ -239,11 +261,14 @@ impl Node {
     /// Says that the connection to `peer` is no more. What had not arrived is told again.
     pub fn handle_disconnected(&mut self, now: Now, peer: PeerIndex) {
         let link = &mut self.links[peer];
-        if link.connection.take().is_some() {
+        if let Some(connection) = link.connection.take() {
             link.counters.disconnects += 1;
             link.take_back(now.mono, Timestamp::MAX);
             link.lost_at = Some(now.mono);
             link.said = None;
+            if connection.has_heard_hello {
+                self.events.push_back(Event::Lost(peer));
+            }
         }
     }
 
@@ -263,8 +288,10 @@ impl Node {
         for message in Frames::new(payload) {
             self.handle_message(now, peer, message?)?;
         }
-        if let Some(connection) = &mut self.links[peer].connection {
+        let link = &mut self.links[peer];
+        if let Some(connection) = &mut link.connection {
             connection.heard_at = now.mono;
+            link.heard_at = Some(now.mono);
         }
         Ok(())
     }
@@ -296,7 +323,8 @@ impl Node {
     pub fn poll_transmit(&mut self, now: Now, peer: PeerIndex, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.write_control(now, peer, out);
-        if self.links[peer].is_met() {
+        // A payload has room for one of both.
+        if self.links[peer].is_met() && !self.write_letters(peer, out) {
             self.write_entries(now, peer, out);
         }
         !out.is_empty()
@@ -349,6 +377,29 @@ impl Node {
         Ok(())
     }
 
+    /// Writes a note of what was so before this run: whatever a peer says of it is newer.
+    ///
+    /// # Errors
+    /// [`NoteError`], if it is not taken.
+    pub fn recall_note(
+        &mut self,
+        kind: NoteKind,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), NoteError> {
+        let note = Note {
+            kind,
+            name: name.to_owned(),
+            bytes,
+            is_active: false,
+            stamp: Stamp {
+                time: 1,
+                node: self.id,
+            },
+        };
+        self.notes.put(note).map(drop)
+    }
+
     /// The note of this name.
     #[must_use]
     pub fn note(&self, kind: NoteKind, name: &str) -> Option<&Note> {
@@ -375,6 +426,9 @@ impl Node {
             is_taught: link.teaching == Teaching::Done,
             waiting: link.waiting(),
             lag: link.lag(now.mono),
+            digest: link.said.as_ref().map(|said| said.digest),
+            heard_at: link.heard_at,
+            speaks: link.speaks.as_ref(),
             is_drifted: link.said.as_ref().is_some_and(|s| s.digest != self.digest),
             routers: link.said.as_ref().map_or(&[], |said| &said.routers),
             counters: link.counters,

@@ -28,6 +28,7 @@ impl Node {
             Message::Sticks(batch) => self.handle_sticks(now, peer, &batch)?,
             Message::Rates(batch) => self.handle_rates(now, peer, &batch)?,
             Message::Note(seq, entry) => self.handle_note(now, peer, seq, entry),
+            Message::Letter(part) => self.handle_letter(peer, &part),
             Message::Unknown => self.links[peer].counters.unknown_frames += 1,
         }
         Ok(())
@@ -54,6 +55,10 @@ impl Node {
     ) -> Result<(), Refused> {
         self.check_hello(hello)?;
         let link = &mut self.links[peer];
+        link.speaks = Some((
+            hello.version,
+            hello.program.chars().take(MAX_PROGRAM).collect(),
+        ));
         if link.name != hello.name {
             return Err(Refused::Another {
                 expected: link.name.clone(),
@@ -185,3 +190,5 @@ impl Node {
 
 /// Acknowledgements that wait to be sent: many times what a peer may have under way.
 const MAX_ACKS: usize = 1024;
+/// Characters of the name of a peer's program that are kept.
+const MAX_PROGRAM: usize = 64;

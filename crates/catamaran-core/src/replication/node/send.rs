@@ -26,6 +26,7 @@ impl Node {
                 incarnation: self.incarnation,
                 name: &self.name,
                 to: &link.name,
+                program: &self.program,
             };
             hello.write(out);
         }
@@ -49,6 +50,15 @@ impl Node {
             let acks: Vec<u64> = connection.acks.drain(..count).collect();
             write_ack(&acks, out);
         }
+    }
+
+    /// A part of a letter, if there is one. Returns whether there was.
+    pub(super) fn write_letters(&mut self, peer: PeerIndex, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        if let Some(connection) = &mut self.links[peer].connection {
+            connection.letters.write(out);
+        }
+        out.len() > before
     }
 
     /// One batch of entries, if there is one and room for it.

@@ -1,4 +1,8 @@
 //! The simulated nodes, their tables and the network between them.
+#![expect(
+    clippy::disallowed_types,
+    reason = "this is the shell of the simulated nodes"
+)]
 
 use super::super::{Event, Incarnation, Node, Now, PeerIndex, Settings};
 use crate::limit::Limiter;
@@ -138,6 +142,7 @@ impl Net {
             peers: names.filter(|other| *other != name(node)).collect(),
             incarnation: Incarnation(now.wall_ms),
             max_counts: 10_000,
+            program: String::new(),
             is_restored: false,
         };
         let mut machine = Node::new(now, settings).unwrap();
