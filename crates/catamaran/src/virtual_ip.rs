@@ -3,6 +3,8 @@
 use crate::engine::Engine;
 use catamaran_control::metrics::Readiness;
 use catamaran_core::model::{Config, Name, Tracked};
+use catamaran_core::replication::RouterView;
+use catamaran_core::vrrp::{Family, State, Status};
 use catamaran_vrrp::link::{self, Link, REPORT_INTERVAL};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -20,6 +22,21 @@ pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
         .collect()
 }
 
+/// What peers are told of the virtual routers.
+fn views(config: &Config, all: &[Status]) -> Vec<RouterView> {
+    let view = |status: &Status| {
+        let mut models = config.virtual_ips.iter();
+        let model = models.find(|model| model.name == status.name)?;
+        Some(RouterView {
+            router_id: model.router_id,
+            is_v6: status.family == Family::V6,
+            is_active: status.state == State::Active,
+            priority: status.priority,
+        })
+    };
+    all.iter().filter_map(view).collect()
+}
+
 /// Says how this process is, and takes in how the virtual addresses are, as long as the process
 /// lives: over `link`, and over those that come in its place. The thread that does it is the one
 /// that everything else of the process depends on.
@@ -30,7 +47,7 @@ pub(crate) fn report(
     tracked: BTreeSet<Name>,
 ) {
     let readiness = engine.readiness();
-    let virtual_ips = engine.virtual_ips();
+    let (virtual_ips, mesh) = (engine.virtual_ips(), engine.mesh());
     let shared = Arc::clone(engine.shared());
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
@@ -61,7 +78,10 @@ pub(crate) fn report(
             });
             let heard = said.and_then(|()| line.status());
             match heard {
-                Ok(Some(all)) => virtual_ips.set(all),
+                Ok(Some(all)) => {
+                    mesh.set_routers(views(&snapshot.config, &all));
+                    virtual_ips.set(all);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the line to the vrrp process is broken");

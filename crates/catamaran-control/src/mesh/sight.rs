@@ -2,7 +2,7 @@
 
 use catamaran_core::Timestamp;
 use catamaran_core::model::{Cluster, Name};
-use catamaran_core::replication::{Counters, Node, Now, RouterView};
+use catamaran_core::replication::{Counters, Node, Now, RouterView, SILENCE};
 use std::time::Duration;
 
 /// The peers as whoever decides about virtual addresses sees them: a heartbeat beside VRRP's.
@@ -36,6 +36,8 @@ pub struct SeenPeer {
 /// What the node last said of itself and its peers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
+    /// When that was; `None` before the node has said anything.
+    at: Option<Timestamp>,
     pub(crate) is_current: bool,
     pub(crate) peers: Vec<PeerView>,
     /// Why there is no node, although there is a `[cluster]`.
@@ -77,6 +79,7 @@ impl View {
             counters: status.counters,
         });
         Self {
+            at: Some(now.mono),
             is_current: node.is_current(),
             peers: peers.collect(),
             problem: None,
@@ -104,13 +107,16 @@ impl View {
                 ..Sight::default()
             };
         };
+        // A node whose thread stands still does not hear that peers are silent.
+        let is_fresh = |at: Timestamp| now.saturating_since(at) < SILENCE;
+        let is_fresh = self.at.is_some_and(is_fresh);
         let peers = cluster.peers.iter().map(|peer| {
             let known = self.peers.iter().find(|one| one.name == peer.name);
             let heard_at = known.and_then(|known| known.heard_at);
             SeenPeer {
                 name: peer.name.to_string(),
                 address: peer.address.clone(),
-                is_alive: known.is_some_and(|known| known.is_connected),
+                is_alive: is_fresh && known.is_some_and(|known| known.is_connected),
                 heard_ago: heard_at.map(|at| now.saturating_since(at)),
                 routers: known.map_or_else(Vec::new, |known| known.routers.clone()),
             }

@@ -231,6 +231,7 @@ fn a_data_process_that_is_killed_goes_on_as_the_same_node() {
     });
     in_step(&a);
     let before: Vec<String> = (0..100).map(|n| server_of(a.addr(), n)).collect();
+    told(&a, 100);
     let pid = ask(&a, "GET", "/v1/process", "").1["pid"].as_u64().unwrap();
     signal_pid(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
     wait_for(&b, "a is back", |cluster| {
@@ -258,7 +259,7 @@ fn a_node_with_another_secret_is_refused_and_comes_in_once_it_is_given_the_right
         .wait_for_stderr("does not know the secret", PATIENCE)
         .unwrap();
     assert_eq!(peers(&a)["peers"][0]["state"], "away");
-    let (_, page) = crate::operator::ask(&b, "GET", "/v1/state", "");
+    let (_, page) = ask(&b, "GET", "/v1/state", "");
     assert_eq!(page["cluster"]["peers"][0]["state"], "away");
     rewrite(
         &b,
@@ -432,8 +433,14 @@ fn a_node_joins_leaves_and_joins_again_by_reload() {
     let a = Balancer::start(&text(&cluster.section("a", &["first"])));
     let b = Balancer::start(&text(""));
     let before: Vec<String> = (0..50).map(|n| server_of(a.addr(), n)).collect();
+    // Its data process sees no files but those beside its configuration.
+    let secret = b.process.dir().path().join("cluster.key");
+    std::fs::copy(cluster.secrets.path().join("first"), &secret).unwrap();
+    let section = cluster.section("b", &["first"]);
+    let there = cluster.secrets.path().join("first").display().to_string();
+    let section = section.replace(&there, &secret.display().to_string());
     for _ in 0..2 {
-        rewrite(&b, &text(&cluster.section("b", &["first"])));
+        rewrite(&b, &text(&section));
         in_step(&b);
         assert_eq!(kept(&before, b.addr()), before.len());
         rewrite(&b, &text(""));
