@@ -3,6 +3,7 @@
 mod page;
 
 use crate::balancer::Balancer;
+use crate::cluster::Cluster;
 use crate::operator::ask;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, TempDir, free_addr, http_get};
@@ -19,6 +20,7 @@ struct Busy {
     origin: Origin,
     metrics: SocketAddr,
     _files: TempDir,
+    _cluster: Cluster,
 }
 
 impl Busy {
@@ -31,8 +33,10 @@ impl Busy {
         let list = files.write("blocked.txt", "192.0.2.0/24\n").unwrap();
         let map = files.write("sites.map", "shop.example app\n").unwrap();
         let (list, map) = (list.display(), map.display());
+        let cluster = Cluster::of(&["a", "b"]);
+        let section = cluster.section("a", &["first"]);
         let config = format!(
-            "[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+            "{section}[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
              [frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\nmax-connections = 50\n\
@@ -53,6 +57,7 @@ impl Busy {
             origin,
             metrics,
             _files: files,
+            _cluster: cluster,
         };
         busy.use_all();
         busy
@@ -86,7 +91,8 @@ impl Busy {
             let checks = [("backend", "app"), ("server", "a"), ("result", "pass")];
             let is_counted = page.value("catamaran_frontend_outcomes_total", &raw) > 0.0
                 && page.value("catamaran_server_checks_total", &checks) > 0.0
-                && page.0.contains_key("catamaran_worker_lag_seconds");
+                && page.0.contains_key("catamaran_worker_lag_seconds")
+                && page.0.contains_key("catamaran_peer_connected");
             is_counted.then_some(page)
         })
     }
