@@ -203,8 +203,22 @@ impl Engine {
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
         }
+        let spans = self.shared().spans();
+        let sent = async {
+            while spans.waiting() > 0 {
+                tokio::time::sleep(TRACES_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(TRACES_PATIENCE, sent).await.is_err() {
+            let requests = spans.waiting();
+            tracing::warn!(requests, "traces were left unsent");
+        }
     }
 }
+
+/// How long traces that wait may take to be sent at the end, and how often that is looked at.
+const TRACES_PATIENCE: Duration = Duration::from_secs(2);
+const TRACES_LOOK: Duration = Duration::from_millis(20);
 
 /// What the control plane is to serve, besides what may change while it does.
 struct Wishes {
