@@ -147,7 +147,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "sampel = \"1%\"",
-        "8:1: unknown key `sampel` of `tracing`; did you mean `sample`?",
+        "8:1: unknown key `sampel` in `tracing`; did you mean `sample`?",
     ),
     (
         "headers-file = \"none\"",

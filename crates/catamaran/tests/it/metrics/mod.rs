@@ -33,6 +33,7 @@ impl Busy {
         let (list, map) = (list.display(), map.display());
         let config = format!(
             "[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+             [tracing]\nendpoint = \"http://127.0.0.1:9\"\n\
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
              [frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\nmax-connections = 50\n\
