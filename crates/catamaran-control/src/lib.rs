@@ -31,4 +31,5 @@ mod virtual_ip;
 
 pub use clock::Clock;
 pub use run::{Parts, run};
+pub use trace::send_traces;
 pub use virtual_ip::VirtualIps;

@@ -14,7 +14,8 @@ mod protobuf;
 
 use crate::Clock;
 use crate::metrics::{Exposition, Metric};
-use crate::resolve::{Answer, Lookup, Question, Records};
+use crate::resolve::{Answer, Dns, Lookup, Question, Records};
+use catamaran_core::Timestamp;
 use catamaran_core::model::{Collector, ServerAddr};
 use catamaran_proxy::{Record, Shared, SpansTaker, Tracing};
 use delivery::{Delivery, Notice, Verdict};
@@ -91,6 +92,15 @@ pub(crate) async fn export<L: Lookup>(
     exporter.run().await;
 }
 
+/// Goes on sending what the workers sample where the rest of the control plane has ended: a process
+/// that another one has replaced may finish requests for hours. Never returns; drop it to end it.
+pub async fn send_traces(shared: Arc<Shared>, resolvers: &[SocketAddr]) {
+    let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
+    let dns = Arc::new(Dns::new(resolvers));
+    export(&shared, clock, dns, &ExportCounts::default()).await;
+    std::future::pending().await
+}
+
 struct Exporter<'a, L> {
     shared: &'a Arc<Shared>,
     clock: Clock,
@@ -110,7 +120,7 @@ impl<L: Lookup> Exporter<'_, L> {
         loop {
             self.fill(&mut batch).await;
             self.deliver(&batch).await;
-            self.taker.done(batch.len());
+            self.taker.done();
             batch.clear();
         }
     }

@@ -21,11 +21,14 @@ pub struct Spans {
     pub limited: Metered,
 }
 
-/// The end of the queue that exchanges are taken from.
+/// The end of the queue that exchanges are taken from. Dropped, it can be had again.
 #[derive(Debug)]
 pub struct SpansTaker {
     spans: Arc<Spans>,
-    receiver: mpsc::UnboundedReceiver<Box<Record>>,
+    /// Always there but while it is dropped.
+    receiver: Option<mpsc::UnboundedReceiver<Box<Record>>>,
+    /// Exchanges that were taken and are not done with.
+    taken: usize,
 }
 
 impl Spans {
@@ -41,12 +44,13 @@ impl Spans {
         })
     }
 
-    /// The end that exchanges are taken from; there is one.
+    /// The end that exchanges are taken from; there is one at a time.
     pub fn taker(self: &Arc<Self>) -> Option<SpansTaker> {
         let receiver = lock(&self.receiver).take()?;
         Some(SpansTaker {
             spans: Arc::clone(self),
-            receiver,
+            receiver: Some(receiver),
+            taken: 0,
         })
     }
 
@@ -74,15 +78,28 @@ impl SpansTaker {
     /// Waits for exchanges and adds them to `batch`, at most so many. They count as waiting until
     /// [`Self::done`].
     pub async fn take(&mut self, batch: &mut Vec<Box<Record>>, most: usize) {
-        if self.receiver.recv_many(batch, most).await == 0 && most > 0 {
+        let count = match &mut self.receiver {
+            Some(receiver) => receiver.recv_many(batch, most).await,
+            None => 0,
+        };
+        self.taken += count;
+        if count == 0 && most > 0 {
             // Nobody is left who could send any.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Takes note that this many exchanges wait no more.
-    pub fn done(&self, count: usize) {
-        self.spans.waiting.fetch_sub(count, Ordering::Relaxed);
+    /// Takes note that what was taken waits no more.
+    pub fn done(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        self.spans.waiting.fetch_sub(taken, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SpansTaker {
+    fn drop(&mut self) {
+        self.done();
+        *lock(&self.spans.receiver) = self.receiver.take();
     }
 }
 
@@ -127,8 +144,12 @@ mod tests {
         assert_eq!((batch.len(), spans.waiting()), (2, 3));
         spans.push(record());
         assert_eq!(spans.dropped.total(), 4);
-        taker.done(2);
+        taker.done();
         spans.push(record());
         assert_eq!((spans.waiting(), spans.dropped.total()), (2, 4));
+        taker.take(&mut batch, 1).await;
+        drop(taker);
+        assert_eq!(spans.waiting(), 1, "what was taken is not waited for");
+        assert!(spans.taker().is_some());
     }
 }

@@ -290,6 +290,8 @@ fn show_stat_has_a_row_for_each_frontend_server_and_backend() {
         .unwrap();
     let mut output = output;
     output.wait(PATIENCE).unwrap();
+    // What it wrote is read by a thread of its own.
+    output.wait_for_stdout("\n", PATIENCE).unwrap();
     let text = output.stdout();
     let mut lines = text.lines();
     let names = lines.next().unwrap().strip_prefix("# ").unwrap();

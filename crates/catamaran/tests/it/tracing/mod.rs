@@ -3,6 +3,7 @@
 mod collector;
 
 use crate::balancer::{Balancer, quoted};
+use crate::operator::ask;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{
     Client, Ending, Origin, Reply, Request, ReservedPort, Response, Signal, TempDir, free_addr,
@@ -12,6 +13,7 @@ use collector::{CLIENT, Collector, ERROR, SERVER, Span};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -577,4 +579,25 @@ fn what_waits_is_sent_before_the_process_ends() {
     balancer.process.terminate().unwrap();
     assert!(balancer.process.wait(PATIENCE).unwrap().success());
     assert_eq!(collector.all().len(), 2);
+}
+
+#[test]
+fn what_a_replaced_process_finishes_is_sent_too() {
+    let (collector, origin) = (Collector::start(), hello());
+    let admin = "[admin]\nsocket = \"admin.sock\"\n";
+    let lines = format!("sample = \"100%\"\n{admin}");
+    let balancer = traced(collector.addr(), &[origin.addr()], (&lines, "", ""));
+    let mut client = balancer.connect();
+    // Begun, so that the connection stays with the process that it came to.
+    client.send(b"GET /late HTTP/1.1\r\n").unwrap();
+    let (status, told) = ask(&balancer, "POST", "/v1/upgrade", "{}");
+    assert_eq!(status, 200, "{told}");
+    let drains = "another data process serves; this one drains";
+    balancer.process.wait_for_stderr(drains, PATIENCE).unwrap();
+    // Longer than the control plane of the old process lives.
+    std::thread::sleep(Duration::from_secs(4));
+    client.send(b"Host: a\r\n\r\n").unwrap();
+    assert_eq!(client.receive_response("GET").unwrap().status, 200);
+    let spans = collector.spans(2);
+    assert_eq!(of_kind(&spans, SERVER)[0].get("url.path"), Some("/late"));
 }
