@@ -69,7 +69,7 @@ pub(crate) static TRACING: Section = Section {
             Kind::Integer(1, 65_536),
             Default("2048"),
             "Sampled requests that may wait for the collector; the spans of more are dropped and \
-             counted. Each takes 1 to 6 KiB.",
+             counted. Each takes about 1 KiB, 16 KiB at most.",
         ),
     ],
     example: "[tracing]\nendpoint = \"http://127.0.0.1:4318\"\nsample = \"0.5%\"\nservice-name = \"edge\"\nresource = { \"deployment.environment.name\" = \"production\" }\n\n[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\ntrusted-proxies = [\"10.0.0.0/8\"]\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n",

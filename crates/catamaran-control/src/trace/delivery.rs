@@ -123,7 +123,7 @@ fn refusal(reply: &Reply) -> String {
         400 => "is it a collector of OTLP over HTTP?",
         401 | 403 => "it wants to know who we are: write `headers-file` under [tracing]",
         404 | 405 => "no traces are taken at this path; correct `endpoint` under [tracing]",
-        413 => "its limit on a request is too low; raise it to 4 MiB",
+        413 => "its limit on a request is too low; raise it to 16 MiB",
         415 => "it takes no protobuf; send to a collector that does",
         429 | 503 => "it has too much to do; lower `sample` under [tracing], or give it more room",
         502 | 504 => "what it stands before does not answer",

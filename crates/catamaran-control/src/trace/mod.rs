@@ -98,7 +98,7 @@ pub async fn send_traces(shared: Arc<Shared>, resolvers: &[SocketAddr]) {
     let clock = Clock::starting_at(Timestamp::from_nanos(catamaran_sys::clock::now_nanos()));
     let dns = Arc::new(Dns::new(resolvers));
     export(&shared, clock, dns, &ExportCounts::default()).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 struct Exporter<'a, L> {
