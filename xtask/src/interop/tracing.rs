@@ -6,10 +6,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use catamaran_testkit::{Client, Ending, Origin, Process, Program, Reply};
+use catamaran_testkit::{Client, Ending, Origin, Process, Program, Reply, Request};
 use serde_json::Value;
 
 use crate::interop::browser::program;
@@ -19,15 +21,24 @@ use crate::shell;
 pub(super) fn run() -> Result<()> {
     install()?;
     let (collector, address) = start_collector()?;
-    let good = Origin::fixed(200, "hello").start()?;
-    let bad = Origin::http(|_| Reply::nothing(Ending::Close)).start()?;
+    // Whoever gets the first request closes without an answer; then all is well.
+    let is_first = Arc::new(AtomicBool::new(true));
+    let start = || {
+        let is_first = Arc::clone(&is_first);
+        let script = move |_: &Request| match is_first.swap(false, Ordering::Relaxed) {
+            true => Reply::nothing(Ending::Close),
+            false => Reply::new(200, "hello"),
+        };
+        Origin::http(script).start()
+    };
+    let (one, two) = (start()?, start()?);
     let config = format!(
         "[process]\nworkers = 1\n[tracing]\nendpoint = \"http://{address}\"\nsample = \"100%\"\n\
          parents = \"all\"\nresource = {{ \"deployment.environment.name\" = \"interop\" }}\n\
          [frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n\
          [backend.app]\nservers = [\"{}\", \"{}\"]\nbalance = \"round-robin\"\n",
-        bad.addr(),
-        good.addr()
+        one.addr(),
+        two.addr()
     );
     let balancer = Program::run_config(&program()?, &config)?.start()?;
     balancer.wait_for_stderr(" serving", PATIENCE)?;
