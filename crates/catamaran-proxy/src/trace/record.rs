@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// An exchange that was sampled and has ended. Its size is bounded: texts of the client are cut, and
-/// tries beyond [`MAX_TRIES`] are only counted.
+/// tries beyond 16 are only counted.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The trace.
