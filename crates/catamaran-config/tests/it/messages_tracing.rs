@@ -11,7 +11,9 @@ use std::time::Duration;
 const WEB: &str = "[frontend.w]\nlisten = \":80\"\nbackend = \"b\"\n[backend.b]\nservers = [\"a:1\"]\n[tracing]\n";
 
 fn tracing(lines: &str) -> Tracing {
-    config(&format!("{WEB}{lines}\n")).tracing.unwrap()
+    config(&format!("{WEB}{lines}\n"))
+        .tracing
+        .expect("a part `tracing`")
 }
 
 #[test]
@@ -165,7 +167,12 @@ fn with_headers(text: &str) -> Result<Vec<(String, String)>, String> {
     let config = format!("{WEB}endpoint = \"http://a:1\"\nheaders-file = \"h\"\n");
     let loaded = catamaran_config::parse(&config, "c.toml", &|_| None, &read);
     let loaded = loaded.map_err(|errors| errors.to_string())?;
-    let headers = loaded.config.tracing.unwrap().collector.headers;
+    let headers = loaded
+        .config
+        .tracing
+        .ok_or("no part `tracing`")?
+        .collector
+        .headers;
     assert!(!format!("{headers:?}").contains("secret"));
     let shown = headers.into_iter();
     Ok(shown

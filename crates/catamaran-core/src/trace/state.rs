@@ -150,7 +150,7 @@ mod tests {
             let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
             let once = combined(&fields);
             prop_assert!(once.len() <= MAX_STATE_BYTES);
-            prop_assert_eq!(combined(&[&once]), once.clone());
+            prop_assert_eq!(combined(&[&once]), once);
         }
     }
 }
