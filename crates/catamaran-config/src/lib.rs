@@ -41,6 +41,7 @@ mod route;
 mod route_action;
 mod shared;
 mod syntax;
+mod tracing;
 mod unit;
 mod virtual_ip;
 
@@ -147,6 +148,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .and_then(process::read)
         .unwrap_or_default();
     let admin = fields.node("admin").and_then(admin::read);
+    let tracing = fields.node("tracing").and_then(tracing::read);
     let backends = Backends::read(fields);
     let files = Files::read(fields, &backends);
     let frontends = frontend::read_all(fields, &backends, &files);
@@ -167,6 +169,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         maps,
         virtual_ips,
         cluster,
+        tracing,
     })
 }
 

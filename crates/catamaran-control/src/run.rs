@@ -12,6 +12,7 @@ use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
 use crate::resolve::{Discovery, Dns, Found, Order};
+use crate::trace::{self, ExportCounts};
 use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
@@ -82,10 +83,12 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         virtual_ips: parts.virtual_ips.clone(),
         mesh: parts.mesh.clone(),
         streams: Streams::default(),
+        persisting: tokio::sync::Mutex::default(),
     });
+    let exported = Arc::new(ExportCounts::default());
     let metrics = PlaneMetrics::new(
         &plane,
-        discovery.counts(),
+        (discovery.counts(), Arc::clone(&exported)),
         parts.virtual_ips,
         parts.counted_before,
     );
@@ -114,6 +117,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let publishing = admin::publish(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
+    let exporting = trace::export(&shared, clock, Arc::clone(&dns), &exported);
     let resolving = discovery.run(dns, changes, orders_rx);
     let telling = tell_down(&plane, orders.clone());
     let following = Following {
@@ -125,7 +129,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let meshing = parts.mesh.run(&plane);
     tokio::join!(
         watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
-        meshing
+        exporting, meshing
     );
 }
 
@@ -215,6 +219,8 @@ impl Following {
         let _ = self.orders.send(Order::Names(names)).await;
         let watched = all_watched(&snapshot);
         self.plane.tell_monitor(Command::SetBackends(watched)).await;
+        let is_there = |backend: &Name| snapshot.backend(backend).is_some();
+        self.plane.checks.retain_backends(is_there);
     }
 }
 
@@ -339,6 +345,8 @@ impl Hooks for PlaneHooks {
     fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
         let snapshot = self.plane.shared.snapshot();
         let backend = snapshot.backend(backend)?;
+        self.seen
+            .retain(|(of, _), _| snapshot.backend(of).is_some());
         self.note_events(backend);
         backend.rebuild(self.plane.clock.now())
     }
@@ -376,11 +384,12 @@ impl Hooks for PlaneHooks {
     fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
         let snapshot = self.plane.shared.snapshot();
         let of = snapshot.backend(backend).map(|backend| backend.set());
-        if let Some(server) = of.as_ref().and_then(|set| set.by_name(server)) {
-            server.metrics.count_check(finding.into());
+        // A server that is gone meanwhile is not remembered for it.
+        if let Some(known) = of.as_ref().and_then(|set| set.by_name(server)) {
+            known.metrics.count_check(finding.into());
+            let now = self.plane.clock.now();
+            self.plane.checks.note(now, backend, server, finding);
         }
-        let now = self.plane.clock.now();
-        self.plane.checks.note(now, backend, server, finding);
     }
 
     fn all_checked(&mut self) {

@@ -39,6 +39,7 @@ pub mod server;
 pub mod stick;
 pub mod tables;
 mod time;
+pub mod trace;
 pub mod vrrp;
 
 pub use key::Key;

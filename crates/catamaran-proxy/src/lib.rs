@@ -18,6 +18,7 @@ mod succession;
 mod tarpit;
 mod tcp;
 mod throttle;
+mod trace;
 mod tunnel;
 mod udp;
 mod upstream;
@@ -30,6 +31,8 @@ pub use state::{
     Backend, BackendCounts, Bandwidth, Elsewhere, Frontend, FrontendCounts, Histogram,
     HistogramTotals, Latencies, Left, List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse,
     RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics, ServerSet, Shared,
-    Signal, Signals, Snapshot, StickEntry, Tables, Target, Tarpit, Traffic, TrafficTotals,
+    Signal, Signals, Snapshot, Spans, SpansTaker, StickEntry, Tables, Target, Tarpit, Traffic,
+    TrafficTotals,
 };
+pub use trace::{Record, Request, Tracing, Try};
 pub use worker::{Lag, WorkerMetrics};

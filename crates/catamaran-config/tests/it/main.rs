@@ -6,6 +6,7 @@ mod examples;
 mod messages_backend;
 mod messages_cluster;
 mod messages_frontend;
+mod messages_tracing;
 mod messages_virtual_ip;
 mod valid;
 

@@ -106,6 +106,7 @@ impl Mesh {
 
 /// Puts the configuration of the peer called `from` in place, but for what is this node's own.
 async fn put(plane: &Plane, from: &str, theirs: Vec<u8>) -> Result<String, String> {
+    let _alone = plane.persisting.lock().await;
     let no_file = "its configuration came from the command line; start it with `-c FILE`";
     let served = plane.reloader.text().ok_or(no_file)?;
     let theirs = String::from_utf8(theirs).map_err(|_| "it is not UTF-8".to_owned())?;

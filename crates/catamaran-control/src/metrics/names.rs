@@ -94,6 +94,7 @@ metrics! {
     ProcessMaxFds Gauge "process_max_fds" "Descriptors that may be open.";
     ReloadsTotal Counter "catamaran_reloads_total" "Reloads of the configuration by `result`: ok, failed.";
     ReloadLastOk Gauge "catamaran_reload_last_ok" "1 unless the last reload failed.";
+    StateCopiesTotal Counter "catamaran_state_copies_total" "Copies of what is to outlive the data process, by `part`: tables (with health and operators' changes), counters; and by `result`: ok, failed. None without a supervisor.";
     ConfigServedSinceSeconds Gauge "catamaran_config_served_since_seconds" "When the configuration that is served was put in place, in Unix time.";
     PanicsTotal Counter "catamaran_panics_total" "Bugs that ended a connection.";
     ConnectionsOpen Gauge "catamaran_connections_open" "Connections from clients over all frontends that are open.";
@@ -227,6 +228,14 @@ metrics! {
     PeerUnknownTablesTotal Counter "catamaran_peer_unknown_tables_total" "Batches for tables that are not configured here.";
     PeerUnknownFramesTotal Counter "catamaran_peer_unknown_frames_total" "Messages of kinds that this version does not know.";
     PeerDroppedNotesTotal Counter "catamaran_peer_dropped_notes_total" "Notes of drains and health for which there was no room.";
+
+    TracingSpansExportedTotal Counter "catamaran_tracing_spans_exported_total" "Spans that the collector took.";
+    TracingSpansFailedTotal Counter "catamaran_tracing_spans_failed_total" "Spans that the collector did not take.";
+    TracingDroppedTotal Counter "catamaran_tracing_dropped_total" "Sampled requests whose spans were dropped because as many waited for the collector as may.";
+    TracingLimitedTotal Counter "catamaran_tracing_limited_total" "Requests that were not sampled because as many were in that second as may be.";
+    TracingQueueLength Gauge "catamaran_tracing_queue_length" "Sampled requests whose spans wait for the collector.";
+    TracingQueueLimit Gauge "catamaran_tracing_queue_limit" "Sampled requests whose spans may wait.";
+    TracingCollectorUp Gauge "catamaran_tracing_collector_up" "1 unless the last try to reach the collector failed.";
 
     VirtualIpActive Gauge "catamaran_virtual_ip_active" "1 while this node holds the addresses.";
     VirtualIpState Gauge "catamaran_virtual_ip_state" "1 for the `state` that holds: initialize, backup, active.";

@@ -4,9 +4,11 @@ mod process;
 mod traffic;
 
 use crate::admin::{Plane, Rates};
+use crate::keep::Copies;
 use crate::metrics::{CountedBefore, Exposition, LabelValue, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
+use crate::trace::ExportCounts;
 use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_proxy::{Metered, Shared, WorkerMetrics};
@@ -22,16 +24,19 @@ pub(crate) struct PlaneMetrics {
     rates: Arc<Rates>,
     reloader: Arc<Reloader>,
     lookups: Arc<LookupCounts>,
+    exported: Arc<ExportCounts>,
     virtual_ips: VirtualIps,
     mesh: Mesh,
     /// What was counted before this process.
     base: CountedBefore,
+    /// What is copied for the process after it, if somebody holds that.
+    copies: Option<Arc<Copies>>,
 }
 
 impl PlaneMetrics {
     pub(crate) fn new(
         plane: &Plane,
-        lookups: Arc<LookupCounts>,
+        (lookups, exported): (Arc<LookupCounts>, Arc<ExportCounts>),
         virtual_ips: VirtualIps,
         base: CountedBefore,
     ) -> Self {
@@ -42,9 +47,11 @@ impl PlaneMetrics {
             rates: Arc::clone(&plane.rates),
             reloader: Arc::clone(&plane.reloader),
             lookups,
+            exported,
             virtual_ips,
             mesh: plane.mesh.clone(),
             base,
+            copies: plane.keeper.as_ref().map(|keeper| keeper.copies()),
         }
     }
 
@@ -137,9 +144,13 @@ impl MetricsSource for PlaneMetrics {
             out.gauge(Metric::MapEntries, &labels, gauge(map.len()));
         }
         self.lookups.collect(out);
+        self.exported.collect(&self.shared, out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
         self.mesh.collect(out);
+        if let Some(copies) = &self.copies {
+            copies.collect(out);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod frontend;
 mod health;
 mod net;
 mod route;
+mod tracing;
 mod virtual_ip;
 
 pub use access::{Access, AddressList, Addresses, Denial, Map, MapMatch, Tarpit};
@@ -34,6 +35,7 @@ pub use route::{
     Action, FixedResponse, HeaderModifier, HostPattern, Mapped, Mirror, PathMatch, PathModifier,
     Redirect, Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
 };
+pub use tracing::{Collector, Tracing};
 pub use virtual_ip::{Hook, Track, Tracked, VirtualAddress, VirtualIp};
 
 use std::fmt;
@@ -61,6 +63,8 @@ pub struct Config {
     pub virtual_ips: Vec<VirtualIp>,
     /// The mesh that this node is part of, if any.
     pub cluster: Option<Cluster>,
+    /// Traces of requests; off unless written.
+    pub tracing: Option<Tracing>,
 }
 
 /// Settings of the process as a whole.

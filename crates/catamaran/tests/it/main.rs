@@ -42,6 +42,7 @@ mod supervisor;
 mod systemd;
 mod takeover;
 mod tcp;
+mod tracing;
 mod trial;
 mod udp;
 mod upgrade;
