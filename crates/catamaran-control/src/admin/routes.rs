@@ -192,6 +192,14 @@ fn of_what_happens() -> Vec<Operation> {
         .does("The virtual addresses and who holds them."),
         Operation::new::<peers::ClusterState>("get", "/v1/peers", "list-peers", get(peers::list))
             .does("The peers of the cluster: who is connected, and what each is still to be told."),
+        Operation::new::<peers::PushedToAll>(
+            "post",
+            "/v1/config/push",
+            "push-config",
+            post(peers::push),
+        )
+        .does("Has peers serve this node's configuration, but for what is each node's own.")
+        .takes::<peers::Push>(),
     ]
 }
 
@@ -405,14 +413,6 @@ fn of_process() -> Vec<Operation> {
         )
         .does("Puts a configuration in place while everything goes on.")
         .takes::<config::NewConfig>(),
-        Operation::new::<peers::PushedToAll>(
-            "post",
-            "/v1/config/push",
-            "push-config",
-            post(peers::push),
-        )
-        .does("Has peers serve this node's configuration, but for what is each node's own.")
-        .takes::<peers::Push>(),
         Operation::new::<config::Applied>("post", "/v1/reload", "reload", post(config::reload))
             .does("Puts the configuration file in place as it stands now, or says what that would change.")
             .takes::<config::Reload>(),
