@@ -108,6 +108,7 @@ pub(crate) async fn retire(
             }
         }
         if is_over {
+            engine.send_traces().await;
             tracing::info!("drained");
             return ExitCode::SUCCESS;
         }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::need::Need;
 use super::{
     admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, reloads, sbom,
-    systemd, virtual_ip,
+    systemd, tracing, virtual_ip,
 };
 
 /// One test.
@@ -77,6 +77,15 @@ pub(super) const CASES: &[Case] = &[
             CURL,
         ],
         run: metrics::run,
+    },
+    Case {
+        name: "tracing",
+        title: "traces are what OpenTelemetry's own messages say",
+        needs: &[Need::Program {
+            name: "python3",
+            package: "python3-venv",
+        }],
+        run: tracing::run,
     },
     Case {
         name: "sbom",

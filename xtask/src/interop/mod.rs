@@ -18,6 +18,7 @@ mod need;
 mod reloads;
 mod sbom;
 mod systemd;
+mod tracing;
 mod virtual_ip;
 
 use std::time::{Duration, Instant};
