@@ -83,13 +83,12 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         persisting: tokio::sync::Mutex::default(),
     });
     let exported = Arc::new(ExportCounts::default());
-    let metrics = PlaneMetrics::new(
+    let metrics = Arc::new(PlaneMetrics::new(
         &plane,
         (discovery.counts(), Arc::clone(&exported)),
         parts.virtual_ips,
         parts.counted_before,
-    );
-    let metrics = Arc::new(metrics);
+    ));
     let _keeping = keep(&plane, &metrics);
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
