@@ -80,15 +80,15 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         monitor: commands,
         virtual_ips: parts.virtual_ips.clone(),
         streams: Streams::default(),
+        persisting: tokio::sync::Mutex::default(),
     });
     let exported = Arc::new(ExportCounts::default());
-    let metrics = PlaneMetrics::new(
+    let metrics = Arc::new(PlaneMetrics::new(
         &plane,
         (discovery.counts(), Arc::clone(&exported)),
         parts.virtual_ips,
         parts.counted_before,
-    );
-    let metrics = Arc::new(metrics);
+    ));
     let _keeping = keep(&plane, &metrics);
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
@@ -214,6 +214,8 @@ impl Following {
         let _ = self.orders.send(Order::Names(names)).await;
         let watched = all_watched(&snapshot);
         self.plane.tell_monitor(Command::SetBackends(watched)).await;
+        let is_there = |backend: &Name| snapshot.backend(backend).is_some();
+        self.plane.checks.retain_backends(is_there);
     }
 }
 
@@ -338,6 +340,8 @@ impl Hooks for PlaneHooks {
     fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
         let snapshot = self.plane.shared.snapshot();
         let backend = snapshot.backend(backend)?;
+        self.seen
+            .retain(|(of, _), _| snapshot.backend(of).is_some());
         self.note_events(backend);
         backend.rebuild(self.plane.clock.now())
     }
@@ -371,11 +375,12 @@ impl Hooks for PlaneHooks {
     fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
         let snapshot = self.plane.shared.snapshot();
         let of = snapshot.backend(backend).map(|backend| backend.set());
-        if let Some(server) = of.as_ref().and_then(|set| set.by_name(server)) {
-            server.metrics.count_check(finding.into());
+        // A server that is gone meanwhile is not remembered for it.
+        if let Some(known) = of.as_ref().and_then(|set| set.by_name(server)) {
+            known.metrics.count_check(finding.into());
+            let now = self.plane.clock.now();
+            self.plane.checks.note(now, backend, server, finding);
         }
-        let now = self.plane.clock.now();
-        self.plane.checks.note(now, backend, server, finding);
     }
 
     fn all_checked(&mut self) {

@@ -132,6 +132,7 @@ pub(crate) async fn apply(
     State(plane): State<Arc<Plane>>,
     Body(new): Body<NewConfig>,
 ) -> Result<Json<Applied>, Refused> {
+    let _alone = plane.persisting.lock().await;
     let served = plane.reloader.text().ok_or_else(no_file)?;
     let text = Text {
         path: served.path.clone(),

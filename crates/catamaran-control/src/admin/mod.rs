@@ -110,6 +110,8 @@ pub(crate) struct Plane {
     pub(crate) monitor: mpsc::Sender<Command>,
     pub(crate) virtual_ips: VirtualIps,
     pub(crate) streams: Streams,
+    /// Held by who changes a file, from reading what it says to serving that.
+    pub(crate) persisting: tokio::sync::Mutex<()>,
 }
 
 impl Plane {
@@ -160,7 +162,7 @@ pub struct Doors {
 
 /// Serves the API behind all its doors, the dashboard over TCP; `pages` are served there as well.
 pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router, open: http::Open) {
-    let router = routes::router(plane).merge(pages);
+    let router = routes::router(plane, open.clone()).merge(pages);
     let unix = async {
         if let Some(listener) = doors.unix {
             http::serve(

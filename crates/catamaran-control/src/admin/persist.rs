@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 impl Plane {
     /// Writes `edit` into the file and puts that in place.
     pub(super) async fn persist(&self, edit: Edit) -> Result<Kept, Refused> {
+        let _alone = self.persisting.lock().await;
         let served = self.reloader.text().ok_or_else(no_file)?;
         let text = catamaran_config::edit::edited(&served.text, &edit);
         let text = Text {

@@ -94,6 +94,7 @@ metrics! {
     ProcessMaxFds Gauge "process_max_fds" "Descriptors that may be open.";
     ReloadsTotal Counter "catamaran_reloads_total" "Reloads of the configuration by `result`: ok, failed.";
     ReloadLastOk Gauge "catamaran_reload_last_ok" "1 unless the last reload failed.";
+    StateCopiesTotal Counter "catamaran_state_copies_total" "Copies of what is to outlive the data process, by `part`: tables (with health and operators' changes), counters; and by `result`: ok, failed. None without a supervisor.";
     ConfigServedSinceSeconds Gauge "catamaran_config_served_since_seconds" "When the configuration that is served was put in place, in Unix time.";
     PanicsTotal Counter "catamaran_panics_total" "Bugs that ended a connection.";
     ConnectionsOpen Gauge "catamaran_connections_open" "Connections from clients over all frontends that are open.";

@@ -4,6 +4,7 @@ mod process;
 mod traffic;
 
 use crate::admin::{Plane, Rates};
+use crate::keep::Copies;
 use crate::metrics::{CountedBefore, Exposition, LabelValue, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
@@ -27,6 +28,8 @@ pub(crate) struct PlaneMetrics {
     virtual_ips: VirtualIps,
     /// What was counted before this process.
     base: CountedBefore,
+    /// What is copied for the process after it, if somebody holds that.
+    copies: Option<Arc<Copies>>,
 }
 
 impl PlaneMetrics {
@@ -46,6 +49,7 @@ impl PlaneMetrics {
             exported,
             virtual_ips,
             base,
+            copies: plane.keeper.as_ref().map(|keeper| keeper.copies()),
         }
     }
 
@@ -141,6 +145,9 @@ impl MetricsSource for PlaneMetrics {
         self.exported.collect(&self.shared, out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
+        if let Some(copies) = &self.copies {
+            copies.collect(out);
+        }
     }
 }
 

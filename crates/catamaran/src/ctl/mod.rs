@@ -37,12 +37,7 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    let door = &args.door;
-    let client = Client::open(
-        door.socket.as_deref(),
-        door.url.as_deref(),
-        door.token_file.as_deref(),
-    )?;
+    let client = Client::open(&args.door)?;
     let ctl = Ctl {
         client,
         json: args.json,

@@ -18,7 +18,7 @@ use crate::stop::Stop;
 use anyhow::Context as _;
 use catamaran_core::model::Process;
 use catamaran_sys::{fd_passing, process};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -68,15 +68,16 @@ impl Binary {
         );
         let file = File::open(&real).with_context(|| format!("{shown}: cannot be read"))?;
         let data = file.metadata().with_context(|| shown.clone())?;
-        let owner = data.uid();
         anyhow::ensure!(
             data.is_file() && data.mode() & 0o111 != 0,
             "{shown}: is no program"
         );
+        let directory = real.parent().map(std::fs::metadata).transpose();
+        let directory = directory.with_context(|| shown.clone())?;
         anyhow::ensure!(
-            (owner == 0 || owner == process::effective_user()) && data.mode() & 0o002 == 0,
-            "{shown}: others may change it; let it be owned by root or this user, and be writable by \
-             nobody else"
+            is_ours(&data) && !is_of_group(&data) && directory.as_ref().is_none_or(is_ours),
+            "{shown}: others may change it; let it and its directory be owned by root or this user, \
+             and be writable by nobody else"
         );
         let said = ask(&real).await.with_context(|| shown.clone())?;
         let version = read_speech(&said).with_context(|| shown)?;
@@ -94,6 +95,18 @@ impl Binary {
     }
 }
 
+/// Whether a file or directory is root's or this user's, and not everybody may change it.
+fn is_ours(data: &Metadata) -> bool {
+    let owner = data.uid();
+    (owner == 0 || owner == process::effective_user()) && data.mode() & 0o002 == 0
+}
+
+/// Whether a group may change a file that is neither root's nor that of this process.
+fn is_of_group(data: &Metadata) -> bool {
+    let group = data.gid();
+    data.mode() & 0o020 != 0 && group != 0 && group != process::effective_group()
+}
+
 /// Where the binary of this process stands, or stood before another took its place.
 fn usual_path() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe().context("where this binary stands is not known")?;
@@ -107,6 +120,8 @@ fn usual_path() -> anyhow::Result<PathBuf> {
 async fn ask(path: &Path) -> anyhow::Result<String> {
     let output = tokio::process::Command::new(path)
         .arg("speaks")
+        // Whatever program that is: it is to find nothing of that name to read.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -232,7 +247,9 @@ impl Dialogue<'_> {
     }
 
     async fn begin(&mut self, new: &mut DataProcess, options: &Options) -> anyhow::Result<OwnedFd> {
-        self.kept.handover().send(new.channel()).await?;
+        // One that hangs takes no more than the line holds.
+        let sent = timeout(self.timeout, self.kept.handover().send(new.channel())).await;
+        sent.context("the new data process does not take its configuration")??;
         expect(new, (self.timeout, "upgrade-timeout"), |m| {
             matches!(m, Message::Prepared)
         })

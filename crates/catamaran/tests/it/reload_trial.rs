@@ -1,11 +1,8 @@
 //! The trial of reloads: load, WebSockets and tunnels, while everything that a reload can change does.
 
 use crate::balancer::{Balancer, quoted};
-use crate::eventually;
 use crate::trial::{Drops, is_full, rounds};
-use catamaran_testkit::{
-    Client, Load, Origin, Reply, RunningLoad, Signal, Usage, free_addr, tunnel,
-};
+use catamaran_testkit::{Client, Load, Origin, Reply, RunningLoad, Usage, free_addr, tunnel};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -49,19 +46,6 @@ impl Scene {
         }
         text
     }
-}
-
-fn reload(balancer: &Balancer, config: &str, count: usize) {
-    let path = balancer.process.config_path();
-    let new = path.with_extension("new");
-    std::fs::write(&new, config).unwrap();
-    std::fs::rename(new, path).unwrap();
-    balancer.process.signal(Signal::HUP).unwrap();
-    eventually("the reload", || {
-        let log = balancer.process.stderr();
-        assert!(!log.contains("reload failed"), "{log}");
-        (log.matches("reloaded changes=").count() >= count).then_some(())
-    });
 }
 
 /// A connection that was upgraded.
@@ -118,7 +102,7 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
     let before = Drops::so_far();
     let loads = loads(scene.web);
     for round in 1..=rounds(100) {
-        reload(&balancer, &scene.config(round), round);
+        balancer.reload(&scene.config(round), round);
         if round % 2 == 1 {
             let mut client = Client::connect(scene.extra).unwrap();
             assert_eq!(client.get("/more").unwrap().text(), "up");
@@ -165,11 +149,11 @@ fn memory_does_not_grow_with_the_number_of_reloads() {
     let warm = rounds(500).max(40);
     let all = warm + rounds(1000);
     for round in 1..=warm {
-        reload(&balancer, &config(round), round);
+        balancer.reload(&config(round), round);
     }
     let before = resident();
     for round in warm + 1..=all {
-        reload(&balancer, &config(round), round);
+        balancer.reload(&config(round), round);
     }
     let after = resident();
     eprintln!("{before} bytes after {warm} reloads, {after} after {all}");
@@ -208,7 +192,7 @@ fn a_reload_of_thousands_of_servers_and_routes_is_put_in_place() {
     };
     let balancer = Balancer::start(&config(1));
     for round in 1..=3 {
-        reload(&balancer, &config(1 + round), round);
+        balancer.reload(&config(1 + round), round);
         let mut client = Client::connect(web).unwrap();
         assert_eq!(client.get("/r7/x").unwrap().text(), "up");
     }

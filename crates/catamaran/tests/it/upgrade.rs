@@ -5,7 +5,8 @@ use crate::operator::{ask, steered};
 use crate::trial::{Drops, is_full};
 use crate::{PATIENCE, eventually, is_alive};
 use catamaran_testkit::{
-    Client, Load, Origin, Reply, Request, RunningLoad, Signal, http_get, signal_pid, tunnel,
+    Client, Load, Origin, Reply, Request, RunningLoad, Signal, free_addr, http_get, signal_pid,
+    tunnel,
 };
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -305,12 +306,85 @@ fn datagrams_that_come_after_an_upgrade_are_all_for_the_new_process() {
 
 /// A program that is no catamaran, outside of what the data process may write to.
 fn program(balancer: &Balancer, name: &str, text: &str) -> PathBuf {
+    program_of_mode(balancer, name, 0o755, text)
+}
+
+fn program_of_mode(balancer: &Balancer, name: &str, mode: u32, text: &str) -> PathBuf {
     let directory = balancer.process.dir().path().with_extension("bin");
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join(name);
     std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     path
+}
+
+#[test]
+fn a_change_on_a_connection_to_the_old_process_is_refused_and_not_lost() {
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let addr = free_addr().unwrap();
+    let balancer = steered(&[origin.addr()], &format!("listen = \"{addr}\""), "");
+    let mut client = Client::connect(addr).unwrap();
+    let host = format!("Host: {addr}");
+    let fields = [host.as_str(), "Content-Type: application/json"];
+    let upgraded = client
+        .request("POST", "/v1/upgrade", &fields, b"{}")
+        .unwrap();
+    assert_eq!(upgraded.status, 200, "{}", upgraded.text());
+    let path = format!("/v1/backends/app/servers/{}", origin.addr());
+    let drain = br#"{"admin": "drain"}"#;
+    // The old process ends its pages soon, and the connection with them.
+    if let Ok(told) = client.request("PATCH", &path, &fields, drain) {
+        assert_eq!(told.status, 503, "{}", told.text());
+    }
+    let (_, server) = ask(&balancer, "GET", &path, "");
+    assert_eq!(server["admin"], "ready", "{server}");
+}
+
+/// The processes that the supervisor has started.
+fn children(balancer: &Balancer) -> Vec<u32> {
+    let all = balancer.process.pids().into_iter();
+    all.filter(|pid| *pid != balancer.process.pid()).collect()
+}
+
+#[test]
+fn a_supervisor_killed_in_an_upgrade_leaves_a_process_that_another_takes_over() {
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let mut balancer = steered(&[origin.addr()], "", "");
+    // So many that the successor takes its time to be ready, in which it is stopped.
+    let mut text = std::fs::read_to_string(balancer.process.config_path()).unwrap();
+    text += "[backend.many]\nservers = [\n";
+    for number in 0..10_000 {
+        text += &format!("\"10.9.{}.{}:80\",\n", number / 250, number % 250);
+    }
+    text += "]\n";
+    std::fs::write(balancer.process.config_path(), text).unwrap();
+    let (status, told) = ask(&balancer, "POST", "/v1/reload", "{}");
+    assert_eq!(status, 200, "{told}");
+    let data = data_pid(&balancer);
+    balancer.process.signal(Signal::USR2).unwrap();
+    let successor = eventually("the successor", || {
+        let log = balancer.process.stderr();
+        assert!(!log.contains("upgraded; serving"), "it was too fast");
+        let mut others = children(&balancer).into_iter().filter(|pid| *pid != data);
+        // Not the one that is asked what it speaks.
+        let is_successor = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.windows(11).any(|word| word == b"--successor")
+        };
+        others.find(is_successor)
+    });
+    signal_pid(successor, Signal::STOP).unwrap();
+    balancer.process.kill().unwrap();
+    signal_pid(successor, Signal::KILL).unwrap();
+    let second = catamaran_testkit::Program::new(env!("CARGO_BIN_EXE_catamaran"))
+        .unwrap()
+        .args(["run", "-c"])
+        .arg(balancer.process.config_path())
+        .start()
+        .unwrap();
+    let taken = format!("data process taken over pid={data}");
+    second.wait_for_stderr(&taken, PATIENCE).unwrap();
+    assert_eq!(http_get(balancer.addr(), "/").unwrap().text(), "up");
 }
 
 #[test]
@@ -343,6 +417,10 @@ fn a_binary_that_cannot_take_over_leaves_the_old_one_serving() {
         (
             program(&balancer, "dies", &speaks(ours.trim())),
             "data process",
+        ),
+        (
+            program_of_mode(&balancer, "open", 0o777, &speaks(ours.trim())),
+            "others may change it",
         ),
         (PathBuf::from("/nonexistent/catamaran"), "cannot be read"),
         (

@@ -85,7 +85,16 @@ impl Busy {
             let page = Page::prometheus(&self.get("text/plain"));
             let raw = [("frontend", "raw"), ("outcome", "done")];
             let checks = [("backend", "app"), ("server", "a"), ("result", "pass")];
+            // An exchange is counted at frontend, route, backend and server by turns.
+            let in_flight: Vec<f64> = ["frontend", "route", "backend", "server"]
+                .iter()
+                .flat_map(|kind| &page.0[&format!("catamaran_{kind}_in_flight")].samples)
+                .map(|sample| sample.value)
+                .collect();
+            let web = [("frontend", "web"), ("outcome", "done")];
             let is_counted = page.value("catamaran_frontend_outcomes_total", &raw) > 0.0
+                && page.value("catamaran_frontend_outcomes_total", &web) >= 3.0
+                && in_flight.iter().all(|count| *count == 0.0)
                 && page.value("catamaran_server_checks_total", &checks) > 0.0
                 && page.0.contains_key("catamaran_worker_lag_seconds");
             is_counted.then_some(page)
@@ -272,7 +281,8 @@ fn points_for_charts_come_every_few_seconds_and_go_on_where_the_last_ones_ended(
     let last = stats["times"].as_array().unwrap().last().unwrap();
     let path = format!("/v1/stats?servers=false&backend=app&since={last}");
     let (_, newer) = ask(&busy.balancer, "GET", &path, "");
-    assert!(newer["times"].as_array().unwrap().len() <= stats["times"].as_array().unwrap().len());
+    let mut times = newer["times"].as_array().unwrap().iter();
+    assert!(times.all(|time| time.as_f64() > last.as_f64()), "{newer}");
     assert_eq!(newer["backends"].as_array().unwrap().len(), 1);
     assert_eq!(newer["backends"][0]["servers"], Value::Array(Vec::new()));
     let (status, _) = ask(&busy.balancer, "GET", "/v1/stats?backend=none", "");
