@@ -17,7 +17,7 @@ pub struct CountedBefore(Arc<Mutex<Told>>);
 
 #[derive(Debug)]
 enum Told {
-    /// As it came: it is read when somebody asks, not while clients wait for this process.
+    /// As it came: it is read when somebody asks, not while this process begins to serve.
     Page(Vec<u8>),
     Read(Arc<Base>),
 }
