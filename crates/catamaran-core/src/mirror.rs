@@ -213,6 +213,50 @@ mod tests {
     }
 
     #[test]
+    fn what_another_process_says_is_taken_in_unless_more_is_known() {
+        let record = |number: u8, millis: u64, of: u8| Record {
+            key: key(number),
+            words: [at(millis).as_nanos() | 1, server(of).as_bits()],
+        };
+        let mut table = table();
+        table.note_changes();
+        table.learn(at(100), key(1), server(1));
+        table.learn(at(200), key(2), server(1));
+        let now = at(300);
+        table.merge(now, &record(1, 150, 2));
+        table.merge(now, &record(2, 150, 2));
+        table.merge(now, &record(3, 250, 2));
+        table.merge(at(200) + WINDOW, &record(4, 10, 2));
+        let mut of = |number| table.entry(now, key(number)).map(|entry| entry.server);
+        assert_eq!(of(1), Some(server(2)), "heard of later");
+        assert_eq!(of(2), Some(server(1)), "heard of earlier");
+        assert_eq!(of(3), Some(server(2)), "not known here");
+        assert_eq!(of(4), None, "over");
+        assert_eq!(table.evicted(), 0);
+        // It is passed on to whoever copies this table.
+        assert!(table.take_changes(0).is_some());
+    }
+
+    #[test]
+    fn what_two_processes_let_pass_is_used_up_for_both() {
+        let limit = RateLimit {
+            requests: 1,
+            period: Duration::from_secs(10),
+            burst: 1,
+            by: RateKey::SourceIp,
+            max_keys: 10,
+            denial: crate::model::Denial::default(),
+        };
+        let (mut old, mut new) = (Limiter::new(&limit, 10), Limiter::new(&limit, 10));
+        old.note_changes();
+        old.check(at(1), key(1)).unwrap();
+        let run = old.take_changes(0).unwrap();
+        new.merge(at(2), &old.record(run.start).unwrap());
+        assert!(new.check(at(2), key(1)).is_err());
+        assert!(new.check(at(2), key(2)).is_ok());
+    }
+
+    #[test]
     fn what_is_over_is_not_restored() {
         let mut table = table();
         let record = Record {

@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::need::Need;
 use super::{
-    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, sbom, tracing,
-    virtual_ip,
+    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, reloads, sbom,
+    systemd, tracing, virtual_ip,
 };
 
 /// One test.
@@ -95,6 +95,27 @@ pub(super) const CASES: &[Case] = &[
             package: "python3-venv",
         }],
         run: sbom::run,
+    },
+    Case {
+        name: "systemd",
+        title: "the units: what systemd's own checks say, and how exposed they leave us",
+        needs: &[Need::Program {
+            name: "systemd-analyze",
+            package: "systemd",
+        }],
+        run: systemd::run,
+    },
+    Case {
+        name: "reloads",
+        title: "100 reloads and 10 upgrades under load, alone in a network: nothing is dropped",
+        needs: &[
+            IP,
+            Need::Program {
+                name: "unshare",
+                package: "util-linux",
+            },
+        ],
+        run: reloads::run,
     },
     Case {
         name: "deb",

@@ -15,7 +15,9 @@ mod deb;
 mod kubernetes;
 mod metrics;
 mod need;
+mod reloads;
 mod sbom;
+mod systemd;
 mod tracing;
 mod virtual_ip;
 

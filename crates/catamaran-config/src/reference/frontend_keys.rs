@@ -371,6 +371,27 @@ pub(crate) static PROCESS: Section = Section {
              reload removed.",
         ),
         Key::new(
+            "upgrade-timeout",
+            Kind::Duration(Duration::from_secs(1), super::DAY),
+            Default("\"20s\""),
+            "What the data process of another binary may take in an upgrade to read its configuration. \
+             After that the old binary goes on.",
+        ),
+        Key::new(
+            "upgrade-pause",
+            Kind::Duration(Duration::from_millis(100), super::DAY),
+            Default("\"5s\""),
+            "How long clients may wait in an upgrade, from the moment when the old data process accepts \
+             no more until the new one does. After that the old one goes on.",
+        ),
+        Key::new(
+            "max-draining",
+            Kind::Integer(1, 1000),
+            Default("16"),
+            "Data processes that upgrades replaced and that still have clients, at once. Each has its \
+             memory; another upgrade is refused meanwhile.",
+        ),
+        Key::new(
             "watch",
             Kind::Bool,
             Default("false"),

@@ -21,7 +21,7 @@ mod tables;
 pub use succession::Predecessor;
 
 use crate::admin::{Host, Overlays};
-use crate::metrics::{Base, Exposition, Metric, MetricsSource, Readiness};
+use crate::metrics::{Exposition, Metric, MetricsSource, Readiness};
 use catamaran_core::Timestamp;
 use catamaran_core::model::Config;
 use catamaran_proxy::Shared;
@@ -127,11 +127,10 @@ impl Found {
         self.entries > 0
     }
 
-    /// What the process before has counted.
+    /// The page of what the process before has counted.
     #[must_use]
-    pub fn counters(&self) -> Base {
-        let page = self.file.read(Document::Counters).unwrap_or_default();
-        Base::of_page(&String::from_utf8_lossy(&page))
+    pub fn counters(&self) -> Vec<u8> {
+        self.file.read(Document::Counters).unwrap_or_default()
     }
 
     /// Fills the tables and tells the servers what was known of them, before anybody is served.
@@ -255,13 +254,14 @@ impl Keeper {
         self.is_paused.store(true, Relaxed);
     }
 
-    /// What this process has counted, and what it still has in flight, for the one that took its
-    /// place.
+    /// What this process has counted, what it still has in flight, and what changed in its tables
+    /// since it was asked last, for the one that took its place.
     #[must_use]
     pub fn tell(&self) -> Vec<u8> {
         let report = Report {
             in_flight: InFlight::of(&self.shared.snapshot()),
             counters: self.counters_to_tell(),
+            tables: lock(&self.tables).take_changes(MAX_TOLD),
         };
         serde_json::to_vec(&report).unwrap_or_default()
     }
@@ -364,6 +364,9 @@ impl std::fmt::Debug for Keeper {
         f.debug_struct("Keeper").finish_non_exhaustive()
     }
 }
+
+/// Entries in a report, about: some 4 MiB of text. More wait for the next.
+const MAX_TOLD: usize = 1 << 16;
 
 fn now() -> Timestamp {
     Timestamp::from_nanos(catamaran_sys::clock::now_nanos())

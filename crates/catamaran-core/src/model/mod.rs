@@ -81,6 +81,13 @@ pub struct Process {
     pub drain_delay: Duration,
     /// How long tunnels may go on whose listener a reload removed. Default 1 h.
     pub drain_tunnels: Duration,
+    /// What the data process of another binary may take until it could serve. Default 20 s.
+    pub upgrade_timeout: Duration,
+    /// How long clients may wait while it takes the other's place; then the old one goes on.
+    /// Default 5 s.
+    pub upgrade_pause: Duration,
+    /// Data processes that were replaced and still have clients, at once. Default 16.
+    pub max_draining: usize,
     /// Whether a change of the configuration file is applied by itself. Default no.
     pub watch: bool,
     /// How long the data process may give no sign of life before its supervisor replaces it.
@@ -106,6 +113,9 @@ impl Default for Process {
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain_tunnels: Duration::from_secs(3600),
+            upgrade_timeout: Duration::from_secs(20),
+            upgrade_pause: Duration::from_secs(5),
+            max_draining: 16,
             watch: false,
             watchdog: Duration::from_secs(10),
             metrics: None,

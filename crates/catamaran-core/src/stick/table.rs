@@ -358,11 +358,11 @@ impl Mirrored for Table {
         if self.end_of(&entry) <= now {
             return;
         }
-        let known = self.entries.find(record.key);
-        let is_older =
-            known.is_some_and(|slot| self.entries.value_mut(slot).opened_at > entry.opened_at);
-        if !is_older {
-            self.insert(now, record.key, entry);
+        match self.entries.find(record.key) {
+            Some(slot) if self.entries.value_mut(slot).opened_at > entry.opened_at => {}
+            // In place of what was known: nothing has to give way.
+            Some(_) => drop(self.entries.insert(record.key, entry)),
+            None => self.insert(now, record.key, entry),
         }
     }
 }

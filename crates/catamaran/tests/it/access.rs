@@ -291,6 +291,34 @@ fn closing_and_dropping_ask_for_nothing_first() {
 }
 
 #[test]
+fn a_client_that_leaves_the_tarpit_makes_room_whatever_it_sent_before() {
+    let origin = origin();
+    let lines = "tarpit = { hold = \"10m\", max = 1 }\n[[frontend.web.route]]\npath = \"/admin\"\n\
+                 refuse = \"tarpit\"";
+    let site = Site::start(&web(&origin, lines), &[]);
+    let held = |count: u32| {
+        let line = format!("catamaran_frontend_tarpitted{{frontend=\"web\"}} {count}\n");
+        eventually("those that are held", || {
+            site.does(&["metrics"]).contains(&line).then_some(())
+        });
+    };
+    let request = "GET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
+    for resets in [false, true] {
+        // With a second request, which stays unread.
+        let mut client = site.balancer.connect();
+        client.send(request.repeat(2).as_bytes()).unwrap();
+        held(1);
+        client.send(request.as_bytes()).unwrap();
+        if resets {
+            client.reset().unwrap();
+        } else {
+            drop(client);
+        }
+        held(0);
+    }
+}
+
+#[test]
 fn a_tarpit_holds_as_many_as_it_may_and_refuses_others_at_once() {
     let origin = origin();
     let lines = "tarpit = { hold = \"4s\", max = 1 }\n[[frontend.web.route]]\npath = \"/admin\"\n\

@@ -178,6 +178,74 @@ fn flows_of_a_removed_listener_go_on_until_they_are_silent() {
 }
 
 #[test]
+fn a_stop_takes_nobody_closes_what_is_idle_and_finishes_what_is_under_way() {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::http(move |request| {
+        if request.target == "/slow" {
+            let _ = gate.lock().unwrap().recv();
+        }
+        Reply::new(200, "up")
+    });
+    let origin = origin.start().unwrap();
+    let port = free_addr().unwrap();
+    let text = config(&[origin.addr()], "", "")
+        .replace("127.0.0.1:0", &port.to_string())
+        .replace("workers = 1", "workers = 2\ndrain = \"10m\"");
+    let mut balancer = Balancer::start(&text);
+    let mut idle = Client::connect(port).unwrap();
+    assert_eq!(idle.get("/").unwrap().status, 200);
+    let mut busy = Client::connect(port).unwrap();
+    let slow = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+    busy.send(slow).unwrap();
+    eventually("the slow request", || {
+        (origin.requests().len() == 2).then_some(())
+    });
+
+    balancer.process.terminate().unwrap();
+    // Neither process holds a socket that would take clients in and leave them waiting.
+    eventually("the end of the listeners", || {
+        Client::connect(port).is_err().then_some(())
+    });
+    assert!(idle.is_closed_within(PATIENCE).unwrap());
+    let (_, process) = ask(&balancer, "GET", "/v1/process", "");
+    assert_eq!(process["readiness"], "draining", "{process}");
+    open.send(()).unwrap();
+    let last = busy.receive_response("GET").unwrap();
+    assert_eq!((last.status, last.keeps_alive()), (200, false));
+    assert!(busy.is_closed_within(PATIENCE).unwrap());
+    assert_eq!(balancer.process.wait(PATIENCE).unwrap().code(), Some(0));
+    let log = balancer.process.stderr();
+    assert!(!log.contains("connections were open"), "{log}");
+}
+
+#[test]
+fn a_stop_ends_what_is_left_when_the_time_to_drain_is_over() {
+    let origin = Origin::tcp(tunnel::echo()).start().unwrap();
+    let text = config(&[origin.addr()], "", "")
+        .replace("workers = 1", "workers = 2\ndrain = \"5s\"")
+        .replace("[frontend.web]\n", "[frontend.web]\nprotocol = \"tcp\"\n");
+    let mut balancer = Balancer::start(&text);
+    let mut client = balancer.connect();
+    client.send(b"hi").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"hi");
+    let began = std::time::Instant::now();
+    balancer.process.terminate().unwrap();
+    balancer
+        .process
+        .wait_for_stderr("draining", PATIENCE)
+        .unwrap();
+    // It goes on until then.
+    client.send(b"yo").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"yo");
+    assert!(client.receive(1).is_err());
+    assert!(began.elapsed() >= Duration::from_secs(5));
+    assert_eq!(balancer.process.wait(PATIENCE).unwrap().code(), Some(0));
+    let said = "connections were open when the time to drain was over";
+    assert!(balancer.process.stderr().contains(said));
+}
+
+#[test]
 fn a_url_that_is_none_is_a_wrong_command_line() {
     let origin = Origin::fixed(200, "up").start().unwrap();
     let _balancer = steered(&[origin.addr()], "", "");

@@ -1,7 +1,7 @@
 //! The trial of reloads: load, WebSockets and tunnels, while everything that a reload can change does.
 
 use crate::balancer::{Balancer, quoted};
-use crate::trial::{is_full, rounds};
+use crate::trial::{Drops, is_full, rounds};
 use catamaran_testkit::{Client, Load, Origin, Reply, RunningLoad, Usage, free_addr, tunnel};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -68,17 +68,6 @@ fn talk(tunnels: &mut [Client]) {
     }
 }
 
-/// ListenOverflows and ListenDrops of this network namespace: of all programs in it.
-fn drops() -> Vec<u64> {
-    let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let each = names.split(' ').zip(values.split(' '));
-    each.filter(|(name, _)| ["ListenOverflows", "ListenDrops"].contains(name))
-        .map(|(_, value)| value.parse().unwrap())
-        .collect()
-}
-
 fn loads(address: SocketAddr) -> [RunningLoad; 2] {
     let (rate, threads) = if is_full() { (1000.0, 64) } else { (100.0, 16) };
     let load = || Load::new(address, rate).max_in_flight(threads);
@@ -110,7 +99,7 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
     let mut tunnels: Vec<Client> = (0..sockets).map(|_| web_socket(scene.web)).collect();
     tunnels.extend((0..relays).map(|_| Client::connect(scene.raw).unwrap()));
     talk(&mut tunnels);
-    let before = drops();
+    let before = Drops::so_far();
     let loads = loads(scene.web);
     for round in 1..=rounds(100) {
         balancer.reload(&scene.config(round), round);
@@ -123,8 +112,8 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
         }
     }
     talk(&mut tunnels);
-    for load in loads {
-        let report = load.stop();
+    let reports = loads.map(RunningLoad::stop);
+    for report in &reports {
         eprintln!(
             "{} requests, longest {:?}",
             report.ok,
@@ -132,12 +121,7 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
         );
         assert!(report.failures() == 0 && report.ok > 0, "{report:?}");
     }
-    // Whoever else uses this network namespace counts too.
-    let dropped = drops();
-    eprintln!("ListenOverflows, ListenDrops: {before:?} before, {dropped:?} after");
-    if std::env::var_os("CATAMARAN_ALONE").is_some() {
-        assert_eq!(dropped, before);
-    }
+    eprintln!("{}", before.assert_no_more(&reports));
 }
 
 #[test]
