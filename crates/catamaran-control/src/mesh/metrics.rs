@@ -29,7 +29,10 @@ impl MetricsSource for Mesh {
             let waiting = u32::try_from(peer.waiting).unwrap_or(u32::MAX);
             for (metric, value) in [
                 (Metric::PeerConnected, flag(peer.is_connected)),
-                (Metric::PeerTaught, flag(peer.is_taught)),
+                (
+                    Metric::PeerInStep,
+                    flag(peer.is_connected && peer.is_taught),
+                ),
                 (Metric::PeerConfigDrifted, flag(peer.is_drifted)),
                 (Metric::PeerLagSeconds, peer.lag.as_secs_f64()),
                 (Metric::PeerWaitingEntries, waiting.into()),

@@ -214,7 +214,7 @@ metrics! {
     ClusterSentBytesTotal Counter "catamaran_cluster_sent_bytes_total" "Bytes written to peers.";
     ClusterReceivedBytesTotal Counter "catamaran_cluster_received_bytes_total" "Bytes read from peers.";
     PeerConnected Gauge "catamaran_peer_connected" "1 while the peer is connected.";
-    PeerTaught Gauge "catamaran_peer_taught" "1 once the peer has been told all that was known when it came.";
+    PeerInStep Gauge "catamaran_peer_in_step" "1 while the peer is connected and has been told all that was known when it came.";
     PeerConfigDrifted Gauge "catamaran_peer_config_drifted" "1 while the peer serves another configuration.";
     PeerLagSeconds Gauge "catamaran_peer_lag_seconds" "Age of the oldest change that the peer is not known to have.";
     PeerWaitingEntries Gauge "catamaran_peer_waiting_entries" "Changed entries that the peer is not known to have.";
