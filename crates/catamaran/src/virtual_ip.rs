@@ -15,7 +15,10 @@ pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
     tracks
         .filter_map(|track| match track.what {
             Tracked::Backend(id) => Some(config.backends[id.index()].name.clone()),
-            Tracked::Interface(_) | Tracked::Command { .. } | Tracked::File { .. } => None,
+            Tracked::Interface(_)
+            | Tracked::Command { .. }
+            | Tracked::File { .. }
+            | Tracked::Replication => None,
         })
         .collect()
 }
@@ -58,6 +61,8 @@ pub(crate) fn report(
             let said = line.report(&link::Readiness {
                 serves: *readiness.borrow() == Readiness::Ready,
                 failing: failing.collect(),
+                is_current: true,
+                others: Vec::new(),
             });
             let heard = said.and_then(|()| line.status());
             match heard {
