@@ -64,6 +64,7 @@ fn run() -> Result<()> {
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
         "bench-load" => bench::run_load(rest)?,
+        "interop-load" => interop::run_load(rest)?,
         "interop-probe" => interop::run_probe(rest)?,
         "callgrind" => callgrind::run(rest)?,
         "ci" => ci::run(rest)?,

@@ -1,11 +1,12 @@
 //! The data process's end of the line to the vrrp process.
 
 use crate::engine::Engine;
+use catamaran_control::Sight;
 use catamaran_control::metrics::Readiness;
 use catamaran_core::model::{Config, Name, Tracked};
 use catamaran_core::replication::RouterView;
 use catamaran_core::vrrp::{Family, State, Status};
-use catamaran_vrrp::link::{self, Link, REPORT_INTERVAL};
+use catamaran_vrrp::link::{self, Link, OtherActive, REPORT_INTERVAL};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,9 +18,30 @@ pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
     tracks
         .filter_map(|track| match track.what {
             Tracked::Backend(id) => Some(config.backends[id.index()].name.clone()),
-            Tracked::Interface(_) | Tracked::Command { .. } | Tracked::File { .. } => None,
+            Tracked::Interface(_)
+            | Tracked::Command { .. }
+            | Tracked::File { .. }
+            | Tracked::Replication => None,
         })
         .collect()
+}
+
+/// What replication knows that decides about virtual addresses.
+fn of_peers(sight: &Sight) -> link::Readiness {
+    let alive = sight.peers.iter().filter(|peer| peer.is_alive);
+    let active = alive
+        .flat_map(|peer| &peer.routers)
+        .filter(|one| one.is_active);
+    let others = active.map(|one| OtherActive {
+        router_id: one.router_id,
+        is_v6: one.is_v6,
+        priority: one.priority,
+    });
+    link::Readiness {
+        is_current: sight.is_current || !sight.is_clustered,
+        others: others.collect(),
+        ..link::Readiness::default()
+    }
 }
 
 /// What peers are told of the virtual routers.
@@ -75,6 +97,7 @@ pub(crate) fn report(
             let said = line.report(&link::Readiness {
                 serves: *readiness.borrow() == Readiness::Ready,
                 failing: failing.collect(),
+                ..of_peers(&mesh.sight())
             });
             let heard = said.and_then(|()| line.status());
             match heard {

@@ -8,7 +8,7 @@
 mod case;
 mod load;
 mod origin;
-mod poller;
+pub(crate) mod poller;
 mod report;
 mod restart;
 mod scale;

@@ -196,21 +196,25 @@ pub(super) const CASES: &[Case] = &[
         run: virtual_ip::run_pair,
     },
     Case {
-        name: "vrrp-keepalived",
-        title: "catamaran beside keepalived: both versions, families and roles",
+        name: "failover",
+        title: "how long clients wait when a node is lost, beside keepalived with HAProxy",
         needs: &[
             Need::Root,
             IP,
             CURL,
+            KEEPALIVED,
+            TCPDUMP,
             Need::Program {
-                name: "keepalived",
-                package: "keepalived",
-            },
-            Need::Program {
-                name: "tcpdump",
-                package: "tcpdump",
+                name: "haproxy",
+                package: "haproxy",
             },
         ],
+        run: virtual_ip::run_failover,
+    },
+    Case {
+        name: "vrrp-keepalived",
+        title: "catamaran beside keepalived: both versions, families and roles",
+        needs: &[Need::Root, IP, CURL, KEEPALIVED, TCPDUMP],
         run: virtual_ip::run_keepalived,
     },
 ];
@@ -218,6 +222,14 @@ pub(super) const CASES: &[Case] = &[
 const IP: Need = Need::Program {
     name: "ip",
     package: "iproute2",
+};
+const KEEPALIVED: Need = Need::Program {
+    name: "keepalived",
+    package: "keepalived",
+};
+const TCPDUMP: Need = Need::Program {
+    name: "tcpdump",
+    package: "tcpdump",
 };
 const CURL: Need = Need::Program {
     name: "curl",

@@ -37,7 +37,7 @@ pub(crate) use route_keys::{
 };
 pub use schema::json_schema;
 pub(crate) use tracing_keys::TRACING;
-pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP};
+pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP, VIRTUAL_ROUTE};
 
 use std::time::Duration;
 

@@ -140,6 +140,10 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
             let item = format!("command = [\"/bin/true\"]{}", after(key));
             parts("", "", &virtual_ip(&format!("track = [{{ {item} }}]")))
         }
+        "virtual-ip.NAME.routes" => {
+            let item = format!("to = \"10.0.0.0/8\"{}", after(key));
+            parts("", "", &virtual_ip(&format!("routes = [{{ {item} }}]")))
+        }
         title => panic!("this test needs a frame for `{title}`"),
     }
 }
@@ -147,7 +151,7 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
 fn virtual_ip(key: &str) -> String {
     format!(
         "[virtual-ip.v]\naddresses = \"10.0.0.9/24\"\ninterface = \"e\"\nrouter-id = 1\n\
-         on-change = [\"/bin/true\"]\n{key}"
+         secret-file = \"/k\"\non-change = [\"/bin/true\"]\n{key}"
     )
 }
 

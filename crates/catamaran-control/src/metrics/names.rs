@@ -249,6 +249,9 @@ metrics! {
     VirtualIpConflictsTotal Counter "catamaran_virtual_ip_conflicts_total" "Times another node was found active too.";
     VirtualIpLateTotal Counter "catamaran_virtual_ip_late_total" "Times this node gave up because it was not given the processor in time.";
     VirtualIpAnnouncementsTotal Counter "catamaran_virtual_ip_announcements_total" "Gratuitous ARP and unsolicited neighbour advertisements sent.";
+    VirtualIpPathDead Gauge "catamaran_virtual_ip_path_dead" "1 while a peer is alive and active, as replication knows, and its adverts do not arrive.";
+    VirtualIpPathDeathsTotal Counter "catamaran_virtual_ip_path_deaths_total" "Times that began.";
+    VirtualIpAnswersTotal Counter "catamaran_virtual_ip_answers_total" "Neighbours who asked for an address and were answered.";
     VirtualIpFailuresTotal Counter "catamaran_virtual_ip_failures_total" "Sends and changes of addresses that failed.";
 }
 

@@ -36,7 +36,9 @@ pub use route::{
     Redirect, Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
 };
 pub use tracing::{Collector, Tracing};
-pub use virtual_ip::{Hook, Track, Tracked, VirtualAddress, VirtualIp};
+pub use virtual_ip::{
+    Authentication, Hook, Track, Tracked, VirtualAddress, VirtualIp, VirtualRoute,
+};
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -186,6 +186,51 @@ fn each_side_of_a_partition_has_one_active_and_the_stronger_one_wins_when_it_hea
     });
 }
 
+/// All adverts are lost, and nothing else is.
+const FILTERED: Fault = Fault {
+    loss_percent: 100,
+    duplicate_percent: 0,
+    max_delay: DELAY,
+};
+
+#[test]
+fn where_only_adverts_are_lost_heartbeats_and_the_link_keep_one_active() {
+    for_each_seed(|rng| {
+        let (priorities, preempt) = random_nodes(rng);
+        let mut net = started(&priorities, preempt, rng);
+        net.has_heartbeats = true;
+        let first = net.the_active();
+        // What is known from elsewhere is known by the time that it is needed.
+        net.run(INTERVAL * 2);
+        net.fault = FILTERED;
+        net.run_steadily(Duration::from_secs(5), first);
+        net.kill(first);
+        net.run_until(|net| net.active_nodes().next().is_some());
+    });
+}
+
+#[test]
+fn a_second_active_that_only_heartbeats_tell_of_ends_with_the_strongest_left() {
+    for_each_seed(|rng| {
+        let (mut priorities, preempt) = random_nodes(rng);
+        // Of equals nobody can know by heartbeats who is to yield.
+        priorities.sort_unstable();
+        priorities.dedup();
+        if priorities.len() < 2 {
+            return;
+        }
+        let mut net = started(&priorities, preempt, rng);
+        net.fault = FILTERED;
+        net.run(bound(&priorities));
+        let count = net.active_nodes().count();
+        assert!(count > 1, "without heartbeats each node takes over");
+        net.has_heartbeats = true;
+        net.run(Duration::from_secs(10));
+        let left = net.the_active();
+        assert_eq!(Some(&priorities[left]), priorities.iter().max());
+    });
+}
+
 #[test]
 fn an_active_that_slept_gives_up_before_it_says_a_word() {
     for_each_seed(|rng| {
