@@ -94,14 +94,8 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     ));
     let _keeping = keep(&plane, &metrics);
     let told = parts.readiness.subscribe();
-    let hooks = PlaneHooks {
-        plane: Arc::clone(&plane),
-        readiness: parts.readiness,
-        seen: HashMap::new(),
-    };
-    let watched = all_watched(&shared.snapshot());
-    let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
+    let monitor = monitor(&plane, parts.readiness);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
     let expiring = expire(&metrics);
     let asking = agent::ask_agents(&plane);
@@ -130,6 +124,17 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
         exporting, meshing
     );
+}
+
+/// Who checks the servers.
+fn monitor(plane: &Arc<Plane>, readiness: watch::Sender<Readiness>) -> Monitor<PlaneHooks> {
+    let watched = all_watched(&plane.shared.snapshot());
+    let hooks = PlaneHooks {
+        plane: Arc::clone(plane),
+        readiness,
+        seen: HashMap::new(),
+    };
+    Monitor::new(watched, plane.clock, fastrand::Rng::new(), hooks)
 }
 
 /// Starts copying what the next process is to have, if there is a place for it.
