@@ -135,7 +135,7 @@ impl ClusterState {
         let cluster = snapshot.config.cluster.as_ref();
         let view = plane.mesh.view();
         let now = plane.clock.now();
-        let digest = cluster.and(plane.reloader.text());
+        let digest = cluster.and_then(|_| plane.reloader.text());
         let peers = cluster.map_or(&[][..], |cluster| &cluster.peers).iter();
         let peers = peers.map(|peer| {
             let known = view.peers.iter().find(|one| one.name == peer.name);
