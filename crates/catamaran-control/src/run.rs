@@ -97,8 +97,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
     let monitor = monitor(&plane, parts.readiness);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
-    let expiring = expire(&metrics);
-    let asking = agent::ask_agents(&plane);
+    let (expiring, asking) = (expire(&metrics), agent::ask_agents(&plane));
     let serving = serve(
         (parts.endpoint, parts.doors),
         &plane,
@@ -106,8 +105,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         told,
         parts.open,
     );
-    let sampling = admin::sample(&plane);
-    let publishing = admin::publish(&plane);
+    let (sampling, publishing) = (admin::sample(&plane), admin::publish(&plane));
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let exporting = trace::export(&shared, clock, Arc::clone(&dns), &exported);
