@@ -18,6 +18,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-control",
             "catamaran-core",
             "catamaran-http1",
+            "catamaran-load",
             "catamaran-proxy",
             "catamaran-sys",
             "catamaran-vrrp",
@@ -37,6 +38,7 @@ const OWN: &[(&str, &[&str])] = &[
     ),
     ("catamaran-core", &[]),
     ("catamaran-http1", &[]),
+    ("catamaran-load", &["catamaran-http1", "catamaran-sys"]),
     (
         "catamaran-proxy",
         &[
