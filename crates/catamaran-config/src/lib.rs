@@ -39,6 +39,7 @@ pub mod reference;
 mod route;
 mod route_action;
 mod syntax;
+mod tracing;
 mod unit;
 mod virtual_ip;
 
@@ -142,6 +143,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .and_then(process::read)
         .unwrap_or_default();
     let admin = fields.node("admin").and_then(admin::read);
+    let tracing = fields.node("tracing").and_then(tracing::read);
     let backends = Backends::read(fields);
     let files = Files::read(fields, &backends);
     let frontends = frontend::read_all(fields, &backends, &files);
@@ -160,6 +162,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         lists,
         maps,
         virtual_ips,
+        tracing,
     })
 }
 

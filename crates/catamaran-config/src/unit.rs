@@ -45,6 +45,23 @@ pub(crate) fn percent(text: &str) -> Option<u64> {
     }
 }
 
+/// Parses a percentage with up to four decimals such as `0.5%`, in millionths.
+pub(crate) fn share(text: &str) -> Option<u64> {
+    match split(text)? {
+        (number, "%") => scaled(number, 10_000),
+        _ => None,
+    }
+}
+
+/// Writes millionths as a percentage.
+pub(crate) fn share_text(millionths: u64) -> String {
+    let (whole, rest) = (millionths / 10_000, millionths % 10_000);
+    match rest {
+        0 => format!("{whole}%"),
+        rest => format!("{whole}.{}%", format!("{rest:04}").trim_end_matches('0')),
+    }
+}
+
 /// Writes a duration in the largest unit that keeps it whole.
 pub(crate) fn duration_text(duration: Duration) -> String {
     let micros = duration.as_micros();
@@ -138,6 +155,17 @@ mod tests {
         assert_eq!(size("1.5KiB"), Some(1536));
         assert_eq!(size("1"), None);
         assert_eq!(size("1M"), None);
+    }
+
+    #[test]
+    fn shares_are_counted_in_millionths() {
+        for (text, millionths) in [("1%", 10_000), ("0.5%", 5_000), ("100 %", 1_000_000)] {
+            assert_eq!(share(text), Some(millionths));
+        }
+        for (millionths, text) in [(0, "0%"), (1, "0.0001%"), (12_500, "1.25%")] {
+            assert_eq!(share_text(millionths), text);
+        }
+        assert_eq!((share("1"), share("%"), share("1%%")), (None, None, None));
     }
 
     #[test]

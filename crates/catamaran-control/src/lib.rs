@@ -7,6 +7,7 @@
 //! - [`admin`]: what an operator sees and changes at run time.
 //! - [`keep`]: what outlives the process.
 //! - [`reload`]: putting another configuration in place.
+//! - `trace`: what is sampled, on its way to a collector.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
 //! Nothing here decides policy: what a check's result means is decided by `catamaran_core`, what a
@@ -25,8 +26,10 @@ pub mod probe;
 pub mod reload;
 pub mod resolve;
 mod run;
+mod trace;
 mod virtual_ip;
 
 pub use clock::Clock;
 pub use run::{Parts, run};
+pub use trace::send_traces;
 pub use virtual_ip::VirtualIps;

@@ -12,6 +12,7 @@ use crate::plane_metrics::PlaneMetrics;
 use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
 use crate::resolve::{Discovery, Dns, Found, Order};
+use crate::trace::{self, ExportCounts};
 use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
@@ -80,9 +81,10 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         virtual_ips: parts.virtual_ips.clone(),
         streams: Streams::default(),
     });
+    let exported = Arc::new(ExportCounts::default());
     let metrics = PlaneMetrics::new(
         &plane,
-        discovery.counts(),
+        (discovery.counts(), Arc::clone(&exported)),
         parts.virtual_ips,
         parts.counted_before,
     );
@@ -111,6 +113,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let publishing = admin::publish(&plane);
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
+    let exporting = trace::export(&shared, clock, Arc::clone(&dns), &exported);
     let resolving = discovery.run(dns, changes, orders_rx);
     let telling = tell_down(&plane, orders.clone());
     let following = Following {
@@ -120,7 +123,8 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     };
     let applying = following.run(changes_rx, snapshots);
     tokio::join!(
-        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling
+        watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
+        exporting
     );
 }
 

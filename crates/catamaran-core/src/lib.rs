@@ -36,6 +36,7 @@ pub mod route;
 pub mod server;
 pub mod stick;
 mod time;
+pub mod trace;
 pub mod vrrp;
 
 pub use key::Key;

@@ -18,6 +18,7 @@ mod succession;
 mod tarpit;
 mod tcp;
 mod throttle;
+mod trace;
 mod tunnel;
 mod udp;
 mod upstream;
@@ -30,7 +31,8 @@ pub use state::{
     Backend, BackendCounts, Bandwidth, Elsewhere, Frontend, FrontendCounts, Histogram,
     HistogramTotals, KeptTable, Latencies, Left, List, LogError, Map, Metered, NoSuchServer,
     PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics,
-    ServerSet, Shards, Shared, Signal, Signals, Snapshot, StickEntry, TableKind, TableName, Tables,
-    Target, Tarpit, Traffic, TrafficTotals,
+    ServerSet, Shards, Shared, Signal, Signals, Snapshot, Spans, SpansTaker, StickEntry, TableKind,
+    TableName, Tables, Target, Tarpit, Traffic, TrafficTotals,
 };
+pub use trace::{Record, Request, Tracing, Try};
 pub use worker::{Lag, WorkerMetrics};

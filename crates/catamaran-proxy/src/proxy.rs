@@ -1,6 +1,6 @@
 //! Starting and ending the data plane.
 
-use crate::state::{Layout, LogError, Process, Shared, Snapshot};
+use crate::state::{Layout, LogError, Process, Shared, Snapshot, Spans};
 use crate::worker::{Command, Crew, Worker};
 use catamaran_core::model::{Config, ListenerKey};
 use std::io;
@@ -75,6 +75,7 @@ impl Proxy {
         let proxy = Self {
             shared: Arc::new(share(config, workers, senders, receivers)?),
         };
+        proxy.shared.trace_by(&proxy.shared.snapshot().config);
         let opened = proxy.shared.open_first(listeners)?;
         prepare(&proxy.shared);
         proxy.shared.start_workers(workers, opened)?;
@@ -132,6 +133,7 @@ fn share(
     let process = Process {
         layout: Layout::new(commands.len(), config.process.server_histograms),
         open: Arc::default(),
+        spans: Spans::new(),
     };
     let max_flows = max_flows(config.process.max_connections, workers);
     let snapshot = Snapshot::first(config, &process, Worker::now())?;

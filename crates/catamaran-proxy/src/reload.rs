@@ -147,6 +147,7 @@ impl Shared {
         self.connections.set_max(process.max_connections);
         let histograms = process.server_histograms;
         self.process.layout.set_max_histograms(histograms);
+        self.trace_by(&snapshot.config);
         let gone_servers = snapshot.take_over(&before, Worker::now());
         let change = Arc::new(Change {
             kept: listeners.kept,

@@ -161,7 +161,7 @@ impl Engine {
             .is_none_or(|ended| *ended.borrow())
     }
 
-    /// Ends the control plane: checks, pages, API.
+    /// Ends the control plane: checks, pages, API. Traces go on to be sent.
     pub(crate) fn end_control(&mut self) {
         self.control = None;
     }
@@ -203,8 +203,27 @@ impl Engine {
         if !self.proxy.drain(deadline).await {
             tracing::warn!("connections were open when the time to drain was over");
         }
+        self.send_traces().await;
+    }
+
+    /// Waits until traces are sent, but not long.
+    pub(crate) async fn send_traces(&self) {
+        let spans = self.shared().spans();
+        let sent = async {
+            while spans.waiting() > 0 {
+                tokio::time::sleep(TRACES_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(TRACES_PATIENCE, sent).await.is_err() {
+            let requests = spans.waiting();
+            tracing::warn!(requests, "traces were left unsent");
+        }
     }
 }
+
+/// How long traces that wait may take to be sent at the end, and how often that is looked at.
+const TRACES_PATIENCE: Duration = Duration::from_secs(2);
+const TRACES_LOOK: Duration = Duration::from_millis(20);
 
 /// What the control plane is to serve, besides what may change while it does.
 struct Wishes {
@@ -258,6 +277,7 @@ fn start_control(
                 () = pulse::keep(Arc::clone(&shared)) => {}
                 () = catamaran_control::run(Arc::clone(&shared), parts) => {}
             }
+            catamaran_control::send_traces(shared, &wishes.resolvers).await;
         });
     };
     thread::Builder::new()

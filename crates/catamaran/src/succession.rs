@@ -96,6 +96,7 @@ pub(crate) async fn retire(
             engine.end_control();
             let is_last = engine.predecessor_is_gone();
             if engine.shared().open_connections() == 0 && is_last || Instant::now() >= until {
+                engine.send_traces().await;
                 tracing::info!("drained");
                 return ExitCode::SUCCESS;
             }

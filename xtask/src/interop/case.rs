@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::need::Need;
 use super::{
-    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, sbom, virtual_ip,
+    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, sbom, tracing,
+    virtual_ip,
 };
 
 /// One test.
@@ -76,6 +77,15 @@ pub(super) const CASES: &[Case] = &[
             CURL,
         ],
         run: metrics::run,
+    },
+    Case {
+        name: "tracing",
+        title: "traces are what OpenTelemetry's own messages say",
+        needs: &[Need::Program {
+            name: "python3",
+            package: "python3-venv",
+        }],
+        run: tracing::run,
     },
     Case {
         name: "sbom",

@@ -16,6 +16,7 @@ mod kubernetes;
 mod metrics;
 mod need;
 mod sbom;
+mod tracing;
 mod virtual_ip;
 
 use std::time::{Duration, Instant};

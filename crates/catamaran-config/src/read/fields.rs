@@ -162,6 +162,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A percentage up to 100%, in millionths.
+    pub(crate) fn share(&self, key: &'static str) -> Option<u64> {
+        let node = self.node(key)?;
+        debug_assert!(matches!(self.kind(key), Kind::Share), "`{key}`");
+        node.share()
+    }
+
     fn kind(&self, key: &str) -> &'static Kind {
         self.section
             .key(key)

@@ -134,6 +134,11 @@ impl<'a> Node<'a> {
         self.quantity(&PERCENT, min, max)
     }
 
+    /// A percentage up to 100%, in millionths.
+    pub(crate) fn share(&self) -> Option<u64> {
+        self.quantity(&SHARE, 0, 1_000_000)
+    }
+
     /// The value that stands beside the word found.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
         let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
@@ -297,6 +302,14 @@ const PERCENT: Quantity<u64> = Quantity {
     units: &["%"],
     parse: unit::percent,
     write: |percent| format!("{percent}%"),
+};
+
+const SHARE: Quantity<u64> = Quantity {
+    noun: "percentage",
+    example: "0.5%",
+    units: &["%"],
+    parse: unit::share,
+    write: unit::share_text,
 };
 
 /// `text`, cut if it is too long for a message.

@@ -46,6 +46,12 @@ pub(crate) static ROOT: Section = Section {
             Means("the defaults of [`admin`](#admin)"),
             "Where the process is watched and steered from.",
         ),
+        Key::new(
+            "tracing",
+            Kind::Table(&super::TRACING),
+            Means("off"),
+            "Traces of requests, and who gets them.",
+        ),
         Key::later("tls", "TLS"),
         Key::new(
             "virtual-ip",

@@ -82,6 +82,7 @@ pub(super) fn value(kind: &Kind, see: &dyn Fn(&Section) -> String) -> String {
         }
         Kind::Size(min, max) => format!("size, {} to {}", size_text(*min), size_text(*max)),
         Kind::Percent(min, max) => format!("percentage, {min}% to {max}%"),
+        Kind::Share => "percentage with up to 4 decimals, 0% to 100%".to_owned(),
         Kind::Choice(words) => {
             let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")

@@ -15,6 +15,7 @@ mod route_keys;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tracing_keys;
 mod virtual_ip_keys;
 
 pub(crate) use access_keys::{BANDWIDTH, LIST, LONGEST_HOLD, MAP, MAPPED, SHORTEST_HOLD, TARPIT};
@@ -33,6 +34,7 @@ pub(crate) use route_keys::{
     HEADERS, MATCH, MIRROR, PATH, REDIRECT, RESPOND, REWRITE, ROUTE, ROUTE_RETRY,
 };
 pub use schema::json_schema;
+pub(crate) use tracing_keys::TRACING;
 pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP};
 
 use std::time::Duration;
@@ -84,6 +86,8 @@ pub(crate) enum Kind {
     Size(u64, u64),
     /// A string such as `50%`, in an inclusive range.
     Percent(u64, u64),
+    /// A string such as `0.5%`, with up to four decimals.
+    Share,
     /// One of these strings.
     Choice(&'static [&'static str]),
     /// A table.
@@ -199,6 +203,7 @@ fn collect(kind: &'static Kind, all: &mut Vec<&'static Section>) {
         | Kind::Duration(..)
         | Kind::Size(..)
         | Kind::Percent(..)
+        | Kind::Share
         | Kind::Choice(_) => {}
     }
 }

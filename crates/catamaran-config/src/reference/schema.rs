@@ -64,7 +64,7 @@ fn value(kind: &Kind) -> Value {
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Duration(..) => quantity("us|ms|s|m|h|d"),
         Kind::Size(..) => quantity("B|[kK]B|MB|GB|KiB|MiB|GiB"),
-        Kind::Percent(..) => quantity("%"),
+        Kind::Percent(..) | Kind::Share => quantity("%"),
         Kind::Choice(words) => json!({
             "anyOf": [{ "enum": words }, { "type": "string", "pattern": VARIABLE }],
         }),

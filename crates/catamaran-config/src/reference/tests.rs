@@ -43,6 +43,10 @@ fn within(section: &Section, key: &str) -> String {
         "[backend.NAME]" => parts("", key, ""),
         "[admin]" => parts("", "", &format!("[admin]\n{key}")),
         "[process]" => parts("", "", &format!("[process]\n{key}")),
+        "[tracing]" => {
+            let endpoint = "endpoint = \"http://a:1\"";
+            parts("", "", &format!("[tracing]\n{endpoint}\n{key}"))
+        }
         "frontend.NAME.timeouts" => parts(&format!("timeouts = {{ {key} }}"), "", ""),
         "frontend.NAME.access-log" => parts(&format!("access-log = {{ {key} }}"), "", ""),
         "rate-limit" => parts(

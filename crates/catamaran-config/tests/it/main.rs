@@ -5,6 +5,7 @@ mod errors;
 mod examples;
 mod messages_backend;
 mod messages_frontend;
+mod messages_tracing;
 mod messages_virtual_ip;
 mod valid;
 

@@ -204,6 +204,14 @@ metrics! {
 
     NameLookupsTotal Counter "catamaran_name_lookups_total" "Lookups of servers' names by `result`: ok, failed.";
 
+    TracingSpansExportedTotal Counter "catamaran_tracing_spans_exported_total" "Spans that the collector took.";
+    TracingSpansFailedTotal Counter "catamaran_tracing_spans_failed_total" "Spans that the collector did not take.";
+    TracingDroppedTotal Counter "catamaran_tracing_dropped_total" "Sampled requests whose spans were dropped because as many waited for the collector as may.";
+    TracingLimitedTotal Counter "catamaran_tracing_limited_total" "Requests that were not sampled because as many were in that second as may be.";
+    TracingQueueLength Gauge "catamaran_tracing_queue_length" "Sampled requests whose spans wait for the collector.";
+    TracingQueueLimit Gauge "catamaran_tracing_queue_limit" "Sampled requests whose spans may wait.";
+    TracingCollectorUp Gauge "catamaran_tracing_collector_up" "1 unless the last try to reach the collector failed.";
+
     VirtualIpActive Gauge "catamaran_virtual_ip_active" "1 while this node holds the addresses.";
     VirtualIpState Gauge "catamaran_virtual_ip_state" "1 for the `state` that holds: initialize, backup, active.";
     VirtualIpPriority Gauge "catamaran_virtual_ip_priority" "Priority as it is now, 1 to 254; 1 while this node cannot serve.";

@@ -7,6 +7,7 @@ use crate::admin::{Plane, Rates};
 use crate::metrics::{CountedBefore, Exposition, LabelValue, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
+use crate::trace::ExportCounts;
 use crate::{Clock, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_proxy::{Metered, Shared, WorkerMetrics};
@@ -22,6 +23,7 @@ pub(crate) struct PlaneMetrics {
     rates: Arc<Rates>,
     reloader: Arc<Reloader>,
     lookups: Arc<LookupCounts>,
+    exported: Arc<ExportCounts>,
     virtual_ips: VirtualIps,
     /// What was counted before this process.
     base: CountedBefore,
@@ -30,7 +32,7 @@ pub(crate) struct PlaneMetrics {
 impl PlaneMetrics {
     pub(crate) fn new(
         plane: &Plane,
-        lookups: Arc<LookupCounts>,
+        (lookups, exported): (Arc<LookupCounts>, Arc<ExportCounts>),
         virtual_ips: VirtualIps,
         base: CountedBefore,
     ) -> Self {
@@ -41,6 +43,7 @@ impl PlaneMetrics {
             rates: Arc::clone(&plane.rates),
             reloader: Arc::clone(&plane.reloader),
             lookups,
+            exported,
             virtual_ips,
             base,
         }
@@ -135,6 +138,7 @@ impl MetricsSource for PlaneMetrics {
             out.gauge(Metric::MapEntries, &labels, gauge(map.len()));
         }
         self.lookups.collect(out);
+        self.exported.collect(&self.shared, out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
     }

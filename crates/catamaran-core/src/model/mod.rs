@@ -12,6 +12,7 @@ mod frontend;
 mod health;
 mod net;
 mod route;
+mod tracing;
 mod virtual_ip;
 
 pub use access::{Access, AddressList, Addresses, Denial, Map, MapMatch, Tarpit};
@@ -32,6 +33,7 @@ pub use route::{
     Action, FixedResponse, HeaderModifier, HostPattern, Mapped, Mirror, PathMatch, PathModifier,
     Redirect, Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
 };
+pub use tracing::{Collector, Tracing};
 pub use virtual_ip::{Hook, Track, Tracked, VirtualAddress, VirtualIp};
 
 use std::fmt;
@@ -57,6 +59,8 @@ pub struct Config {
     pub maps: Vec<Map>,
     /// Virtual addresses, in the order of the file.
     pub virtual_ips: Vec<VirtualIp>,
+    /// Traces of requests; off unless written.
+    pub tracing: Option<Tracing>,
 }
 
 /// Settings of the process as a whole.

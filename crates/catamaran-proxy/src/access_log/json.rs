@@ -62,6 +62,13 @@ fn request_and_status(http: &Http<'_>, out: &mut Vec<u8>) {
     if let Some(status) = http.status {
         number("status", u64::from(status), out);
     }
+    if let Some(trace) = &http.trace {
+        // As OpenTelemetry names them in logs; the parts stand in `traceparent` in this order.
+        let text = trace.to_bytes();
+        bytes("trace_id", &text[3..35], out);
+        bytes("span_id", &text[36..52], out);
+        bytes("trace_flags", &text[53..], out);
+    }
 }
 
 fn key(key: &str, out: &mut Vec<u8>) {

@@ -24,6 +24,7 @@ pub use appender::Appender;
 pub use writer::Writer;
 
 use catamaran_core::model::{LogFormat, ServerAddr};
+use catamaran_core::trace::TraceParent;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Http<'a> {
     pub version: &'a str,
     /// Status sent to the client; `None` if it got none.
     pub status: Option<u16>,
+    /// Its trace and its span there, where requests are traced.
+    pub trace: Option<TraceParent>,
 }
 
 /// How long each phase took; `None` if it was not reached. Names and limits are those of HAProxy's

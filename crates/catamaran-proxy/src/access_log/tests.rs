@@ -17,6 +17,7 @@ fn http<'a>(method: &'a [u8], target: &'a [u8]) -> Http<'a> {
         target,
         version: "HTTP/1.1",
         status: Some(200),
+        trace: None,
     }
 }
 
@@ -145,6 +146,23 @@ fn a_person_sees_client_server_and_reason() {
         line(&record, LogFormat::Human),
         "12:14:14  127.0.0.1:51234 → 127.0.0.1:8081  new  GET /  200\n"
     );
+}
+
+#[test]
+fn json_names_the_trace_as_the_request_to_the_server_does() {
+    let address = address();
+    let traced = |text: &str| {
+        let trace = TraceParent::parse(text.as_bytes());
+        let mut http = http(b"GET", b"/");
+        http.trace = trace;
+        let line = line(&record(&address, Some(http)), LogFormat::Json);
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    };
+    let json = traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert_eq!(json["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(json["span_id"], "00f067aa0ba902b7");
+    assert_eq!(json["trace_flags"], "01");
+    assert_eq!(traced("none").get("trace_id"), None);
 }
 
 #[test]

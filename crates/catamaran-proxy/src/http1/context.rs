@@ -3,6 +3,7 @@
 use super::transfer::Transfer;
 use super::upgrade::Tunnel;
 use crate::io::Buffer;
+use crate::trace::Trace;
 use crate::upstream::Ask;
 use catamaran_core::model::HeaderModifier;
 use catamaran_http1::{RequestHead, ResponseHead};
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) scratch: Vec<u8>,
     /// Changes to the request that say who the client has shown to be.
     pub(crate) asserted: Option<Box<HeaderModifier>>,
+    /// The trace that the exchange belongs to, where requests are traced.
+    pub(crate) trace: Option<Trace>,
     /// What becomes of an exchange that switched protocols.
     pub(crate) tunnel: Option<Box<Tunnel>>,
 }
@@ -69,6 +72,7 @@ impl ContextPool {
         context.reply = Buffer::default();
         context.tunnel = None;
         context.asserted = None;
+        context.trace = None;
         context.upload.abandon();
         context.download.abandon();
         let kept = context.to_server.capacity()

@@ -3,7 +3,7 @@
 use super::answer::{self, Answer, Asked};
 use super::plan::{Plan, plan};
 use super::response::After;
-use super::{Client, Context, log};
+use super::{Client, Context, log, trace};
 use crate::facts::{Facts, Target};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
@@ -50,6 +50,10 @@ impl<'a> Exchange<'a> {
         frontend.counts(worker.index).traffic.begun.add_alone(1);
         if frontend.model.access_log.is_some() {
             log::note_request(client, context);
+        }
+        if let Some(tracing) = &frontend.tracing {
+            let head = &context.request;
+            context.trace = Some(trace::begin(worker, tracing, frontend, client, head));
         }
         if let Some(meters) = client.meters(frontend) {
             context.upload.throttle = meters.inbound.as_ref().map(Throttle::new);

@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Next};
 use super::plan::{View, source};
-use super::{request, respond};
+use super::{request, respond, trace};
 use crate::facts::Target;
 use crate::outcome::Outcome;
 use crate::state::{Backend, Signal};
@@ -67,6 +67,7 @@ impl<'a> Exchange<'a> {
                 Err(outcome) => return Box::pin(self.fail(outcome, None)).await,
             };
             loop {
+                self.trace_try(&chosen);
                 let (error, attempt) = match self.connection(&chosen, freshness, &terms).await {
                     Ok(mut connection) => match self.attempt(&mut connection, &terms).await {
                         Ok(()) => return respond::respond(self, connection, chosen, &terms).await,
@@ -196,6 +197,7 @@ impl<'a> Exchange<'a> {
         {
             connection.is_reused = true;
             server.counts(self.worker.index).reuses.add_alone(1);
+            self.trace_connection(None);
             // An entry made just now; one that bound the client was confirmed by who made it.
             if chosen.why != Why::Sticky {
                 chosen.confirm(terms.backend, self.context.ask.binding, now);
@@ -212,6 +214,7 @@ impl<'a> Exchange<'a> {
         .await;
         let connected_at = self.worker.tick();
         self.facts.connected = Some(connected_at.saturating_since(now));
+        self.trace_connection(self.facts.connected);
         match connected {
             Ok(connection) => {
                 chosen.confirm(terms.backend, self.context.ask.binding, connected_at);
@@ -274,9 +277,12 @@ impl<'a> Exchange<'a> {
                 if matches!(outcome, Outcome::BadResponse | Outcome::ResponseTimeout) {
                     self.count_failure(chosen, terms);
                 }
+                self.trace_failure(now, outcome);
                 return Err(outcome);
             }
         };
+        let outcome = trace::outcome_of(failure);
+        self.trace_failure(now, outcome);
         let max_retries = terms.target.route.and_then(|route| route.retry.max_tries);
         let max_retries = max_retries.unwrap_or(backend.model.retry.max_tries);
         let attempt = Attempt {
@@ -295,12 +301,7 @@ impl<'a> Exchange<'a> {
                 if reason == Reason::BudgetSpent {
                     backend.counts(self.worker.index).budget_spent.add_alone(1);
                 }
-                Err(match failure {
-                    Failure::Connect => Outcome::ConnectFailed,
-                    Failure::ServerDied => Outcome::ServerDown,
-                    Failure::Timeout => Outcome::ResponseTimeout,
-                    Failure::Closed | Failure::RefusedUnprocessed => Outcome::ServerClosed,
-                })
+                Err(outcome)
             }
             verdict => {
                 server.counts(self.worker.index).retries.add_alone(1);

@@ -6,6 +6,7 @@ use crate::access_log::Http;
 use crate::facts::{Facts, count, write};
 use crate::outcome::Outcome;
 use crate::state::Frontend;
+use crate::trace::Trace;
 use crate::worker::Worker;
 use catamaran_http1::Version;
 
@@ -22,6 +23,9 @@ pub(super) fn note_request(client: &Client, context: &mut Context) {
 
 /// Counts and logs an exchange that ended.
 pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
+    let now = exchange.worker.tick();
+    let outcome = exchange.client.deadline.outcome_of(outcome);
+    exchange.trace_end(now, outcome);
     let Exchange {
         worker,
         frontend,
@@ -29,8 +33,6 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
         context,
         facts,
     } = exchange;
-    let now = worker.tick();
-    let outcome = client.deadline.outcome_of(outcome);
     count(worker, frontend, facts, outcome, now);
     if frontend.model.access_log.is_none() {
         return;
@@ -50,6 +52,7 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
             "HTTP/1.0"
         },
         status: facts.status,
+        trace: context.trace.as_ref().map(Trace::own),
     };
     write(
         worker,
@@ -83,6 +86,7 @@ pub(super) fn refused(
         target: b"",
         version: "HTTP/1.1",
         status,
+        trace: None,
     };
     write(
         worker,

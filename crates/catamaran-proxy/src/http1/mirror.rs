@@ -6,6 +6,7 @@
 
 use super::exchange::Exchange;
 use super::request::Forwarding;
+use super::trace;
 use crate::facts::Target;
 use crate::state::Backend;
 use crate::upstream::{Ask, connect, select};
@@ -97,8 +98,16 @@ fn copy(exchange: &Exchange<'_>) -> Option<Vec<u8>> {
         client: exchange.client,
         head,
     };
-    writer.request_fields(head, buf, |field| forwarding.keeps(field.id));
-    forwarding.write(&mut writer, &mut Vec::new(), None);
+    let trace = exchange.context.trace.as_ref();
+    writer.request_fields(head, buf, |field| {
+        let is_ours = trace.is_some() && trace::is_ours(field.name.of(buf));
+        forwarding.keeps(field.id) && !is_ours
+    });
+    let mut scratch = Vec::new();
+    forwarding.write(&mut writer, &mut scratch, None);
+    if let Some(trace) = trace {
+        trace::write(trace, &mut writer, (head, buf), &mut scratch, |_| true);
+    }
     if head.body != BodyFraming::None {
         writer.request_framing(BodyFraming::Length(body.len() as u64));
     }

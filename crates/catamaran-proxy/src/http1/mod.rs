@@ -23,6 +23,7 @@ mod plan;
 mod request;
 mod respond;
 mod response;
+mod trace;
 mod transfer;
 mod upgrade;
 

@@ -1,7 +1,7 @@
 //! The head of a request as it goes to the server, written anew from the parsed one.
 
 use super::plan::is_trusted;
-use super::{Client, Context};
+use super::{Client, Context, trace};
 use crate::facts::Target;
 use crate::state::Frontend;
 use catamaran_core::model::{ForwardedHeaders, HeaderModifier};
@@ -24,9 +24,10 @@ pub(super) fn write(
         to_server: out,
         scratch,
         asserted,
+        trace,
         ..
     } = context;
-    let asserted = asserted.as_deref();
+    let (asserted, trace) = (asserted.as_deref(), trace.as_ref());
     let buf = client.input.bytes();
     out.clear();
     scratch.clear();
@@ -54,12 +55,13 @@ pub(super) fn write(
         .route
         .map(|route| &route.request_headers)
         .filter(|changes| !changes.is_empty());
-    match (changes, asserted) {
-        (None, None) => writer.request_fields(head, buf, |field| forwarding.keeps(field.id)),
+    match (changes, asserted, trace) {
+        (None, None, None) => writer.request_fields(head, buf, |field| forwarding.keeps(field.id)),
         _ => {
             let is_touched = |name| {
                 let mut both = changes.into_iter().chain(asserted);
                 both.any(|changes| touches(changes, name))
+                    || trace.is_some() && trace::is_ours(name)
             };
             let keep =
                 |field: &Field| forwarding.keeps(field.id) && !is_touched(field.name.of(buf));
@@ -67,6 +69,10 @@ pub(super) fn write(
         }
     }
     forwarding.write(&mut writer, scratch, changes);
+    if let Some(trace) = trace {
+        let wanted = |name: &[u8]| changes.is_none_or(|changes| !touches(changes, name));
+        trace::write(trace, &mut writer, (head, buf), scratch, wanted);
+    }
     for changes in changes.into_iter().chain(asserted) {
         write_changes(&mut writer, changes);
     }

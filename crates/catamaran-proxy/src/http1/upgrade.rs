@@ -45,6 +45,8 @@ pub(super) async fn begin(
         return Next::End;
     }
     exchange.facts.bytes_out += exchange.context.to_client.len() as u64;
+    // A span that lasts for days would be of no use to anybody: it ends with the request.
+    exchange.trace_end(exchange.worker.tick(), Outcome::Done);
     let retained = exchange.context.upload.retained();
     exchange.client.input.consume(retained);
     exchange.context.tunnel = Some(Box::new(Tunnel {

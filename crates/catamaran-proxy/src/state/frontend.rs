@@ -5,6 +5,7 @@ use super::{Backend, Bandwidth, Connections, Gate, Map, Metered, PerWorker, Rout
 use super::{Shards, Tables, Tarpit, Traffic, lock};
 use crate::access_log::Writer;
 use crate::auth::Guard;
+use crate::trace::Tracing;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::mirror::Mirrored;
 use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
@@ -50,6 +51,8 @@ pub struct Frontend {
     /// Limits of the routes, by their index.
     route_limiters: Vec<Option<Arc<SharedLimiter>>>,
     sources: Option<Arc<Mutex<Sources>>>,
+    /// By what its requests are traced, if they are.
+    pub(crate) tracing: Option<Arc<Tracing>>,
     /// Its connections.
     pub(crate) connections: Arc<Connections>,
     /// Its counters, by worker.
@@ -143,6 +146,7 @@ impl Frontend {
             sources: model
                 .max_connections_per_source
                 .map(|max| Arc::new(Mutex::new(Sources::new(max, MAX_SOURCES)))),
+            tracing: None,
             connections: Connections::new(max, Some(Arc::clone(&process.open))),
             metrics: (0..workers).map(|_| FrontendCounts::new()).collect(),
             route_counts: model.routes.iter().map(new_route).collect(),
@@ -189,11 +193,20 @@ impl Frontend {
                 let new = || Arc::new(Mutex::new(Sources::new(max, MAX_SOURCES)));
                 self.sources.clone().unwrap_or_else(new)
             }),
+            tracing: None,
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
             route_counts: self.successors_of_route_counts(&model.routes, workers),
             model,
         }
+    }
+
+    /// The same frontend, its requests traced by this. Only HTTP has requests.
+    #[must_use]
+    pub(crate) fn traced_by(mut self, tracing: Option<&Arc<Tracing>>) -> Self {
+        let is_http = self.model.protocol == model::Protocol::Http;
+        self.tracing = tracing.filter(|_| is_http).cloned();
+        self
     }
 
     /// Has what is shared with the predecessor follow this configuration.
@@ -235,6 +248,7 @@ impl Frontend {
             limiter: None,
             route_limiters: Vec::new(),
             sources: None,
+            tracing: None,
             connections: Arc::clone(&self.connections),
             metrics: Arc::clone(&self.metrics),
             route_counts: Vec::new(),

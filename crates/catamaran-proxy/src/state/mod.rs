@@ -1,8 +1,8 @@
 //! What workers and the control plane share: a closed list.
 //!
 //! The snapshot of the configuration; load, health and counters of servers; affinity tables; wait
-//! queues; rate and source counters; retry budgets; lists and maps. No lock here is held across an await, and an
-//! exchange takes at most one at a time.
+//! queues; rate and source counters; retry budgets; lists and maps; sampled exchanges on their way out.
+//! No lock here is held across an await, and an exchange takes at most one at a time.
 
 mod backend;
 mod bandwidth;
@@ -16,6 +16,7 @@ mod pulse;
 mod server;
 mod shared;
 mod snapshot;
+mod spans;
 mod tarpit;
 mod traffic;
 mod waiting;
@@ -39,6 +40,7 @@ pub use server::{Server, ServerCounts, ServerMetrics, Signal, Target};
 pub use shared::{Left, NoSuchServer, Rebuilds, Shared, Signals};
 pub(crate) use shared::{ListenerId, Listeners, Process};
 pub use snapshot::{LogError, Snapshot};
+pub use spans::{Spans, SpansTaker};
 pub use tarpit::Tarpit;
 pub(crate) use traffic::{Ended, Layout, Times, class_of};
 pub use traffic::{

@@ -1,11 +1,11 @@
 //! The process as a whole: its workers, its parts, and what they tell each other.
 
-use super::{Backend, Connections, Layout, Listening, Pulse, Server, Snapshot, lock};
+use super::{Backend, Connections, Layout, Listening, Pulse, Server, Snapshot, Spans, lock};
 use crate::worker::{Command, Crew, WorkerMetrics};
 use arc_swap::ArcSwap;
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
-use catamaran_core::model::{ListenerKey, Name, Weight};
+use catamaran_core::model::{Config, ListenerKey, Name, Weight};
 use catamaran_core::server::Admin;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -75,6 +75,8 @@ pub(crate) struct Process {
     pub(crate) layout: Layout,
     /// Connections of clients, those on their way between workers and UDP flows too.
     pub(crate) open: Arc<AtomicUsize>,
+    /// Exchanges that were sampled.
+    pub(crate) spans: Arc<Spans>,
 }
 
 /// The listeners whose sockets the workers hold, and what workers know them by.
@@ -315,10 +317,23 @@ impl Shared {
         self.changed.subscribe()
     }
 
+    /// Has the queue of sampled exchanges follow `config`. What waits there goes on to wait where
+    /// nothing is traced any more.
+    pub(crate) fn trace_by(&self, config: &Config) {
+        if let Some(tracing) = &config.tracing {
+            self.process.spans.set_max(tracing.queue);
+        }
+    }
+
     /// Serves `snapshot` from now on.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.store(snapshot);
         self.changed.send_replace(());
+    }
+
+    /// Exchanges that were sampled and wait to be sent to a collector.
+    pub const fn spans(&self) -> &Arc<Spans> {
+        &self.process.spans
     }
 
     /// Clients' connections open in the whole process, those on their way between workers too.

@@ -3,6 +3,7 @@
 use super::shared::Process;
 use super::{Backend, Frontend, Tables};
 use crate::access_log::Writer;
+use crate::trace::Tracing;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{BackendId, Config, FrontendId, LogTarget, Name};
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub tables: Tables,
     /// One for each target of access logs.
     pub log_writers: HashMap<LogTarget, Arc<Writer>>,
+    /// By what requests are traced, if they are.
+    pub tracing: Option<Arc<Tracing>>,
     by_name: HashMap<Name, BackendId>,
 }
 
@@ -88,6 +91,7 @@ impl Snapshot {
             .collect();
         let mut frontends = Vec::with_capacity(config.frontends.len());
         let workers = process.layout.workers;
+        let tracing = tracing(&config, before, process);
         for (model, id) in config.frontends.iter().zip((0..).map(FrontendId)) {
             let log = match &model.access_log {
                 Some(log) => Some(writer(&mut log_writers, known, &log.target, &model.name)?),
@@ -98,7 +102,7 @@ impl Snapshot {
                 Some(before) => before.successor(id, model, backends, &tables, log, workers),
                 None => Frontend::new(id, model, backends, &tables, log, process),
             };
-            frontends.push(Arc::new(frontend));
+            frontends.push(Arc::new(frontend.traced_by(tracing.as_ref())));
         }
         let names = backends.iter().map(|b| (b.model.name.clone(), b.id));
         Ok(Self {
@@ -107,6 +111,7 @@ impl Snapshot {
             backends,
             tables,
             log_writers,
+            tracing,
             config,
         })
     }
@@ -145,6 +150,14 @@ impl Snapshot {
     pub fn frontend(&self, name: &Name) -> Option<&Arc<Frontend>> {
         self.frontends.iter().find(|f| f.model.name == *name)
     }
+}
+
+/// By what `config` traces: the same as before where it says the same.
+fn tracing(config: &Config, before: Option<&Snapshot>, process: &Process) -> Option<Arc<Tracing>> {
+    let model = config.tracing.as_ref()?;
+    let known = before.and_then(|before| before.tracing.as_ref());
+    let known = known.filter(|known| known.model == *model);
+    Some(known.map_or_else(|| Tracing::new(model, &process.spans), Arc::clone))
 }
 
 /// The writer of `target`: one that there is already, else a new one.

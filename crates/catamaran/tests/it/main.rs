@@ -41,6 +41,7 @@ mod supervisor;
 mod systemd;
 mod takeover;
 mod tcp;
+mod tracing;
 mod trial;
 mod udp;
 mod upgrade;

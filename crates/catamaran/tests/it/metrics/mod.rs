@@ -33,6 +33,7 @@ impl Busy {
         let (list, map) = (list.display(), map.display());
         let config = format!(
             "[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+             [tracing]\nendpoint = \"http://127.0.0.1:9\"\n\
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
              [frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\nmax-connections = 50\n\
@@ -289,6 +290,8 @@ fn show_stat_has_a_row_for_each_frontend_server_and_backend() {
         .unwrap();
     let mut output = output;
     output.wait(PATIENCE).unwrap();
+    // What it wrote is read by a thread of its own.
+    output.wait_for_stdout("\n", PATIENCE).unwrap();
     let text = output.stdout();
     let mut lines = text.lines();
     let names = lines.next().unwrap().strip_prefix("# ").unwrap();
