@@ -146,7 +146,11 @@ impl Distribution {
                     .collect()
             }
             Values::Buckets(buckets) => {
-                let at = |rank: u64| buckets.value_at(rank).clamp(self.min, self.max);
+                let at = |rank: u64| match rank {
+                    0 => self.min,
+                    _ if rank + 1 == self.count => self.max,
+                    _ => buckets.value_at(rank).clamp(self.min, self.max),
+                };
                 shares
                     .iter()
                     .map(|&share| self.between(share, at))

@@ -76,7 +76,8 @@ pub fn humanized(millis: f64) -> String {
         return "0s".to_owned();
     }
     let sign = if millis < 0.0 { "-" } else { "" };
-    let Some(duration) = from_nanos(millis.abs() * 1e6) else {
+    // Cut to nanoseconds too, but not for what floating point lost of a whole one.
+    let Some(duration) = from_nanos((millis.abs() * 1e6 + 1e-3).floor()) else {
         return format!("{millis:.0}ms");
     };
     let nanos = duration.as_nanos();

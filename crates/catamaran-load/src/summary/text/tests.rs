@@ -56,7 +56,7 @@ const EXPECTED: &str = "
 
     NETWORK
     data_received..................: 5.6 kB  2.8 kB/s
-    data_sent......................: 1.6 kB  815 B/s
+    data_sent......................: 1.6 kB  816 B/s
 
 
 ";
