@@ -46,6 +46,10 @@ export const eventTone = {
   "worker-stalled": "bad",
   draining: "warn",
   "virtual-ip": "warn",
+  "peer-connected": "good",
+  "peer-lost": "bad",
+  "replication-current": "good",
+  "config-drift": "warn",
 };
 
 export const eventSign = { good: "●", warn: "▲", bad: "✕", off: "·" };

@@ -20,6 +20,7 @@ mod clock;
 pub mod health;
 mod http;
 pub mod keep;
+mod mesh;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
@@ -30,6 +31,7 @@ mod trace;
 mod virtual_ip;
 
 pub use clock::Clock;
+pub use mesh::{Mesh, SeenPeer, Sight};
 pub use run::{Parts, run};
 pub use trace::send_traces;
 pub use virtual_ip::VirtualIps;

@@ -13,7 +13,7 @@ use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
 use crate::resolve::{Discovery, Dns, Found, Order};
 use crate::trace::{self, ExportCounts};
-use crate::{Clock, VirtualIps};
+use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
 use catamaran_core::model::{Check, Name, Protocol};
@@ -49,6 +49,8 @@ pub struct Parts {
     pub keeper: Option<Arc<Keeper>>,
     /// What is shown of the virtual addresses; the caller keeps it up to date.
     pub virtual_ips: VirtualIps,
+    /// Replication.
+    pub mesh: Mesh,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
     /// caller to say.
     pub readiness: watch::Sender<Readiness>,
@@ -79,16 +81,17 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         drains: Drains::default(),
         monitor: commands,
         virtual_ips: parts.virtual_ips.clone(),
+        mesh: parts.mesh.clone(),
         streams: Streams::default(),
+        persisting: tokio::sync::Mutex::default(),
     });
     let exported = Arc::new(ExportCounts::default());
-    let metrics = PlaneMetrics::new(
+    let metrics = Arc::new(PlaneMetrics::new(
         &plane,
         (discovery.counts(), Arc::clone(&exported)),
         parts.virtual_ips,
         parts.counted_before,
-    );
-    let metrics = Arc::new(metrics);
+    ));
     let _keeping = keep(&plane, &metrics);
     let told = parts.readiness.subscribe();
     let hooks = PlaneHooks {
@@ -122,9 +125,10 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         orders,
     };
     let applying = following.run(changes_rx, snapshots);
+    let meshing = parts.mesh.run(&plane);
     tokio::join!(
         watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
-        exporting
+        exporting, meshing
     );
 }
 
@@ -214,6 +218,8 @@ impl Following {
         let _ = self.orders.send(Order::Names(names)).await;
         let watched = all_watched(&snapshot);
         self.plane.tell_monitor(Command::SetBackends(watched)).await;
+        let is_there = |backend: &Name| snapshot.backend(backend).is_some();
+        self.plane.checks.retain_backends(is_there);
     }
 }
 
@@ -338,6 +344,8 @@ impl Hooks for PlaneHooks {
     fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
         let snapshot = self.plane.shared.snapshot();
         let backend = snapshot.backend(backend)?;
+        self.seen
+            .retain(|(of, _), _| snapshot.backend(of).is_some());
         self.note_events(backend);
         backend.rebuild(self.plane.clock.now())
     }
@@ -358,6 +366,10 @@ impl Hooks for PlaneHooks {
         };
         let events = &self.plane.events;
         events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
+        let word = if status == Status::Up { "up" } else { "down" };
+        self.plane
+            .mesh
+            .tell_health(&backend.model.name, server, word);
         let set = backend.set();
         let Some(server) = set.by_name(server) else {
             return;
@@ -371,11 +383,12 @@ impl Hooks for PlaneHooks {
     fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
         let snapshot = self.plane.shared.snapshot();
         let of = snapshot.backend(backend).map(|backend| backend.set());
-        if let Some(server) = of.as_ref().and_then(|set| set.by_name(server)) {
-            server.metrics.count_check(finding.into());
+        // A server that is gone meanwhile is not remembered for it.
+        if let Some(known) = of.as_ref().and_then(|set| set.by_name(server)) {
+            known.metrics.count_check(finding.into());
+            let now = self.plane.clock.now();
+            self.plane.checks.note(now, backend, server, finding);
         }
-        let now = self.plane.clock.now();
-        self.plane.checks.note(now, backend, server, finding);
     }
 
     fn all_checked(&mut self) {
@@ -502,6 +515,7 @@ mod tests {
             counted_before: CountedBefore::default(),
             keeper: None,
             virtual_ips: VirtualIps::default(),
+            mesh: Mesh::new(Arc::default(), false),
             readiness,
         }
     }

@@ -5,7 +5,7 @@
 //! configuration that was serving.
 
 use anyhow::Context as _;
-use catamaran_config::{Errors, Loaded};
+use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
 use std::cell::RefCell;
@@ -70,21 +70,18 @@ impl Source {
 
     /// Turns the source into a valid configuration.
     pub(crate) fn load(&self) -> Result<Loaded, Errors> {
-        self.load_with(&|file| std::fs::read(file))
+        self.load_with(None)
     }
 
     /// The files that the configuration names, of those that are read with it.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let files = RefCell::new(Vec::new());
+        let files = RefCell::default();
         // What is wrong with it was said when it was loaded.
-        let _ = self.load_with(&|file| {
-            files.borrow_mut().push(file.to_owned());
-            std::fs::read(file)
-        });
+        let _ = self.load_with(Some(&files));
         files.into_inner()
     }
 
-    fn load_with(&self, read: &dyn Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Loaded, Errors> {
+    fn load_with(&self, files: Option<&RefCell<Vec<PathBuf>>>) -> Result<Loaded, Errors> {
         match self {
             Self::Text(Text { path, text }) => {
                 let directory = path.parent().unwrap_or_else(|| Path::new(""));
@@ -92,7 +89,7 @@ impl Source {
                     text,
                     &path.display().to_string(),
                     &|name| std::env::var(name).ok(),
-                    &|file| read(&directory.join(file)),
+                    &Noted(directory, files),
                 )
             }
             Self::AdHoc(flags) => {
@@ -132,6 +129,22 @@ impl Source {
             Self::Text(text) => text.path.display().to_string(),
             Self::AdHoc(_) => "the command line".to_owned(),
         }
+    }
+}
+
+/// Reads files beside the configuration, and notes which.
+struct Noted<'a>(&'a Path, Option<&'a RefCell<Vec<PathBuf>>>);
+
+impl ReadFile for Noted<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if let Some(files) = self.1 {
+            files.borrow_mut().push(self.0.join(path));
+        }
+        Beside(self.0).read(path)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Beside(self.0).mode(path)
     }
 }
 

@@ -15,7 +15,9 @@ mod deb;
 mod kubernetes;
 mod metrics;
 mod need;
+mod reloads;
 mod sbom;
+mod systemd;
 mod tracing;
 mod virtual_ip;
 
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use self::case::{CASES, Case};
-pub(crate) use self::virtual_ip::run_probe;
+pub(crate) use self::virtual_ip::{run_load, run_probe};
 use crate::shell;
 
 /// What `cargo xtask interop --help` prints.

@@ -32,6 +32,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-config",
             "catamaran-core",
             "catamaran-http1",
+            "catamaran-peers",
             "catamaran-proxy",
             "catamaran-sys",
         ],
@@ -39,6 +40,7 @@ const OWN: &[(&str, &[&str])] = &[
     ("catamaran-core", &[]),
     ("catamaran-http1", &[]),
     ("catamaran-load", &["catamaran-http1", "catamaran-sys"]),
+    ("catamaran-peers", &["catamaran-core"]),
     (
         "catamaran-proxy",
         &[

@@ -132,22 +132,18 @@ pub(crate) async fn apply(
     State(plane): State<Arc<Plane>>,
     Body(new): Body<NewConfig>,
 ) -> Result<Json<Applied>, Refused> {
+    let _alone = plane.persisting.lock().await;
     let served = plane.reloader.text().ok_or_else(no_file)?;
     let text = Text {
         path: served.path.clone(),
         text: new.text,
     };
-    let kept = if new.persist {
-        // A file that cannot serve is not written.
-        let (reloader, judged) = (Arc::clone(&plane.reloader), text.clone());
-        let judged = plane.aside(move || reloader.check(&judged).map(drop));
-        judged.await?.map_err(refused)?;
-        plane.write(&served, &text).await?;
-        Kept::InFile
+    let (kept, applied) = if new.persist {
+        (Kept::InFile, plane.put_in_file(&served, text).await?)
     } else {
-        Kept::UntilReload
+        let applied = plane.reloader.apply(text).await.map_err(refused)?;
+        (Kept::UntilReload, applied)
     };
-    let applied = plane.reloader.apply(text).await.map_err(refused)?;
     Ok(Json(Applied {
         applied: true,
         kept,

@@ -9,10 +9,11 @@ mod drained;
 
 pub use changes::{Change, ChangeKind, Cost, Diff};
 pub use drained::Drained;
+use drained::Taken;
 
 use crate::admin::{Events, Kind, Overlays};
 use crate::metrics::{Exposition, Metric, MetricsSource};
-use catamaran_config::{Errors, Loaded};
+use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_core::model::{Config, ListenerKey, Name};
 use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
 use std::io;
@@ -294,8 +295,9 @@ impl Reloader {
     ) -> Result<Applied, ReloadError> {
         let this = Arc::clone(self);
         // Thousands of servers take their time: probes and metrics must not wait for that.
-        let (text, checked, plan) = aside(move || this.prepare(text)).await??;
+        let (text, checked, plan, taken) = aside(move || this.prepare(text)).await??;
         self.put_plan(Some(text.clone()), plan).await?;
+        self.drained.follow(taken);
         *lock(&self.text) = Some(Arc::new(text));
         *lock(&self.status) = Status {
             last_error: None,
@@ -310,7 +312,7 @@ impl Reloader {
     }
 
     /// Makes `text`, else the file, ready to be served.
-    fn prepare(&self, text: Option<Text>) -> Result<(Text, Checked, Plan), ReloadError> {
+    fn prepare(&self, text: Option<Text>) -> Result<(Text, Checked, Plan, Taken), ReloadError> {
         let text = text.map_or_else(|| self.read_file(), Ok)?;
         let mut checked = self.check(&text)?;
         let mut config = std::mem::take(&mut checked.config);
@@ -318,9 +320,9 @@ impl Reloader {
         let most = self.shared.max_workers();
         keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config, most);
         self.overlays.lay_over(&mut config);
-        self.drained.lay_over(&mut config);
+        let taken = self.drained.lay_over(&mut config);
         let plan = self.plan(config)?;
-        Ok((text, checked, plan))
+        Ok((text, checked, plan, taken))
     }
 
     fn plan(&self, config: Config) -> Result<Plan, ReloadError> {
@@ -370,8 +372,13 @@ impl Reloader {
                 None => Err(ReloadError::NoFrontend(name)),
             }
         });
-        let Some(plan) = plan.await?? else {
-            return Ok(());
+        let plan = match plan.await.and_then(|plan| plan) {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.drained.settle(frontend, !is_drained);
+                return Err(error);
+            }
         };
         let text = self.text().map(|text| (*text).clone());
         let put = self.put_plan(text, plan).await;
@@ -470,8 +477,21 @@ fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
         &text.text,
         name,
         &|name| std::env::var(name).ok(),
-        &|file| std::fs::read(directory.join(file)).map_err(explain),
+        &Explained(Beside(directory)),
     )
+}
+
+/// Reads files beside the configuration, and says what may be behind a denial.
+struct Explained<'a>(Beside<'a>);
+
+impl ReadFile for Explained<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path).map_err(explain)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.0.mode(path)
+    }
 }
 
 /// Adds to a denial what may be behind it other than the rights of a file.

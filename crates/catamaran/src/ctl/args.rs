@@ -44,6 +44,8 @@ pub(crate) enum CtlCommand {
     Workers,
     /// Show the virtual addresses and who holds them
     VirtualIps,
+    /// Show the peers of the cluster: who is connected, and what each is still to be told
+    Peers,
     /// Close the listeners of a frontend, or open them again
     Frontend {
         /// The frontend
@@ -297,6 +299,11 @@ pub(crate) enum ConfigAction {
         /// Write it into the configuration file too
         #[arg(long)]
         persist: bool,
+    },
+    /// Have the peers of the cluster serve this node's configuration, but for what is their own
+    Push {
+        /// Only this one
+        peer: Option<String>,
     },
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod failure;
 mod follow;
 mod lists;
+mod peers;
 mod show;
 mod table;
 
@@ -37,12 +38,7 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    let door = &args.door;
-    let client = Client::open(
-        door.socket.as_deref(),
-        door.url.as_deref(),
-        door.token_file.as_deref(),
-    )?;
+    let client = Client::open(&args.door)?;
     let ctl = Ctl {
         client,
         json: args.json,
@@ -74,6 +70,7 @@ impl Ctl {
                 let virtual_ips = self.client.get("/v1/virtual-ips")?;
                 self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
             }
+            CtlCommand::Peers => self.peers()?,
             CtlCommand::Frontend { name, action } => self.frontend(name, action)?,
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
@@ -360,6 +357,7 @@ impl Ctl {
                 let changes = self.client.change("POST", "/v1/reload", Some(&body))?;
                 self.applied(&changes)?;
             }
+            ConfigAction::Push { peer } => return self.push(peer.as_deref()),
             ConfigAction::Apply { file, persist } => {
                 let text = read(file)?;
                 // Judged first, so that errors bear this file's name, not that of the one that

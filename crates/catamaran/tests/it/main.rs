@@ -10,6 +10,7 @@ mod balancer;
 mod bandwidth;
 mod check;
 mod checks;
+mod cluster;
 mod connections;
 mod ctl;
 mod dashboard;

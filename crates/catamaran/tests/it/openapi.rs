@@ -1,6 +1,7 @@
 //! The admin API against its own description: every operation is called, and what it answers is
 //! what `openapi.json` says.
 
+use crate::cluster::Cluster;
 use crate::operator::{ask, socket_of, steered};
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::Origin;
@@ -24,6 +25,8 @@ fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, 
         plain("stats"),
         with("stats", "?since=1&servers=false&backend=app", Value::Null),
         plain("list-virtual-ips"),
+        plain("list-peers"),
+        with("push-config", "", json!({})),
         plain("list-backends"),
         plain("get-backend"),
         with("add-server", "", json!({ "address": added, "weight": 2 })),
@@ -83,9 +86,13 @@ fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, 
 fn every_operation_is_called_and_answers_as_it_is_described() {
     let a = Origin::fixed(200, "a").start().unwrap();
     let b = Origin::fixed(200, "b").start().unwrap();
-    let stick = "stick = { on = \"source-ip\", for = \"1h\" }\nhealth = { http = \"/\" }\n\
-                 [list.office]\n[map.hosts]\nkey = \"host\"";
-    let balancer = steered(&[a.addr()], "", stick);
+    let cluster = Cluster::of(&["a", "b"]);
+    let stick = format!(
+        "stick = {{ on = \"source-ip\", for = \"1h\" }}\nhealth = {{ http = \"/\" }}\n\
+         [list.office]\n[map.hosts]\nkey = \"host\"\n{}",
+        cluster.section("a", &["first"])
+    );
+    let balancer = steered(&[a.addr()], "", &stick);
     let (_, description) = ask(&balancer, "GET", "/v1/openapi.json", "");
     let described = operations(&description);
     let config = std::fs::read_to_string(balancer.process.config_path()).unwrap();
