@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::ctl::CtlArgs;
+use crate::load::LoadArgs;
 use crate::probe::{Url, parse_url};
 use crate::source::{AdHoc, Source};
 use catamaran_core::model::Protocol;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Run an echo server: answers a message to raw TCP, to HTTP and to UDP
     Echo(EchoArgs),
+    /// Load a target with requests, at a rate or by virtual users, and measure what came of it
+    Load(Box<LoadArgs>),
     /// Ask a URL; the exit status tells whether the answer was 200 to 299
     Probe(ProbeArgs),
     /// Print a script that completes this command line in a shell

@@ -17,6 +17,7 @@ mod handover;
 mod host;
 mod identity;
 mod limits;
+mod load;
 mod logging;
 mod man;
 mod ports;
@@ -73,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             set_name("catamaran-echo");
             block_on(echo::run(&args))
         }
+        Command::Load(args) => block_on(load::run(*args)),
         Command::Top(args) => Ok(top::run(&args)),
         Command::Vrrp(args) => {
             set_name("catamaran-vrrp");

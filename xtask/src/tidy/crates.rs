@@ -18,6 +18,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-control",
             "catamaran-core",
             "catamaran-http1",
+            "catamaran-load",
             "catamaran-proxy",
             "catamaran-sys",
             "catamaran-vrrp",
@@ -38,6 +39,7 @@ const OWN: &[(&str, &[&str])] = &[
     ),
     ("catamaran-core", &[]),
     ("catamaran-http1", &[]),
+    ("catamaran-load", &["catamaran-http1", "catamaran-sys"]),
     ("catamaran-peers", &["catamaran-core"]),
     (
         "catamaran-proxy",

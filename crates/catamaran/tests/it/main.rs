@@ -25,6 +25,7 @@ mod hostile_servers;
 mod http1;
 mod identity;
 mod kept;
+mod load;
 mod manual;
 mod metrics;
 mod nothing_lost;

@@ -1,0 +1,270 @@
+//! What one worker has counted, and how it is gathered.
+//!
+//! A worker writes into a [`Board`] of its own, without a lock, and gives it away once a second; the
+//! thread that leads the run merges what it gets into one board for the run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::metric::{MetricId, Registry, SinkId};
+use crate::sink::Sink;
+use crate::tags::{TagSet, Tags, TagsId};
+
+/// The samples of some time.
+#[derive(Clone, Debug)]
+pub struct Board {
+    sinks: Vec<Sink>,
+    /// Checks by the path of their group and their name.
+    pub checks: BTreeMap<(String, String), Tally>,
+    /// How requests ended, and how many of them so.
+    pub answers: BTreeMap<Answered, u64>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answered {
+    /// With an answer of this status.
+    Status(u16),
+    /// With bytes, over a protocol without a status.
+    Bytes,
+    /// Without a whole answer, for this reason.
+    Failure(String),
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Bytes => f.write_str("answered"),
+            Self::Failure(why) => f.write_str(why),
+        }
+    }
+}
+
+/// How often something held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Times it held.
+    pub passes: u64,
+    /// Times it did not.
+    pub fails: u64,
+    /// Where it was met first, so that checks keep the order of the script.
+    pub order: u64,
+}
+
+impl Board {
+    /// Returns one without samples.
+    #[must_use]
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            sinks: registry
+                .sinks()
+                .iter()
+                .map(|&kind| Sink::new(kind))
+                .collect(),
+            checks: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Counts how requests ended.
+    pub fn answered(&mut self, how: Answered, times: u64) {
+        if let Some(count) = self.answers.get_mut(&how) {
+            *count += times;
+        } else if self.answers.len() < MAX_ANSWERS {
+            self.answers.insert(how, times);
+        } else {
+            let other = Answered::Failure("other".to_owned());
+            *self.answers.entry(other).or_default() += times;
+        }
+    }
+
+    /// Adds what `other` has, a board of the same registry.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.sinks.iter_mut().zip(&other.sinks) {
+            mine.merge(theirs);
+        }
+        for (how, &times) in &other.answers {
+            self.answered(how.clone(), times);
+        }
+        for (key, theirs) in &other.checks {
+            match self.checks.get_mut(key) {
+                Some(mine) => {
+                    mine.passes += theirs.passes;
+                    mine.fails += theirs.fails;
+                    mine.order = mine.order.min(theirs.order);
+                }
+                None => {
+                    self.checks.insert(key.clone(), *theirs);
+                }
+            }
+        }
+    }
+
+    /// One sink.
+    #[must_use]
+    pub fn sink(&self, id: SinkId) -> &Sink {
+        &self.sinks[id.index()]
+    }
+
+    /// The sink of all samples of a metric.
+    #[must_use]
+    pub fn metric<'a>(&'a self, registry: &Registry, id: MetricId) -> &'a Sink {
+        self.sink(registry.metric(id).sink)
+    }
+
+    /// Adds a sample to one sink.
+    pub fn record(&mut self, sink: SinkId, value: f64, now_nanos: u64) {
+        self.record_times(sink, value, 1, now_nanos);
+    }
+
+    fn record_times(&mut self, sink: SinkId, value: f64, times: u64, now_nanos: u64) {
+        self.sinks[sink.index()].record_times(value, times, now_nanos);
+    }
+}
+
+/// A worker's board with the tags that its samples bear.
+#[derive(Debug)]
+pub struct Recorder {
+    registry: Arc<Registry>,
+    tags: Tags,
+    /// By number of a set of tags: sinks of sub-metrics that take its samples.
+    parts: Vec<Box<[(MetricId, SinkId)]>>,
+    board: Board,
+    checks_met: u64,
+}
+
+impl Recorder {
+    /// Returns one for the metrics of `registry`.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            board: Board::new(&registry),
+            parts: vec![registry.parts_for(&TagSet::new()).into()],
+            registry,
+            tags: Tags::default(),
+            checks_met: 0,
+        }
+    }
+
+    /// Names a set of tags.
+    pub fn intern(&mut self, pairs: &[(&str, &str)]) -> TagsId {
+        let id = self.tags.intern(pairs);
+        if id.index() == self.parts.len() {
+            self.parts
+                .push(self.registry.parts_for(self.tags.set(id)).into());
+        }
+        id
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Whether there were too many sets of tags to tell them apart.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.tags.is_full()
+    }
+
+    /// Adds a sample to its metric and to the sub-metrics that take it.
+    pub fn record(&mut self, metric: MetricId, tags: TagsId, value: f64, now_nanos: u64) {
+        self.record_times(metric, tags, value, 1, now_nanos);
+    }
+
+    /// Adds `times` equal samples.
+    pub fn record_times(
+        &mut self,
+        metric: MetricId,
+        tags: TagsId,
+        value: f64,
+        times: u64,
+        now_nanos: u64,
+    ) {
+        let whole = self.registry.metric(metric).sink;
+        self.board.record_times(whole, value, times, now_nanos);
+        for &(of, sink) in &*self.parts[tags.index()] {
+            if of == metric {
+                self.board.record_times(sink, value, times, now_nanos);
+            }
+        }
+    }
+
+    /// Counts a check of the group with this path.
+    pub fn check(&mut self, group: &str, name: &str, holds: bool) {
+        let order = self.checks_met;
+        let key = (group.to_owned(), name.to_owned());
+        let tally = self.board.checks.entry(key).or_insert_with(|| Tally {
+            order,
+            ..Tally::default()
+        });
+        self.checks_met += 1;
+        if holds {
+            tally.passes += 1;
+        } else {
+            tally.fails += 1;
+        }
+    }
+
+    /// Counts how a request ended.
+    pub fn answered(&mut self, how: Answered) {
+        self.board.answered(how, 1);
+    }
+
+    /// Gives away what was counted since the last time.
+    pub fn take(&mut self) -> Board {
+        std::mem::replace(&mut self.board, Board::new(&self.registry))
+    }
+}
+
+/// Different endings that are told apart: all statuses that servers use, and some failures.
+const MAX_ANSWERS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use crate::metric::builtin;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_reaches_its_metric_and_fitting_sub_metrics() {
+        let mut registry = Registry::new();
+        let part = registry.select("http_req_duration{status:200}").unwrap();
+        let registry = Arc::new(registry);
+        let mut recorder = Recorder::new(registry.clone());
+        let ok = recorder.intern(&[("status", "200")]);
+        let bad = recorder.intern(&[("status", "500")]);
+        recorder.record(builtin::HTTP_REQ_DURATION, ok, 1.0, 0);
+        recorder.record(builtin::HTTP_REQ_DURATION, bad, 3.0, 0);
+        recorder.record(builtin::HTTP_REQ_WAITING, ok, 9.0, 0);
+        let board = recorder.take();
+        let count = |sink: &Sink| sink.distribution().unwrap().count();
+        assert_eq!(
+            count(board.metric(&registry, builtin::HTTP_REQ_DURATION)),
+            2
+        );
+        assert_eq!(count(board.sink(part)), 1);
+        let empty = recorder.take();
+        assert!(
+            empty
+                .metric(&registry, builtin::HTTP_REQ_DURATION)
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn checks_are_added_up_and_keep_their_order() {
+        let mut recorder = Recorder::new(Arc::new(Registry::new()));
+        recorder.check("", "z first", true);
+        recorder.check("", "a second", false);
+        let mut total = recorder.take();
+        recorder.check("", "z first", false);
+        total.merge(&recorder.take());
+        let tally = |name: &str| total.checks[&(String::new(), name.to_owned())];
+        assert_eq!((tally("z first").passes, tally("z first").fails), (1, 1));
+        assert!(tally("z first").order < tally("a second").order);
+    }
+}

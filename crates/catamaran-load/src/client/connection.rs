@@ -1,0 +1,175 @@
+//! One connection to the target.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use catamaran_sys::clock::now_nanos;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{AnswerReader, Failure, ProxyHeader};
+
+/// Where connections go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(Arc<PathBuf>),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connection with what is read of the answer in hand.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) stream: Stream,
+    /// On the heap: connections are handed around, and it is large.
+    pub(super) reader: Box<AnswerReader>,
+}
+
+/// A new connection and what it took.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub connection: Connection,
+    /// Nanoseconds that connecting took.
+    pub connecting_nanos: u64,
+    /// Bytes of the PROXY header that went out first.
+    pub sent: u64,
+}
+
+impl Connection {
+    /// Connects, and sends a PROXY header if one is asked for.
+    pub async fn open(endpoint: &Endpoint, proxy: ProxyHeader) -> Result<Opened, Failure> {
+        let begin = now_nanos();
+        let failed = |error: io::Error| Failure::connecting(&error);
+        let stream = match endpoint {
+            Endpoint::Tcp(addr) => {
+                let stream = TcpStream::connect(addr).await.map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                Stream::Tcp(stream)
+            }
+            Endpoint::Unix(path) => {
+                Stream::Unix(UnixStream::connect(&**path).await.map_err(failed)?)
+            }
+        };
+        let connecting_nanos = now_nanos() - begin;
+        let connection = Self {
+            stream,
+            reader: Box::default(),
+        };
+        let header = proxy.bytes(connection.local_addr(), connection.remote_addr());
+        connection.write(&header, &[]).await?;
+        Ok(Opened {
+            connection,
+            connecting_nanos,
+            sent: header.len() as u64,
+        })
+    }
+
+    /// The address of the target, of a TCP connection.
+    #[must_use]
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Writes both parts, in one call if the kernel takes them.
+    pub async fn write(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        self.stream.write(head, body).await
+    }
+
+    /// Waits until something can be read, and hands what one read brings to `take`; nothing at the
+    /// end of the connection.
+    pub async fn read<T>(&self, take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+        self.stream.read(take).await
+    }
+}
+
+impl Stream {
+    pub(super) async fn write(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < head.len() + body.len() {
+            let parts = [
+                IoSlice::new(head.get(done..).unwrap_or_default()),
+                IoSlice::new(&body[done.saturating_sub(head.len())..]),
+            ];
+            // An empty body leaves one part, for which `write` is the cheaper call.
+            let result = match (self, body.is_empty()) {
+                (Self::Tcp(stream), true) => stream.try_write(&head[done..]),
+                (Self::Tcp(stream), false) => stream.try_write_vectored(&parts),
+                (Self::Unix(stream), _) => stream.try_write_vectored(&parts),
+            };
+            match result {
+                Ok(len) => done += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
+                    Self::Tcp(stream) => stream.writable().await?,
+                    Self::Unix(stream) => stream.writable().await?,
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The buffer is the thread's: an idle connection holds none.
+    pub(super) async fn read<T>(&self, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+        loop {
+            match self {
+                Self::Tcp(stream) => stream.readable().await?,
+                Self::Unix(stream) => stream.readable().await?,
+            }
+            let taken = SCRATCH.with_borrow_mut(|buf| {
+                let result = match self {
+                    Self::Tcp(stream) => stream.try_read(buf),
+                    Self::Unix(stream) => stream.try_read(buf),
+                };
+                result.map(|len| take(&buf[..len]))
+            });
+            match taken {
+                Ok(taken) => return Ok(taken),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Where a thread reads to; what is kept is copied from here at once.
+    static SCRATCH: std::cell::RefCell<Box<[u8]>> =
+        std::cell::RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// Bytes taken by one read: large answers in few calls, within a processor's second cache.
+const READ_BYTES: usize = 64 * 1024;

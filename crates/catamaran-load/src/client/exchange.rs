@@ -1,0 +1,105 @@
+//! One request and its answer on a connection, with the time of each phase.
+
+use std::time::Duration;
+
+use catamaran_http1::RequestKind;
+use catamaran_sys::clock::now_nanos;
+
+use super::{Connection, Failure, Kept};
+
+/// Nanoseconds of each phase of an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Before a connection was there, name resolution and connecting included.
+    pub blocked: u64,
+    /// Connecting.
+    pub connecting: u64,
+    /// From the first byte written to the last.
+    pub sending: u64,
+    /// From the last byte written to the first received.
+    pub waiting: u64,
+    /// From the first byte received to the last.
+    pub receiving: u64,
+}
+
+impl Phases {
+    /// What counts as the request's duration: all but getting a connection.
+    #[must_use]
+    pub const fn duration(&self) -> u64 {
+        self.sending + self.waiting + self.receiving
+    }
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Whether the connection may be used again.
+    pub keeps_connection: bool,
+    /// Bytes received, framing included.
+    pub received: u64,
+    /// Times; `blocked` and `connecting` are the caller's.
+    pub phases: Phases,
+}
+
+/// Sends a request and reads its answer; what is kept of it goes to `kept`.
+pub async fn exchange(
+    connection: &mut Connection,
+    head: &[u8],
+    body: &[u8],
+    kind: RequestKind,
+    mut kept: Option<&mut Kept>,
+) -> Result<Answer, Failure> {
+    let begin = now_nanos();
+    let Connection { stream, reader } = connection;
+    reader.begin(kind);
+    stream.write(head, body).await?;
+    let sent = now_nanos();
+    let mut first = None;
+    let mut received = 0;
+    loop {
+        let is_whole = stream
+            .read(|bytes| {
+                if first.is_none() && !bytes.is_empty() {
+                    first = Some(now_nanos());
+                }
+                received += bytes.len() as u64;
+                if bytes.is_empty() {
+                    return reader.on_eof().map(|()| true);
+                }
+                reader.feed(bytes, kept.as_deref_mut(), MAX_BODY)
+            })
+            .await??;
+        if is_whole {
+            break;
+        }
+    }
+    let end = now_nanos();
+    let first = first.unwrap_or(end);
+    Ok(Answer {
+        status: reader.status(),
+        keeps_connection: reader.keeps_connection(),
+        received,
+        phases: Phases {
+            sending: sent - begin,
+            waiting: first.saturating_sub(sent),
+            receiving: end.saturating_sub(first),
+            ..Phases::default()
+        },
+    })
+}
+
+/// Gives `work` until `deadline_nanos` of the monotonic clock.
+pub async fn set_timeout<T>(
+    deadline_nanos: u64,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let left = Duration::from_nanos(deadline_nanos.saturating_sub(now_nanos()));
+    tokio::time::timeout(left, work)
+        .await
+        .unwrap_or(Err(Failure::Timeout))
+}
+
+/// Bytes of a body that are kept at most; what nobody keeps may be of any size.
+const MAX_BODY: usize = 256 * 1024 * 1024;

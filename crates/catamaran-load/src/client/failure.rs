@@ -1,0 +1,100 @@
+//! Why an exchange failed, with the codes that k6's scripts know.
+
+use std::io;
+
+use catamaran_http1::{ChunkError, ResponseError};
+
+/// Why there is no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The name of the target has no address.
+    #[error("lookup {name}: {why}")]
+    Lookup {
+        /// The name.
+        name: String,
+        /// What the system says.
+        why: String,
+    },
+    /// Nobody listens there.
+    #[error("connect: connection refused")]
+    Refused,
+    /// The connection was not there in time.
+    #[error("dial: i/o timeout")]
+    ConnectTimeout,
+    /// Connecting failed otherwise.
+    #[error("connect: {0}")]
+    Connect(String),
+    /// The answer was not there in time.
+    #[error("request timeout")]
+    Timeout,
+    /// The target reset the connection.
+    #[error("connection reset by peer")]
+    Reset,
+    /// The target closed the connection before the answer was whole.
+    #[error("EOF")]
+    Closed,
+    /// Reading or writing failed otherwise.
+    #[error("{0}")]
+    Io(String),
+    /// The answer is not HTTP, or cannot be told apart from what follows it.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+    /// The answer is larger than is kept.
+    #[error("answer larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+impl Failure {
+    /// The code of this failure in `error_code`.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::Io(_) | Self::Closed | Self::Malformed(_) | Self::TooLarge(_) => 1000,
+            Self::Timeout => 1050,
+            Self::Lookup { .. } => 1101,
+            Self::Connect(_) => 1210,
+            Self::ConnectTimeout => 1211,
+            Self::Refused => 1212,
+            Self::Reset => 1220,
+        }
+    }
+
+    /// What a failed connect was.
+    #[must_use]
+    pub fn connecting(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ => Self::Connect(error.to_string()),
+        }
+    }
+
+    /// Whether an idle connection may have died before the target saw the request.
+    #[must_use]
+    pub const fn is_stale_connection(&self) -> bool {
+        matches!(self, Self::Reset | Self::Closed)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<ResponseError> for Failure {
+    fn from(error: ResponseError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<ChunkError> for Failure {
+    fn from(error: ChunkError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}

@@ -1,0 +1,20 @@
+//! The client: connections, HTTP/1.1 exchanges on them, and what each phase took.
+//!
+//! One read takes a small answer whole, one write a request with its body; nothing is copied that the
+//! caller does not ask for. Connections belong to whoever keeps them: the pool is the caller's.
+
+mod answer;
+mod connection;
+mod exchange;
+mod failure;
+mod proxy_header;
+mod request;
+mod url;
+
+pub use answer::{AnswerReader, Kept};
+pub use connection::{Connection, Endpoint, Opened};
+pub use exchange::{Answer, Phases, exchange, set_timeout};
+pub use failure::Failure;
+pub use proxy_header::ProxyHeader;
+pub use request::{HeaderError, RequestText};
+pub use url::{Url, UrlError};

@@ -1,0 +1,12 @@
+//! Exit codes, those of k6.
+
+/// Everything held.
+pub const OK: u8 = 0;
+/// A threshold did not hold.
+pub const THRESHOLDS: u8 = 99;
+/// Options, URL or script cannot be used.
+pub const INVALID: u8 = 104;
+/// A signal ended the run.
+pub const SIGNAL: u8 = 105;
+/// The run could not go on.
+pub const FAILED: u8 = 107;

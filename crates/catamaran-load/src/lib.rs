@@ -1,0 +1,30 @@
+//! Load testing: requests at a rate or by virtual users, and figures that are true when the target
+//! stalls.
+//!
+//! ```text
+//! plain      a run without a script: options, virtual users, what is printed
+//! engine     workers, virtual users, schedules driven in time; the only threads and timers
+//! client     connections and HTTP/1.1 exchanges
+//! summary    text and JSON at the end
+//! options    what a script, the environment and the command line say, and which is believed
+//! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
+//!            what a run is and what it amounts to: no I/O, no clock
+//! ```
+//! Names, units, thresholds and exit codes are those of k6, so that what its users know holds here.
+#![forbid(unsafe_code)]
+
+pub mod board;
+pub mod client;
+pub mod distribution;
+pub mod engine;
+pub mod exit_code;
+pub mod metric;
+pub mod options;
+pub mod plain;
+pub mod scenario;
+pub mod schedule;
+pub mod sink;
+pub mod summary;
+pub mod tags;
+pub mod threshold;
+pub mod time_text;

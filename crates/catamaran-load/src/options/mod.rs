@@ -1,0 +1,105 @@
+//! Options of a script's run, and which of several sources is believed.
+//!
+//! From low to high: defaults, the script's `options`, `K6_*` of the environment, the command line. A
+//! source that says how long or how often (duration, iterations, stages or scenarios) wipes what lower
+//! ones said of that; otherwise each option is taken from the highest that has it.
+
+mod derive;
+mod error;
+mod read;
+mod scenarios;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use derive::Derived;
+pub use error::OptionsError;
+pub use scenarios::read_scenarios;
+
+use crate::scenario::Scenario;
+use crate::schedule::Stage;
+use crate::sink::Statistic;
+use crate::threshold::Threshold;
+
+/// The options of one source, as far as it has them.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Virtual users.
+    pub vus: Option<u64>,
+    /// How long.
+    pub duration: Option<Duration>,
+    /// How often, of all virtual users together.
+    pub iterations: Option<u64>,
+    /// How the number of virtual users moves.
+    pub stages: Option<Vec<Stage>>,
+    /// Scenarios by name.
+    pub scenarios: Option<Vec<Scenario>>,
+    /// Thresholds by metric or sub-metric.
+    pub thresholds: Option<Vec<(String, Vec<Threshold>)>>,
+    /// How long `setup` may take.
+    pub setup_timeout: Option<Duration>,
+    /// How long `teardown` may take.
+    pub teardown_timeout: Option<Duration>,
+    /// Whether `setup` is left out.
+    pub no_setup: Option<bool>,
+    /// Whether `teardown` is left out.
+    pub no_teardown: Option<bool>,
+    /// Whether thresholds are left out.
+    pub no_thresholds: Option<bool>,
+    /// How long an iteration takes at least; what is missing is waited.
+    pub min_iteration_duration: Option<Duration>,
+    /// The columns of trends in the summary.
+    pub summary_trend_stats: Option<Vec<Statistic>>,
+    /// Tags of all samples.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// The `User-Agent` of requests.
+    pub user_agent: Option<String>,
+    /// Redirects that a request follows.
+    pub max_redirects: Option<u32>,
+    /// Whether bodies are dropped unless a request wants its own.
+    pub discard_response_bodies: Option<bool>,
+    /// Whether each request gets a connection of its own.
+    pub no_connection_reuse: Option<bool>,
+    /// Whether each iteration begins without connections.
+    pub no_vu_connection_reuse: Option<bool>,
+    /// Whether a failed request throws.
+    pub throw: Option<bool>,
+    /// Requests of one `http.batch` that are under way at once.
+    pub batch: Option<u32>,
+}
+
+impl Options {
+    /// The options of `self` with those of a higher source on top.
+    #[must_use]
+    pub fn with(mut self, higher: Self) -> Self {
+        if higher.says_how_long() {
+            (self.duration, self.iterations) = (None, None);
+            (self.stages, self.scenarios) = (None, None);
+        }
+        /// Takes the fields that the higher source has.
+        macro_rules! take {
+            ($($field:ident)*) => { $(if higher.$field.is_some() { self.$field = higher.$field; })* };
+        }
+        // A number of virtual users alone, above scenarios, replaces them.
+        if higher.vus.is_some() && !higher.says_how_long() && self.scenarios.is_some() {
+            self.scenarios = None;
+            self.iterations = higher.vus;
+        }
+        take! {
+            vus duration iterations stages scenarios thresholds setup_timeout teardown_timeout no_setup
+            no_teardown no_thresholds min_iteration_duration summary_trend_stats tags user_agent
+            max_redirects discard_response_bodies no_connection_reuse no_vu_connection_reuse throw batch
+        }
+        self
+    }
+
+    fn says_how_long(&self) -> bool {
+        self.duration.is_some()
+            || self.iterations.is_some()
+            || self.stages.is_some()
+            || self.scenarios.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;

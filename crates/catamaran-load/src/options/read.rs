@@ -1,0 +1,301 @@
+//! Reads the options of a script and of the environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{Options, OptionsError, read_scenarios};
+use crate::schedule::Stage;
+use crate::sink::Statistic;
+use crate::threshold::Threshold;
+use crate::time_text::parse_duration;
+
+impl Options {
+    /// Reads `options` of a script.
+    pub fn from_script(value: &Value) -> Result<Self, OptionsError> {
+        let Value::Object(map) = value else {
+            return Err(kind("options", value, "an object"));
+        };
+        let mut options = Self::default();
+        for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
+            options.set(name, value)?;
+        }
+        Ok(options)
+    }
+
+    /// Reads `K6_*` variables; others are passed over.
+    pub fn from_environment(
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, OptionsError> {
+        let mut options = Self::default();
+        for (variable, text) in variables.filter(|(_, text)| !text.is_empty()) {
+            let Some((_, name)) = ENVIRONMENT.iter().find(|(known, _)| *known == variable) else {
+                continue;
+            };
+            let value = match *name {
+                "stages" => stages_from_text(&text)?,
+                "summaryTrendStats" => text.split(',').map(str::trim).collect(),
+                "tags" => tags_from_text(&text)?,
+                _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            };
+            options.set(name, &value)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), OptionsError> {
+        match name {
+            "vus" => self.vus = Some(count(name, value)?),
+            "duration" => self.duration = Some(duration(name, value)?),
+            "iterations" => self.iterations = Some(count(name, value)?),
+            "stages" => self.stages = Some(stages(name, value)?),
+            "scenarios" => self.scenarios = Some(read_scenarios(object(name, value)?)?),
+            "thresholds" => self.thresholds = Some(thresholds(object(name, value)?)?),
+            "setupTimeout" => self.setup_timeout = Some(duration(name, value)?),
+            "teardownTimeout" => self.teardown_timeout = Some(duration(name, value)?),
+            "noSetup" => self.no_setup = Some(truth(name, value)?),
+            "noTeardown" => self.no_teardown = Some(truth(name, value)?),
+            "noThresholds" => self.no_thresholds = Some(truth(name, value)?),
+            "minIterationDuration" => self.min_iteration_duration = Some(duration(name, value)?),
+            "summaryTrendStats" => self.summary_trend_stats = Some(statistics(name, value)?),
+            "tags" => self.tags = Some(texts(name, value)?),
+            "userAgent" => self.user_agent = Some(text(name, value)?),
+            "maxRedirects" => self.max_redirects = Some(small(name, value)?),
+            "discardResponseBodies" => self.discard_response_bodies = Some(truth(name, value)?),
+            "noConnectionReuse" => self.no_connection_reuse = Some(truth(name, value)?),
+            "noVUConnectionReuse" => self.no_vu_connection_reuse = Some(truth(name, value)?),
+            "throw" => self.throw = Some(truth(name, value)?),
+            "batch" => self.batch = Some(small(name, value)?),
+            // For k6's own cloud and for what has no bearing here; scripts carry them around.
+            "cloud" | "ext" | "insecureSkipTLSVerify" | "noColor" | "tlsVersion" => {}
+            _ => return Err(unsupported(name)),
+        }
+        Ok(())
+    }
+}
+
+fn unsupported(name: &str) -> OptionsError {
+    let known = UNSUPPORTED.iter().find(|(known, _)| *known == name);
+    OptionsError::Unsupported {
+        name: name.to_owned(),
+        remedy: known.map_or("remove it, or check its spelling", |(_, remedy)| remedy),
+    }
+}
+
+pub(super) fn kind(name: &str, value: &Value, expected: &'static str) -> OptionsError {
+    OptionsError::Kind {
+        name: name.to_owned(),
+        found: value.to_string(),
+        expected,
+    }
+}
+
+pub(super) fn count(name: &str, value: &Value) -> Result<u64, OptionsError> {
+    let whole = value.as_u64().or_else(|| {
+        // JavaScript has no integers: 1e3 arrives as 1000.0.
+        let number = value.as_f64()?;
+        let fits = number.fract() == 0.0 && (0.0..=1e15).contains(&number);
+        fits.then(|| format!("{number:.0}").parse().ok()).flatten()
+    });
+    whole.ok_or_else(|| kind(name, value, "a whole number, 0 or more"))
+}
+
+fn small(name: &str, value: &Value) -> Result<u32, OptionsError> {
+    let number = count(name, value)?;
+    u32::try_from(number).map_err(|_| kind(name, value, "a number of that size"))
+}
+
+pub(super) fn duration(name: &str, value: &Value) -> Result<Duration, OptionsError> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(millis) => millis.to_string(),
+        _ => return Err(kind(name, value, "a time such as \"30s\"")),
+    };
+    parse_duration(&text).map_err(|source| OptionsError::Duration {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+fn truth(name: &str, value: &Value) -> Result<bool, OptionsError> {
+    value
+        .as_bool()
+        .ok_or_else(|| kind(name, value, "true or false"))
+}
+
+pub(super) fn text(name: &str, value: &Value) -> Result<String, OptionsError> {
+    let text = value.as_str().map(str::to_owned);
+    text.ok_or_else(|| kind(name, value, "a text"))
+}
+
+pub(super) fn object<'a>(
+    name: &str,
+    value: &'a Value,
+) -> Result<&'a Map<String, Value>, OptionsError> {
+    value
+        .as_object()
+        .ok_or_else(|| kind(name, value, "an object"))
+}
+
+/// An object whose values are texts, or numbers and truths taken as such.
+pub(super) fn texts(name: &str, value: &Value) -> Result<BTreeMap<String, String>, OptionsError> {
+    let as_text = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        _ => Err(kind(name, value, "a text")),
+    };
+    let pairs = object(name, value)?.iter();
+    pairs
+        .map(|(key, value)| Ok((key.clone(), as_text(value)?)))
+        .collect()
+}
+
+pub(super) fn stages(name: &str, value: &Value) -> Result<Vec<Stage>, OptionsError> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| kind(name, value, "a list of {duration, target}"))?;
+    let stage = |value: &Value| {
+        let map = object(name, value)?;
+        let part = |key: &str| map.get(key).unwrap_or(&Value::Null);
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+        let target = count(&format!("{name}.target"), part("target"))? as f64;
+        Ok(Stage {
+            duration: duration(&format!("{name}.duration"), part("duration"))?,
+            target,
+        })
+    };
+    list.iter().map(stage).collect()
+}
+
+fn statistics(name: &str, value: &Value) -> Result<Vec<Statistic>, OptionsError> {
+    let expected = "a list of avg, min, med, max, count and p(N)";
+    let list = value
+        .as_array()
+        .ok_or_else(|| kind(name, value, expected))?;
+    let read = |value: &Value| {
+        let read = value.as_str().and_then(Statistic::read);
+        read.filter(|statistic| !matches!(statistic, Statistic::Rate | Statistic::Value))
+            .ok_or_else(|| kind(name, value, expected))
+    };
+    list.iter().map(read).collect()
+}
+
+fn thresholds(map: &Map<String, Value>) -> Result<Vec<(String, Vec<Threshold>)>, OptionsError> {
+    let of_metric = |(metric, value): (&String, &Value)| {
+        let alone = [value.clone()];
+        let list = value.as_array().map_or(&alone[..], Vec::as_slice);
+        let read = |value: &Value| threshold(metric, value);
+        let thresholds = list.iter().map(read).collect::<Result<_, _>>()?;
+        Ok((metric.clone(), thresholds))
+    };
+    map.iter().map(of_metric).collect()
+}
+
+/// A text, or `{threshold, abortOnFail, delayAbortEval}`.
+fn threshold(metric: &str, value: &Value) -> Result<Threshold, OptionsError> {
+    let name = format!("thresholds.{metric}");
+    let read = |text: &str| {
+        Threshold::read(text).map_err(|source| OptionsError::Threshold {
+            metric: metric.to_owned(),
+            source,
+        })
+    };
+    if let Some(text) = value.as_str() {
+        return read(text);
+    }
+    let map = object(&name, value)?;
+    let mut threshold = read(&text(&name, map.get("threshold").unwrap_or(&Value::Null))?)?;
+    if let Some(abort) = map.get("abortOnFail") {
+        threshold.abort_on_fail = truth(&format!("{name}.abortOnFail"), abort)?;
+    }
+    if let Some(delay) = map.get("delayAbortEval").filter(|delay| !delay.is_null()) {
+        threshold.delay_abort = duration(&format!("{name}.delayAbortEval"), delay)?;
+    }
+    Ok(threshold)
+}
+
+/// `5s:10,1m:20`
+fn stages_from_text(text: &str) -> Result<Value, OptionsError> {
+    let stage = |stage: &str| {
+        let form = || kind("stages", &Value::from(text), "stages such as 5s:10,1m:20");
+        let (duration, target) = stage.split_once(':').ok_or_else(form)?;
+        let target: u64 = target.trim().parse().map_err(|_| form())?;
+        Ok(serde_json::json!({"duration": duration.trim(), "target": target}))
+    };
+    text.split(',').map(stage).collect()
+}
+
+/// `name=value,name2=value2`
+fn tags_from_text(text: &str) -> Result<Value, OptionsError> {
+    let pairs = text.split(',').map(|pair| {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| kind("tags", &Value::from(text), "tags such as a=1,b=2"))?;
+        Ok((name.trim().to_owned(), Value::from(value.trim())))
+    });
+    Ok(Value::Object(pairs.collect::<Result<_, OptionsError>>()?))
+}
+
+/// Variables and the options they stand for.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("K6_VUS", "vus"),
+    ("K6_DURATION", "duration"),
+    ("K6_ITERATIONS", "iterations"),
+    ("K6_STAGES", "stages"),
+    ("K6_SETUP_TIMEOUT", "setupTimeout"),
+    ("K6_TEARDOWN_TIMEOUT", "teardownTimeout"),
+    ("K6_NO_SETUP", "noSetup"),
+    ("K6_NO_TEARDOWN", "noTeardown"),
+    ("K6_NO_THRESHOLDS", "noThresholds"),
+    ("K6_MIN_ITERATION_DURATION", "minIterationDuration"),
+    ("K6_SUMMARY_TREND_STATS", "summaryTrendStats"),
+    ("K6_TAGS", "tags"),
+    ("K6_USER_AGENT", "userAgent"),
+    ("K6_MAX_REDIRECTS", "maxRedirects"),
+    ("K6_DISCARD_RESPONSE_BODIES", "discardResponseBodies"),
+    ("K6_NO_CONNECTION_REUSE", "noConnectionReuse"),
+    ("K6_NO_VU_CONNECTION_REUSE", "noVUConnectionReuse"),
+    ("K6_THROW", "throw"),
+    ("K6_BATCH", "batch"),
+];
+
+/// Options of k6 that are not there yet, and what to do without them.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    (
+        "rps",
+        "use a scenario with the executor constant-arrival-rate",
+    ),
+    (
+        "batchPerHost",
+        "set `batch`, which bounds all requests of a batch",
+    ),
+    ("blacklistIPs", "keep such addresses out of the script"),
+    ("blockHostnames", "keep such names out of the script"),
+    (
+        "dns",
+        "names are resolved once by the system; put addresses into URLs",
+    ),
+    (
+        "hosts",
+        "put the address into the URL and the name into the Host field",
+    ),
+    ("httpDebug", "print what matters with console.log"),
+    (
+        "localIPs",
+        "requests come from the address that the system chooses",
+    ),
+    ("noCookiesReset", "send the Cookie field yourself"),
+    ("paused", "start the run when it is to begin"),
+    ("summaryTimeUnit", "times are printed in the unit that fits"),
+    ("systemTags", "all tags are kept; choose them in thresholds"),
+    (
+        "tlsAuth",
+        "TLS is not there yet; put a TLS terminator before the target",
+    ),
+    (
+        "tlsCipherSuites",
+        "TLS is not there yet; put a TLS terminator before the target",
+    ),
+    ("execution", "it is called `scenarios`"),
+];

@@ -1,0 +1,278 @@
+//! Runs a load without a script and prints what came of it.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::options::{Model, PlainOptions, UsageError};
+use super::series::Point;
+use super::target::{Target, prepare};
+use super::verdict;
+use super::vu::PlainCrew;
+use super::{find_max, report};
+use crate::engine::{Course, Ending, Observer, Outcome, Progress, lead};
+use crate::exit_code;
+use crate::metric::Registry;
+use crate::scenario::Scenario;
+use crate::sink::Statistic;
+use crate::summary::{Summary, export, text};
+use crate::threshold::Guarded;
+use crate::time_text::{exact, humanized};
+
+/// Where a run prints to.
+pub struct Console<'a> {
+    /// The result.
+    pub out: &'a mut dyn Write,
+    /// Progress and warnings.
+    pub err: &'a mut dyn Write,
+}
+
+impl std::fmt::Debug for Console<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console").finish_non_exhaustive()
+    }
+}
+
+/// Runs to the end. Returns the exit code ([`crate::exit_code`]).
+///
+/// # Errors
+/// When nothing can be printed, or the system gives no threads.
+pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result<u8> {
+    let prepared = match Prepared::new(options) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            writeln!(console.err, "catamaran load: {}", chain(&error))?;
+            return Ok(exit_code::INVALID);
+        }
+    };
+    if prepared.options.find_max.is_some() {
+        return find_max::run(&prepared, console).await;
+    }
+    let options = &prepared.options;
+    let scenario = options.scenario(None, options.duration);
+    if !options.is_json && !options.is_quiet {
+        introduce(&prepared, &scenario, console)?;
+    }
+    let (outcome, points) = prepared.play(scenario, console).await?;
+    if let Ending::Failed(why) = &outcome.ending {
+        writeln!(console.err, "catamaran load: {why}")?;
+        return Ok(exit_code::FAILED);
+    }
+    prepared.print(&outcome, &points, console)?;
+    Ok(prepared.exit_code(&outcome))
+}
+
+/// A run whose options are found good.
+pub(super) struct Prepared {
+    pub(super) options: Arc<PlainOptions>,
+    pub(super) targets: Arc<Vec<Target>>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) thresholds: Vec<Guarded>,
+    pub(super) workers: u64,
+}
+
+impl Prepared {
+    fn new(options: PlainOptions) -> Result<Self, UsageError> {
+        options.check()?;
+        let mut registry = Registry::new();
+        let thresholds = options.guarded(&mut registry)?;
+        if let Some(condition) = &options.find_max {
+            find_max::condition(condition)?;
+        }
+        let targets = prepare(&options)?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = options.workers.unwrap_or(processors as u64).max(1);
+        let most = options.scenario(None, Duration::ZERO).executor.max_vus();
+        Ok(Self {
+            workers: wanted.min(most.max(1)),
+            targets: Arc::new(targets),
+            registry: Arc::new(registry),
+            thresholds,
+            options: Arc::new(options),
+        })
+    }
+
+    /// Plays one scenario.
+    pub(super) async fn play(
+        &self,
+        scenario: Scenario,
+        console: &mut Console<'_>,
+    ) -> io::Result<(Outcome, Vec<Point>)> {
+        let course = Course {
+            registry: Arc::clone(&self.registry),
+            scenarios: Arc::new(vec![scenario]),
+            thresholds: self.thresholds.clone(),
+            workers: self.workers,
+        };
+        let crew = PlainCrew {
+            options: Arc::clone(&self.options),
+            targets: Arc::clone(&self.targets),
+        };
+        let mut points = Vec::new();
+        let mut ticker = Ticker {
+            err: console.err,
+            registry: &self.registry,
+            is_quiet: self.options.is_quiet,
+        };
+        let outcome = lead(&course, Arc::new(crew), &mut ticker, &mut |second| {
+            points.push(Point::of(&self.registry, &second));
+        })
+        .await?;
+        Ok((outcome, points))
+    }
+
+    fn print(
+        &self,
+        outcome: &Outcome,
+        points: &[Point],
+        console: &mut Console<'_>,
+    ) -> io::Result<()> {
+        let summary = self.summary(outcome);
+        let warnings = verdict::warnings(&self.registry, outcome);
+        let flattery = verdict::flattery(&self.registry, outcome);
+        if self.options.is_json {
+            let mut document = export::document(&summary);
+            document["warnings"] = json!(warnings);
+            document["seconds"] = points.iter().map(|point| point.to_json()).collect();
+            serde_json::to_writer_pretty(&mut *console.out, &document)?;
+            writeln!(console.out)?;
+        } else {
+            write!(console.out, "{}", text::render(&summary))?;
+        }
+        for line in warnings.iter().chain(&flattery) {
+            writeln!(console.err, "warning: {line}")?;
+        }
+        let crossed = summary.crossed();
+        if !crossed.is_empty() {
+            let crossed = crossed.join(", ");
+            writeln!(
+                console.err,
+                "error: thresholds on metrics '{crossed}' have been crossed"
+            )?;
+        }
+        if let Some(path) = &self.options.report {
+            let page = report::page(&self.targets, &summary, points, &warnings);
+            if let Err(error) = std::fs::write(path, page) {
+                writeln!(console.err, "error: {}: {error}", path.display())?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn summary<'a>(&'a self, outcome: &'a Outcome) -> Summary<'a> {
+        Summary {
+            registry: &self.registry,
+            board: &outcome.board,
+            run_time: outcome.run_time,
+            thresholds: &self.thresholds,
+            trend_statistics: TREND_STATISTICS,
+            is_full: self.options.is_full,
+        }
+    }
+
+    fn exit_code(&self, outcome: &Outcome) -> u8 {
+        if outcome.ending == Ending::Signal {
+            return exit_code::SIGNAL;
+        }
+        if self.summary(outcome).crossed().is_empty() {
+            exit_code::OK
+        } else {
+            exit_code::THRESHOLDS
+        }
+    }
+}
+
+/// Says what is going to happen.
+fn introduce(
+    prepared: &Prepared,
+    scenario: &Scenario,
+    console: &mut Console<'_>,
+) -> io::Result<()> {
+    let options = &prepared.options;
+    let names: Vec<_> = prepared
+        .targets
+        .iter()
+        .map(|target| target.name.as_str())
+        .collect();
+    writeln!(console.out, "\n     targets: {}", names.join(", "))?;
+    let model = match options.model {
+        Model::Open { .. } => "open (overload queues)",
+        Model::Closed { .. } => "closed (latencies flatter a target that stalls; --rate does not)",
+    };
+    writeln!(console.out, "       model: {model}")?;
+    writeln!(
+        console.out,
+        "    scenario: {}, {} workers, {} connections at most\n",
+        scenario.describe(),
+        prepared.workers,
+        scenario.executor.max_vus()
+    )
+}
+
+/// Prints how the run goes.
+struct Ticker<'a> {
+    err: &'a mut dyn Write,
+    registry: &'a Registry,
+    is_quiet: bool,
+}
+
+impl Observer for Ticker<'_> {
+    fn progress(&mut self, progress: &Progress<'_>) {
+        let Some(second) = progress.second.filter(|_| !self.is_quiet) else {
+            return;
+        };
+        let point = Point::of(self.registry, second);
+        let latency = if point.corrected_p99 > 0.0 {
+            format!(
+                "p(99) {} corrected, {}",
+                humanized(point.corrected_p99),
+                humanized(point.p99)
+            )
+        } else {
+            format!("p(99) {}", humanized(point.p99))
+        };
+        let line = format!(
+            "running {}: {} requests/s, {} failed, {latency}, {} under way",
+            exact(Duration::from_secs(point.second + 1)),
+            point.requests,
+            point.failed,
+            point.active
+        );
+        // A terminal that has gone is no reason to end the run.
+        let _ = if io::stderr().is_terminal() {
+            write!(self.err, "\r\x1b[2K{line}")
+        } else {
+            writeln!(self.err, "{line}")
+        };
+        let _ = self.err.flush();
+    }
+
+    fn warn(&mut self, text: &str) {
+        let _ = writeln!(self.err, "warning: {text}");
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// The columns of trends: those of k6, and the tail that matters here.
+const TREND_STATISTICS: &[Statistic] = &[
+    Statistic::Average,
+    Statistic::Min,
+    Statistic::Median,
+    Statistic::Percentile(90.0),
+    Statistic::Percentile(99.0),
+    Statistic::Percentile(99.9),
+    Statistic::Max,
+];

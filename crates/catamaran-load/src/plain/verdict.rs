@@ -1,0 +1,93 @@
+//! Whether the figures of a run are to be trusted, and what they say at once.
+
+use crate::engine::Outcome;
+use crate::metric::{Registry, builtin};
+use crate::sink::{Sink, as_f64};
+
+/// What the operator should know before believing the figures, each a sentence or two.
+pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
+    let mut found = Vec::new();
+    if outcome.busiest > BUSY {
+        found.push(format!(
+            "this machine was the limit: a worker was busy {:.0} % of the time, so that latencies include \
+             its own; give the load more processors (--workers) or take part of it elsewhere",
+            100.0 * outcome.busiest
+        ));
+    }
+    let lateness = outcome.board.metric(registry, builtin::SCHEDULE_LATENESS);
+    if let Some(lateness) = lateness.distribution()
+        && lateness.count() >= FEW
+        && lateness.quantile(0.99) > LATE_MILLIS
+    {
+        found.push(format!(
+            "requests began late by this machine's own doing: p(99) {:.1} ms; other work disturbs it, and \
+             corrected latencies include that",
+            lateness.quantile(0.99)
+        ));
+    }
+    let dropped = outcome.board.metric(registry, builtin::DROPPED_ITERATIONS);
+    if let Sink::Counter(dropped) = dropped
+        && *dropped > 0.0
+    {
+        found.push(format!(
+            "the target did not keep up: {dropped} requests were due and never sent; the corrected \
+             latencies count for each how long it had waited at the end, which is less than it would have"
+        ));
+    }
+    found
+}
+
+/// How much the uncorrected p(99) flatters, where it does so by half and more.
+pub(super) fn flattery(registry: &Registry, outcome: &Outcome) -> Option<String> {
+    let pairs = [
+        (
+            builtin::HTTP_REQ_DURATION,
+            builtin::HTTP_REQ_CORRECTED_DURATION,
+        ),
+        (
+            builtin::EXCHANGE_DURATION,
+            builtin::EXCHANGE_CORRECTED_DURATION,
+        ),
+    ];
+    pairs.into_iter().find_map(|(measured, corrected)| {
+        let p99 = |metric| {
+            let sink = outcome.board.metric(registry, metric);
+            sink.distribution().map(|values| values.quantile(0.99))
+        };
+        let (measured, corrected) = (p99(measured)?, p99(corrected)?);
+        (corrected > 1.5 * measured && corrected > measured + FLATTERY_MILLIS).then(|| {
+            format!(
+                "the target stalled: p(99) is {} for users who come at this rate (corrected), {} for \
+                 requests once they were sent",
+                crate::time_text::humanized(corrected),
+                crate::time_text::humanized(measured)
+            )
+        })
+    })
+}
+
+/// The share of requests that failed, 0 to 1.
+pub(super) fn failed_share(registry: &Registry, outcome: &Outcome) -> f64 {
+    let of = |metric| match outcome.board.metric(registry, metric) {
+        Sink::Rate { passes, total } => (*passes, *total),
+        _ => (0, 0),
+    };
+    let (http, raw) = (of(builtin::HTTP_REQ_FAILED), of(builtin::EXCHANGE_FAILED));
+    let total = http.1 + raw.1;
+    if total == 0 {
+        return 1.0;
+    }
+    as_f64(http.0 + raw.0) / as_f64(total)
+}
+
+/// A worker busier than this has no time for what comes unevenly.
+const BUSY: f64 = 0.85;
+
+/// Starts later than this are seen in the percentiles.
+const LATE_MILLIS: f64 = 1.0;
+
+/// Differences below this are no stall.
+const FLATTERY_MILLIS: f64 = 5.0;
+
+/// Below so many starts a percentile says nothing.
+const FEW: u64 = 100;

@@ -1,0 +1,143 @@
+//! The summary as JSON, with the keys of k6's `--summary-export`.
+
+use serde_json::{Map, Value, json};
+
+use super::Summary;
+use crate::sink::{Sink, per_second, share};
+
+/// All metrics with samples: `{name: {avg, …, thresholds: {expression: crossed}}}`.
+///
+/// As in k6, `true` beside a threshold says that it does **not** hold.
+#[must_use]
+pub fn metrics(summary: &Summary<'_>) -> Value {
+    let mut all = Map::new();
+    for metric in summary.registry.metrics() {
+        let parts = metric.parts.iter().map(|part| (&part.name, part.sink));
+        for (name, sink) in std::iter::once((&metric.name, metric.sink)).chain(parts) {
+            let found = summary.board.sink(sink);
+            let guarded = summary
+                .thresholds
+                .iter()
+                .find(|guarded| guarded.sink == sink);
+            if found.is_empty() && guarded.is_none() {
+                continue;
+            }
+            let mut figures = figures(summary, found);
+            if let Some(guarded) = guarded {
+                let judged = summary.judge(guarded);
+                let crossed = judged.map(|judged| {
+                    (
+                        judged.threshold.source.clone(),
+                        json!(!judged.verdict.holds),
+                    )
+                });
+                figures.insert("thresholds".to_owned(), Value::Object(crossed.collect()));
+            }
+            all.insert(name.clone(), Value::Object(figures));
+        }
+    }
+    Value::Object(all)
+}
+
+/// The figures of one sink.
+fn figures(summary: &Summary<'_>, sink: &Sink) -> Map<String, Value> {
+    let pairs: Vec<(String, Value)> = match sink {
+        Sink::Counter(sum) => vec![
+            ("count".to_owned(), number(*sum)),
+            (
+                "rate".to_owned(),
+                number(per_second(*sum, summary.run_time)),
+            ),
+        ],
+        Sink::Gauge(gauge) => vec![
+            ("value".to_owned(), number(gauge.value)),
+            ("min".to_owned(), number(gauge.min)),
+            ("max".to_owned(), number(gauge.max)),
+        ],
+        Sink::Rate { passes, total } => vec![
+            ("passes".to_owned(), json!(passes)),
+            ("fails".to_owned(), json!(total - passes)),
+            ("value".to_owned(), number(share(*passes, *total))),
+        ],
+        Sink::Trend(_) => {
+            let statistics = summary.trend_statistics.iter();
+            statistics
+                .map(|&statistic| {
+                    let value = sink.statistic(statistic, summary.run_time);
+                    (statistic.to_string(), number(value.unwrap_or(0.0)))
+                })
+                .collect()
+        }
+    };
+    pairs.into_iter().collect()
+}
+
+/// A number as JavaScript writes it: whole ones without a point.
+fn number(value: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole and within 2^53"
+    )]
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        return json!(value as i64);
+    }
+    json!(value)
+}
+
+/// What `--json` prints for a run without a script.
+#[must_use]
+pub fn document(summary: &Summary<'_>) -> Value {
+    let answers = summary.board.answers.iter();
+    let answers: Map<String, Value> = answers
+        .map(|(how, count)| (how.to_string(), json!(count)))
+        .collect();
+    json!({
+        "run_seconds": summary.run_time.as_secs_f64(),
+        "answers": answers,
+        "metrics": metrics(summary),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::board::Board;
+    use crate::metric::{Registry, builtin};
+    use crate::sink::Statistic;
+    use crate::threshold::{Guarded, Threshold};
+
+    use super::*;
+
+    #[test]
+    fn thresholds_that_do_not_hold_are_true() {
+        let mut registry = Registry::new();
+        let guarded = Guarded {
+            selector: "http_reqs".to_owned(),
+            sink: registry.select("http_reqs").unwrap(),
+            thresholds: vec![
+                Threshold::read("count>5").unwrap(),
+                Threshold::read("rate<5").unwrap(),
+            ],
+        };
+        let mut board = Board::new(&registry);
+        board.record(registry.metric(builtin::HTTP_REQS).sink, 4.0, 0);
+        board.record(registry.metric(builtin::HTTP_REQ_DURATION).sink, 1.5, 0);
+        let summary = Summary {
+            registry: &registry,
+            board: &board,
+            run_time: Duration::from_secs(2),
+            thresholds: &[guarded],
+            trend_statistics: &[Statistic::Average, Statistic::Percentile(90.0)],
+            is_full: false,
+        };
+        assert_eq!(
+            metrics(&summary),
+            json!({
+                "http_reqs": {"count": 4, "rate": 2, "thresholds": {"count>5": true, "rate<5": false}},
+                "http_req_duration": {"avg": 1.5, "p(90)": 1.5},
+            })
+        );
+        assert_eq!(document(&summary)["run_seconds"], json!(2.0));
+    }
+}

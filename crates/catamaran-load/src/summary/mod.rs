@@ -1,0 +1,152 @@
+//! What a run amounts to: the figures of its metrics, checks and thresholds.
+//!
+//! [`Summary`] gathers, [`text`] prints it in the shape that k6's users know, [`export`] writes it as
+//! JSON with the keys of k6's `--summary-export`.
+
+pub mod export;
+pub mod text;
+
+use std::time::Duration;
+
+use crate::board::Board;
+use crate::metric::{Contains, Metric, Registry, SinkId, builtin};
+use crate::sink::{Kind, Sink, Statistic};
+use crate::threshold::{Guarded, Threshold, Verdict};
+use crate::time_text::humanized;
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    /// Its metrics.
+    pub registry: &'a Registry,
+    /// Its samples.
+    pub board: &'a Board,
+    /// How long it took.
+    pub run_time: Duration,
+    /// What had to hold.
+    pub thresholds: &'a [Guarded],
+    /// The columns of trends.
+    pub trend_statistics: &'a [Statistic],
+    /// Whether all metrics are shown, or those that matter most.
+    pub is_full: bool,
+}
+
+/// A threshold and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// The threshold.
+    pub threshold: &'a Threshold,
+    /// Of a metric without samples it holds, with 0.
+    pub verdict: Verdict,
+}
+
+impl Summary<'_> {
+    /// The verdicts of one group of thresholds.
+    pub fn judge<'a>(&self, guarded: &'a Guarded) -> impl Iterator<Item = Judged<'a>> {
+        let sink = self.board.sink(guarded.sink);
+        let run_time = self.run_time;
+        guarded.thresholds.iter().map(move |threshold| Judged {
+            threshold,
+            verdict: threshold.evaluate(sink, run_time).unwrap_or(Verdict {
+                value: 0.0,
+                holds: true,
+            }),
+        })
+    }
+
+    /// The metrics whose thresholds do not hold, as they were written.
+    #[must_use]
+    pub fn crossed(&self) -> Vec<&str> {
+        let is_crossed =
+            |guarded: &&Guarded| self.judge(guarded).any(|judged| !judged.verdict.holds);
+        let crossed = self.thresholds.iter().filter(is_crossed);
+        crossed.map(|guarded| guarded.selector.as_str()).collect()
+    }
+
+    /// Checks that held, and all checks.
+    #[must_use]
+    pub fn checks(&self) -> (u64, u64) {
+        match self.board.metric(self.registry, builtin::CHECKS) {
+            Sink::Rate { passes, total } => (*passes, *total),
+            _ => (0, 0),
+        }
+    }
+
+    /// The metric that a sink belongs to.
+    fn metric_of(&self, sink: SinkId) -> &Metric {
+        let has = |metric: &&Metric| {
+            metric.sink == sink || metric.parts.iter().any(|part| part.sink == sink)
+        };
+        let found = self.registry.metrics().iter().find(has);
+        found.unwrap_or_else(|| self.registry.metric(builtin::HTTP_REQS))
+    }
+}
+
+/// A statistic as people read it: times with units, shares in percent.
+#[must_use]
+pub fn statistic_text(metric: &Metric, statistic: Statistic, value: f64) -> String {
+    match (metric.kind, statistic) {
+        (Kind::Rate, _) => format!("{:.2}%", value * 100.0),
+        (Kind::Counter, Statistic::Rate) => format!("{}/s", value_text(metric.contains, value)),
+        _ => value_text(metric.contains, value),
+    }
+}
+
+/// A value as people read it.
+#[must_use]
+pub fn value_text(contains: Contains, value: f64) -> String {
+    match contains {
+        Contains::Time => humanized(value),
+        Contains::Data => data_text(value),
+        Contains::Default => number_text(value),
+    }
+}
+
+/// Six decimals at most, and no zeros at the end.
+#[must_use]
+pub fn number_text(value: f64) -> String {
+    let text = format!("{value:.6}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Bytes in decimal units, one decimal above a thousand.
+fn data_text(bytes: f64) -> String {
+    if bytes < 1000.0 {
+        return format!("{bytes:.0} B");
+    }
+    let mut value = bytes;
+    let mut unit = "";
+    for next in ["kB", "MB", "GB", "TB", "PB"] {
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if value < 9.95 {
+        return format!("{value:.1} {unit}");
+    }
+    format!("{value:.0} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_bytes_read_as_k6_prints_them() {
+        assert_eq!(number_text(19.848_480), "19.84848");
+        assert_eq!(number_text(11.412_875_778), "11.412876");
+        assert_eq!(number_text(3.0), "3");
+        assert_eq!(number_text(-0.0), "0");
+        assert_eq!(data_text(809.32), "809 B");
+        assert_eq!(data_text(5589.0), "5.6 kB");
+        assert_eq!(data_text(2773.3), "2.8 kB");
+        assert_eq!(data_text(12_345_678.0), "12 MB");
+    }
+}

@@ -1,0 +1,277 @@
+//! `catamaran load`: its arguments, and how they become a run.
+
+use anyhow::{Context as _, bail};
+use catamaran_load::client::ProxyHeader;
+use catamaran_load::exit_code;
+use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
+use catamaran_load::schedule::Stage;
+use catamaran_load::time_text::parse_duration;
+use clap::ValueEnum;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    catamaran load http://127.0.0.1:7879/ --rate 2000 --duration 30s\n  \
+    catamaran load http://127.0.0.1:7879/ --vus 50 --duration 30s --report run.html\n  \
+    catamaran load http://127.0.0.1:7879/ --find-max 'p(99)<50ms' --duration 5s\n  \
+    catamaran load --tcp 127.0.0.1:7878 --data hi --rate 500\n\n\
+    Exit status: 0 all held, 99 a threshold did not, 104 the command line is wrong, 105 a signal, \
+    107 the run could not go on.")]
+pub(crate) struct LoadArgs {
+    /// URLs, or HOST:PORT with --tcp and --udp
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Open model: requests a second, whatever becomes of the earlier ones
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100.0,
+        conflicts_with = "vus"
+    )]
+    rate: f64,
+    /// Closed model: virtual users that ask again when they were answered
+    #[arg(long, value_name = "N")]
+    vus: Option<u64>,
+    /// How long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = read_duration)]
+    duration: Duration,
+    /// Move rate or virtual users to a target in a time, as 30s:2000 (repeatable, or with commas);
+    /// takes the place of --duration
+    #[arg(
+        long = "stage",
+        value_name = "TIME:TARGET",
+        value_delimiter = ',',
+        value_parser = read_stage,
+        conflicts_with = "duration"
+    )]
+    stages: Vec<Stage>,
+    /// How often each target is asked, relative to the others, as 3,1
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    weights: Vec<u32>,
+    /// The method. Default GET, with data POST
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    method: Option<String>,
+    /// A header field, as `Name: value` (repeatable)
+    #[arg(short = 'H', long = "header", value_name = "FIELD", value_parser = read_field)]
+    fields: Vec<(String, String)>,
+    /// What is sent as the body, over TCP or in a datagram
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "data_file")]
+    data: Option<String>,
+    /// A file with what is sent
+    #[arg(long, value_name = "FILE")]
+    data_file: Option<PathBuf>,
+    /// Send the data over TCP and wait for an answer, instead of HTTP
+    #[arg(long, conflicts_with = "udp")]
+    tcp: bool,
+    /// Send the data as a datagram and wait for one
+    #[arg(long)]
+    udp: bool,
+    /// With --tcp: bytes that an answer has
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tcp")]
+    answer_bytes: usize,
+    /// Connect to a unix socket instead of the target's address
+    #[arg(long, value_name = "PATH")]
+    unix: Option<PathBuf>,
+    /// Begin each connection with a PROXY protocol header
+    #[arg(long, value_name = "VERSION")]
+    proxy_protocol: Option<ProxyVersion>,
+    /// A new connection for every request
+    #[arg(long)]
+    no_keep_alive: bool,
+    /// How long a request may take, connecting included
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
+    timeout: Duration,
+    /// Open model: connections at most; requests wait for one beyond it
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    max_connections: u64,
+    /// Threads. Default: as many as processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    workers: Option<u64>,
+    /// What must hold for exit status 0, as `p(99)<50ms` or `http_req_failed:rate<0.01` (repeatable)
+    #[arg(long = "threshold", value_name = "EXPRESSION")]
+    thresholds: Vec<String>,
+    /// Search the greatest rate at which this holds of the corrected latency; each rate is tried for
+    /// --duration
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report"])]
+    find_max: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the phases of requests, too
+    #[arg(long)]
+    full: bool,
+    /// Print nothing while it runs
+    #[arg(long)]
+    quiet: bool,
+    /// Write a page with the course of the run
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProxyVersion {
+    V1,
+    V2,
+}
+
+/// Runs the load to its end.
+pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
+    // Too low a limit shows as failed connections, which say so.
+    let _ = catamaran_sys::process::raise_descriptor_limit();
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let options = match args.options() {
+        Ok(options) => options,
+        Err(error) => {
+            writeln!(err, "catamaran load: {error:#}")?;
+            return Ok(ExitCode::from(exit_code::INVALID));
+        }
+    };
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+    };
+    let code = plain::run(options, &mut console).await?;
+    Ok(ExitCode::from(code))
+}
+
+impl LoadArgs {
+    fn options(self) -> anyhow::Result<PlainOptions> {
+        if let Some(script) = self.targets.iter().find(|target| is_script(target)) {
+            bail!("`{script}`: scripts are not supported yet; write URLs");
+        }
+        let body = match (self.data, &self.data_file) {
+            (Some(text), _) => Some(text.into_bytes()),
+            (None, Some(path)) => {
+                Some(std::fs::read(path).with_context(|| path.display().to_string())?)
+            }
+            (None, None) => None,
+        };
+        let usual = if body.is_some() { "POST" } else { "GET" };
+        Ok(PlainOptions {
+            targets: self.targets,
+            weights: self.weights,
+            protocol: match (self.tcp, self.udp) {
+                (true, _) => Protocol::Tcp {
+                    answer_bytes: self.answer_bytes,
+                },
+                (_, true) => Protocol::Udp,
+                _ => Protocol::Http,
+            },
+            exchange: Exchange {
+                method: self.method.unwrap_or_else(|| usual.to_owned()),
+                fields: self.fields,
+                body,
+                unix: self.unix,
+                proxy: match self.proxy_protocol {
+                    None => ProxyHeader::None,
+                    Some(ProxyVersion::V1) => ProxyHeader::V1,
+                    Some(ProxyVersion::V2) => ProxyHeader::V2,
+                },
+                keeps_connections: !self.no_keep_alive,
+            },
+            model: match self.vus {
+                Some(vus) => Model::Closed { vus },
+                None => Model::Open { rate: self.rate },
+            },
+            duration: self.duration,
+            stages: self.stages,
+            timeout: self.timeout,
+            max_connections: self.max_connections,
+            workers: self.workers,
+            thresholds: self.thresholds,
+            find_max: self.find_max,
+            is_json: self.json,
+            is_full: self.full,
+            is_quiet: self.quiet,
+            report: self.report,
+        })
+    }
+}
+
+/// Whether a target is the path of a script.
+fn is_script(target: &str) -> bool {
+    let endings = [".js", ".mjs", ".cjs", ".ts"];
+    !target.contains("://") && endings.iter().any(|ending| target.ends_with(ending))
+}
+
+fn read_duration(text: &str) -> Result<Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return Err(format!("a time has a unit, such as {text}s"));
+    }
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn read_stage(text: &str) -> Result<Stage, String> {
+    let form = || "expected a time and a target, such as 30s:2000".to_owned();
+    let (duration, target) = text.split_once(':').ok_or_else(form)?;
+    let target: f64 = target.parse().map_err(|_| form())?;
+    if !(0.0..=1e9).contains(&target) {
+        return Err("a target is a number from 0 to 1000000000".to_owned());
+    }
+    Ok(Stage {
+        duration: read_duration(duration)?,
+        target,
+    })
+}
+
+fn read_field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("expected a name, a colon and a value, such as `Accept: text/html`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser as _;
+
+    fn options(line: &str) -> anyhow::Result<PlainOptions> {
+        let args = Args::try_parse_from(format!("catamaran load {line}").split(' '))?;
+        let Command::Load(args) = args.command else {
+            panic!("another command")
+        };
+        args.options()
+    }
+
+    #[test]
+    fn the_open_model_is_the_default() {
+        let plain = options("http://a/").unwrap();
+        assert_eq!(plain.model, Model::Open { rate: 100.0 });
+        assert_eq!(plain.exchange.method, "GET");
+        let closed = options("http://a/ --vus 5 -d x").unwrap();
+        assert_eq!(closed.model, Model::Closed { vus: 5 });
+        assert_eq!(closed.exchange.method, "POST");
+        assert_eq!(closed.exchange.body.as_deref(), Some(b"x".as_slice()));
+    }
+
+    #[test]
+    fn stages_and_fields_are_read() {
+        let staged = options("http://a/ --rate 5 --stage 1s:10,2m:0 -H A:b").unwrap();
+        assert_eq!(staged.stages.len(), 2);
+        assert_eq!(staged.stages[1].duration, Duration::from_secs(120));
+        assert_eq!(staged.exchange.fields, [("A".to_owned(), "b".to_owned())]);
+        assert!(options("http://a/ --stage 10").is_err());
+        assert!(options("http://a/ --duration 10").is_err());
+        assert!(options("http://a/ -H A").is_err());
+        assert!(options("http://a/ --rate 5 --vus 5").is_err());
+        assert!(options("--tcp --udp a:1").is_err());
+    }
+
+    #[test]
+    fn a_script_is_told_from_a_url() {
+        assert!(is_script("test.js") && is_script("a/b.ts"));
+        assert!(!is_script("http://a/test.js") && !is_script("a:80"));
+        assert!(
+            options("test.js")
+                .unwrap_err()
+                .to_string()
+                .contains("scripts")
+        );
+    }
+}

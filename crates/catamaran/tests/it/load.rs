@@ -1,0 +1,49 @@
+//! The load test, as an operator runs it; what it measures is tested in its own crate.
+
+use crate::{PATIENCE, catamaran};
+use catamaran_testkit::{Origin, Signal};
+
+#[test]
+fn a_load_prints_its_summary_and_keeps_its_thresholds() {
+    let origin = Origin::fixed(200, "x").start().unwrap();
+    let url = format!("http://{}/", origin.addr());
+    let mut load = catamaran(&["load", &url, "--rate", "50", "--duration", "1s"])
+        .args(["--threshold", "http_req_failed:rate<0.01"])
+        .start()
+        .unwrap();
+    let status = load.wait(PATIENCE).unwrap();
+    let out = load.stdout();
+    assert_eq!(status.code(), Some(0), "{out} {}", load.stderr());
+    assert!(out.contains("█ TOTAL RESULTS"), "{out}");
+    assert!(out.contains("http_req_corrected_duration"), "{out}");
+    assert!(out.contains("✓ 'rate<0.01' rate=0.00%"), "{out}");
+    assert!(!origin.requests().is_empty());
+}
+
+#[test]
+fn a_signal_ends_a_load_with_its_summary() {
+    let origin = Origin::fixed(200, "x").start().unwrap();
+    let url = format!("http://{}/", origin.addr());
+    let mut load = catamaran(&["load", &url, "--vus", "1", "--duration", "1h"])
+        .start()
+        .unwrap();
+    assert!(origin.wait_for_requests(1, PATIENCE));
+    load.signal(Signal::INT).unwrap();
+    let status = load.wait(PATIENCE).unwrap();
+    assert_eq!(status.code(), Some(105), "{}", load.stderr());
+    assert!(load.stdout().contains("http_reqs"), "{}", load.stdout());
+}
+
+#[test]
+fn what_cannot_be_loaded_ends_with_104() {
+    for (target, told) in [
+        ("https://127.0.0.1/", "https is not supported yet"),
+        ("script.js", "scripts are not supported yet"),
+        ("127.0.0.1:80", "write http://127.0.0.1:80"),
+    ] {
+        let mut load = catamaran(&["load", target]).start().unwrap();
+        let status = load.wait(PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(104), "{}", load.stderr());
+        assert!(load.stderr().contains(told), "{}", load.stderr());
+    }
+}
