@@ -29,9 +29,11 @@ mod checks;
 mod difference;
 pub mod edit;
 mod error;
+mod etcd;
 pub mod files;
 mod frontend;
 mod headers;
+pub mod layers;
 mod policy;
 mod process;
 mod read;
@@ -47,6 +49,7 @@ pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
 pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
+pub use etcd::etcd_endpoint;
 
 use backend::Backends;
 use catamaran_core::model::Config;
@@ -143,8 +146,13 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .and_then(process::read)
         .unwrap_or_default();
     let admin = fields.node("admin").and_then(admin::read);
+    let etcd_node = fields.node("etcd");
+    let etcd = etcd_node.and_then(etcd::read);
     let tracing = fields.node("tracing").and_then(tracing::read);
     let backends = Backends::read(fields);
+    if etcd_node.is_none() {
+        reader.refuse_etcd();
+    }
     let files = Files::read(fields, &backends);
     let frontends = frontend::read_all(fields, &backends, &files);
     let virtual_ips = virtual_ip::read_all(fields, &backends);
@@ -162,6 +170,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         lists,
         maps,
         virtual_ips,
+        etcd,
         tracing,
     })
 }

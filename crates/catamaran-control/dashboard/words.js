@@ -46,6 +46,7 @@ export const eventTone = {
   "worker-stalled": "bad",
   draining: "warn",
   "virtual-ip": "warn",
+  "etcd": "warn",
 };
 
 export const eventSign = { good: "●", warn: "▲", bad: "✕", off: "·" };

@@ -17,6 +17,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-config",
             "catamaran-control",
             "catamaran-core",
+            "catamaran-etcd",
             "catamaran-http1",
             "catamaran-proxy",
             "catamaran-sys",
@@ -30,12 +31,14 @@ const OWN: &[(&str, &[&str])] = &[
         &[
             "catamaran-config",
             "catamaran-core",
+            "catamaran-etcd",
             "catamaran-http1",
             "catamaran-proxy",
             "catamaran-sys",
         ],
     ),
     ("catamaran-core", &[]),
+    ("catamaran-etcd", &["catamaran-core"]),
     ("catamaran-http1", &[]),
     (
         "catamaran-proxy",

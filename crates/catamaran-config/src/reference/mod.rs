@@ -8,6 +8,7 @@ mod access_keys;
 mod admin_keys;
 mod auth_keys;
 mod backend_keys;
+mod etcd_keys;
 mod frontend_keys;
 mod man;
 mod markdown;
@@ -25,6 +26,7 @@ pub(crate) use backend_keys::{
     AGENT, BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STEP,
     STICK,
 };
+pub(crate) use etcd_keys::ETCD;
 pub(crate) use frontend_keys::{
     ACCESS_LOG, FRONTEND, FRONTEND_TIMEOUTS, LISTENER, PROCESS, RATE_LIMIT, ROOT,
 };

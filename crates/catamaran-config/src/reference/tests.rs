@@ -127,6 +127,7 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
             "",
         ),
         "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
+        "[etcd]" => parts("", "", &format!("[etcd]\nendpoints = \"e\"\n{key}")),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {
             let item = format!("command = [\"/bin/true\"]{}", after(key));

@@ -75,6 +75,8 @@ pub enum Kind {
     WorkerStalled,
     /// A virtual address came here or went.
     VirtualIp,
+    /// The store of the fleet came, went or is another, or a server registered or left.
+    Etcd,
 }
 
 impl Events {

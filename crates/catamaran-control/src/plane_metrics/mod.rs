@@ -26,6 +26,8 @@ pub(crate) struct PlaneMetrics {
     lookups: Arc<LookupCounts>,
     exported: Arc<ExportCounts>,
     virtual_ips: VirtualIps,
+    #[cfg(feature = "etcd")]
+    fleet: Option<Arc<crate::etcd::FleetHandle>>,
     /// What was counted before this process.
     base: CountedBefore,
     /// What is copied for the process after it, if somebody holds that.
@@ -48,6 +50,8 @@ impl PlaneMetrics {
             lookups,
             exported,
             virtual_ips,
+            #[cfg(feature = "etcd")]
+            fleet: plane.fleet.clone(),
             base,
             copies: plane.keeper.as_ref().map(|keeper| keeper.copies()),
         }
@@ -145,6 +149,10 @@ impl MetricsSource for PlaneMetrics {
         self.exported.collect(&self.shared, out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
+        #[cfg(feature = "etcd")]
+        if let Some(fleet) = &self.fleet {
+            fleet.status().collect(out);
+        }
         if let Some(copies) = &self.copies {
             copies.collect(out);
         }

@@ -8,6 +8,7 @@ mod admin;
 mod auth;
 mod backend;
 mod edit;
+mod etcd;
 mod frontend;
 mod health;
 mod net;
@@ -23,6 +24,7 @@ pub use backend::{
     StickKey, Weight,
 };
 pub use edit::Edit;
+pub use etcd::{Etcd, EtcdEndpoint, EtcdIdentity, EtcdTls, EtcdUser, STATE_FILE};
 pub use frontend::{
     AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
     HttpLimits, Listener, ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
@@ -61,6 +63,8 @@ pub struct Config {
     pub maps: Vec<Map>,
     /// Virtual addresses, in the order of the file.
     pub virtual_ips: Vec<VirtualIp>,
+    /// The store that a fleet shares, if this node is of one.
+    pub etcd: Option<Etcd>,
     /// Traces of requests; off unless written.
     pub tracing: Option<Tracing>,
 }

@@ -3,6 +3,7 @@
 mod page;
 
 use crate::balancer::Balancer;
+use crate::etcd::Store;
 use crate::operator::ask;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, TempDir, free_addr, http_get};
@@ -19,6 +20,7 @@ struct Busy {
     origin: Origin,
     metrics: SocketAddr,
     _files: TempDir,
+    _store: Store,
 }
 
 impl Busy {
@@ -31,8 +33,11 @@ impl Busy {
         let list = files.write("blocked.txt", "192.0.2.0/24\n").unwrap();
         let map = files.write("sites.map", "shop.example app\n").unwrap();
         let (list, map) = (list.display(), map.display());
+        let store = Store::start();
+        let etcd = store.addr();
         let config = format!(
             "[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+             [etcd]\nendpoints = \"{etcd}\"\n\
              [tracing]\nendpoint = \"http://127.0.0.1:9\"\n\
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
@@ -54,6 +59,7 @@ impl Busy {
             origin,
             metrics,
             _files: files,
+            _store: store,
         };
         busy.use_all();
         busy
@@ -96,7 +102,8 @@ impl Busy {
                 && page.value("catamaran_frontend_outcomes_total", &web) >= 3.0
                 && in_flight.iter().all(|count| *count == 0.0)
                 && page.value("catamaran_server_checks_total", &checks) > 0.0
-                && page.0.contains_key("catamaran_worker_lag_seconds");
+                && page.0.contains_key("catamaran_worker_lag_seconds")
+                && page.0.contains_key("catamaran_etcd_last_contact_seconds");
             is_counted.then_some(page)
         })
     }
