@@ -3,7 +3,10 @@
 //! Times differ from machine to machine and from minute to minute; instructions do not, so that
 //! a change that makes the hot path longer shows in CI. The proxy runs under valgrind twice, with
 //! few and with many requests one after another on one connection; the difference between the two
-//! counts is what the additional requests cost, starting and stopping cancel out.
+//! counts is what the additional requests cost, starting and stopping cancel out. The same is then
+//! asked of a node with a peer and one without; see `replication`.
+
+mod replication;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,7 +64,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let Some(bound) = bounds.get(CASE) else {
         bail!("{CASE}: {measured} instructions per request, but {BOUNDS} has no bound; `--write`");
     };
-    compare(measured, bound.instructions)
+    compare(measured, bound.instructions)?;
+    replication::run()
 }
 
 fn compare(measured: u64, bound: u64) -> Result<()> {
