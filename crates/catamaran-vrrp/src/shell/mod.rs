@@ -1,7 +1,8 @@
 //! The loop of the vrrp process.
 //!
-//! Each turn reads everything that has arrived before it looks at a timer: a process that slept
-//! finds the adverts of others first, and only then learns how late it is.
+//! Each turn looks first whether the process slept for so long that another may be active, and gives
+//! up then. Next it reads everything that has arrived before it looks at a timer: a backup that slept
+//! finds the adverts of others first.
 
 mod act;
 
@@ -196,6 +197,9 @@ impl Shell {
 
     /// Does all that is to be done now.
     fn turn(&mut self) -> Result<(), Error> {
+        // What waits may be questions that another node has answered by now.
+        self.machine.handle_wake(now());
+        self.act();
         self.receive();
         if self.watch.drain().map_err(Error::Netlink)? {
             self.refresh_interfaces();
@@ -295,7 +299,8 @@ impl Shell {
             let others = self.readiness.others.iter().filter(|other| {
                 self.readiness.serves && (other.router_id, other.is_v6) == (router_id, is_v6)
             });
-            let best = others.map(|other| other.priority).max();
+            let own = self.machine.priority(index);
+            let best = others.map(|other| other.rank(own)).max();
             self.machine.handle_witness(now, index, best);
         }
         self.act();

@@ -307,6 +307,16 @@ fn a_timer_that_is_far_too_late_costs_the_address_before_anything_else() {
 }
 
 #[test]
+fn an_active_that_wakes_gives_up_before_it_looks_at_what_arrived() {
+    let mut machine = active(vec![settings(100, false)]);
+    machine.handle_wake(active_since());
+    assert_eq!(machine.state(0), State::Active);
+    machine.handle_wake(after(active_since(), 60_000));
+    assert_eq!(machine.state(0), State::Backup);
+    assert_eq!(actions(&mut machine)[0], Action::RemoveAddresses(0));
+}
+
+#[test]
 fn a_backup_that_slept_listens_once_more() {
     let mut machine = backup(vec![settings(100, false)]);
     let woke = after(START, 5000);
