@@ -25,7 +25,7 @@ pub(super) fn run() -> Result<()> {
     shell::run("cargo", &["build", "--locked", "-p", "catamaran"])?;
     let program = std::path::absolute("target/debug/catamaran")?;
     let mut story = Story::begin(&program)?;
-    let scenes: [(&str, Scene); 9] = [
+    let scenes: [(&str, Scene); 10] = [
         ("a node of etcd is killed", Story::one_node_dies),
         ("all nodes of etcd are killed", Story::all_nodes_die),
         ("a value is corrupt", Story::a_value_is_corrupt),
@@ -39,6 +39,7 @@ pub(super) fn run() -> Result<()> {
             Story::a_text_is_for_one_node,
         ),
         ("a thousand changes in a row", Story::a_thousand_changes),
+        ("a history of megabytes", Story::a_long_history),
         ("etcd comes back empty", Story::etcd_comes_back_empty),
         (
             "the balancer starts without etcd",
@@ -264,6 +265,27 @@ impl Story {
             );
             sleep(Duration::from_millis(50));
         }
+        Ok(())
+    }
+
+    /// Who starts lists what it needs, and none of the texts of the past.
+    fn a_long_history(&mut self) -> Result<()> {
+        let ballast = format!("# {}\n", "x".repeat(100)).repeat(5000);
+        for number in 4000..4012 {
+            let put = self
+                .balancer
+                .put(&format!("{}{ballast}", self.text(number)))?;
+            ensure!(put["serves"] == true, "{put}");
+        }
+        let put = self.balancer.put(&self.text(4012))?;
+        ensure!(put["serves"] == true, "{put}");
+        // Its door is not that of the first.
+        let own = format!("[frontend.web]\nlisten = \"{}\"\n", free_addr()?);
+        self.balancer.put_for("c", &own)?;
+        let nodes = self.cluster.endpoints();
+        let other = Balancer::start(&self.program, "c", &endpoints(&nodes))?;
+        let is_well = |fleet: &Value| is(fleet, "connected") && fleet["disconnects"] == 0;
+        other.wait_until("a new node is connected", is_well)?;
         Ok(())
     }
 
