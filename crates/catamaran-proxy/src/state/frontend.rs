@@ -260,6 +260,13 @@ impl Frontend {
         &self.metrics[worker]
     }
 
+    /// Counts an exchange as begun.
+    pub(crate) fn count_begun(&self, worker: usize) {
+        if Metered::COUNTS {
+            self.counts(worker).traffic.begun.add_alone(1);
+        }
+    }
+
     /// Its counters, by worker.
     #[must_use]
     pub fn metrics(&self) -> &[FrontendCounts] {
