@@ -30,9 +30,11 @@ mod cluster;
 mod difference;
 pub mod edit;
 mod error;
+mod etcd;
 pub mod files;
 mod frontend;
 mod headers;
+pub mod layers;
 mod policy;
 mod process;
 mod read;
@@ -51,6 +53,7 @@ pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
 pub use read::{Beside, ReadFile};
 
+pub use etcd::etcd_endpoint;
 pub use shared::{shared_digest, with_own_sections};
 
 use backend::Backends;
@@ -148,8 +151,13 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .and_then(process::read)
         .unwrap_or_default();
     let admin = fields.node("admin").and_then(admin::read);
+    let etcd_node = fields.node("etcd");
+    let etcd = etcd_node.and_then(etcd::read);
     let tracing = fields.node("tracing").and_then(tracing::read);
     let backends = Backends::read(fields);
+    if etcd_node.is_none() {
+        reader.refuse_etcd();
+    }
     let files = Files::read(fields, &backends);
     let frontends = frontend::read_all(fields, &backends, &files);
     let virtual_ips = virtual_ip::read_all(fields, &backends);
@@ -169,6 +177,7 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         maps,
         virtual_ips,
         cluster,
+        etcd,
         tracing,
     })
 }

@@ -50,6 +50,7 @@ export const eventTone = {
   "peer-lost": "bad",
   "replication-current": "good",
   "config-drift": "warn",
+  "etcd": "warn",
 };
 
 export const eventSign = { good: "●", warn: "▲", bad: "✕", off: "·" };

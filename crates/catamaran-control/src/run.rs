@@ -65,26 +65,15 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let names = Discovery::names_in(&shared.snapshot().config.backends);
     let discovery = Discovery::new(names, clock, fastrand::Rng::new());
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
-    let plane = Arc::new(Plane {
-        shared: Arc::clone(&shared),
-        clock,
-        started: clock.now(),
-        readiness: parts.readiness.subscribe(),
-        events: parts.events,
-        checks: Checks::default(),
-        rates: Arc::default(),
-        stats: Stats::default(),
-        host: parts.host,
-        reloader: parts.reloader,
-        overlays: parts.overlays,
-        keeper: parts.keeper,
-        drains: Drains::default(),
-        monitor: commands,
-        virtual_ips: parts.virtual_ips.clone(),
-        mesh: parts.mesh.clone(),
-        streams: Streams::default(),
-        persisting: tokio::sync::Mutex::default(),
-    });
+    #[cfg(feature = "etcd")]
+    let fleet = crate::etcd::begin(&shared);
+    let plane = plane_of(
+        (&shared, clock),
+        &parts,
+        commands,
+        #[cfg(feature = "etcd")]
+        fleet.as_ref(),
+    );
     let exported = Arc::new(ExportCounts::default());
     let metrics = Arc::new(PlaneMetrics::new(
         &plane,
@@ -111,6 +100,10 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let exporting = trace::export(&shared, clock, Arc::clone(&dns), &exported);
     let resolving = discovery.run(dns, changes, orders_rx);
     let telling = tell_down(&plane, orders.clone());
+    #[cfg(feature = "etcd")]
+    let belonging = crate::etcd::belong(fleet, &plane, orders.clone());
+    #[cfg(not(feature = "etcd"))]
+    let belonging = std::future::ready(());
     let following = Following {
         plane: Arc::clone(&plane),
         generation: 0,
@@ -120,7 +113,7 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let meshing = parts.mesh.run(&plane);
     tokio::join!(
         watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
-        exporting, meshing
+        exporting, meshing, belonging
     );
 }
 
@@ -133,6 +126,37 @@ fn monitor(plane: &Arc<Plane>, readiness: watch::Sender<Readiness>) -> Monitor<P
         seen: HashMap::new(),
     };
     Monitor::new(watched, plane.clock, fastrand::Rng::new(), hooks)
+}
+
+/// What the admin API reads and steers.
+fn plane_of(
+    (shared, clock): (&Arc<Shared>, Clock),
+    parts: &Parts,
+    monitor: mpsc::Sender<Command>,
+    #[cfg(feature = "etcd")] fleet: Option<&crate::etcd::Membership>,
+) -> Arc<Plane> {
+    Arc::new(Plane {
+        shared: Arc::clone(shared),
+        clock,
+        started: clock.now(),
+        readiness: parts.readiness.subscribe(),
+        events: Arc::clone(&parts.events),
+        checks: Checks::default(),
+        rates: Arc::default(),
+        stats: Stats::default(),
+        host: Arc::clone(&parts.host),
+        reloader: Arc::clone(&parts.reloader),
+        overlays: Arc::clone(&parts.overlays),
+        keeper: parts.keeper.clone(),
+        drains: Drains::default(),
+        monitor,
+        virtual_ips: parts.virtual_ips.clone(),
+        mesh: parts.mesh.clone(),
+        streams: Streams::default(),
+        persisting: tokio::sync::Mutex::default(),
+        #[cfg(feature = "etcd")]
+        fleet: fleet.map(|fleet| Arc::clone(&fleet.handle)),
+    })
 }
 
 /// Starts copying what the next process is to have, if there is a place for it.

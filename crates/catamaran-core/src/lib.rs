@@ -17,6 +17,7 @@
 
 pub mod balance;
 mod chain;
+pub mod fleet;
 pub mod flow;
 pub mod health;
 pub mod idle;

@@ -4,6 +4,7 @@
 //! served from then on. So a data process that is restarted in the middle of an edit gets the
 //! configuration that was serving.
 
+use crate::fleet;
 use anyhow::Context as _;
 use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_control::reload::Text;
@@ -62,10 +63,28 @@ impl Source {
             .with_context(|| format!("{}: the file cannot be read", path.display()))?;
         let text = String::from_utf8(text)
             .map_err(|_| anyhow::anyhow!("{}: the file is not UTF-8", path.display()))?;
-        Ok(Self::Text(Text {
+        let source = Self::Text(Text {
             path: path.to_owned(),
             text,
-        }))
+        });
+        source.with_fleet()
+    }
+
+    /// On a node of a fleet: the file with what the fleet said when it last was heard, so that a
+    /// start without etcd serves.
+    fn with_fleet(self) -> anyhow::Result<Self> {
+        let Self::Text(file) = &self else {
+            return Ok(self);
+        };
+        // What is wrong with the file is said when it is loaded.
+        let Some(etcd) = self.load().ok().and_then(|loaded| loaded.config.etcd) else {
+            return Ok(self);
+        };
+        let Some(text) = fleet::last_good(&etcd, file)? else {
+            return Ok(self);
+        };
+        let path = file.path.clone();
+        Ok(Self::Text(Text { path, text }))
     }
 
     /// Turns the source into a valid configuration.

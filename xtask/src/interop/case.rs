@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::need::Need;
 use super::{
-    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, reloads, sbom,
+    admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, metrics, reloads, sbom,
     systemd, tracing, virtual_ip,
 };
 
@@ -151,6 +151,25 @@ pub(super) const CASES: &[Case] = &[
             package: "etcd-server",
         }],
         run: alerts::run,
+    },
+    Case {
+        name: "etcd",
+        title: "a fleet on etcd whose nodes are killed, emptied and lied to, under load",
+        needs: &[
+            Need::Program {
+                name: "etcd",
+                package: "etcd-server",
+            },
+            Need::Program {
+                name: "etcdctl",
+                package: "etcd-client",
+            },
+            Need::Program {
+                name: "openssl",
+                package: "openssl",
+            },
+        ],
+        run: etcd::run,
     },
     Case {
         name: "checks",

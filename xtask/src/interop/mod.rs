@@ -12,6 +12,7 @@ mod checks;
 mod compose;
 mod dashboard;
 mod deb;
+mod etcd;
 mod kubernetes;
 mod metrics;
 mod need;

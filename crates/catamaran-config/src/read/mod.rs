@@ -66,6 +66,8 @@ pub(crate) struct Reader<'a> {
     warnings: RefCell<Vec<(usize, String)>>,
     /// Mistakes in files that the text names.
     elsewhere: RefCell<Vec<Finding>>,
+    /// Servers that come from etcd, and where they are written.
+    from_etcd: RefCell<Vec<(usize, String)>>,
 }
 
 impl<'a> Reader<'a> {
@@ -79,6 +81,7 @@ impl<'a> Reader<'a> {
             errors: RefCell::default(),
             warnings: RefCell::default(),
             elsewhere: RefCell::default(),
+            from_etcd: RefCell::default(),
         }
     }
 
@@ -103,6 +106,21 @@ impl<'a> Reader<'a> {
         self.warnings
             .borrow_mut()
             .push((at, one_line(message.as_ref())));
+    }
+
+    /// Notes that `address`, written at byte `at`, takes servers from etcd.
+    pub(crate) fn note_etcd(&self, at: usize, address: String) {
+        self.from_etcd.borrow_mut().push((at, address));
+    }
+
+    /// Refuses servers from etcd in a configuration that has none.
+    pub(crate) fn refuse_etcd(&self) {
+        for (at, address) in &*self.from_etcd.borrow() {
+            self.error(
+                *at,
+                format!("`{address}` takes servers from etcd; add `[etcd]` with its `endpoints`"),
+            );
+        }
     }
 
     /// Whether no mistake was noted.

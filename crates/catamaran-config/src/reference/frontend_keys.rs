@@ -14,7 +14,7 @@ pub(crate) static ROOT: Section = Section {
             "frontend",
             Kind::Map("NAME", &Kind::Table(&FRONTEND)),
             Required,
-            "Policies for incoming traffic.",
+            "Policies for incoming traffic. With `[etcd]` there may be none in the file.",
         ),
         Key::new(
             "backend",
@@ -64,6 +64,12 @@ pub(crate) static ROOT: Section = Section {
             Kind::Table(&CLUSTER),
             Means("this node shares nothing"),
             "The other nodes, which this one shares affinity and limits with.",
+        ),
+        Key::new(
+            "etcd",
+            Kind::Table(&super::ETCD),
+            Means("the file is all there is"),
+            "A store that the nodes of a fleet share.",
         ),
     ],
     example: "",

@@ -9,6 +9,7 @@ mod admin_keys;
 mod auth_keys;
 mod backend_keys;
 mod cluster_keys;
+mod etcd_keys;
 mod frontend_keys;
 mod man;
 mod markdown;
@@ -27,6 +28,7 @@ pub(crate) use backend_keys::{
     STICK,
 };
 pub(crate) use cluster_keys::CLUSTER;
+pub(crate) use etcd_keys::ETCD;
 pub(crate) use frontend_keys::{
     ACCESS_LOG, FRONTEND, FRONTEND_TIMEOUTS, LISTENER, PROCESS, RATE_LIMIT, ROOT,
 };

@@ -135,6 +135,7 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
                 "[cluster]\nnode = \"a\"\npeers = {{ b = \"b:1\" }}\nsecret-file = \"c.key\"\n{key}"
             ),
         ),
+        "[etcd]" => parts("", "", &format!("[etcd]\nendpoints = \"e\"\n{key}")),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {
             let item = format!("command = [\"/bin/true\"]{}", after(key));

@@ -92,6 +92,41 @@ pub(crate) struct Applied {
     warnings: Vec<String>,
 }
 
+#[cfg(feature = "etcd")]
+impl Verdict {
+    /// What is to be said of a configuration that could serve.
+    pub(super) fn of(checked: crate::reload::Checked) -> Self {
+        Self {
+            valid: true,
+            errors: Vec::new(),
+            warnings: checked.warnings,
+            changes: checked.diff.changes,
+        }
+    }
+
+    /// What is to be said of one that could not.
+    pub(super) fn of_errors(errors: &catamaran_config::Errors) -> Self {
+        Self {
+            errors: errors.findings().iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn is_valid(&self) -> bool {
+        self.valid
+    }
+
+    /// The mistakes, each on a line.
+    pub(super) fn told(&self) -> String {
+        self.errors.join("\n")
+    }
+
+    /// What it would change, and what is doubtful.
+    pub(super) fn into_changes(self) -> (Vec<Change>, Vec<String>) {
+        (self.changes, self.warnings)
+    }
+}
+
 pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ConfigDocument> {
     Json(ConfigDocument {
         facts: ConfigFacts::of(&plane.reloader),

@@ -83,6 +83,8 @@ pub enum Kind {
     ReplicationCurrent,
     /// A peer of the cluster serves another configuration, or the same again.
     ConfigDrift,
+    /// The store of the fleet came, went or is another, or a server registered or left.
+    Etcd,
 }
 
 impl Events {

@@ -12,6 +12,8 @@ mod dashboard;
 mod door;
 mod drain;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod events;
 mod extract;
 mod guard;
@@ -34,6 +36,8 @@ pub(crate) use checks::Checks;
 pub(crate) use door::Door;
 pub(crate) use drain::Drains;
 pub(crate) use error::Refused;
+#[cfg(feature = "etcd")]
+pub(crate) use events::unix_now;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
@@ -113,6 +117,9 @@ pub(crate) struct Plane {
     pub(crate) virtual_ips: VirtualIps,
     pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
+    /// The fleet, on a node of one.
+    #[cfg(feature = "etcd")]
+    pub(crate) fleet: Option<Arc<crate::etcd::FleetHandle>>,
     /// Held by who changes a file, from reading what it says to serving that.
     pub(crate) persisting: tokio::sync::Mutex<()>,
 }

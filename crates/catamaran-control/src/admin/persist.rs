@@ -51,6 +51,13 @@ impl Plane {
     /// Writes `text` into the file, which must still hold `served`. Beside the control thread, which
     /// a slow disk must not hold up.
     pub(super) async fn write(&self, served: &Text, text: &Text) -> Result<(), Refused> {
+        let layers = self.reloader.layers();
+        if layers.is_some_and(|layers| !layers.is_file_alone()) {
+            return Err(Refused::conflict(
+                "this node's configuration is in etcd: change it there with `catamaran ctl config \
+                 put`",
+            ));
+        }
         let (served, text) = (served.clone(), text.clone());
         self.aside(move || replace(&served, &text))
             .await?

@@ -96,6 +96,8 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(of_tables());
     all.extend(of_lists());
     all.extend(of_process());
+    #[cfg(feature = "etcd")]
+    all.extend(of_fleet());
     all
 }
 
@@ -434,6 +436,57 @@ fn of_process() -> Vec<Operation> {
             get(|| async { Json(openapi::document()) }),
         )
         .does("This description."),
+    ]
+}
+
+#[cfg(feature = "etcd")]
+fn of_fleet() -> Vec<Operation> {
+    use super::etcd;
+    const HISTORY: &str = "/v1/etcd/history";
+    vec![
+        Operation::new::<crate::etcd::FleetStatus>(
+            "get",
+            "/v1/etcd",
+            "get-etcd",
+            get(etcd::status),
+        )
+        .does("The fleet as this node sees it: etcd, the texts, the servers that registered."),
+        Operation::new::<crate::etcd::FleetStatus>(
+            "post",
+            "/v1/etcd/accept",
+            "accept-etcd",
+            post(etcd::accept),
+        )
+        .does("Takes a cluster that is not the one that was known for ours.")
+        .takes::<process::Nothing>(),
+        Operation::new::<etcd::Put>("put", "/v1/etcd/config", "put-config", put(etcd::put))
+            .does("Writes a configuration into etcd, if it could serve on this node.")
+            .takes::<etcd::FleetText>(),
+        Operation::new::<config::Verdict>(
+            "post",
+            "/v1/etcd/config/diff",
+            "diff-config",
+            post(etcd::diff),
+        )
+        .does("Judges a configuration for the fleet and says what it would change on this node.")
+        .takes::<etcd::FleetText>(),
+        Operation::new::<etcd::Put>(
+            "post",
+            "/v1/etcd/config/rollback",
+            "rollback-config",
+            post(etcd::rollback),
+        )
+        .does("Writes a configuration that was there before into etcd anew.")
+        .takes::<etcd::Rollback>(),
+        Operation::new::<Vec<etcd::PutBefore>>("get", HISTORY, "list-history", get(etcd::history))
+            .does("The configurations that were put into etcd, the latest first."),
+        Operation::new::<etcd::PutBefore>(
+            "get",
+            "/v1/etcd/history/{revision}",
+            "get-history",
+            get(etcd::entry),
+        )
+        .does("One of them, with its text."),
     ]
 }
 

@@ -112,7 +112,7 @@ impl State {
             let has_names = model.servers.iter().any(|server| {
                 matches!(
                     server.address,
-                    ServerAddr::Dns { .. } | ServerAddr::Srv { .. }
+                    ServerAddr::Dns { .. } | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. }
                 )
             });
             if facts.is_empty() && !has_names {

@@ -228,6 +228,15 @@ metrics! {
     PeerUnknownTablesTotal Counter "catamaran_peer_unknown_tables_total" "Batches for tables that are not configured here.";
     PeerUnknownFramesTotal Counter "catamaran_peer_unknown_frames_total" "Messages of kinds that this version does not know.";
     PeerDroppedNotesTotal Counter "catamaran_peer_dropped_notes_total" "Notes of drains and health for which there was no room.";
+    EtcdConnected Gauge "catamaran_etcd_connected" "1 while changes arrive from etcd as they happen.";
+    EtcdForeign Gauge "catamaran_etcd_foreign" "1 while etcd is not the cluster that is known: nothing is taken away until it is accepted.";
+    EtcdConfigOk Gauge "catamaran_etcd_config_ok" "1 unless the configuration in etcd cannot serve, so that the last good one goes on.";
+    EtcdConfigHeld Gauge "catamaran_etcd_config_held" "1 while a configuration waits for the cluster to be accepted.";
+    EtcdStateOk Gauge "catamaran_etcd_state_ok" "1 unless the last good state cannot be kept on disk.";
+    EtcdLastContactSeconds Gauge "catamaran_etcd_last_contact_seconds" "When etcd answered last, in Unix time.";
+    EtcdServers Gauge "catamaran_etcd_servers" "Servers from etcd by `state`: registered, missing.";
+    EtcdDisconnectsTotal Counter "catamaran_etcd_disconnects_total" "Times that the watch over etcd ended.";
+    EtcdStrangeKeysTotal Counter "catamaran_etcd_strange_keys_total" "Keys and values in etcd that are not understood.";
 
     TracingSpansExportedTotal Counter "catamaran_tracing_spans_exported_total" "Spans that the collector took.";
     TracingSpansFailedTotal Counter "catamaran_tracing_spans_failed_total" "Spans that the collector did not take.";

@@ -27,6 +27,8 @@ pub(crate) struct PlaneMetrics {
     exported: Arc<ExportCounts>,
     virtual_ips: VirtualIps,
     mesh: Mesh,
+    #[cfg(feature = "etcd")]
+    fleet: Option<Arc<crate::etcd::FleetHandle>>,
     /// What was counted before this process.
     base: CountedBefore,
     /// What is copied for the process after it, if somebody holds that.
@@ -50,6 +52,8 @@ impl PlaneMetrics {
             exported,
             virtual_ips,
             mesh: plane.mesh.clone(),
+            #[cfg(feature = "etcd")]
+            fleet: plane.fleet.clone(),
             base,
             copies: plane.keeper.as_ref().map(|keeper| keeper.copies()),
         }
@@ -148,6 +152,10 @@ impl MetricsSource for PlaneMetrics {
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
         self.mesh.collect(out);
+        #[cfg(feature = "etcd")]
+        if let Some(fleet) = &self.fleet {
+            fleet.status().collect(out);
+        }
         if let Some(copies) = &self.copies {
             copies.collect(out);
         }

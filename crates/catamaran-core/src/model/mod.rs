@@ -9,6 +9,7 @@ mod auth;
 mod backend;
 mod cluster;
 mod edit;
+mod etcd;
 mod frontend;
 mod health;
 mod net;
@@ -25,6 +26,7 @@ pub use backend::{
 };
 pub use cluster::{Cluster, ClusterPeer, ClusterSecret};
 pub use edit::Edit;
+pub use etcd::{Etcd, EtcdEndpoint, EtcdIdentity, EtcdTls, EtcdUser, STATE_FILE};
 pub use frontend::{
     AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
     HttpLimits, Listener, ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
@@ -65,6 +67,8 @@ pub struct Config {
     pub virtual_ips: Vec<VirtualIp>,
     /// The mesh that this node is part of, if any.
     pub cluster: Option<Cluster>,
+    /// The store that a fleet shares, if this node is of one.
+    pub etcd: Option<Etcd>,
     /// Traces of requests; off unless written.
     pub tracing: Option<Tracing>,
 }

@@ -532,7 +532,7 @@ fn target(address: &ServerAddr) -> Option<Target> {
     match address {
         ServerAddr::Ip(address) => Some(Target::Ip(*address)),
         ServerAddr::Unix(path) => Some(Target::Unix(path.clone())),
-        ServerAddr::Dns { .. } | ServerAddr::Srv { .. } => None,
+        ServerAddr::Dns { .. } | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. } => None,
     }
 }
 

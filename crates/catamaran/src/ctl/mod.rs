@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod failure;
+mod fleet;
 mod follow;
 mod lists;
 mod peers;
@@ -80,6 +81,7 @@ impl Ctl {
             CtlCommand::List { action } => self.list(action.as_ref())?,
             CtlCommand::Map { action } => self.map(action.as_ref())?,
             CtlCommand::Config { action } => return self.config(action),
+            CtlCommand::Etcd { action } => self.etcd(*action)?,
             CtlCommand::Reload { dry_run } => {
                 let body = json!({ "dry_run": dry_run });
                 let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
@@ -351,8 +353,20 @@ impl Ctl {
                 }
             }
             ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
-            ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
-            ConfigAction::Diff { file: None } => {
+            ConfigAction::Diff {
+                file: Some(file),
+                etcd: true,
+                node,
+            } => return self.diff_etcd(file, node.as_deref()),
+            ConfigAction::Diff {
+                file: Some(file), ..
+            } => return self.judge(file, Judged::Compared),
+            ConfigAction::Put { file, node, note } => {
+                return self.put(file, node.as_deref(), note);
+            }
+            ConfigAction::History { revision } => self.history(*revision)?,
+            ConfigAction::Rollback { revision } => return self.rollback(*revision),
+            ConfigAction::Diff { file: None, .. } => {
                 let body = json!({ "dry_run": true });
                 let changes = self.client.change("POST", "/v1/reload", Some(&body))?;
                 self.applied(&changes)?;
@@ -379,11 +393,20 @@ impl Ctl {
     /// Has a file judged, and shows what is wrong with it or what it would change.
     fn judge(&self, file: &Path, judged: Judged) -> Result<ExitCode, Failure> {
         let verdict = self.verdict(file, &read(file)?)?;
-        let code = self.judged(&verdict)?;
+        self.show_verdict(file, &verdict, judged)
+    }
+
+    fn show_verdict(
+        &self,
+        file: &Path,
+        verdict: &Value,
+        judged: Judged,
+    ) -> Result<ExitCode, Failure> {
+        let code = self.judged(verdict)?;
         match judged {
             _ if self.json || verdict["valid"] != true => {}
             Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
-            Judged::Compared if count_changes(&verdict) == 0 => {
+            Judged::Compared if count_changes(verdict) == 0 => {
                 writeln!(io::stdout(), "nothing would change")?;
             }
             Judged::Compared => {

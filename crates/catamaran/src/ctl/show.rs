@@ -521,7 +521,7 @@ fn number(value: &Value) -> String {
 }
 
 /// Seconds as a person would say them.
-fn duration(seconds: &Value) -> String {
+pub(super) fn duration(seconds: &Value) -> String {
     let seconds = seconds.as_f64().unwrap_or(0.0);
     match seconds {
         s if s < 60.0 => format!("{s:.0}s"),

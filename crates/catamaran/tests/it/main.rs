@@ -19,6 +19,8 @@ mod demo_api;
 mod draining;
 mod dying_servers;
 mod echo;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod hostile;
 mod hostile_clients;
 mod hostile_servers;

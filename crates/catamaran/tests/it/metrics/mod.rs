@@ -4,6 +4,7 @@ mod page;
 
 use crate::balancer::Balancer;
 use crate::cluster::Cluster;
+use crate::etcd::Store;
 use crate::operator::ask;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, TempDir, free_addr, http_get};
@@ -21,6 +22,7 @@ struct Busy {
     metrics: SocketAddr,
     _files: TempDir,
     _cluster: Cluster,
+    _store: Store,
 }
 
 impl Busy {
@@ -35,8 +37,11 @@ impl Busy {
         let (list, map) = (list.display(), map.display());
         let cluster = Cluster::of(&["a", "b"]);
         let section = cluster.section("a", &["first"]);
+        let store = Store::start();
+        let etcd = store.addr();
         let config = format!(
             "{section}[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+             [etcd]\nendpoints = \"{etcd}\"\n\
              [tracing]\nendpoint = \"http://127.0.0.1:9\"\n\
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
@@ -59,6 +64,7 @@ impl Busy {
             metrics,
             _files: files,
             _cluster: cluster,
+            _store: store,
         };
         busy.use_all();
         busy
@@ -102,7 +108,8 @@ impl Busy {
                 && in_flight.iter().all(|count| *count == 0.0)
                 && page.value("catamaran_server_checks_total", &checks) > 0.0
                 && page.0.contains_key("catamaran_worker_lag_seconds")
-                && page.0.contains_key("catamaran_peer_connected");
+                && page.0.contains_key("catamaran_peer_connected")
+                && page.0.contains_key("catamaran_etcd_last_contact_seconds");
             is_counted.then_some(page)
         })
     }
