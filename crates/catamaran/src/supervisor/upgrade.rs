@@ -397,8 +397,7 @@ pub(super) fn forget_ended(retired: &mut Vec<Life>) {
 /// Asks `retired` to end soon.
 pub(super) fn hurry(retired: &[Life]) {
     for life in retired {
-        // One that has ended needs no asking.
-        let _ = process::send_signal(life.pid(), libc::SIGTERM);
+        life.ask_to_end();
     }
 }
 
