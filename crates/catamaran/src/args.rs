@@ -161,7 +161,7 @@ pub(crate) struct EchoArgs {
     The exit code is that of the command."
 )]
 pub(crate) struct RegisterArgs {
-    /// A file with an [etcd] section; the rest of it does not matter
+    /// A file with an `[etcd]` section; the rest of it does not matter
     #[arg(short, long, value_name = "FILE", required_unless_present = "etcd", conflicts_with_all = ["etcd", "prefix"])]
     pub(crate) config: Option<PathBuf>,
     /// Nodes of etcd, as HOST:PORT,HOST:PORT,…

@@ -6,7 +6,7 @@ use super::{Event, Plane, config, csv, drain, guard, lists, openapi, peers, proc
 use super::{stats, stream, tables, virtual_ips};
 use crate::http::Open;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -59,7 +59,7 @@ pub(crate) fn router(plane: Arc<Plane>, open: Open) -> Router {
             let is_left = may_change && !*open.borrow();
             async move {
                 if is_left {
-                    return left().into_response();
+                    return ([(header::CONNECTION, "close")], left()).into_response();
                 }
                 let answer = next.run(request).await;
                 // What an operator is told to be done outlives this process from here on.
@@ -82,7 +82,7 @@ pub(crate) fn router(plane: Arc<Plane>, open: Open) -> Router {
 /// The answer to a change on a connection that another process does not have.
 fn left() -> Refused {
     Refused::new(
-        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::CONFLICT,
         "upgrade",
         "another process takes over and would not know of the change; ask again on a new connection",
     )

@@ -70,7 +70,7 @@ pub struct Keeper {
     tell_at: Mutex<Option<Instant>>,
 }
 
-/// How many copies were made of each [`Part`], and how many failed.
+/// How many copies were made of each part, and how many failed.
 #[derive(Debug, Default)]
 pub struct Copies([[AtomicU64; 2]; Part::ALL.len()]);
 

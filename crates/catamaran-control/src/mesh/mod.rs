@@ -66,7 +66,7 @@ struct Inner {
 type Notes = BTreeMap<(NoteKind, String), Vec<u8>>;
 
 impl Mesh {
-    /// Replication that begins when [`Self::run`] does. `is_restored` says whether the tables hold
+    /// Replication that begins when `run` does. `is_restored` says whether the tables hold
     /// what the process before this one has left.
     #[must_use]
     pub fn new(events: Arc<Events>, is_restored: bool) -> Self {

@@ -334,7 +334,8 @@ fn a_change_on_a_connection_to_the_old_process_is_refused_and_not_lost() {
     let drain = br#"{"admin": "drain"}"#;
     // The old process ends its pages soon, and the connection with them.
     if let Ok(told) = client.request("PATCH", &path, &fields, drain) {
-        assert_eq!(told.status, 503, "{}", told.text());
+        assert_eq!(told.status, 409, "{}", told.text());
+        assert!(!told.keeps_alive());
     }
     let (_, server) = ask(&balancer, "GET", &path, "");
     assert_eq!(server["admin"], "ready", "{server}");
