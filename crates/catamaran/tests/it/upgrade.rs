@@ -20,7 +20,7 @@ fn data_pid(balancer: &Balancer) -> u32 {
 }
 
 /// Has the same binary take its own place; returns what it was.
-fn upgrade(balancer: &Balancer) -> u32 {
+pub(crate) fn upgrade(balancer: &Balancer) -> u32 {
     let before = data_pid(balancer);
     let (status, told) = ask(balancer, "POST", "/v1/upgrade", "{}");
     assert_eq!(status, 200, "{told}\n{}", balancer.process.stderr());
