@@ -58,6 +58,11 @@ pub(crate) fn run_with(
 /// Builds the program of a package into `target/release`, whatever the environment says about
 /// the directory.
 pub(crate) fn build_release(package: &str) -> Result<()> {
+    build_release_with(package, &[])
+}
+
+/// Like [`build_release`], with more arguments for cargo.
+pub(crate) fn build_release_with(package: &str, more: &[&str]) -> Result<()> {
     let arguments = [
         "build",
         "--release",
@@ -66,7 +71,7 @@ pub(crate) fn build_release(package: &str) -> Result<()> {
         "--package",
         package,
     ];
-    run("cargo", &arguments)
+    run("cargo", &[arguments.as_slice(), more].concat())
 }
 
 /// Runs a program and returns what it wrote to stdout; fails when it fails.

@@ -113,8 +113,8 @@ impl Other {
             let lines = self.lines.lock().unwrap();
             let said = lines[asked..].iter();
             // The harness may have begun the line.
-            let said = said.filter_map(|line| line.split_once(SAID)?.1.parse().ok());
-            let said = said.last();
+            let mut said = said.filter_map(|line| line.split_once(SAID)?.1.parse().ok());
+            let said = said.next_back();
             *found.lock().unwrap() = said.unwrap_or_default();
             said.is_some()
         })
