@@ -3,7 +3,7 @@
 //! A worker writes into a [`Board`] of its own, without a lock, and gives it away once a second; the
 //! thread that leads the run merges what it gets into one board for the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub struct Board {
     sinks: Vec<Sink>,
     /// Checks by the path of their group and their name.
     pub checks: BTreeMap<(String, String), Tally>,
+    /// The paths of groups.
+    pub groups: BTreeSet<String>,
     /// How requests ended, and how many of them so.
     pub answers: BTreeMap<Answered, u64>,
 }
@@ -64,6 +66,7 @@ impl Board {
                 .map(|&kind| Sink::new(kind))
                 .collect(),
             checks: BTreeMap::new(),
+            groups: BTreeSet::new(),
             answers: BTreeMap::new(),
         }
     }
@@ -85,6 +88,7 @@ impl Board {
         for (mine, theirs) in self.sinks.iter_mut().zip(&other.sinks) {
             mine.merge(theirs);
         }
+        self.groups.extend(other.groups.iter().cloned());
         for (how, &times) in &other.answers {
             self.answered(how.clone(), times);
         }
@@ -206,6 +210,13 @@ impl Recorder {
             tally.passes += 1;
         } else {
             tally.fails += 1;
+        }
+    }
+
+    /// Notes that there is a group with this path.
+    pub fn group(&mut self, path: &str) {
+        if !self.board.groups.contains(path) {
+            self.board.groups.insert(path.to_owned());
         }
     }
 

@@ -4,6 +4,10 @@
 pub const OK: u8 = 0;
 /// A threshold did not hold.
 pub const THRESHOLDS: u8 = 99;
+/// `setup` took too long.
+pub const SETUP_TIMEOUT: u8 = 100;
+/// `teardown` took too long.
+pub const TEARDOWN_TIMEOUT: u8 = 101;
 /// Options, URL or script cannot be used.
 pub const INVALID: u8 = 104;
 /// A signal ended the run.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! plain      a run without a script: options, virtual users, what is printed
+//! script     k6's scripts: QuickJS, one coroutine for each iteration; with the feature `scripts`
 //! engine     workers, virtual users, schedules driven in time; the only threads and timers
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
@@ -11,7 +12,7 @@
 //!            what a run is and what it amounts to: no I/O, no clock
 //! ```
 //! Names, units, thresholds and exit codes are those of k6, so that what its users know holds here.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod board;
 pub mod client;
@@ -23,6 +24,8 @@ pub mod options;
 pub mod plain;
 pub mod scenario;
 pub mod schedule;
+#[cfg(feature = "scripts")]
+pub mod script;
 pub mod sink;
 pub mod summary;
 pub mod tags;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use catamaran_sys::clock::now_nanos;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::lead::Message;
 use super::stop::Stop;
 use crate::board::Recorder;
-use crate::metric::MetricId;
+use crate::metric::{MetricId, Registry};
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::tags::TagsId;
@@ -66,6 +66,20 @@ impl Local {
             warned: RefCell::default(),
             to_lead,
         }
+    }
+
+    /// One that belongs to no worker, for what is run before and after the others. Warnings are lost.
+    #[must_use]
+    pub fn detached(registry: Arc<Registry>, scenarios: Arc<Vec<Scenario>>) -> Self {
+        let (to_lead, _) = unbounded_channel();
+        let whole = Stripe { index: 0, of: 1 };
+        Self::new(
+            whole,
+            Recorder::new(registry),
+            scenarios,
+            Arc::default(),
+            to_lead,
+        )
     }
 
     /// Adds a sample of now.

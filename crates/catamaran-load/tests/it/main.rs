@@ -4,6 +4,8 @@
 
 mod plain;
 mod protocols;
+#[cfg(feature = "scripts")]
+mod script;
 mod stall;
 
 use std::time::Duration;
