@@ -1,4 +1,4 @@
-//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `bench`,
+//! Developer commands of the workspace: `cargo xtask ci`, `tidy`, `fuzz`, `sim`, `bench`,
 //! `callgrind`, `deb`, `images`, `interop`, `sbom`.
 
 mod bench;
@@ -10,6 +10,7 @@ mod fuzz;
 mod interop;
 mod sbom;
 mod shell;
+mod sim;
 mod tidy;
 
 use std::env;
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   ci [--skip-tests]   everything a change must pass, with a table of times
   tidy                the style rules that a program can check
   fuzz                the fuzz targets for a short time each; `fuzz --help`
+  sim                 simulations of nodes and networks, seed by seed; `sim --help`
   bench               side by side with HAProxy and nginx; `bench --help`
   callgrind           instructions per request against the bound in xtask/hot-path.toml;
                       `callgrind --help`
@@ -56,11 +58,13 @@ fn run() -> Result<()> {
         "callgrind" if asks_help(rest) => shell::say(callgrind::HELP),
         "deb" if asks_help(rest) => shell::say(deb::HELP),
         "images" if asks_help(rest) => shell::say(docker::images::HELP),
+        "sim" if asks_help(rest) => shell::say(sim::HELP),
         "interop" if asks_help(rest) => shell::say(interop::HELP),
         "sbom" if asks_help(rest) => shell::say(sbom::HELP),
         "bench" => bench::run(rest)?,
         "bench-origin" => bench::run_origin(rest)?,
         "bench-load" => bench::run_load(rest)?,
+        "interop-load" => interop::run_load(rest)?,
         "interop-probe" => interop::run_probe(rest)?,
         "callgrind" => callgrind::run(rest)?,
         "ci" => ci::run(rest)?,
@@ -68,6 +72,7 @@ fn run() -> Result<()> {
         "fuzz" => fuzz::run(rest)?,
         "images" => docker::images::run(rest)?,
         "interop" => interop::run(rest)?,
+        "sim" => sim::run(rest)?,
         "sbom" => sbom::run(rest)?,
         "tidy" => tidy::run()?,
         "--help" | "-h" | "help" => shell::say(HELP),

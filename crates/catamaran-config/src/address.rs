@@ -1,5 +1,6 @@
 //! Addresses as the configuration writes them.
 
+use catamaran_core::fleet::part_problem;
 use catamaran_core::model::ServerAddr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +22,14 @@ pub(crate) fn server(text: &str) -> Result<ServerAddr, String> {
         }
         let service = service.to_ascii_lowercase();
         return Ok(ServerAddr::Srv { service });
+    }
+    if let Some(service) = text.strip_prefix("etcd:") {
+        return match part_problem(service) {
+            None => Ok(ServerAddr::Etcd {
+                service: service.to_owned(),
+            }),
+            Some(problem) => Err(format!("the service of `{text}` {problem}")),
+        };
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return match address.port() {
@@ -171,6 +180,7 @@ mod tests {
             "unix:/run/app.sock",
             "host.example:8080",
             "srv:_api._tcp.example",
+            "etcd:api",
         ] {
             assert_eq!(server(text).unwrap().to_string(), text);
         }
@@ -212,6 +222,10 @@ mod tests {
             (
                 "srv:",
                 "`srv:` is no service name; write it as `srv:_api._tcp.example`",
+            ),
+            (
+                "etcd:a/b",
+                "the service of `etcd:a/b` has other characters than letters, digits, `-`, `_` and `.`",
             ),
         ] {
             assert_eq!(server(text), Err(message.to_owned()));

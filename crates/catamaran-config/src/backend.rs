@@ -338,9 +338,11 @@ fn source(fields: Fields<'_>) -> Option<Source> {
 
 fn read_address(node: Node<'_>) -> Option<ServerAddr> {
     let text = node.text("an address such as `\"10.0.0.1:8080\"`, or a table with `address`")?;
-    address::server(&text)
-        .map_err(|message| node.error(message))
-        .ok()
+    let address = address::server(&text).map_err(|message| node.error(message));
+    if matches!(address, Ok(ServerAddr::Etcd { .. })) {
+        node.reader().note_etcd(node.at(), text);
+    }
+    address.ok()
 }
 
 /// Names and addresses of a backend's servers, and where they are.

@@ -61,7 +61,7 @@ fn compare(
 }
 
 /// The sections of a text: `process`, and each `kind.name` of those that are named.
-fn sections(text: &str) -> BTreeMap<String, Table> {
+pub(crate) fn sections(text: &str) -> BTreeMap<String, Table> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut sections = BTreeMap::new();
     let Ok(root) = text.parse::<Table>() else {
@@ -89,7 +89,7 @@ fn sections(text: &str) -> BTreeMap<String, Table> {
 }
 
 /// What a section holds, one by one.
-fn items(section: &str, table: &Table) -> BTreeMap<String, String> {
+pub(crate) fn items(section: &str, table: &Table) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for (key, value) in table {
         match (key.as_str(), value) {

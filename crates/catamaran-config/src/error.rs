@@ -28,6 +28,13 @@ pub struct Place {
     pub column: usize,
 }
 
+impl Place {
+    /// The place of byte `offset` of `text`; past the end is the end.
+    pub(crate) fn of(text: &str, offset: usize) -> Self {
+        Lines::new(text).place(offset)
+    }
+}
+
 /// The start of every line of a text, to turn offsets into places.
 pub(crate) struct Lines<'a> {
     text: &'a str,

@@ -31,7 +31,8 @@ pub(crate) fn read_all<'a>(
         (Some(node), Some(entries)) => node.is_table() && entries.is_empty(),
         _ => !root.is_misspelt("frontend"),
     };
-    if none_written {
+    // A node of a fleet may have none of its own.
+    if none_written && root.node("etcd").is_none() {
         let at = root.key_at("frontend").unwrap_or(0);
         root.reader().error(
             root.reader().header_start(at),

@@ -26,18 +26,22 @@ mod admin;
 mod auth;
 mod backend;
 mod checks;
+mod cluster;
 mod difference;
 pub mod edit;
 mod error;
+mod etcd;
 pub mod files;
 mod frontend;
 mod headers;
+pub mod layers;
 mod policy;
 mod process;
 mod read;
 pub mod reference;
 mod route;
 mod route_action;
+mod shared;
 mod syntax;
 mod tracing;
 mod unit;
@@ -47,6 +51,10 @@ pub use ad_hoc::ad_hoc;
 pub use address::listen_addresses;
 pub use difference::{Difference, differences};
 pub use error::{Errors, Finding, Place};
+pub use read::{Beside, ReadFile};
+
+pub use etcd::etcd_endpoint;
+pub use shared::{shared_digest, with_own_sections};
 
 use backend::Backends;
 use catamaran_core::model::Config;
@@ -82,8 +90,8 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
         ));
     };
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    let read_file = |file: &Path| std::fs::read(directory.join(file));
-    parse(&text, &name, &|name| std::env::var(name).ok(), &read_file)
+    let beside = Beside(directory);
+    parse(&text, &name, &|name| std::env::var(name).ok(), &beside)
 }
 
 /// Reads the configuration in `text`, which messages call `file_name`.
@@ -97,7 +105,7 @@ pub fn parse(
     text: &str,
     file_name: &str,
     env: &dyn Fn(&str) -> Option<String>,
-    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    read_file: &dyn ReadFile,
 ) -> Result<Loaded, Errors> {
     // A byte order mark is no part of the text; columns are counted without it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -143,11 +151,17 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         .and_then(process::read)
         .unwrap_or_default();
     let admin = fields.node("admin").and_then(admin::read);
+    let etcd_node = fields.node("etcd");
+    let etcd = etcd_node.and_then(etcd::read);
     let tracing = fields.node("tracing").and_then(tracing::read);
     let backends = Backends::read(fields);
+    if etcd_node.is_none() {
+        reader.refuse_etcd();
+    }
     let files = Files::read(fields, &backends);
     let frontends = frontend::read_all(fields, &backends, &files);
     let virtual_ips = virtual_ip::read_all(fields, &backends);
+    let cluster = fields.node("cluster").and_then(cluster::read);
     backends.warn_unused();
     files.warn_unused();
     if !reader.is_clean() {
@@ -162,6 +176,8 @@ fn read_root(reader: &Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         lists,
         maps,
         virtual_ips,
+        cluster,
+        etcd,
         tracing,
     })
 }

@@ -17,6 +17,10 @@ pub(crate) fn read(node: Node<'_>) -> Option<Process> {
     set(&mut process.drain, fields.duration("drain"));
     set(&mut process.drain_delay, fields.duration("drain-delay"));
     set(&mut process.drain_tunnels, fields.duration("drain-tunnels"));
+    let timeout = fields.duration("upgrade-timeout");
+    set(&mut process.upgrade_timeout, timeout);
+    set(&mut process.upgrade_pause, fields.duration("upgrade-pause"));
+    set(&mut process.max_draining, fields.number("max-draining"));
     set(&mut process.watch, fields.bool("watch"));
     set(&mut process.watchdog, fields.duration("watchdog"));
     set(

@@ -96,7 +96,7 @@ fn endpoint(text: &str) -> Result<Collector, String> {
     }
     let address = match address::server(authority)? {
         address @ (ServerAddr::Ip(_) | ServerAddr::Dns { .. }) => address,
-        ServerAddr::Unix(_) | ServerAddr::Srv { .. } => {
+        ServerAddr::Unix(_) | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. } => {
             return Err(format!(
                 "`{text}` names no host and port; write it as `http://127.0.0.1:4318`"
             ));

@@ -3,7 +3,9 @@
 use crate::backend::{Backends, check_name, first, name_problem};
 use crate::read::{Entry, Fields, Node, set};
 use crate::reference;
-use catamaran_core::model::{Hook, Name, Track, Tracked, VirtualAddress, VirtualIp};
+use catamaran_core::model::{
+    Authentication, Hook, IpNet, Name, Track, Tracked, VirtualAddress, VirtualIp, VirtualRoute,
+};
 use catamaran_core::vrrp::{AdvertInterval, ChecksumStyle, Family, Version};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,9 +16,20 @@ use std::time::Duration;
 pub(crate) fn read_all<'a>(root: Fields<'a>, backends: &Backends<'a>) -> Vec<VirtualIp> {
     let entries = root.node("virtual-ip").and_then(|node| node.entries());
     let mut taken = Taken::default();
+    let has_peers = root.node("cluster").is_some();
     let sections = entries.unwrap_or_default().into_iter();
     sections
-        .filter_map(|entry| read(entry, backends, &mut taken))
+        .filter_map(|entry| {
+            let virtual_ip = read(entry, backends, &mut taken)?;
+            let is_tracked = |track: &Track| track.what == Tracked::Replication;
+            if !has_peers && virtual_ip.track.iter().any(is_tracked) {
+                entry.node.error(
+                    "`track` watches `replication`, but there are no peers; add `[cluster]`, or \
+                     remove it",
+                );
+            }
+            Some(virtual_ip)
+        })
         .collect()
 }
 
@@ -49,6 +62,8 @@ fn read<'a>(entry: Entry<'a>, backends: &Backends<'a>, taken: &mut Taken) -> Opt
         name: Name::new(entry.name),
         interval: interval(fields, version),
         peers: peers(fields, &addresses),
+        virtual_mac: fields.bool("virtual-mac").unwrap_or(false),
+        routes: routes(fields, &addresses),
         addresses,
         interface: interface?,
         router_id: router_id?,
@@ -59,6 +74,7 @@ fn read<'a>(entry: Entry<'a>, backends: &Backends<'a>, taken: &mut Taken) -> Opt
         checksum: checksum
             .and_then(|node| node.choice(&checksums))
             .unwrap_or(ChecksumStyle::Message),
+        authentication: authentication(fields),
         allow_jitter: fields.bool("allow-jitter").unwrap_or(false),
         sync_group: fields.node("sync-group").and_then(group_name),
         track: track(fields, backends),
@@ -233,6 +249,85 @@ fn peers(fields: Fields<'_>, addresses: &[VirtualAddress]) -> Vec<IpAddr> {
     peers
 }
 
+fn authentication(fields: Fields<'_>) -> Option<Authentication> {
+    let choices = [("require", true), ("offer", false)];
+    let written = fields.node("authentication");
+    let is_required = written.and_then(|node| node.choice(&choices));
+    let Some(node) = fields.node("secret-file") else {
+        if let Some(node) = written {
+            node.error("`authentication` needs a secret; add `secret-file`, or remove it");
+        }
+        return None;
+    };
+    let path = PathBuf::from(node.text("a path (a string)")?);
+    if !path.is_absolute() {
+        node.error("`secret-file` is no absolute path; write it as `/etc/catamaran/vrrp.key`");
+    }
+    Some(Authentication {
+        secret_file: path,
+        is_required: is_required.unwrap_or(true),
+    })
+}
+
+fn routes(fields: Fields<'_>, addresses: &[VirtualAddress]) -> Vec<VirtualRoute> {
+    let Some(node) = fields.node("routes") else {
+        return Vec::new();
+    };
+    let items = node.list().unwrap_or_default();
+    if items.len() > MAX_ROUTES {
+        node.error(format!(
+            "`routes` has {} items; {MAX_ROUTES} are allowed",
+            items.len()
+        ));
+    }
+    let read = |node: Node<'_>| route(node.fields(&reference::VIRTUAL_ROUTE)?, addresses);
+    items.into_iter().filter_map(read).collect()
+}
+
+fn route(fields: Fields<'_>, addresses: &[VirtualAddress]) -> Option<VirtualRoute> {
+    let node = fields.required("to", "\"10.0.0.0/8\"")?;
+    let text = node.text("a network such as `\"10.0.0.0/8\"`")?;
+    let to = match text.parse::<IpNet>() {
+        Ok(to) if to == to.canonical() => to,
+        Ok(to) => {
+            let (first, prefix) = (to.canonical().first(), to.prefix());
+            node.error(format!("`{text}` is no network; write `{first}/{prefix}`"));
+            return None;
+        }
+        Err(cause) => {
+            node.error(format!("`{text}`: {cause}; write it as `10.0.0.0/8`"));
+            return None;
+        }
+    };
+    let has_source = |one: &VirtualAddress| {
+        let is_link_local = matches!(one.address, IpAddr::V6(a) if a.is_unicast_link_local());
+        one.address.is_ipv4() == to.is_ipv4() && !is_link_local
+    };
+    if !addresses.is_empty() && !addresses.iter().any(has_source) {
+        let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
+        node.error(format!(
+            "`{text}` is a network of {family}, of which `addresses` has none that packets could \
+             come from; add one"
+        ));
+    }
+    let via = fields.node("via").and_then(|node| {
+        let text = node.text("an address such as `\"192.0.2.1\"`")?;
+        let via = text.parse::<IpAddr>().ok();
+        let via = via.filter(|via| via.is_ipv4() == to.is_ipv4());
+        if via.is_none() {
+            let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
+            node.error(format!("`{text}` is no address of {family}, as `to` is"));
+        }
+        via
+    });
+    Some(VirtualRoute {
+        to,
+        via,
+        table: fields.number("table").unwrap_or(MAIN_TABLE),
+        metric: fields.number("metric").unwrap_or(0),
+    })
+}
+
 fn group_name(node: Node<'_>) -> Option<Name> {
     let name = node.text("the name of a group (a string)")?;
     if let Some(problem) = name_problem(&name) {
@@ -257,11 +352,12 @@ fn track<'a>(fields: Fields<'a>, backends: &Backends<'a>) -> Vec<Track> {
 }
 
 fn track_one<'a>(fields: Fields<'a>, backends: &Backends<'a>) -> Option<Track> {
-    let kinds = ["backend", "interface", "command", "file"];
+    let kinds = ["backend", "interface", "command", "file", "replication"];
     let written: Vec<Node<'a>> = kinds.iter().filter_map(|&kind| fields.node(kind)).collect();
     match written[..] {
         [] if !fields.has_unknown() => fields.error(
-            "`track` does not say what; add one of `backend`, `interface`, `command`, `file`",
+            "`track` does not say what; add one of `backend`, `interface`, `command`, `file`, \
+             `replication`",
         ),
         [_, second, ..] => {
             second.error("one item of `track` watches one thing; write an item for each");
@@ -286,6 +382,9 @@ fn track_one<'a>(fields: Fields<'a>, backends: &Backends<'a>) -> Option<Track> {
         Tracked::Backend(backends.resolve(node)?)
     } else if let Some(node) = fields.node("interface") {
         Tracked::Interface(interface_name(node)?)
+    } else if let Some(node) = fields.node("replication") {
+        node.choice(&[("current", ())])?;
+        Tracked::Replication
     } else if let Some(node) = fields.node("command") {
         Tracked::Command {
             argv: argv(node)?,
@@ -343,5 +442,9 @@ fn argv(node: Node<'_>) -> Option<Vec<String>> {
 const MAX_ADDRESSES: usize = 255;
 /// Chosen: each costs one packet for each advert.
 const MAX_PEERS: usize = 32;
+/// Chosen: each is one request to the kernel when the addresses move.
+const MAX_ROUTES: usize = 64;
+/// RT_TABLE_MAIN.
+const MAIN_TABLE: u32 = 254;
 /// Chosen: far above what anybody watches.
 const MAX_TRACKED: usize = 64;

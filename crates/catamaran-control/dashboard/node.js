@@ -1,4 +1,4 @@
-//! This node: the virtual addresses and who holds them, and the workers.
+//! This node: the virtual addresses and who holds them, its peers, and the workers.
 
 import { draw, h } from "./dom.js";
 import { count, millis } from "./format.js";
@@ -10,11 +10,17 @@ const STATES = {
   initialize: { sign: "✕", tone: "bad" },
 };
 
+const PEER_STATES = {
+  "in-step": { word: "in step", sign: "●", tone: "good" },
+  learning: { word: "is being taught", sign: "◐", tone: "accent" },
+  away: { word: "away", sign: "✕", tone: "bad" },
+};
+
 export function drawNode(element) {
   if (!store.state) return;
   draw(element,
     h("h2", {}, "Node"),
-    h("div", { class: "panels" }, virtualIps(store.state.virtual_ips), workers(store.state.workers)));
+    h("div", { class: "panels" }, virtualIps(store.state.virtual_ips), cluster(store.state.cluster), workers(store.state.workers)));
 }
 
 function virtualIps(all) {
@@ -41,6 +47,34 @@ function virtualIps(all) {
       }))));
 }
 
+function cluster(all) {
+  if (all.node === null) {
+    return h("div", { key: "peers", class: "card" }, h("h3", {}, "Peers"),
+      h("p", { class: "empty" }, "None are configured; a [cluster] shares affinity and limits with other nodes."));
+  }
+  const told = all.problem ?? (all.current ? "current" : "being told what its peers know");
+  return h("div", { key: "peers", class: "card scroll", tabindex: 0, role: "region", "aria-label": "Peers" },
+    h("table", {},
+      h("caption", {}, h("h3", {}, "Peers"),
+        h("p", { class: all.problem ? "tone-bad" : "muted" }, `node ${all.node}: ${told}`)),
+      head("Peer", "Address", "State", "Configuration", "Lag", "Waiting", "Sent", "Received", "Lost"),
+      h("tbody", {}, all.peers.map((one) => {
+        const state = PEER_STATES[one.state];
+        return h("tr", { key: one.name },
+          h("th", { scope: "row" }, one.name, h("small", { class: "muted" }, ` ${one.program ?? ""}`)),
+          h("td", { class: "mono" }, one.address),
+          h("td", { class: `state tone-${state.tone}` },
+            h("span", { class: "sign", "aria-hidden": "true" }, state.sign), state.word),
+          h("td", { class: one.drifted ? "tone-bad" : "" },
+            one.drifted === null ? "unknown" : one.drifted ? "▲ another" : "the same"),
+          h("td", { class: `num ${one.lag_ms > 1000 ? "tone-warn" : ""}` }, millis(one.lag_ms)),
+          h("td", { class: "num" }, count(one.waiting)),
+          h("td", { class: "num" }, count(one.totals.sent)),
+          h("td", { class: "num" }, count(one.totals.received)),
+          h("td", { class: "num" }, count(one.totals.disconnects)));
+      }))));
+}
+
 function workers(all) {
   const most = Math.max(1, ...all.map((worker) => worker.connections));
   return h("div", { key: "workers", class: "card scroll", tabindex: 0, role: "region", "aria-label": "Workers" },
@@ -60,5 +94,5 @@ function workers(all) {
 
 function head(...names) {
   return h("thead", {}, h("tr", {}, names.map((name, i) =>
-    h("th", { key: name, scope: "col", class: i > 0 && !["Addresses", "State", "Active node"].includes(name) ? "num" : "" }, name))));
+    h("th", { key: name, scope: "col", class: i > 0 && !["Addresses", "State", "Active node", "Address", "Configuration"].includes(name) ? "num" : "" }, name))));
 }

@@ -46,6 +46,11 @@ export const eventTone = {
   "worker-stalled": "bad",
   draining: "warn",
   "virtual-ip": "warn",
+  "peer-connected": "good",
+  "peer-lost": "bad",
+  "replication-current": "good",
+  "config-drift": "warn",
+  "etcd": "warn",
 };
 
 export const eventSign = { good: "●", warn: "▲", bad: "✕", off: "·" };

@@ -36,8 +36,10 @@ pub(crate) async fn ask_agents(plane: &Plane) {
     loop {
         tokio::select! {
             Some(answer) = asked.join_next() => {
-                if let Ok((of, answer)) = answer {
-                    let known = known.entry(of.clone()).or_default();
+                // Of one that is gone meanwhile nothing needs to be known.
+                if let Ok((of, answer)) = answer
+                    && let Some(known) = known.get_mut(&of)
+                {
                     known.is_asked = false;
                     take(plane, &of, known, answer);
                 }
@@ -55,12 +57,16 @@ fn ask_due(
 ) {
     let now = plane.clock.now();
     let snapshot = plane.shared.snapshot();
-    let mut is_any = false;
+    // What was said of servers that are gone says nothing of others of their names.
+    known.retain(|(backend, server), _| {
+        let backend = snapshot.backend(backend);
+        let backend = backend.filter(|backend| backend.model.agent.is_some());
+        backend.is_some_and(|backend| backend.set().by_name(server).is_some())
+    });
     for backend in &*snapshot.backends {
         let Some(agent) = &backend.model.agent else {
             continue;
         };
-        is_any = true;
         for server in &backend.set().servers {
             let of = (backend.model.name.clone(), server.model.name.clone());
             let known = known.entry(of.clone()).or_default();
@@ -73,9 +79,6 @@ fn ask_due(
             let agent = agent.clone();
             asked.spawn(async move { (of, ask(target, source, &agent).await) });
         }
-    }
-    if !is_any {
-        known.clear();
     }
 }
 
@@ -145,6 +148,10 @@ fn apply(plane: &Plane, (backend, server): &Of, before: Option<&Report>, report:
             Duty::Drain => Admin::Drain,
             Duty::Maintenance => Admin::Maintenance,
         };
+        if admin == Admin::Ready {
+            // The deadline of a drain ends nothing of a server that serves again.
+            plane.drains.end(backend, server);
+        }
         let _ = shared.set_admin_state(backend, server, admin);
     }
     match report.is_up {

@@ -7,6 +7,7 @@
 //! - [`admin`]: what an operator sees and changes at run time.
 //! - [`keep`]: what outlives the process.
 //! - [`reload`]: putting another configuration in place.
+//! - `etcd`: the fleet that this node is of, with the feature of that name.
 //! - `trace`: what is sampled, on its way to a collector.
 //! - [`metrics`]: the counters as a page, and the endpoint that serves it.
 //!
@@ -17,9 +18,12 @@
 pub mod admin;
 mod agent;
 mod clock;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod health;
 mod http;
 pub mod keep;
+mod mesh;
 pub mod metrics;
 mod plane_metrics;
 pub mod probe;
@@ -30,6 +34,7 @@ mod trace;
 mod virtual_ip;
 
 pub use clock::Clock;
+pub use mesh::{Mesh, SeenPeer, Sight};
 pub use run::{Parts, run};
 pub use trace::send_traces;
 pub use virtual_ip::VirtualIps;

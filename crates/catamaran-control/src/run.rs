@@ -13,7 +13,7 @@ use crate::probe::{Finding, Target as CheckTarget};
 use crate::reload::Reloader;
 use crate::resolve::{Discovery, Dns, Found, Order};
 use crate::trace::{self, ExportCounts};
-use crate::{Clock, VirtualIps};
+use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
 use catamaran_core::model::{Check, Name, Protocol};
@@ -49,6 +49,8 @@ pub struct Parts {
     pub keeper: Option<Arc<Keeper>>,
     /// What is shown of the virtual addresses; the caller keeps it up to date.
     pub virtual_ips: VirtualIps,
+    /// Replication.
+    pub mesh: Mesh,
     /// Becomes [`Readiness::Ready`] when every checked server was checked once; draining is for the
     /// caller to say.
     pub readiness: watch::Sender<Readiness>,
@@ -63,45 +65,28 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
     let names = Discovery::names_in(&shared.snapshot().config.backends);
     let discovery = Discovery::new(names, clock, fastrand::Rng::new());
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
-    let plane = Arc::new(Plane {
-        shared: Arc::clone(&shared),
-        clock,
-        started: clock.now(),
-        readiness: parts.readiness.subscribe(),
-        events: parts.events,
-        checks: Checks::default(),
-        rates: Arc::default(),
-        stats: Stats::default(),
-        host: parts.host,
-        reloader: parts.reloader,
-        overlays: parts.overlays,
-        keeper: parts.keeper,
-        drains: Drains::default(),
-        monitor: commands,
-        virtual_ips: parts.virtual_ips.clone(),
-        streams: Streams::default(),
-    });
+    #[cfg(feature = "etcd")]
+    let fleet = crate::etcd::begin(&shared);
+    let plane = plane_of(
+        (&shared, clock),
+        &parts,
+        commands,
+        #[cfg(feature = "etcd")]
+        fleet.as_ref(),
+    );
     let exported = Arc::new(ExportCounts::default());
-    let metrics = PlaneMetrics::new(
+    let metrics = Arc::new(PlaneMetrics::new(
         &plane,
         (discovery.counts(), Arc::clone(&exported)),
         parts.virtual_ips,
         parts.counted_before,
-    );
-    let metrics = Arc::new(metrics);
+    ));
     let _keeping = keep(&plane, &metrics);
     let told = parts.readiness.subscribe();
-    let hooks = PlaneHooks {
-        plane: Arc::clone(&plane),
-        readiness: parts.readiness,
-        seen: HashMap::new(),
-    };
-    let watched = all_watched(&shared.snapshot());
-    let monitor = Monitor::new(watched, clock, fastrand::Rng::new(), hooks);
     let (changes, changes_rx) = mpsc::channel(COMMANDS);
+    let monitor = monitor(&plane, parts.readiness);
     let watching = monitor.run(PlaneNotices(Arc::clone(&shared)), commands_rx);
-    let expiring = expire(&metrics);
-    let asking = agent::ask_agents(&plane);
+    let (expiring, asking) = (expire(&metrics), agent::ask_agents(&plane));
     let serving = serve(
         (parts.endpoint, parts.doors),
         &plane,
@@ -109,23 +94,69 @@ pub async fn run(shared: Arc<Shared>, parts: Parts) {
         told,
         parts.open,
     );
-    let sampling = admin::sample(&plane);
-    let publishing = admin::publish(&plane);
+    let (sampling, publishing) = (admin::sample(&plane), admin::publish(&plane));
     let (orders, orders_rx) = mpsc::channel(1);
     let dns = Arc::new(Dns::new(&parts.resolvers));
     let exporting = trace::export(&shared, clock, Arc::clone(&dns), &exported);
     let resolving = discovery.run(dns, changes, orders_rx);
     let telling = tell_down(&plane, orders.clone());
+    #[cfg(feature = "etcd")]
+    let belonging = crate::etcd::belong(fleet, &plane, orders.clone());
+    #[cfg(not(feature = "etcd"))]
+    let belonging = std::future::ready(());
     let following = Following {
         plane: Arc::clone(&plane),
         generation: 0,
         orders,
     };
     let applying = following.run(changes_rx, snapshots);
+    let meshing = parts.mesh.run(&plane);
     tokio::join!(
         watching, serving, sampling, publishing, resolving, applying, expiring, asking, telling,
-        exporting
+        exporting, meshing, belonging
     );
+}
+
+/// Who checks the servers.
+fn monitor(plane: &Arc<Plane>, readiness: watch::Sender<Readiness>) -> Monitor<PlaneHooks> {
+    let watched = all_watched(&plane.shared.snapshot());
+    let hooks = PlaneHooks {
+        plane: Arc::clone(plane),
+        readiness,
+        seen: HashMap::new(),
+    };
+    Monitor::new(watched, plane.clock, fastrand::Rng::new(), hooks)
+}
+
+/// What the admin API reads and steers.
+fn plane_of(
+    (shared, clock): (&Arc<Shared>, Clock),
+    parts: &Parts,
+    monitor: mpsc::Sender<Command>,
+    #[cfg(feature = "etcd")] fleet: Option<&crate::etcd::Membership>,
+) -> Arc<Plane> {
+    Arc::new(Plane {
+        shared: Arc::clone(shared),
+        clock,
+        started: clock.now(),
+        readiness: parts.readiness.subscribe(),
+        events: Arc::clone(&parts.events),
+        checks: Checks::default(),
+        rates: Arc::default(),
+        stats: Stats::default(),
+        host: Arc::clone(&parts.host),
+        reloader: Arc::clone(&parts.reloader),
+        overlays: Arc::clone(&parts.overlays),
+        keeper: parts.keeper.clone(),
+        drains: Drains::default(),
+        monitor,
+        virtual_ips: parts.virtual_ips.clone(),
+        mesh: parts.mesh.clone(),
+        streams: Streams::default(),
+        persisting: tokio::sync::Mutex::default(),
+        #[cfg(feature = "etcd")]
+        fleet: fleet.map(|fleet| Arc::clone(&fleet.handle)),
+    })
 }
 
 /// Starts copying what the next process is to have, if there is a place for it.
@@ -214,6 +245,8 @@ impl Following {
         let _ = self.orders.send(Order::Names(names)).await;
         let watched = all_watched(&snapshot);
         self.plane.tell_monitor(Command::SetBackends(watched)).await;
+        let is_there = |backend: &Name| snapshot.backend(backend).is_some();
+        self.plane.checks.retain_backends(is_there);
     }
 }
 
@@ -338,6 +371,8 @@ impl Hooks for PlaneHooks {
     fn rotation_changed(&mut self, backend: &Name) -> Option<Timestamp> {
         let snapshot = self.plane.shared.snapshot();
         let backend = snapshot.backend(backend)?;
+        self.seen
+            .retain(|(of, _), _| snapshot.backend(of).is_some());
         self.note_events(backend);
         backend.rebuild(self.plane.clock.now())
     }
@@ -358,6 +393,10 @@ impl Hooks for PlaneHooks {
         };
         let events = &self.plane.events;
         events.note_server(kind, backend.model.name.as_str(), server.as_str(), reason);
+        let word = if status == Status::Up { "up" } else { "down" };
+        self.plane
+            .mesh
+            .tell_health(&backend.model.name, server, word);
         let set = backend.set();
         let Some(server) = set.by_name(server) else {
             return;
@@ -371,11 +410,12 @@ impl Hooks for PlaneHooks {
     fn checked(&mut self, backend: &Name, server: &Name, finding: &Finding) {
         let snapshot = self.plane.shared.snapshot();
         let of = snapshot.backend(backend).map(|backend| backend.set());
-        if let Some(server) = of.as_ref().and_then(|set| set.by_name(server)) {
-            server.metrics.count_check(finding.into());
+        // A server that is gone meanwhile is not remembered for it.
+        if let Some(known) = of.as_ref().and_then(|set| set.by_name(server)) {
+            known.metrics.count_check(finding.into());
+            let now = self.plane.clock.now();
+            self.plane.checks.note(now, backend, server, finding);
         }
-        let now = self.plane.clock.now();
-        self.plane.checks.note(now, backend, server, finding);
     }
 
     fn all_checked(&mut self) {
@@ -502,6 +542,7 @@ mod tests {
             counted_before: CountedBefore::default(),
             keeper: None,
             virtual_ips: VirtualIps::default(),
+            mesh: Mesh::new(Arc::default(), false),
             readiness,
         }
     }

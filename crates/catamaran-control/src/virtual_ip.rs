@@ -35,6 +35,13 @@ impl VirtualIps {
             if was != status.state {
                 self.events.note(Kind::VirtualIp, told(status));
             }
+            for message in told_of_conflicts(before.iter().find(same), status) {
+                self.events.note(Kind::VirtualIp, message);
+            }
+            let was_path_dead = before.iter().find(same).is_some_and(|one| one.is_path_dead);
+            if was_path_dead != status.is_path_dead {
+                self.events.note(Kind::VirtualIp, told_of_path(status));
+            }
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
@@ -67,6 +74,37 @@ fn told(status: &Status) -> String {
     }
 }
 
+fn told_of_path(status: &Status) -> String {
+    let (name, family) = (&status.name, status.family.as_str());
+    let what = if status.is_path_dead {
+        "a peer is alive and active, but its adverts do not arrive"
+    } else {
+        "the path of adverts is no longer in question"
+    };
+    format!("{name} ({family}): {what}")
+}
+
+/// Which conflicts began and ended since `before`; a short one did both.
+fn told_of_conflicts(before: Option<&Status>, status: &Status) -> Vec<String> {
+    let (name, family) = (&status.name, status.family.as_str());
+    // Of one that is as old as this process nobody knows when it began.
+    let (was_in_one, had) = before.map_or((false, status.counters.conflicts), |before| {
+        (before.is_in_conflict, before.counters.conflicts)
+    });
+    let has_begun = status.counters.conflicts > had || status.is_in_conflict && !was_in_one;
+    let has_ended = !status.is_in_conflict && (was_in_one || has_begun);
+    let mut told = Vec::new();
+    if has_begun {
+        told.push(format!("{name} ({family}): another node is active too"));
+    }
+    if has_ended {
+        told.push(format!(
+            "{name} ({family}): no other node is active any more"
+        ));
+    }
+    told
+}
+
 fn collect_one(status: &Status, out: &mut Exposition) {
     let labels: [Label<'_>; 2] = [
         ("virtual_ip", (&status.name).into()),
@@ -77,6 +115,7 @@ fn collect_one(status: &Status, out: &mut Exposition) {
         (Metric::VirtualIpActive, u8::from(is_active)),
         (Metric::VirtualIpPriority, status.priority),
         (Metric::VirtualIpConflict, u8::from(status.is_in_conflict)),
+        (Metric::VirtualIpPathDead, u8::from(status.is_path_dead)),
     ] {
         out.gauge(metric, &labels, value.into());
     }
@@ -97,6 +136,8 @@ fn collect_one(status: &Status, out: &mut Exposition) {
         (Metric::VirtualIpConflictsTotal, counters.conflicts),
         (Metric::VirtualIpLateTotal, counters.late),
         (Metric::VirtualIpAnnouncementsTotal, counters.announcements),
+        (Metric::VirtualIpPathDeathsTotal, counters.path_deaths),
+        (Metric::VirtualIpAnswersTotal, counters.answers),
         (Metric::VirtualIpFailuresTotal, counters.failures),
     ] {
         out.counter(metric, &labels, count);
@@ -126,6 +167,8 @@ mod tests {
             priority: 150,
             active: None,
             is_in_conflict: false,
+            is_path_dead: false,
+            router_id: 51,
             counters,
         }]);
         let mut out = Exposition::new();
@@ -153,6 +196,8 @@ mod tests {
             priority: 150,
             active: None,
             is_in_conflict: false,
+            is_path_dead: false,
+            router_id: 51,
             counters: Counters::default(),
         };
         for state in [
@@ -165,5 +210,41 @@ mod tests {
         }
         let noted: Vec<String> = events.after(0).into_iter().map(|e| e.message).collect();
         assert_eq!(noted, ["main (ipv4): active here", "main (ipv4): backup"]);
+    }
+
+    #[test]
+    fn each_conflict_begins_and_ends_with_an_event_even_one_between_two_reports() {
+        let events = Arc::new(Events::default());
+        let virtual_ips = VirtualIps::new(Arc::clone(&events));
+        let report = |conflicts, is_in_conflict| {
+            virtual_ips.set(vec![Status {
+                name: "main".into(),
+                family: Family::V4,
+                state: State::Initialize,
+                priority: 150,
+                active: None,
+                is_in_conflict,
+                is_path_dead: false,
+                router_id: 51,
+                counters: Counters {
+                    conflicts,
+                    ..Counters::default()
+                },
+            }]);
+        };
+        for (conflicts, is_in_conflict) in [(0, false), (1, true), (1, true), (1, false)] {
+            report(conflicts, is_in_conflict);
+        }
+        let noted = || events.after(0).into_iter().map(|e| e.message);
+        let both = [
+            "main (ipv4): another node is active too",
+            "main (ipv4): no other node is active any more",
+        ];
+        assert!(noted().eq(both));
+        report(2, false);
+        assert!(noted().eq([both, both].concat()));
+        report(3, true);
+        report(4, true);
+        assert_eq!(noted().count(), 6);
     }
 }

@@ -17,6 +17,7 @@
 
 pub mod balance;
 mod chain;
+pub mod fleet;
 pub mod flow;
 pub mod health;
 pub mod idle;
@@ -24,6 +25,7 @@ mod key;
 pub mod latency;
 pub mod limit;
 pub mod lookup;
+mod marks;
 pub mod mirror;
 pub mod model;
 pub mod nearest;
@@ -31,10 +33,12 @@ pub mod networks;
 pub mod overlay;
 pub mod queue;
 mod recency;
+pub mod replication;
 pub mod retry;
 pub mod route;
 pub mod server;
 pub mod stick;
+pub mod tables;
 mod time;
 pub mod trace;
 pub mod vrrp;

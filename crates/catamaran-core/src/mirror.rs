@@ -100,35 +100,6 @@ pub fn read_records(bytes: &[u8]) -> Vec<(u32, Record)> {
         .collect()
 }
 
-/// Which slots changed, one bit each.
-#[derive(Debug, Default)]
-pub(crate) struct Changes(Vec<u64>);
-
-impl Changes {
-    pub(crate) fn mark(&mut self, slot: u32) {
-        let (word, bit) = place(slot);
-        if word >= self.0.len() {
-            // As vectors grow, not word by word.
-            self.0.resize((word + 1).next_power_of_two(), 0);
-        }
-        self.0[word] |= bit;
-    }
-
-    /// The marked slots of the next word that has any, at `from` or after it; they are unmarked.
-    pub(crate) fn take(&mut self, from: u32) -> Option<Range<u32>> {
-        let (first, _) = place(from);
-        let words = self.0.get_mut(first..)?;
-        let (at, word) = words.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
-        let bits = std::mem::take(word);
-        let start = u32::try_from((first + at) * 64).ok()?;
-        Some(start + bits.trailing_zeros()..start + 64 - bits.leading_zeros())
-    }
-}
-
-const fn place(slot: u32) -> (usize, u64) {
-    (slot as usize / 64, 1 << (slot % 64))
-}
-
 /// Slots that [`Mirrored::take_changes`] gives at once: those of one word.
 pub const MAX_RUN: usize = 64;
 
@@ -239,6 +210,50 @@ mod tests {
         assert_eq!(table.len(), 1);
         assert_eq!(table.entry(at(8), key(1)).unwrap().server, server(1));
         assert!(table.take_changes(0).is_some());
+    }
+
+    #[test]
+    fn what_another_process_says_is_taken_in_unless_more_is_known() {
+        let record = |number: u8, millis: u64, of: u8| Record {
+            key: key(number),
+            words: [at(millis).as_nanos() | 1, server(of).as_bits()],
+        };
+        let mut table = table();
+        table.note_changes();
+        table.learn(at(100), key(1), server(1));
+        table.learn(at(200), key(2), server(1));
+        let now = at(300);
+        table.merge(now, &record(1, 150, 2));
+        table.merge(now, &record(2, 150, 2));
+        table.merge(now, &record(3, 250, 2));
+        table.merge(at(200) + WINDOW, &record(4, 10, 2));
+        let mut of = |number| table.entry(now, key(number)).map(|entry| entry.server);
+        assert_eq!(of(1), Some(server(2)), "heard of later");
+        assert_eq!(of(2), Some(server(1)), "heard of earlier");
+        assert_eq!(of(3), Some(server(2)), "not known here");
+        assert_eq!(of(4), None, "over");
+        assert_eq!(table.evicted(), 0);
+        // It is passed on to whoever copies this table.
+        assert!(table.take_changes(0).is_some());
+    }
+
+    #[test]
+    fn what_two_processes_let_pass_is_used_up_for_both() {
+        let limit = RateLimit {
+            requests: 1,
+            period: Duration::from_secs(10),
+            burst: 1,
+            by: RateKey::SourceIp,
+            max_keys: 10,
+            denial: crate::model::Denial::default(),
+        };
+        let (mut old, mut new) = (Limiter::new(&limit, 10), Limiter::new(&limit, 10));
+        old.note_changes();
+        old.check(at(1), key(1)).unwrap();
+        let run = old.take_changes(0).unwrap();
+        new.merge(at(2), &old.record(run.start).unwrap());
+        assert!(new.check(at(2), key(1)).is_err());
+        assert!(new.check(at(2), key(2)).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::chain::{self, Chain};
 use crate::key::Key;
-use crate::mirror::Changes;
+use crate::marks::Marks;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -21,7 +21,7 @@ pub(crate) struct Recency<V, K = Key> {
     hasher: RandomState,
     max_entries: usize,
     /// Slots whose entry another place has otherwise, if there is such a place.
-    changes: Option<Box<Changes>>,
+    changes: Option<Box<Marks>>,
 }
 
 impl<V, K: Copy + Eq + Hash> Recency<V, K> {
@@ -87,7 +87,7 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
 
     /// Notes from now on which slots change; those in use count as changed.
     pub(crate) fn note_changes(&mut self) {
-        let mut changes = Changes::default();
+        let mut changes = Marks::default();
         (0..self.chain.slots()).for_each(|slot| changes.mark(slot));
         self.changes = Some(Box::new(changes));
     }
@@ -101,7 +101,8 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
 
     /// The next slots that changed, at `from` or after it, which count as unchanged from now on.
     pub(crate) fn take_changes(&mut self, from: u32) -> Option<std::ops::Range<u32>> {
-        self.changes.as_mut()?.take(from)
+        let run = self.changes.as_mut()?.take(from)?;
+        Some(run.range())
     }
 
     /// The entry at a slot; `None` if that is vacant.
@@ -172,6 +173,11 @@ impl<V, K: Copy + Eq + Hash> Recency<V, K> {
 
     pub(crate) fn front(&self) -> Option<(K, &V)> {
         self.chain.front().map(|(_, (key, value))| (*key, value))
+    }
+
+    /// The slot of the first of the line.
+    pub(crate) fn front_slot(&self) -> Option<u32> {
+        self.chain.front().map(|(slot, _)| slot)
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<(K, V)> {

@@ -34,7 +34,7 @@ struct Basic {
     fingerprints: Option<Fingerprints>,
     /// Until when each is taken without hashing.
     known: Mutex<HashMap<[u8; 32], Timestamp>>,
-    turns: Arc<Semaphore>,
+    turns: &'static Semaphore,
     waiting: AtomicUsize,
     /// How long a turn is waited for.
     patience: Duration,
@@ -100,7 +100,7 @@ impl Basic {
             // Without randomness nothing is remembered.
             fingerprints: Fingerprints::new().ok(),
             known: Mutex::default(),
-            turns: Arc::new(Semaphore::new(MAX_HASHING)),
+            turns: &TURNS,
             waiting: AtomicUsize::new(0),
             patience: PATIENCE,
         }
@@ -128,7 +128,7 @@ impl Basic {
     /// Whether the password is right, asked on another thread when it is its turn.
     async fn hash(&self, credentials: Credentials) -> Result<bool, NotIn> {
         let _waits = Waits::begin(&self.waiting).ok_or(NotIn::Busy)?;
-        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.turns).acquire_owned());
+        let turn = tokio::time::timeout(self.patience, self.turns.acquire());
         let turn = turn.await.map_err(|_| NotIn::Busy)?;
         let turn = turn.map_err(|_| NotIn::Busy)?;
         let users = Arc::clone(&self.users);
@@ -224,8 +224,10 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// Passwords hashed at once for one guard: who guesses keeps so many cores busy, not all.
+/// Passwords hashed at once, for all guards together: who guesses keeps so many cores busy, not all,
+/// however many routes ask.
 const MAX_HASHING: usize = 2;
+static TURNS: Semaphore = Semaphore::const_new(MAX_HASHING);
 /// Requests that wait for that; more get 503 at once.
 const MAX_WAITING: usize = 256;
 /// How long they wait; then 503. Chosen: about as long as somebody looks at a page that does not come.
@@ -246,13 +248,14 @@ mod tests {
             realm: "r".to_owned(),
             users: Secret::new(""),
         };
+        // Turns of its own, so that other tests have theirs.
+        static OURS: Semaphore = Semaphore::const_new(1);
         let basic = Basic {
             patience: Duration::from_millis(1),
+            turns: &OURS,
             ..Basic::new(&model)
         };
-        let all = Arc::clone(&basic.turns);
-        let permits = u32::try_from(MAX_HASHING).unwrap();
-        let held = all.try_acquire_many(permits).unwrap();
+        let held = OURS.try_acquire().unwrap();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
         // `a:b`
@@ -262,5 +265,16 @@ mod tests {
         assert_eq!(basic.waiting.load(Relaxed), 0);
         drop(held);
         assert!(matches!(check(), Err(NotIn::Challenge(_))));
+    }
+    #[test]
+    fn all_guards_wait_for_the_same_turns() {
+        let guard = |realm: &str| {
+            Basic::new(&BasicAuth {
+                realm: realm.to_owned(),
+                users: Secret::new(""),
+            })
+        };
+        assert!(std::ptr::eq(guard("a").turns, guard("b").turns));
+        assert!(TURNS.available_permits() <= MAX_HASHING);
     }
 }

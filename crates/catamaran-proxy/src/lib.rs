@@ -29,10 +29,10 @@ pub use proxy::{ListenerSockets, Proxy, StartError};
 pub use reload::{ApplyError, Plan, WantedListener};
 pub use state::{
     Backend, BackendCounts, Bandwidth, Elsewhere, Frontend, FrontendCounts, Histogram,
-    HistogramTotals, KeptTable, Latencies, Left, List, LogError, Map, Metered, NoSuchServer,
-    PerWorker, Pulse, RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics,
-    ServerSet, Shards, Shared, Signal, Signals, Snapshot, Spans, SpansTaker, StickEntry, TableKind,
-    TableName, Tables, Target, Tarpit, Traffic, TrafficTotals,
+    HistogramTotals, Latencies, Left, List, LogError, Map, Metered, NoSuchServer, PerWorker, Pulse,
+    RateKeys, Rebuilds, RouteCounts, Server, ServerCounts, ServerMetrics, ServerSet, Shared,
+    Signal, Signals, Snapshot, Spans, SpansTaker, StickEntry, Tables, Target, Tarpit, Traffic,
+    TrafficTotals,
 };
 pub use trace::{Record, Request, Tracing, Try};
 pub use worker::{Lag, WorkerMetrics};

@@ -3,7 +3,6 @@
 use crate::io::Stream;
 use crate::state::Frontend;
 use crate::worker::{Deadline, Worker};
-use catamaran_sys::socket::{PeekResult, peek};
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -29,18 +28,13 @@ pub(crate) async fn hold(
         return Held::Full;
     };
     deadline.set(Worker::now() + frontend.model.tarpit.hold);
+    // What it still sends is left unread: its own kernel has to keep it.
+    let mut closed = Box::pin(stream.closed());
     let held = poll_fn(|cx| {
         if deadline.alarm().is_some() || worker.is_draining.get() {
             return Poll::Ready(Held::Over);
         }
-        match stream.poll_read_ready(cx) {
-            // What it still sends is left unread: its own kernel has to keep it.
-            Poll::Ready(_) => match peek(stream.as_fd()) {
-                PeekResult::Eof | PeekResult::Error(_) => Poll::Ready(Held::ClientGone),
-                PeekResult::Data | PeekResult::WouldBlock => Poll::Pending,
-            },
-            Poll::Pending => Poll::Pending,
-        }
+        closed.as_mut().poll(cx).map(|()| Held::ClientGone)
     })
     .await;
     drop(place);

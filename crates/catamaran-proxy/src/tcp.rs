@@ -14,11 +14,9 @@ use catamaran_core::balance::hash_key;
 use catamaran_core::model::{Balance, Denial, HashKey, OnDown, StickKey};
 use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, SilentEnd, Verdict, decide};
 use catamaran_core::{Key, Timestamp};
-use catamaran_sys::socket::{PeekResult, peek};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 /// Relays a connection until it ends.
 ///
@@ -271,11 +269,10 @@ impl<'a> Parties<'a> {
         let (worker, backend, deadline) = (self.worker, self.backend, self.deadline);
         loop {
             let asked = Worker::now();
-            let left = |cx: &mut std::task::Context<'_>| match self.client.poll_read_ready(cx) {
-                Poll::Ready(_) if matches!(peek(self.client.as_fd()), PeekResult::Error(_)) => {
-                    Poll::Ready(())
-                }
-                _ => Poll::Pending,
+            let mut broken = None;
+            let left = |cx: &mut std::task::Context<'_>| {
+                let broken = broken.get_or_insert_with(|| Box::pin(self.client.broken()));
+                broken.as_mut().poll(cx)
             };
             let chosen = select(worker, backend, ask, asked, Timestamp::MAX, deadline, left)
                 .await

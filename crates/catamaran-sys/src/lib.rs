@@ -10,6 +10,7 @@ pub mod abstract_socket;
 pub mod clock;
 mod control;
 pub mod fd_passing;
+pub mod frames;
 pub mod identity;
 pub mod memory;
 pub mod netlink;

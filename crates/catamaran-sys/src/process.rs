@@ -89,6 +89,13 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The group that this process acts as.
+#[must_use]
+pub fn effective_group() -> u32 {
+    // SAFETY: getegid takes nothing, touches no memory of ours and always succeeds.
+    unsafe { libc::getegid() }
+}
+
 /// Sends `signal` to the process `pid`.
 ///
 /// # Errors

@@ -1,5 +1,4 @@
-//! Raw IP sockets of one protocol on one interface (`raw(7)`), and frames sent past the IP stack
-//! (`packet(7)`).
+//! Raw IP sockets of one protocol on one interface (`raw(7)`).
 //!
 //! What arrives is given with what the IP header says: source, destination and TTL (IPv4) or hop
 //! limit (IPv6).
@@ -9,7 +8,7 @@ use crate::control::{Control, space};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// A non-blocking raw socket, bound to an interface.
 #[derive(Debug)]
@@ -66,6 +65,28 @@ impl RawIp {
             socket,
             interface: index,
         })
+    }
+
+    /// As [`RawIp::v6`] for ICMPv6, of which only neighbour solicitations and advertisements arrive
+    /// (RFC 4861 §4.3, §4.4).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn neighbours(name: &str, index: u32) -> io::Result<Self> {
+        let raw = Self::v6(ICMPV6, name, index)?;
+        // A bit for each type that is not to arrive.
+        let mut blocked = [u32::MAX; 8];
+        for wanted in [SOLICITATION, ADVERTISEMENT] {
+            blocked[usize::from(wanted / 32)] &= !(1 << (wanted % 32));
+        }
+        let blocked = blocked.map(u32::to_ne_bytes);
+        set_bytes(
+            &raw.socket,
+            libc::IPPROTO_ICMPV6,
+            ICMP6_FILTER,
+            blocked.as_flattened(),
+        )?;
+        Ok(raw)
     }
 
     /// Takes packets sent to `group` too.
@@ -146,34 +167,6 @@ impl AsFd for RawIp {
     }
 }
 
-/// Opens a socket that sends whole frames on the interface with that index and receives nothing.
-///
-/// # Errors
-/// Without CAP_NET_RAW, or when there is no such interface.
-pub fn frame_socket(interface: u32) -> io::Result<OwnedFd> {
-    let kind = Type::RAW.nonblocking().cloexec();
-    let socket = Socket::new(Domain::PACKET, kind, None)?;
-    let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: sockaddr_ll is plain integers and fits in the storage.
-    let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-    link.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or_default();
-    link.sll_ifindex = i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let len = u32::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or_default();
-    // SAFETY: the storage holds a link address of that length.
-    let address = unsafe { SockAddr::new(storage, len) };
-    socket.bind(&address)?;
-    Ok(socket.into())
-}
-
-/// Sends one frame.
-///
-/// # Errors
-/// What `send(2)` reports.
-pub fn send_frame(socket: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
-    socket2::SockRef::from(&socket).send(frame)?;
-    Ok(())
-}
-
 /// A raw IPv4 socket gives the header too (RFC 791 §3.1).
 fn v4_packet(bytes: &[u8], source: Ipv4Addr) -> io::Result<Packet> {
     let header = bytes
@@ -217,7 +210,10 @@ fn v6_packet<const N: usize>(control: &Control<N>, len: usize, source: Ipv6Addr)
 }
 
 fn set(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
-    let value = value.to_ne_bytes();
+    set_bytes(socket, level, option, &value.to_ne_bytes())
+}
+
+fn set_bytes(socket: &Socket, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
     let len = u32::try_from(value.len()).unwrap_or_default();
     // SAFETY: the option's value lives through the call, which reads `len` bytes of it.
     let outcome = unsafe {
@@ -232,3 +228,9 @@ fn set(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
     check(outcome)?;
     Ok(())
 }
+
+const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+/// linux/icmpv6.h.
+const ICMP6_FILTER: i32 = 1;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::message::Response;
@@ -178,6 +179,17 @@ impl Client {
     /// Breaks the connection off with a reset.
     pub fn reset(self) -> io::Result<()> {
         reset_on_close(self.stream())
+    }
+
+    /// Whether the other side has closed or reset by now. Takes nothing of what it sent.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let looked = rustix::net::recv(self.stream(), &mut [0; 1][..], flags);
+        match looked {
+            Ok((_, count)) => count == 0,
+            Err(error) => error != rustix::io::Errno::AGAIN,
+        }
     }
 
     /// Whether the other side has closed or reset without sending anything more.

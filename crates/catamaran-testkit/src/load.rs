@@ -37,6 +37,7 @@ pub struct Load {
     max_in_flight: usize,
     patience: Duration,
     keep_alive: bool,
+    looks_first: bool,
     expected_status: u16,
     expected_body: Option<Vec<u8>>,
 }
@@ -53,6 +54,7 @@ impl Load {
             max_in_flight: 256,
             patience: Duration::from_secs(60),
             keep_alive: true,
+            looks_first: false,
             expected_status: 200,
             expected_body: None,
         }
@@ -84,6 +86,14 @@ impl Load {
     #[must_use]
     pub const fn without_keep_alive(mut self) -> Self {
         self.keep_alive = false;
+        self
+    }
+
+    /// Looks whether a kept connection has been closed before a request goes out on it, and opens
+    /// another then, as browsers do. Without this it counts as a failure.
+    #[must_use]
+    pub const fn looking_first(mut self) -> Self {
+        self.looks_first = true;
         self
     }
 
@@ -177,6 +187,8 @@ pub struct Report {
     pub first_failures: Vec<(Duration, Failure)>,
     /// Most requests in flight at once.
     pub peak_in_flight: usize,
+    /// What the slowest connection took to be made.
+    pub slowest_connect: Duration,
     /// How long each answered request took from the time it was due, unsorted.
     pub latencies: Vec<Duration>,
 }
@@ -244,9 +256,10 @@ impl Shared {
     }
 
     fn exchange(&self, kept: &mut Option<Client>) -> Result<(), Failure> {
-        let mut client = match kept.take() {
+        let stands = |client: &Client| !self.load.looks_first || !client.is_closed();
+        let mut client = match kept.take().filter(stands) {
             Some(client) => client,
-            None => Client::connect(self.load.addr).map_err(|_| Failure::Connect)?,
+            None => self.connect()?,
         };
         let response = client
             .set_patience(self.load.patience)
@@ -264,6 +277,15 @@ impl Shared {
             Some(expected) if *expected != response.body => Err(Failure::Body),
             _ => Ok(()),
         }
+    }
+
+    fn connect(&self) -> Result<Client, Failure> {
+        let began = Instant::now();
+        let client = Client::connect(self.load.addr).map_err(|_| Failure::Connect)?;
+        let took = began.elapsed();
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.slowest_connect = report.slowest_connect.max(took);
+        Ok(client)
     }
 
     fn count(&self, due: Instant, result: Result<(), Failure>) {
@@ -288,7 +310,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Origin, Reply};
+    use crate::{Ending, Origin, Reply};
 
     /// Lets the load go on until its report is `enough`.
     fn stop_after(load: RunningLoad, enough: impl Fn(&Report) -> bool) -> Report {
@@ -312,6 +334,28 @@ mod tests {
         assert_eq!(report.ok, origin.requests().len() as u64);
         // One connection serves 50 a second of the 200 due: the later ones waited long.
         assert!(report.quantile(1.0).unwrap() > Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_meanwhile_is_no_failure_to_whoever_looks_first() {
+        let origin = Origin::fixed(200, "ok").start().unwrap();
+        let load = Load::new(origin.addr(), 200.0)
+            .max_in_flight(2)
+            .looking_first();
+        let closing = Origin::http(|_| {
+            Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").then(Ending::Close)
+        });
+        let closing = closing.start().unwrap();
+        let report = stop_after(load.clone().start(), |report| report.ok >= 10);
+        assert!(report.failures() == 0 && origin.accepted() <= 2);
+        assert!(report.slowest_connect > Duration::ZERO);
+        let load = Load {
+            addr: closing.addr(),
+            rate: 4.0,
+            ..load
+        };
+        let report = stop_after(load.start(), |report| report.ok >= 6);
+        assert_eq!(report.failures(), 0, "{:?}", report.failed);
     }
 
     #[test]

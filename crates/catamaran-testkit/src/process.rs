@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use crate::usage::{Usage, descendants};
 
 /// How often a condition outside our process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the output of a process that has ended is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A directory that is removed with everything in it when dropped.
 #[derive(Debug)]
@@ -224,6 +226,10 @@ impl Process {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.try_wait()? {
+                // What it said last is on its way still; what it has started may never fall silent.
+                let until = Instant::now() + LAST_WORDS;
+                self.stdout.wait_for_end(until);
+                self.stderr.wait_for_end(until);
                 return Ok(status);
             }
             if Instant::now() > deadline {
@@ -327,6 +333,8 @@ pub fn signal_pid(pid: u32, signal: Signal) -> io::Result<()> {
 #[derive(Debug, Default)]
 struct Transcript {
     text: Mutex<String>,
+    /// Set with the text locked, so that whoever waits for it is woken.
+    has_ended: AtomicBool,
     grown: Condvar,
 }
 
@@ -342,12 +350,24 @@ impl Transcript {
                 writer.grown.notify_all();
                 line.clear();
             }
+            let text = writer.text();
+            writer.has_ended.store(true, Ordering::Relaxed);
+            drop(text);
+            writer.grown.notify_all();
         });
         transcript
     }
 
     fn text(&self) -> MutexGuard<'_, String> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing more can come, or until `until`.
+    fn wait_for_end(&self, until: Instant) {
+        let patience = until.saturating_duration_since(Instant::now());
+        let _ = self.grown.wait_timeout_while(self.text(), patience, |_| {
+            !self.has_ended.load(Ordering::Relaxed)
+        });
     }
 
     /// Waits for a text; `None` when it has not come in time.

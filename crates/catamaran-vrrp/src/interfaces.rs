@@ -32,6 +32,16 @@ impl Interfaces {
         })
     }
 
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Index of the loopback interface; `None` while it is missing or down.
+    pub(crate) fn loopback(&self) -> Option<u32> {
+        let link = self.link("lo").filter(|link| link.is_running)?;
+        Some(link.index)
+    }
+
     pub(crate) fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
     }
@@ -67,10 +77,9 @@ impl Interfaces {
         })
     }
 
-    /// `address` on the interface, if it is there.
-    pub(crate) fn find(&self, interface: &str, address: IpAddr) -> Option<&Address> {
-        let index = self.link(interface)?.index;
-        let is_it = |known: &&Address| known.interface == index && known.address == address;
-        self.addresses.iter().find(is_it)
+    /// `address` on any interface, as often as it is there.
+    pub(crate) fn find(&self, address: IpAddr) -> impl Iterator<Item = &Address> {
+        let is_it = move |known: &&Address| known.address == address;
+        self.addresses.iter().filter(is_it)
     }
 }

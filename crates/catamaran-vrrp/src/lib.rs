@@ -14,21 +14,26 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod guard;
 mod hooks;
 mod interfaces;
 pub mod link;
+mod neighbours;
 mod privileges;
 mod readable;
+mod routes;
 mod shell;
 mod sockets;
 mod status_text;
 mod track;
+mod virtual_mac;
 mod wire;
 
 pub use addresses::{LIFETIME, remove_leftovers};
 pub use shell::{Order, run};
 
 use std::io;
+use std::path::PathBuf;
 
 /// Why the vrrp process cannot do its duty.
 #[derive(Debug, thiserror::Error)]
@@ -51,4 +56,12 @@ pub enum Error {
     /// The line to the data process.
     #[error("the line to the data process cannot be used")]
     Link(#[source] io::Error),
+    /// Adverts cannot be sealed.
+    #[error("`secret-file` {path} {problem}", path = path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 }

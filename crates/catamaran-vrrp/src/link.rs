@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! data -> vrrp   version u8 | 'r' | 1 if it serves u8 | count u8 | names of failing backends
-//! vrrp -> data   version u8 | 's' | count u8 | status of each router
+//!                | 1 if replication is current u8 | count u8 | active peers: router id u8, 1 for IPv6
+//!                u8, priority u8
+//! vrrp -> data   version u8 | 's' | count u8 | status of each router | later counters of each
 //! ```
 //! It is a socket of packets whose both ends the supervisor keeps, so that either process may be
 //! started again. A message that finds no room is dropped: the next one says it all again.
@@ -27,6 +29,21 @@ pub struct Readiness {
     pub serves: bool,
     /// Tracked backends without a usable server; at most 255.
     pub failing: Vec<String>,
+    /// Whether it has all that its peers know; a process without peers has.
+    pub is_current: bool,
+    /// Peers that say by the link of replication that they are alive and active; at most 255.
+    pub others: Vec<OtherActive>,
+}
+
+/// A peer that is active for one virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherActive {
+    /// The number of the router.
+    pub router_id: u8,
+    /// Whether it is the one of IPv6.
+    pub is_v6: bool,
+    /// The priority of the peer.
+    pub priority: u8,
 }
 
 impl Link {
@@ -48,6 +65,13 @@ impl Link {
         out.byte(u8::try_from(failing.len()).unwrap_or(u8::MAX));
         for name in failing {
             out.text(name);
+        }
+        out.byte(u8::from(readiness.is_current));
+        let others = &readiness.others[..readiness.others.len().min(255)];
+        out.byte(u8::try_from(others.len()).unwrap_or(u8::MAX));
+        for other in others {
+            out.0
+                .extend([other.router_id, u8::from(other.is_v6), other.priority]);
         }
         self.send(&out.0)
     }
@@ -73,6 +97,9 @@ impl Link {
         out.byte(u8::try_from(all.len()).unwrap_or(u8::MAX));
         for status in all {
             status_text::write(&mut out, status);
+        }
+        for status in all {
+            status_text::write_later(&mut out, status);
         }
         self.send(&out.0)
     }
@@ -117,10 +144,29 @@ fn read_readiness(bytes: &[u8]) -> Option<Readiness> {
     let serves = fields.byte()? == 1;
     let count = fields.byte()?;
     let failing = (0..count).map(|_| fields.text().map(str::to_owned));
+    let failing = failing.collect::<Option<_>>()?;
+    // A data process that is older than this one says no more.
+    let (is_current, others) = read_others(&mut fields).unwrap_or((true, Vec::new()));
     Some(Readiness {
         serves,
-        failing: failing.collect::<Option<_>>()?,
+        failing,
+        is_current,
+        others,
     })
+}
+
+fn read_others(fields: &mut Reader<'_>) -> Option<(bool, Vec<OtherActive>)> {
+    let is_current = fields.byte()? == 1;
+    let count = fields.byte()?;
+    let read = |_| {
+        Some(OtherActive {
+            router_id: fields.byte()?,
+            is_v6: fields.byte()? == 1,
+            priority: fields.byte()?,
+        })
+    };
+    let others = (0..count).map(read).collect::<Option<_>>()?;
+    Some((is_current, others))
 }
 
 fn read_status(bytes: &[u8]) -> Option<Vec<Status>> {
@@ -129,7 +175,15 @@ fn read_status(bytes: &[u8]) -> Option<Vec<Status>> {
         return None;
     }
     let count = fields.byte()?;
-    (0..count).map(|_| status_text::read(&mut fields)).collect()
+    let all = (0..count).map(|_| status_text::read(&mut fields));
+    let mut all: Vec<Status> = all.collect::<Option<_>>()?;
+    for status in &mut all {
+        // A vrrp process that is older than this one says no more.
+        if status_text::read_later(&mut fields, status).is_none() {
+            break;
+        }
+    }
+    Some(all)
 }
 
 /// How often the data process says that it is well.
@@ -155,6 +209,12 @@ mod tests {
         Readiness {
             serves: true,
             failing: failing.iter().map(|&name| name.to_owned()).collect(),
+            is_current: true,
+            others: vec![OtherActive {
+                router_id: 51,
+                is_v6: true,
+                priority: 150,
+            }],
         }
     }
 
@@ -186,19 +246,47 @@ mod tests {
             priority: 150,
             active: Some("fe80::1".parse().unwrap()),
             is_in_conflict: true,
+            is_path_dead: true,
+            router_id: 51,
             counters: Counters {
                 adverts_sent: 1,
                 adverts_received: 2,
-                adverts_dropped: [3, 4, 5, 6, 7, 8, 9],
+                adverts_dropped: [3, 4, 5, 6, 7, 8, 9, 16, 17, 18, 19],
                 became_active: 10,
                 became_backup: 11,
                 conflicts: 12,
                 late: 13,
                 announcements: 14,
                 failures: 15,
+                answers: 20,
+                path_deaths: 21,
             },
         };
-        vrrp.tell(std::slice::from_ref(&status)).unwrap();
+        let all = vec![status.clone(), status];
+        vrrp.tell(&all).unwrap();
+        assert_eq!(data.status().unwrap(), Some(all));
+    }
+
+    #[test]
+    fn a_status_of_an_older_process_has_what_that_one_knew() {
+        let (data, vrrp) = pair();
+        let mut status = Status {
+            name: "main".into(),
+            family: Family::V4,
+            state: State::Active,
+            priority: 150,
+            active: None,
+            is_in_conflict: false,
+            is_path_dead: false,
+            router_id: 0,
+            counters: Counters::default(),
+        };
+        status.counters.adverts_dropped[10] = 5;
+        let mut out = Writer::default();
+        out.0.extend([VERSION, STATUS, 1]);
+        status_text::write(&mut out, &status);
+        vrrp.send(&out.0).unwrap();
+        status.counters.adverts_dropped[10] = 0;
         assert_eq!(data.status().unwrap(), Some(vec![status]));
     }
 
@@ -206,6 +294,8 @@ mod tests {
     fn what_is_cut_off_or_of_another_version_is_ignored() {
         assert_eq!(read_readiness(&[VERSION, READINESS, 1, 2, 3, b'a']), None);
         assert_eq!(read_readiness(&[9, READINESS, 1, 0]), None);
+        let old = read_readiness(&[VERSION, READINESS, 1, 0]).unwrap();
+        assert!(old.serves && old.is_current && old.others.is_empty());
         assert_eq!(read_status(&[VERSION, STATUS, 1, 4, b'm']), None);
     }
 }

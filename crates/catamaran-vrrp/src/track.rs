@@ -1,6 +1,7 @@
 //! Commands and files that are watched. Backends and interfaces are known without asking.
 
 use crate::hooks::exit_of;
+use crate::shell::News;
 use catamaran_core::model::{Track, Tracked, VirtualIp};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,8 +27,7 @@ pub(crate) fn add_of(track: &Track, fails: bool) -> i32 {
 }
 
 /// Starts a task for every command and file; each tells its changes.
-pub(crate) fn start(virtual_ips: &[VirtualIp]) -> mpsc::Receiver<Finding> {
-    let (findings, rx) = mpsc::channel(MAX_WAITING);
+pub(crate) fn start(virtual_ips: &[VirtualIp], findings: &mpsc::Sender<News>) {
     for (virtual_ip, one) in virtual_ips.iter().enumerate() {
         for (index, track) in one.track.iter().enumerate() {
             let tell = {
@@ -39,7 +39,7 @@ pub(crate) fn start(virtual_ips: &[VirtualIp]) -> mpsc::Receiver<Finding> {
                         add,
                     };
                     let findings = findings.clone();
-                    async move { findings.send(finding).await.is_ok() }
+                    async move { findings.send(News::Found(finding)).await.is_ok() }
                 }
             };
             match track.what.clone() {
@@ -54,11 +54,10 @@ pub(crate) fn start(virtual_ips: &[VirtualIp]) -> mpsc::Receiver<Finding> {
                     let weight = i32::from(track.weight);
                     tokio::spawn(watch_file(path, interval, weight, tell));
                 }
-                Tracked::Backend(_) | Tracked::Interface(_) => {}
+                Tracked::Backend(_) | Tracked::Interface(_) | Tracked::Replication => {}
             }
         }
     }
-    rx
 }
 
 async fn watch_command<F: Future<Output = bool>>(
@@ -150,9 +149,6 @@ fn ticks(every: Duration) -> tokio::time::Interval {
     ticks.reset_at(Instant::now());
     ticks
 }
-
-/// Findings that may wait for the loop, which never waits itself.
-const MAX_WAITING: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     Echo(EchoArgs),
     /// Load a target with requests, at a rate or by virtual users, and measure what came of it
     Load(Box<LoadArgs>),
+    /// Run a server and keep it registered in etcd while it lives and is well
+    #[cfg(feature = "etcd")]
+    Register(RegisterArgs),
     /// Ask a URL; the exit status tells whether the answer was 200 to 299
     Probe(ProbeArgs),
     /// Print a script that completes this command line in a shell
@@ -147,6 +150,54 @@ pub(crate) struct EchoArgs {
     /// Repeat the message until an HTTP body has this size
     #[arg(long, hide = true, value_parser = parse_size)]
     pub(crate) body_size: Option<usize>,
+}
+
+#[cfg(feature = "etcd")]
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  catamaran register --etcd 10.0.0.21:2379 --service api --address 10.0.0.5:8080 -- ./api\n  \
+    catamaran register -c /etc/catamaran/etcd.toml --service api --address 10.0.0.5:8080 \\\n    \
+    --health /health -- ./api --port 8080\n\n\
+    The exit code is that of the command."
+)]
+pub(crate) struct RegisterArgs {
+    /// A file with an `[etcd]` section; the rest of it does not matter
+    #[arg(short, long, value_name = "FILE", required_unless_present = "etcd", conflicts_with_all = ["etcd", "prefix"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Nodes of etcd, as HOST:PORT,HOST:PORT,…
+    #[arg(long, value_name = "NODES", value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    /// What every key begins with
+    #[arg(long, value_name = "PATH", default_value = "/catamaran")]
+    pub(crate) prefix: String,
+    /// What backends ask for, with `servers = ["etcd:SERVICE"]`
+    #[arg(long)]
+    pub(crate) service: String,
+    /// Where the server listens
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    pub(crate) address: SocketAddr,
+    /// Its name, unique in its service; made of the address unless given
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Its share of the traffic, 0 to 256; the backend's unless given
+    #[arg(long)]
+    pub(crate) weight: Option<u16>,
+    /// What says that it is well: `tcp` (it takes connections), a path (it answers with 200 to 299),
+    /// or `none` (it lives)
+    #[arg(long, default_value = "tcp", value_parser = crate::register::parse_health)]
+    pub(crate) health: crate::register::Health,
+    /// How often that is looked at
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+    /// How long the registration outlives this process when it is killed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_lease)]
+    pub(crate) ttl: Duration,
+    /// How long balancers have to send nothing more before a signal to stop reaches the command
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) leave_delay: Duration,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -301,6 +352,16 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         return Err("at least 100ms".to_owned());
     }
     Ok(interval)
+}
+
+/// The life of a lease: etcd counts in seconds, and a third of it must do for a try.
+#[cfg(feature = "etcd")]
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time < Duration::from_secs(2) || time > Duration::from_secs(3600) {
+        return Err("2s to 1h".to_owned());
+    }
+    Ok(time)
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {

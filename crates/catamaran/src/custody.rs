@@ -148,6 +148,8 @@ impl Keeper {
                 return;
             }
             self.line.send_replace(None);
+            // Whoever was starting another process in place of this one does so no more.
+            let _ = self.handing.try_send(Message::Resume);
             match self.calm.take() {
                 Some(reason) => tracing::info!("{reason}"),
                 None => tracing::error!(

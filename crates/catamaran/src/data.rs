@@ -219,7 +219,11 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let stop = loop {
         tokio::select! {
-            Some(Message::Hold) = handing.recv() => {
+            Some(order) = handing.recv() => {
+                // What was said of an upgrade that is over says nothing of the next.
+                if !matches!(order, Message::Hold) {
+                    continue;
+                }
                 let left = tokio::select! {
                     left = succession::leave(&engine, &line, &mut handing) => left,
                     stop = stops.recv() => break stop,
@@ -242,8 +246,8 @@ async fn serve(
     let at_once = async { while stops.recv().await != Some(Stop::Now) {} };
     let drained = async {
         if !process.drain_delay.is_zero() {
-            tracing::info!(delay = ?process.drain_delay, "not ready any more; draining follows");
             engine.turn_away();
+            tracing::info!(delay = ?process.drain_delay, "not ready any more; draining follows");
             tokio::time::sleep(process.drain_delay).await;
         }
         tracing::info!(deadline = ?process.drain, "draining");

@@ -11,7 +11,7 @@ use catamaran_control::admin::{Doors, Events, Host, Kind, Overlays};
 use catamaran_control::keep::{Found, Keeper, Predecessor};
 use catamaran_control::metrics::{CountedBefore, Endpoint, Readiness};
 use catamaran_control::reload::{Drained, PortRequest, Reloader, Text};
-use catamaran_control::{Parts, VirtualIps};
+use catamaran_control::{Mesh, Parts, VirtualIps};
 use catamaran_core::model::{Admin, Config};
 pub(crate) use catamaran_proxy::ListenerSockets;
 use catamaran_proxy::{Proxy, Shared};
@@ -32,6 +32,7 @@ pub(crate) struct Engine {
     reloader: Arc<Reloader>,
     events: Arc<Events>,
     virtual_ips: VirtualIps,
+    mesh: Mesh,
     keeper: Option<Arc<Keeper>>,
     counted_before: CountedBefore,
     /// Whether pages and API take new connections, and copies of their sockets.
@@ -82,6 +83,7 @@ impl Engine {
         let (readiness, _) = watch::channel(first);
         let host: Arc<dyn Host> = Arc::new(host);
         let counted_before = CountedBefore::default();
+        let is_restored = kept.as_ref().is_some_and(Found::has_entries);
         let keeper = kept.map(|kept| {
             counted_before.set(kept.counters());
             let (shared, overlays) = (Arc::clone(&shared), Arc::clone(&overlays));
@@ -94,6 +96,7 @@ impl Engine {
             )
         });
         let virtual_ips = VirtualIps::new(Arc::clone(&events));
+        let mesh = Mesh::new(Arc::clone(&events), is_restored);
         let (open, is_open) = watch::channel(true);
         let parts = Parts {
             open: is_open,
@@ -107,6 +110,7 @@ impl Engine {
             counted_before: counted_before.clone(),
             keeper: keeper.clone(),
             virtual_ips: virtual_ips.clone(),
+            mesh: mesh.clone(),
             readiness: readiness.clone(),
         };
         let (control, sockets) = start_control(shared, wishes, parts, passed)?;
@@ -116,6 +120,7 @@ impl Engine {
             reloader,
             events,
             virtual_ips,
+            mesh,
             keeper,
             counted_before,
             doors: (open, sockets),
@@ -128,6 +133,8 @@ impl Engine {
     /// outlive this one. Returns the sockets of pages and API.
     pub(crate) fn close_doors(&self) -> Passed {
         self.doors.0.send_replace(false);
+        // Before the last copy: what peers say from now on is said to the other process.
+        self.mesh.pause();
         if let Some(keeper) = &self.keeper {
             keeper.leave();
         }
@@ -139,6 +146,7 @@ impl Engine {
         if let Some(keeper) = &self.keeper {
             keeper.resume();
         }
+        self.mesh.resume();
         self.doors.0.send_replace(true);
     }
 
@@ -184,6 +192,11 @@ impl Engine {
     /// What is shown of the virtual addresses.
     pub(crate) fn virtual_ips(&self) -> VirtualIps {
         self.virtual_ips.clone()
+    }
+
+    /// What is known of the peers.
+    pub(crate) fn mesh(&self) -> Mesh {
+        self.mesh.clone()
     }
 
     /// What the threads of both planes share.

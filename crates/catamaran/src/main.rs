@@ -13,6 +13,7 @@ mod demo;
 mod door;
 mod echo;
 mod engine;
+mod fleet;
 mod handover;
 mod host;
 mod identity;
@@ -23,6 +24,8 @@ mod man;
 mod ports;
 mod probe;
 mod pulse;
+#[cfg(feature = "etcd")]
+mod register;
 mod reload;
 mod reopen;
 mod sandbox;
@@ -86,6 +89,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Probe(args) => probe::run(&args),
+        #[cfg(feature = "etcd")]
+        Command::Register(args) => block_on(register::run(&args)),
         Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
         Command::Run(args) => block_on(supervisor::run(&args)),
     }

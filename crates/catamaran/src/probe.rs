@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,23 +17,38 @@ pub(crate) struct Url {
     target: String,
 }
 
+#[cfg(feature = "etcd")]
+impl Url {
+    /// A path at an address.
+    pub(crate) fn new(address: SocketAddr, target: &str) -> Self {
+        let target = target.to_owned();
+        Self { address, target }
+    }
+}
+
 /// Asks, and fails with the reason.
 pub(crate) fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
-    let status = ask(args).with_context(|| format!("http://{}", args.url.address))?;
-    if !(200..300).contains(&status) {
-        bail!("http://{}: status {status}", args.url.address);
-    }
+    check(&args.url, args.timeout)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Asks, within this time, and fails with the reason.
+pub(crate) fn check(url: &Url, timeout: Duration) -> anyhow::Result<()> {
+    let status = ask(url, timeout).with_context(|| format!("http://{}", url.address))?;
+    if !(200..300).contains(&status) {
+        bail!("http://{}: status {status}", url.address);
+    }
+    Ok(())
+}
+
 /// The status of the answer. The time is for everything together.
-fn ask(args: &ProbeArgs) -> anyhow::Result<u16> {
-    let deadline = Instant::now() + args.timeout;
+fn ask(url: &Url, timeout: Duration) -> anyhow::Result<u16> {
+    let deadline = Instant::now() + timeout;
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left).context("timeout")
     };
-    let Url { address, target } = &args.url;
+    let Url { address, target } = url;
     let mut stream = TcpStream::connect_timeout(address, left()?)?;
     stream.set_write_timeout(Some(left()?))?;
     let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

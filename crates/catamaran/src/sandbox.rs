@@ -80,6 +80,9 @@ fn places(config: &Config, source: &Source) -> Vec<(PathBuf, Access)> {
     for directory in admin::make_directories(&config.admin) {
         places.push((directory, Access::Write));
     }
+    if let Some(etcd) = &config.etcd {
+        places.push((directory(&beside.join(&etcd.state)), Access::Write));
+    }
     for frontend in &config.frontends {
         if let Some(log) = &frontend.access_log
             && let LogTarget::File(path) = &log.target

@@ -4,8 +4,9 @@
 //! served from then on. So a data process that is restarted in the middle of an edit gets the
 //! configuration that was serving.
 
+use crate::fleet;
 use anyhow::Context as _;
-use catamaran_config::{Errors, Loaded};
+use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_control::reload::Text;
 use catamaran_core::model::Protocol;
 use std::cell::RefCell;
@@ -62,29 +63,44 @@ impl Source {
             .with_context(|| format!("{}: the file cannot be read", path.display()))?;
         let text = String::from_utf8(text)
             .map_err(|_| anyhow::anyhow!("{}: the file is not UTF-8", path.display()))?;
-        Ok(Self::Text(Text {
+        let source = Self::Text(Text {
             path: path.to_owned(),
             text,
-        }))
+        });
+        source.with_fleet()
+    }
+
+    /// On a node of a fleet: the file with what the fleet said when it last was heard, so that a
+    /// start without etcd serves.
+    fn with_fleet(self) -> anyhow::Result<Self> {
+        let Self::Text(file) = &self else {
+            return Ok(self);
+        };
+        // What is wrong with the file is said when it is loaded.
+        let Some(etcd) = self.load().ok().and_then(|loaded| loaded.config.etcd) else {
+            return Ok(self);
+        };
+        let Some(text) = fleet::last_good(&etcd, file)? else {
+            return Ok(self);
+        };
+        let path = file.path.clone();
+        Ok(Self::Text(Text { path, text }))
     }
 
     /// Turns the source into a valid configuration.
     pub(crate) fn load(&self) -> Result<Loaded, Errors> {
-        self.load_with(&|file| std::fs::read(file))
+        self.load_with(None)
     }
 
     /// The files that the configuration names, of those that are read with it.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let files = RefCell::new(Vec::new());
+        let files = RefCell::default();
         // What is wrong with it was said when it was loaded.
-        let _ = self.load_with(&|file| {
-            files.borrow_mut().push(file.to_owned());
-            std::fs::read(file)
-        });
+        let _ = self.load_with(Some(&files));
         files.into_inner()
     }
 
-    fn load_with(&self, read: &dyn Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Loaded, Errors> {
+    fn load_with(&self, files: Option<&RefCell<Vec<PathBuf>>>) -> Result<Loaded, Errors> {
         match self {
             Self::Text(Text { path, text }) => {
                 let directory = path.parent().unwrap_or_else(|| Path::new(""));
@@ -92,7 +108,7 @@ impl Source {
                     text,
                     &path.display().to_string(),
                     &|name| std::env::var(name).ok(),
-                    &|file| read(&directory.join(file)),
+                    &Noted(directory, files),
                 )
             }
             Self::AdHoc(flags) => {
@@ -132,6 +148,22 @@ impl Source {
             Self::Text(text) => text.path.display().to_string(),
             Self::AdHoc(_) => "the command line".to_owned(),
         }
+    }
+}
+
+/// Reads files beside the configuration, and notes which.
+struct Noted<'a>(&'a Path, Option<&'a RefCell<Vec<PathBuf>>>);
+
+impl ReadFile for Noted<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if let Some(files) = self.1 {
+            files.borrow_mut().push(self.0.join(path));
+        }
+        Beside(self.0).read(path)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Beside(self.0).mode(path)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::handover::Message;
 use crate::stop::Stop;
 use catamaran_control::keep::Predecessor;
+use catamaran_core::Timestamp;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,9 +39,11 @@ pub(crate) async fn leave(
     let reloader = Arc::clone(engine.reloader());
     let _no_reload = reloader.turn().await;
     tell(line, Message::Held).await;
+    let process = engine.shared().snapshot().config.process.clone();
+    let patience = process.upgrade_timeout + process.upgrade_pause + LONGER;
     let mut sockets = None;
     loop {
-        let order = tokio::time::timeout(PATIENCE, orders.recv()).await;
+        let order = tokio::time::timeout(patience, orders.recv()).await;
         match order {
             Ok(Some(Message::Leave)) => match engine.shared().leave_clients().await {
                 Ok(copies) => {
@@ -75,7 +78,7 @@ pub(crate) async fn retire(
         "another data process serves; this one drains"
     );
     engine.shared().retire();
-    let successor = Channel::new(reports).ok();
+    let mut successor = Channel::new(reports).ok();
     let began = Instant::now();
     let mut until = began + process.drain_tunnels.max(process.drain) + GRACE;
     let mut ticks = tokio::time::interval(REPORT);
@@ -87,19 +90,27 @@ pub(crate) async fn retire(
                 _ => return ExitCode::SUCCESS,
             },
         }
-        if let (Some(successor), Some(report)) = (&successor, engine.report()) {
-            // One that hangs or is gone is no reason to wait.
-            let report = Message::Report(report);
-            let _ = tokio::time::timeout(REPORT, report.send(successor)).await;
-        }
+        let mut is_over = false;
         if began.elapsed() >= ANSWER {
             engine.end_control();
             let is_last = engine.predecessor_is_gone();
-            if engine.shared().open_connections() == 0 && is_last || Instant::now() >= until {
-                engine.send_traces().await;
-                tracing::info!("drained");
-                return ExitCode::SUCCESS;
+            let has_clients = engine.shared().open_connections() > 0;
+            is_over = !has_clients && is_last || Instant::now() >= until;
+        }
+        // Looked at before, so that the last report tells of the last client.
+        if let (Some(line), Some(report)) = (&successor, engine.report()) {
+            let report = Message::Report(report);
+            let sent = tokio::time::timeout(TELLING, report.send(line)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                // One that hangs or is gone is no reason to wait, and half a message is none.
+                tracing::warn!("the process that serves hears no reports");
+                successor = None;
             }
+        }
+        if is_over {
+            engine.send_traces().await;
+            tracing::info!("drained");
+            return ExitCode::SUCCESS;
         }
     }
 }
@@ -111,7 +122,8 @@ pub(crate) fn follow(reports: OwnedFd, mut predecessor: Predecessor) -> watch::R
         if let Ok(channel) = Channel::new(reports) {
             while let Ok(Some(raw)) = channel.receive().await {
                 if let Ok(Message::Report(report)) = Message::read(raw) {
-                    predecessor.handle_report(&report);
+                    let now = Timestamp::from_nanos(catamaran_sys::clock::now_nanos());
+                    predecessor.handle_report(now, &report);
                 }
             }
         }
@@ -128,10 +140,12 @@ async fn tell(line: &watch::Receiver<Option<Arc<Channel>>>, message: Message) {
     }
 }
 
-/// How long the next word of the supervisor may take. Longer than it waits for the other process.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// How much longer the next word of the supervisor may take than the other process may.
+const LONGER: Duration = Duration::from_secs(15);
 /// How often a successor is told.
 const REPORT: Duration = Duration::from_millis(200);
+/// What telling it may take; it may be busy with its clients.
+const TELLING: Duration = Duration::from_secs(2);
 /// How long the answer to whoever asked for the upgrade has to leave.
 const ANSWER: Duration = Duration::from_secs(2);
 /// What ending the last tunnels may take.

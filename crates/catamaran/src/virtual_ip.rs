@@ -1,9 +1,12 @@
 //! The data process's end of the line to the vrrp process.
 
 use crate::engine::Engine;
+use catamaran_control::Sight;
 use catamaran_control::metrics::Readiness;
 use catamaran_core::model::{Config, Name, Tracked};
-use catamaran_vrrp::link::{self, Link, REPORT_INTERVAL};
+use catamaran_core::replication::RouterView;
+use catamaran_core::vrrp::{Family, State, Status};
+use catamaran_vrrp::link::{self, Link, OtherActive, REPORT_INTERVAL};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,9 +18,45 @@ pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
     tracks
         .filter_map(|track| match track.what {
             Tracked::Backend(id) => Some(config.backends[id.index()].name.clone()),
-            Tracked::Interface(_) | Tracked::Command { .. } | Tracked::File { .. } => None,
+            Tracked::Interface(_)
+            | Tracked::Command { .. }
+            | Tracked::File { .. }
+            | Tracked::Replication => None,
         })
         .collect()
+}
+
+/// What replication knows that decides about virtual addresses.
+fn of_peers(sight: &Sight) -> link::Readiness {
+    let alive = sight.peers.iter().filter(|peer| peer.is_alive);
+    let active = alive
+        .flat_map(|peer| &peer.routers)
+        .filter(|one| one.is_active);
+    let others = active.map(|one| OtherActive {
+        router_id: one.router_id,
+        is_v6: one.is_v6,
+        priority: one.priority,
+    });
+    link::Readiness {
+        is_current: sight.is_current || !sight.is_clustered,
+        others: others.collect(),
+        ..link::Readiness::default()
+    }
+}
+
+/// What peers are told of the virtual routers.
+fn views(config: &Config, all: &[Status]) -> Vec<RouterView> {
+    let view = |status: &Status| {
+        let mut models = config.virtual_ips.iter();
+        let model = models.find(|model| model.name == status.name)?;
+        Some(RouterView {
+            router_id: model.router_id,
+            is_v6: status.family == Family::V6,
+            is_active: status.state == State::Active,
+            priority: status.priority,
+        })
+    };
+    all.iter().filter_map(view).collect()
 }
 
 /// Says how this process is, and takes in how the virtual addresses are, as long as the process
@@ -30,7 +69,7 @@ pub(crate) fn report(
     tracked: BTreeSet<Name>,
 ) {
     let readiness = engine.readiness();
-    let virtual_ips = engine.virtual_ips();
+    let (virtual_ips, mesh) = (engine.virtual_ips(), engine.mesh());
     let shared = Arc::clone(engine.shared());
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
@@ -58,10 +97,14 @@ pub(crate) fn report(
             let said = line.report(&link::Readiness {
                 serves: *readiness.borrow() == Readiness::Ready,
                 failing: failing.collect(),
+                ..of_peers(&mesh.sight())
             });
             let heard = said.and_then(|()| line.status());
             match heard {
-                Ok(Some(all)) => virtual_ips.set(all),
+                Ok(Some(all)) => {
+                    mesh.set_routers(views(&snapshot.config, &all));
+                    virtual_ips.set(all);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the line to the vrrp process is broken");

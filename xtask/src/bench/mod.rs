@@ -8,8 +8,10 @@
 mod case;
 mod load;
 mod origin;
-mod poller;
+pub(crate) mod poller;
 mod report;
+mod restart;
+mod scale;
 mod splice;
 mod subject;
 
@@ -41,6 +43,10 @@ cargo xtask bench [--case NAME]… [--runs N] [--seconds N] [--only SUBJECT]… 
   --only SUBJECT  only this proxy: catamaran, haproxy or nginx
   --splice-switch nothing but where splice(2) begins to pay: builds the program anew with and
                   without it and compares them at sizes of bodies; --runs and --seconds hold
+  --restart       nothing but what a kill -9 of the data process costs clients, with a small and a
+                  large configuration; --runs holds
+  --scale         nothing but what 10,000 servers or routes cost per request and per reload; --runs
+                  and --seconds hold
   --write         write the table to docs/benchmarks.md too (whole runs only)";
 
 const DOCUMENT: &str = "docs/benchmarks.md";
@@ -53,7 +59,17 @@ struct Options {
     window: Duration,
     subjects: Vec<Subject>,
     writes: bool,
-    is_splice_switch: bool,
+    kind: Kind,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Cases, beside the peers.
+    Table,
+    SpliceSwitch,
+    Restart,
+    Scale,
 }
 
 /// Runs the benchmark.
@@ -67,8 +83,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     // This program again, optimised, is the load generator and the origin.
     shell::build_release("xtask")?;
-    if options.is_splice_switch {
-        return splice::run(options.runs, options.window);
+    if options.kind != Kind::Table {
+        return run_alone(&options, arguments);
     }
     if options.subjects.contains(&Subject::Catamaran) {
         shell::build_release("catamaran")?;
@@ -103,6 +119,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Measures what is not compared with peers.
+fn run_alone(options: &Options, arguments: &[String]) -> Result<()> {
+    if options.kind == Kind::SpliceSwitch {
+        return splice::run(options.runs, options.window);
+    }
+    shell::build_release("catamaran")?;
+    if cfg!(debug_assertions) {
+        // Origins and clients are in this process, and are not to be what is slow.
+        let words = arguments.iter().map(String::as_str);
+        let words: Vec<_> = ["bench"].into_iter().chain(words).collect();
+        return shell::run("target/release/xtask", &words);
+    }
+    match options.kind {
+        Kind::Restart => restart::run(options.runs),
+        _ => scale::run(options.runs, options.window),
+    }
+}
+
 fn parse(arguments: &[String]) -> Result<Option<Options>> {
     let mut options = Options {
         cases: Vec::new(),
@@ -110,7 +144,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
         window: Duration::from_secs(4),
         subjects: Vec::new(),
         writes: false,
-        is_splice_switch: false,
+        kind: Kind::Table,
     };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -146,7 +180,9 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
                     .push(subject.with_context(|| format!("no proxy `{name}`"))?);
             }
             "--write" => options.writes = true,
-            "--splice-switch" => options.is_splice_switch = true,
+            "--splice-switch" => options.kind = Kind::SpliceSwitch,
+            "--restart" => options.kind = Kind::Restart,
+            "--scale" => options.kind = Kind::Scale,
             _ => bail!("unknown argument `{word}`\n\n{HELP}"),
         }
     }
@@ -211,8 +247,19 @@ fn load_on(
     rate: f64,
     window: Duration,
 ) -> Result<Outcome> {
+    load_process(proxy.pid(), case, wiring.listen, rate, window)
+}
+
+/// Puts the load of a case on the proxy of this process, which serves there.
+fn load_process(
+    pid: u32,
+    case: &Case,
+    addr: SocketAddr,
+    rate: f64,
+    window: Duration,
+) -> Result<Outcome> {
     let order = Order {
-        addr: wiring.listen,
+        addr,
         pattern: case.pattern,
         connections: case.connections,
         rate,
@@ -222,7 +269,7 @@ fn load_on(
             _ => Duration::from_secs(1),
         },
         window,
-        pid: proxy.pid(),
+        pid,
     };
     let output = Command::new("target/release/xtask")
         .arg("bench-load")

@@ -9,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 
 /// What is waited for on a socket; level-triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interest {
+pub(crate) enum Interest {
     Read,
     ReadWrite,
 }
@@ -24,25 +24,25 @@ impl Interest {
 }
 
 /// An epoll instance and the buffer for its events.
-pub(super) struct Poller {
+pub(crate) struct Poller {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
 }
 
 impl Poller {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(256),
         })
     }
 
-    pub(super) fn add(&self, socket: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
+    pub(crate) fn add(&self, socket: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
         let data = epoll::EventData::new_u64(key as u64);
         Ok(epoll::add(&self.epoll, socket, data, interest.flags())?)
     }
 
-    pub(super) fn modify(
+    pub(crate) fn modify(
         &self,
         socket: impl AsFd,
         key: usize,
@@ -53,7 +53,7 @@ impl Poller {
     }
 
     /// Waits for events, at most this long, and puts the keys of the ready sockets into `ready`.
-    pub(super) fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
         ready.clear();
         self.events.clear();
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;

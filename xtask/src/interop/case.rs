@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::need::Need;
 use super::{
-    admin_api, alerts, checks, compose, dashboard, deb, kubernetes, metrics, sbom, tracing,
-    virtual_ip,
+    admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, metrics, reloads, sbom,
+    systemd, tracing, virtual_ip,
 };
 
 /// One test.
@@ -97,6 +97,27 @@ pub(super) const CASES: &[Case] = &[
         run: sbom::run,
     },
     Case {
+        name: "systemd",
+        title: "the units: what systemd's own checks say, and how exposed they leave us",
+        needs: &[Need::Program {
+            name: "systemd-analyze",
+            package: "systemd",
+        }],
+        run: systemd::run,
+    },
+    Case {
+        name: "reloads",
+        title: "100 reloads and 10 upgrades under load, alone in a network: nothing is dropped",
+        needs: &[
+            IP,
+            Need::Program {
+                name: "unshare",
+                package: "util-linux",
+            },
+        ],
+        run: reloads::run,
+    },
+    Case {
         name: "deb",
         title: "the Debian package: installed, run, edited, reloaded, installed anew, purged",
         needs: &[
@@ -130,6 +151,25 @@ pub(super) const CASES: &[Case] = &[
             package: "etcd-server",
         }],
         run: alerts::run,
+    },
+    Case {
+        name: "etcd",
+        title: "a fleet on etcd whose nodes are killed, emptied and lied to, under load",
+        needs: &[
+            Need::Program {
+                name: "etcd",
+                package: "etcd-server",
+            },
+            Need::Program {
+                name: "etcdctl",
+                package: "etcd-client",
+            },
+            Need::Program {
+                name: "openssl",
+                package: "openssl",
+            },
+        ],
+        run: etcd::run,
     },
     Case {
         name: "checks",
@@ -175,21 +215,25 @@ pub(super) const CASES: &[Case] = &[
         run: virtual_ip::run_pair,
     },
     Case {
-        name: "vrrp-keepalived",
-        title: "catamaran beside keepalived: both versions, families and roles",
+        name: "failover",
+        title: "how long clients wait when a node is lost, beside keepalived with HAProxy",
         needs: &[
             Need::Root,
             IP,
             CURL,
+            KEEPALIVED,
+            TCPDUMP,
             Need::Program {
-                name: "keepalived",
-                package: "keepalived",
-            },
-            Need::Program {
-                name: "tcpdump",
-                package: "tcpdump",
+                name: "haproxy",
+                package: "haproxy",
             },
         ],
+        run: virtual_ip::run_failover,
+    },
+    Case {
+        name: "vrrp-keepalived",
+        title: "catamaran beside keepalived: both versions, families and roles",
+        needs: &[Need::Root, IP, CURL, KEEPALIVED, TCPDUMP],
         run: virtual_ip::run_keepalived,
     },
 ];
@@ -197,6 +241,14 @@ pub(super) const CASES: &[Case] = &[
 const IP: Need = Need::Program {
     name: "ip",
     package: "iproute2",
+};
+const KEEPALIVED: Need = Need::Program {
+    name: "keepalived",
+    package: "keepalived",
+};
+const TCPDUMP: Need = Need::Program {
+    name: "tcpdump",
+    package: "tcpdump",
 };
 const CURL: Need = Need::Program {
     name: "curl",

@@ -12,10 +12,13 @@ mod checks;
 mod compose;
 mod dashboard;
 mod deb;
+mod etcd;
 mod kubernetes;
 mod metrics;
 mod need;
+mod reloads;
 mod sbom;
+mod systemd;
 mod tracing;
 mod virtual_ip;
 
@@ -24,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use self::case::{CASES, Case};
-pub(crate) use self::virtual_ip::run_probe;
+pub(crate) use self::virtual_ip::{run_load, run_probe};
 use crate::shell;
 
 /// What `cargo xtask interop --help` prints.

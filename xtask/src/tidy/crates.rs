@@ -17,6 +17,7 @@ const OWN: &[(&str, &[&str])] = &[
             "catamaran-config",
             "catamaran-control",
             "catamaran-core",
+            "catamaran-etcd",
             "catamaran-http1",
             "catamaran-load",
             "catamaran-proxy",
@@ -31,14 +32,18 @@ const OWN: &[(&str, &[&str])] = &[
         &[
             "catamaran-config",
             "catamaran-core",
+            "catamaran-etcd",
             "catamaran-http1",
+            "catamaran-peers",
             "catamaran-proxy",
             "catamaran-sys",
         ],
     ),
     ("catamaran-core", &[]),
+    ("catamaran-etcd", &["catamaran-core"]),
     ("catamaran-http1", &[]),
     ("catamaran-load", &["catamaran-http1", "catamaran-sys"]),
+    ("catamaran-peers", &["catamaran-core"]),
     (
         "catamaran-proxy",
         &[

@@ -14,28 +14,65 @@ pub(crate) use node::{Entry, Node};
 use crate::error::{Finding, Lines, Place};
 use std::cell::RefCell;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Looks up an environment variable.
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-/// Reads a file that the configuration names.
-pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// How files are read that a configuration names.
+pub trait ReadFile {
+    /// What the file at `path` holds; a relative path is as it was written.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The permission bits of the file at `path`; `None` if they are not known.
+    fn mode(&self, path: &Path) -> Option<u32> {
+        let _ = path;
+        None
+    }
+}
+
+impl<F: Fn(&Path) -> io::Result<Vec<u8>>> ReadFile for F {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self(path)
+    }
+}
+
+/// Reads files with paths relative to a directory: that of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a>(pub &'a Path);
+
+impl ReadFile for Beside<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(self.0.join(path))
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        let facts = std::fs::metadata(self.0.join(path)).ok()?;
+        Some(facts.mode() & 0o7777)
+    }
+}
 
 /// What all readers of one file share.
 pub(crate) struct Reader<'a> {
     text: &'a str,
     lines: Lines<'a>,
     env: Env<'a>,
-    read_file: ReadFile<'a>,
+    read_file: &'a dyn ReadFile,
     errors: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, String)>>,
     /// Mistakes in files that the text names.
     elsewhere: RefCell<Vec<Finding>>,
+    /// Servers that come from etcd, and where they are written.
+    from_etcd: RefCell<Vec<(usize, String)>>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of `text`.
-    pub(crate) fn new(text: &'a str, env: Env<'a>, read_file: ReadFile<'a>) -> Self {
+    pub(crate) fn new(text: &'a str, env: Env<'a>, read_file: &'a dyn ReadFile) -> Self {
         Self {
             text,
             lines: Lines::new(text),
@@ -44,6 +81,7 @@ impl<'a> Reader<'a> {
             errors: RefCell::default(),
             warnings: RefCell::default(),
             elsewhere: RefCell::default(),
+            from_etcd: RefCell::default(),
         }
     }
 
@@ -70,6 +108,21 @@ impl<'a> Reader<'a> {
             .push((at, one_line(message.as_ref())));
     }
 
+    /// Notes that `address`, written at byte `at`, takes servers from etcd.
+    pub(crate) fn note_etcd(&self, at: usize, address: String) {
+        self.from_etcd.borrow_mut().push((at, address));
+    }
+
+    /// Refuses servers from etcd in a configuration that has none.
+    pub(crate) fn refuse_etcd(&self) {
+        for (at, address) in &*self.from_etcd.borrow() {
+            self.error(
+                *at,
+                format!("`{address}` takes servers from etcd; add `[etcd]` with its `endpoints`"),
+            );
+        }
+    }
+
     /// Whether no mistake was noted.
     pub(crate) fn is_clean(&self) -> bool {
         self.errors.borrow().is_empty() && self.elsewhere.borrow().is_empty()
@@ -77,7 +130,12 @@ impl<'a> Reader<'a> {
 
     /// Reads a file that the configuration names.
     pub(crate) fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
-        (self.read_file)(path)
+        self.read_file.read(path)
+    }
+
+    /// The permission bits of a file that the configuration names.
+    pub(crate) fn mode(&self, path: &Path) -> Option<u32> {
+        self.read_file.mode(path)
     }
 
     /// The line of byte `at`, for messages that name a second place.

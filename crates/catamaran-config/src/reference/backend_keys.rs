@@ -18,8 +18,9 @@ pub(crate) static BACKEND: Section = Section {
             ])),
             Required,
             "Its servers. An address is `10.0.0.1:8080`, `[::1]:80`, `host.example:8080` (each \
-             address the name resolves to becomes a server), `unix:/run/app.sock` or \
-             `srv:_api._tcp.example` (DNS SRV records).",
+             address the name resolves to becomes a server), `unix:/run/app.sock`, \
+             `srv:_api._tcp.example` (DNS SRV records) \
+             or `etcd:api` (servers that registered for `api`, see [etcd.md](etcd.md)).",
         ),
         Key::new(
             "balance",

@@ -2,7 +2,7 @@
 
 use super::Absent::{Default, Means, Required};
 use super::access_keys::{self, DENIALS, LIST, LONGEST_HOLD, MAP, SHORTEST_HOLD, TARPIT};
-use super::{BACKEND, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
+use super::{BACKEND, CLUSTER, Key, Kind, ROUTE, Section, TIMEOUT, VIRTUAL_IP};
 use std::time::Duration;
 
 pub(crate) static ROOT: Section = Section {
@@ -14,7 +14,7 @@ pub(crate) static ROOT: Section = Section {
             "frontend",
             Kind::Map("NAME", &Kind::Table(&FRONTEND)),
             Required,
-            "Policies for incoming traffic.",
+            "Policies for incoming traffic. With `[etcd]` there may be none in the file.",
         ),
         Key::new(
             "backend",
@@ -59,7 +59,18 @@ pub(crate) static ROOT: Section = Section {
             Means("none"),
             "Addresses that move between nodes.",
         ),
-        Key::later("cluster", "clusters"),
+        Key::new(
+            "cluster",
+            Kind::Table(&CLUSTER),
+            Means("this node shares nothing"),
+            "The other nodes, which this one shares affinity and limits with.",
+        ),
+        Key::new(
+            "etcd",
+            Kind::Table(&super::ETCD),
+            Means("the file is all there is"),
+            "A store that the nodes of a fleet share.",
+        ),
     ],
     example: "",
 };
@@ -364,6 +375,27 @@ pub(crate) static PROCESS: Section = Section {
             Default("\"1h\""),
             "How long tunnels (TCP connections, upgraded HTTP ones) may go on whose listener a \
              reload removed.",
+        ),
+        Key::new(
+            "upgrade-timeout",
+            Kind::Duration(Duration::from_secs(1), super::DAY),
+            Default("\"20s\""),
+            "What the data process of another binary may take in an upgrade to read its configuration. \
+             After that the old binary goes on.",
+        ),
+        Key::new(
+            "upgrade-pause",
+            Kind::Duration(Duration::from_millis(100), super::DAY),
+            Default("\"5s\""),
+            "How long clients may wait in an upgrade, from the moment when the old data process accepts \
+             no more until the new one does. After that the old one goes on.",
+        ),
+        Key::new(
+            "max-draining",
+            Kind::Integer(1, 1000),
+            Default("16"),
+            "Data processes that upgrades replaced and that still have clients, at once. Each has its \
+             memory; another upgrade is refused meanwhile.",
         ),
         Key::new(
             "watch",

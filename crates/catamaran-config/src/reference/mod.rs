@@ -8,6 +8,8 @@ mod access_keys;
 mod admin_keys;
 mod auth_keys;
 mod backend_keys;
+mod cluster_keys;
+mod etcd_keys;
 mod frontend_keys;
 mod man;
 mod markdown;
@@ -25,6 +27,8 @@ pub(crate) use backend_keys::{
     AGENT, BACKEND, BACKEND_TIMEOUTS, BALANCES, HASH, HEALTH, OUTLIER, QUEUE, RETRY, SERVER, STEP,
     STICK,
 };
+pub(crate) use cluster_keys::CLUSTER;
+pub(crate) use etcd_keys::ETCD;
 pub(crate) use frontend_keys::{
     ACCESS_LOG, FRONTEND, FRONTEND_TIMEOUTS, LISTENER, PROCESS, RATE_LIMIT, ROOT,
 };
@@ -35,7 +39,7 @@ pub(crate) use route_keys::{
 };
 pub use schema::json_schema;
 pub(crate) use tracing_keys::TRACING;
-pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP};
+pub(crate) use virtual_ip_keys::{TRACK, VIRTUAL_IP, VIRTUAL_ROUTE};
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use catamaran_core::model::Config;
 use std::path::{Path, PathBuf};
 
 fn parse(text: &str) -> Result<Loaded, crate::Errors> {
-    crate::parse(text, "t.toml", &|_| None, &|path| {
+    crate::parse(text, "t.toml", &|_| None, &|path: &Path| {
         let ending = path.extension().and_then(|ending| ending.to_str());
         Ok(match ending.unwrap_or_default() {
             "txt" => "192.0.2.1 # a list\n",
@@ -16,6 +16,7 @@ fn parse(text: &str) -> Result<Loaded, crate::Errors> {
                 r#"{"kty":"OKP","crv":"Ed25519","#,
                 r#""x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#
             ),
+            "key" => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
             _ => "a-page-or-a-token",
         }
         .into())
@@ -127,10 +128,22 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
             "",
         ),
         "frontend.NAME.tarpit" => parts(&format!("tarpit = {{ {key} }}"), "", ""),
+        "[cluster]" => parts(
+            "",
+            "",
+            &format!(
+                "[cluster]\nnode = \"a\"\npeers = {{ b = \"b:1\" }}\nsecret-file = \"c.key\"\n{key}"
+            ),
+        ),
+        "[etcd]" => parts("", "", &format!("[etcd]\nendpoints = \"e\"\n{key}")),
         "[virtual-ip.NAME]" => parts("", "", &virtual_ip(key)),
         "virtual-ip.NAME.track" => {
             let item = format!("command = [\"/bin/true\"]{}", after(key));
             parts("", "", &virtual_ip(&format!("track = [{{ {item} }}]")))
+        }
+        "virtual-ip.NAME.routes" => {
+            let item = format!("to = \"10.0.0.0/8\"{}", after(key));
+            parts("", "", &virtual_ip(&format!("routes = [{{ {item} }}]")))
         }
         title => panic!("this test needs a frame for `{title}`"),
     }
@@ -139,7 +152,7 @@ fn within_others(title: &str, key: &str, parts: impl Fn(&str, &str, &str) -> Str
 fn virtual_ip(key: &str) -> String {
     format!(
         "[virtual-ip.v]\naddresses = \"10.0.0.9/24\"\ninterface = \"e\"\nrouter-id = 1\n\
-         on-change = [\"/bin/true\"]\n{key}"
+         secret-file = \"/k\"\non-change = [\"/bin/true\"]\n{key}"
     )
 }
 

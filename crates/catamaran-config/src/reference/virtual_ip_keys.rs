@@ -24,7 +24,8 @@ pub(crate) static VIRTUAL_IP: Section = Section {
             "interface",
             Kind::Text("interface"),
             Required,
-            "Interface that the addresses are put on and that adverts go over.",
+            "Interface that the addresses are served on and that adverts go over. The kernel has them \
+             on the loopback interface; see [virtual-ip.md](virtual-ip.md#where-the-address-is).",
         ),
         Key::new(
             "router-id",
@@ -84,6 +85,22 @@ pub(crate) static VIRTUAL_IP: Section = Section {
              `pseudo-header` is what keepalived expects unless told otherwise. Both are read.",
         ),
         Key::new(
+            "secret-file",
+            Kind::Text("file"),
+            Means("adverts are neither sealed nor judged"),
+            "File (an absolute path) with a key of 16 characters or more on each line, the same on \
+             all nodes: the first one seals adverts (HMAC-SHA-256, with the time against replay), all \
+             are accepted. It is read again when it changes. See \
+             [virtual-ip.md](virtual-ip.md#sealed-adverts).",
+        ),
+        Key::new(
+            "authentication",
+            Kind::Choice(&["require", "offer"]),
+            Means("`require` with a `secret-file`"),
+            "`require` drops adverts without a seal, `offer` heeds them: for the time until all nodes \
+             have the `secret-file`, and for those that never can.",
+        ),
+        Key::new(
             "sync-group",
             Kind::Text("name"),
             Means("none"),
@@ -108,15 +125,63 @@ pub(crate) static VIRTUAL_IP: Section = Section {
             Default("\"10s\""),
             "After which that program is killed.",
         ),
-        Key::later("virtual-mac", "virtual MAC addresses"),
+        Key::new(
+            "virtual-mac",
+            Kind::Bool,
+            Default("false"),
+            "Whether the addresses have the MAC address of the virtual router \
+             (00-00-5E-00-01-ID, with IPv6 00-00-5E-00-02-ID), which moves with them. Then switches \
+             must let it move, and virtual machines must be allowed to have it.",
+        ),
+        Key::new(
+            "routes",
+            Kind::List(&Kind::Table(&VIRTUAL_ROUTE)),
+            Means("none"),
+            "Routes over `interface` that are there while the addresses are.",
+        ),
     ],
     example: "[frontend.web]\nlisten = \":80\"\nbackend = \"api\"\n\n[backend.api]\nservers = [\"10.0.0.1:8080\"]\n\n[virtual-ip.main]\naddresses = [\"192.0.2.10/24\"]\ninterface = \"eth0\"\nrouter-id = 51\npriority = 150\ntrack = [{ backend = \"api\" }, { interface = \"eth1\", weight = 50 }]\n",
+};
+
+pub(crate) static VIRTUAL_ROUTE: Section = Section {
+    name: "route",
+    title: "virtual-ip.NAME.routes",
+    doc: "A route that comes and goes with the addresses. Packets that it sends come from the first \
+          virtual address of its family that is not link-local.",
+    keys: &[
+        Key::new(
+            "to",
+            Kind::Text("network"),
+            Required,
+            "Where it leads: `10.0.0.0/8`, `0.0.0.0/0` for everywhere.",
+        ),
+        Key::new(
+            "via",
+            Kind::Text("address"),
+            Means("the network is on the link"),
+            "Next hop.",
+        ),
+        Key::new(
+            "table",
+            Kind::Integer(1, 4_294_967_295),
+            Means("254, the main one"),
+            "Routing table. In another one a route of IPv4 outlives a crash of everything until the \
+             next start.",
+        ),
+        Key::new(
+            "metric",
+            Kind::Integer(0, 4_294_967_295),
+            Default("0"),
+            "Of several routes to one network the lowest counts; 0 is the kernel's default.",
+        ),
+    ],
+    example: "",
 };
 
 pub(crate) static TRACK: Section = Section {
     name: "track",
     title: "virtual-ip.NAME.track",
-    doc: "One of `backend`, `interface`, `command` and `file`.",
+    doc: "One of `backend`, `interface`, `command`, `file` and `replication`.",
     keys: &[
         Key::new(
             "backend",
@@ -142,6 +207,12 @@ pub(crate) static TRACK: Section = Section {
             Means("not tracked"),
             "File (an absolute path) that holds a number, which is multiplied by `weight` and \
              added to the priority; 0 without the file. As keepalived's `track_file`.",
+        ),
+        Key::new(
+            "replication",
+            Kind::Choice(&["current"]),
+            Means("not tracked"),
+            "`current` fails while this node does not have all that its peers of the `[cluster]` know.",
         ),
         Key::new(
             "weight",

@@ -67,6 +67,18 @@ const WRONG: &[(&str, &str)] = &[
         "7:13: `a-name-that-is-too-long` is no name of an interface; write one that `ip link` shows, such as `eth0`",
     ),
     (
+        "secret-file = \"vrrp.key\"",
+        "7:15: `secret-file` is no absolute path; write it as `/etc/catamaran/vrrp.key`",
+    ),
+    (
+        "authentication = \"offer\"",
+        "7:18: `authentication` needs a secret; add `secret-file`, or remove it",
+    ),
+    (
+        "track = [{ replication = \"current\" }]",
+        "6:1: `track` watches `replication`, but there are no peers; add `[cluster]`, or remove it",
+    ),
+    (
         "router-id = 0",
         "7:13: `router-id` must be a number from 1 to 255, found 0",
     ),
@@ -132,7 +144,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "track = [{ }]",
-        "7:10: `track` does not say what; add one of `backend`, `interface`, `command`, `file`",
+        "7:10: `track` does not say what; add one of `backend`, `interface`, `command`, `file`, `replication`",
     ),
     (
         "track = [{ backend = \"bb\" }]",
@@ -175,8 +187,20 @@ const WRONG: &[(&str, &str)] = &[
         "7:13: the program `notify` is no absolute path; write it as `[\"/usr/bin/true\"]`",
     ),
     (
-        "virtual-mac = true",
-        "7:1: `virtual-mac` is not supported by this version yet; remove it (a later version brings virtual MAC addresses)",
+        "routes = [{ to = \"10.1.2.3/8\" }]",
+        "7:18: `10.1.2.3/8` is no network; write `10.0.0.0/8`",
+    ),
+    (
+        "routes = [{ to = \"everywhere\" }]",
+        "7:18: `everywhere`: not an IP address; write it as `10.0.0.0/8`",
+    ),
+    (
+        "routes = [{ to = \"2001:db8::/32\" }]",
+        "7:18: `2001:db8::/32` is a network of IPv6, of which `addresses` has none that packets could come from; add one",
+    ),
+    (
+        "routes = [{ to = \"10.0.0.0/8\", via = \"fe80::1\" }]",
+        "7:38: `fe80::1` is no address of IPv4, as `to` is",
     ),
     (
         "router_id = 5",

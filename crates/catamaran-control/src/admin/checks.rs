@@ -42,6 +42,11 @@ impl Checks {
         }
     }
 
+    /// Forgets the backends that `is_there` denies.
+    pub(crate) fn retain_backends(&self, is_there: impl Fn(&Name) -> bool) {
+        self.lock().retain(|backend, _| is_there(backend));
+    }
+
     /// The last checks of the servers of `backend`.
     pub(crate) fn of(&self, backend: &Name) -> HashMap<Name, LastCheck> {
         self.lock().get(backend).cloned().unwrap_or_default()

@@ -92,6 +92,41 @@ pub(crate) struct Applied {
     warnings: Vec<String>,
 }
 
+#[cfg(feature = "etcd")]
+impl Verdict {
+    /// What is to be said of a configuration that could serve.
+    pub(super) fn of(checked: crate::reload::Checked) -> Self {
+        Self {
+            valid: true,
+            errors: Vec::new(),
+            warnings: checked.warnings,
+            changes: checked.diff.changes,
+        }
+    }
+
+    /// What is to be said of one that could not.
+    pub(super) fn of_errors(errors: &catamaran_config::Errors) -> Self {
+        Self {
+            errors: errors.findings().iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn is_valid(&self) -> bool {
+        self.valid
+    }
+
+    /// The mistakes, each on a line.
+    pub(super) fn told(&self) -> String {
+        self.errors.join("\n")
+    }
+
+    /// What it would change, and what is doubtful.
+    pub(super) fn into_changes(self) -> (Vec<Change>, Vec<String>) {
+        (self.changes, self.warnings)
+    }
+}
+
 pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ConfigDocument> {
     Json(ConfigDocument {
         facts: ConfigFacts::of(&plane.reloader),
@@ -132,22 +167,18 @@ pub(crate) async fn apply(
     State(plane): State<Arc<Plane>>,
     Body(new): Body<NewConfig>,
 ) -> Result<Json<Applied>, Refused> {
+    let _alone = plane.persisting.lock().await;
     let served = plane.reloader.text().ok_or_else(no_file)?;
     let text = Text {
         path: served.path.clone(),
         text: new.text,
     };
-    let kept = if new.persist {
-        // A file that cannot serve is not written.
-        let (reloader, judged) = (Arc::clone(&plane.reloader), text.clone());
-        let judged = plane.aside(move || reloader.check(&judged).map(drop));
-        judged.await?.map_err(refused)?;
-        plane.write(&served, &text).await?;
-        Kept::InFile
+    let (kept, applied) = if new.persist {
+        (Kept::InFile, plane.put_in_file(&served, text).await?)
     } else {
-        Kept::UntilReload
+        let applied = plane.reloader.apply(text).await.map_err(refused)?;
+        (Kept::UntilReload, applied)
     };
-    let applied = plane.reloader.apply(text).await.map_err(refused)?;
     Ok(Json(Applied {
         applied: true,
         kept,

@@ -11,26 +11,45 @@ use axum::extract::State;
 use catamaran_core::model::Name;
 use catamaran_core::nearest::remedy;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Which drain of each server is the last: only that one may end anything.
+/// The drains that have a deadline: of each server only the last may end anything.
 #[derive(Debug, Default)]
-pub(crate) struct Drains(Mutex<HashMap<(Name, Name), u64>>);
+pub(crate) struct Drains(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    /// Drains with a deadline so far.
+    count: u64,
+    /// The number of the last of each server, by backend and server.
+    last: HashMap<(Name, Name), u64>,
+}
 
 impl Drains {
-    /// Begins another one of this server, or ends the last. Returns its number.
+    /// Begins one of this server in place of the last. Returns its number.
     pub(crate) fn begin(&self, backend: &Name, server: &Name) -> u64 {
-        let mut drains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = drains.entry((backend.clone(), server.clone())).or_default();
-        *number += 1;
-        *number
+        let mut running = self.lock();
+        running.count += 1;
+        let number = running.count;
+        let of = (backend.clone(), server.clone());
+        running.last.insert(of, number);
+        number
+    }
+
+    /// Ends that of this server, if there is one: somebody wants something else of it.
+    pub(crate) fn end(&self, backend: &Name, server: &Name) {
+        self.lock().last.remove(&(backend.clone(), server.clone()));
     }
 
     fn is_last(&self, backend: &Name, server: &Name, number: u64) -> bool {
-        let drains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drains.get(&(backend.clone(), server.clone())) == Some(&number)
+        let of = (backend.clone(), server.clone());
+        self.lock().last.get(&of) == Some(&number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,7 +70,7 @@ pub(crate) async fn end_after(
         }
         // One that is gone has nothing that is ours to end.
         let Ok(left) = plane.shared.left(&backend, &server) else {
-            return;
+            return plane.drains.end(&backend, &server);
         };
         if left.in_flight == 0 {
             break "drained".to_owned();
@@ -61,6 +80,7 @@ pub(crate) async fn end_after(
             break format!("drained; {} in flight were ended", left.in_flight);
         }
     };
+    plane.drains.end(&backend, &server);
     tracing::info!(%backend, %server, "{told}");
     let (backend, server) = (backend.as_str(), server.as_str());
     plane
@@ -111,3 +131,26 @@ fn unknown(plane: &Plane, name: &str) -> Refused {
 
 /// How often a drain looks at what is left.
 const LOOK: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_drain_of_a_server_may_end_anything_and_none_is_remembered() {
+        let drains = Drains::default();
+        let (app, a, b) = ("app".into(), "a".into(), "b".into());
+        let (first, other) = (drains.begin(&app, &a), drains.begin(&app, &b));
+        let second = drains.begin(&app, &a);
+        assert!(!drains.is_last(&app, &a, first));
+        assert!(drains.is_last(&app, &a, second) && drains.is_last(&app, &b, other));
+        drains.end(&app, &a);
+        assert!(!drains.is_last(&app, &a, second));
+        // The number of one that has ended comes never again.
+        let third = drains.begin(&app, &a);
+        assert!(third != second && !drains.is_last(&app, &a, second));
+        drains.end(&app, &a);
+        drains.end(&app, &b);
+        assert!(drains.lock().last.is_empty());
+    }
+}

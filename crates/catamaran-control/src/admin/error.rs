@@ -33,6 +33,11 @@ impl Refused {
         }
     }
 
+    /// The sentence for people.
+    pub(crate) fn into_message(self) -> String {
+        self.message
+    }
+
     /// The request cannot be understood.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)

@@ -75,6 +75,16 @@ pub enum Kind {
     WorkerStalled,
     /// A virtual address came here or went.
     VirtualIp,
+    /// A peer of the cluster is connected.
+    PeerConnected,
+    /// A peer of the cluster is gone.
+    PeerLost,
+    /// This node has been told all that its peers knew.
+    ReplicationCurrent,
+    /// A peer of the cluster serves another configuration, or the same again.
+    ConfigDrift,
+    /// The store of the fleet came, went or is another, or a server registered or left.
+    Etcd,
 }
 
 impl Events {

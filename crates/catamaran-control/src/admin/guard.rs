@@ -92,8 +92,9 @@ impl Asked {
 
     fn log(&self, door: Option<Door>, status: StatusCode) {
         let door = door.map_or_else(|| "unknown".to_owned(), |door| door.to_string());
+        let is_stranger = is_of_stranger(status);
         let (method, path, status) = (&self.method, &self.path, status.as_u16());
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        if is_stranger {
             // Who has not come in must not be able to fill the log.
             tracing::debug!(%door, %method, path, status, "change asked for by a stranger");
         } else {
@@ -136,8 +137,17 @@ fn check(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), Re
     Ok(())
 }
 
+/// Whether a request with this answer never came in: that of [`check`] to an unknown host, a page from
+/// elsewhere, or without the token.
+fn is_of_stranger(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST
+    )
+}
+
 /// Whether a request of this method may change something.
-const fn changes(method: &Method) -> bool {
+pub(super) const fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
@@ -320,6 +330,21 @@ mod tests {
         ] {
             assert_eq!(of(bad), 401, "{bad}");
         }
+    }
+
+    #[test]
+    fn who_is_turned_away_at_the_door_is_a_stranger_to_the_log() {
+        let token = remote(Some("secret-of-the-door"));
+        for (host, origin) in [
+            ("evil.example", "http://evil.example"),
+            ("127.0.0.1", "http://evil.example"),
+            ("127.0.0.1", "http://127.0.0.1"),
+        ] {
+            let fields = [("host", host), ("origin", origin)];
+            let status = StatusCode::from_u16(status(&token, &Method::POST, &fields)).unwrap();
+            assert!(is_of_stranger(status), "{status}");
+        }
+        assert!(!is_of_stranger(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
 
     #[test]

@@ -307,6 +307,8 @@ async fn persisted(
     let served = plane.reloader.text().ok_or_else(super::config::no_file)?;
     let directory = served.path.parent().map(PathBuf::from).unwrap_or_default();
     let path = directory.join(file);
+    // Two who read the file at once would each write it without what the other changed.
+    let _alone = plane.persisting.lock().await;
     let written = plane.aside(move || {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(&path)

@@ -12,12 +12,15 @@ mod dashboard;
 mod door;
 mod drain;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod events;
 mod extract;
 mod guard;
 mod lists;
 mod openapi;
 mod overlays;
+mod peers;
 mod persist;
 mod process;
 mod rates;
@@ -32,10 +35,14 @@ mod virtual_ips;
 pub(crate) use checks::Checks;
 pub(crate) use door::Door;
 pub(crate) use drain::Drains;
+pub(crate) use error::Refused;
+#[cfg(feature = "etcd")]
+pub(crate) use events::unix_now;
 pub use events::{Event, Events, Kind, MAX_EVENTS};
 pub use guard::Access;
 pub use overlays::Overlays;
 pub(crate) use rates::{Rates, SAMPLE_INTERVAL, connections_accepted};
+pub(crate) use state::admin_word;
 pub(crate) use stats::{Stats, backend_traffic, frontend_traffic, server_traffic};
 pub(crate) use stream::{Streams, publish};
 
@@ -43,11 +50,10 @@ use crate::health::Command;
 use crate::keep::Keeper;
 use crate::metrics::Readiness;
 use crate::reload::Reloader;
-use crate::{Clock, VirtualIps, http};
+use crate::{Clock, Mesh, VirtualIps, http};
 use catamaran_core::Timestamp;
 use catamaran_core::model;
 use catamaran_proxy::{Backend, Shared, Snapshot};
-use error::Refused;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -109,7 +115,13 @@ pub(crate) struct Plane {
     pub(crate) drains: Drains,
     pub(crate) monitor: mpsc::Sender<Command>,
     pub(crate) virtual_ips: VirtualIps,
+    pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
+    /// The fleet, on a node of one.
+    #[cfg(feature = "etcd")]
+    pub(crate) fleet: Option<Arc<crate::etcd::FleetHandle>>,
+    /// Held by who changes a file, from reading what it says to serving that.
+    pub(crate) persisting: tokio::sync::Mutex<()>,
 }
 
 impl Plane {
@@ -160,7 +172,7 @@ pub struct Doors {
 
 /// Serves the API behind all its doors, the dashboard over TCP; `pages` are served there as well.
 pub(crate) async fn serve(doors: Doors, plane: Arc<Plane>, pages: axum::Router, open: http::Open) {
-    let router = routes::router(plane).merge(pages);
+    let router = routes::router(plane, open.clone()).merge(pages);
     let unix = async {
         if let Some(listener) = doors.unix {
             http::serve(

@@ -3,16 +3,18 @@
 use super::config::no_file;
 use super::error::Refused;
 use super::{Kept, Plane};
-use crate::reload::Text;
+use crate::reload::{Applied, Text};
 use catamaran_core::model::Edit;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 impl Plane {
     /// Writes `edit` into the file and puts that in place.
     pub(super) async fn persist(&self, edit: Edit) -> Result<Kept, Refused> {
+        let _alone = self.persisting.lock().await;
         let served = self.reloader.text().ok_or_else(no_file)?;
         let text = catamaran_config::edit::edited(&served.text, &edit);
         let text = Text {
@@ -27,9 +29,35 @@ impl Plane {
         Ok(Kept::InFile)
     }
 
+    /// Writes `text` into the file, which must still hold `served`, and puts it in place; a text
+    /// that cannot serve is not written.
+    ///
+    /// # Errors
+    /// What is in the way, in words.
+    pub(crate) async fn put_in_file(
+        &self,
+        served: &Arc<Text>,
+        text: Text,
+    ) -> Result<Applied, Refused> {
+        let (reloader, judged) = (Arc::clone(&self.reloader), text.clone());
+        let judged = self.aside(move || reloader.check(&judged).map(drop));
+        let judged = judged.await?;
+        judged.map_err(|errors| Refused::conflict(errors.to_string()))?;
+        self.write(served, &text).await?;
+        let applied = self.reloader.apply(text).await;
+        applied.map_err(|error| Refused::conflict(error.to_string()))
+    }
+
     /// Writes `text` into the file, which must still hold `served`. Beside the control thread, which
     /// a slow disk must not hold up.
     pub(super) async fn write(&self, served: &Text, text: &Text) -> Result<(), Refused> {
+        let layers = self.reloader.layers();
+        if layers.is_some_and(|layers| !layers.is_file_alone()) {
+            return Err(Refused::conflict(
+                "this node's configuration is in etcd: change it there with `catamaran ctl config \
+                 put`",
+            ));
+        }
         let (served, text) = (served.clone(), text.clone());
         self.aside(move || replace(&served, &text))
             .await?

@@ -2,11 +2,13 @@
 
 use super::error::Refused;
 use super::state::{self, FrontendState, Overview};
-use super::{Event, Plane, config, csv, drain, lists, openapi, process, servers, stats, stream};
-use super::{tables, virtual_ips};
+use super::{Event, Plane, config, csv, drain, guard, lists, openapi, peers, process, servers};
+use super::{stats, stream, tables, virtual_ips};
+use crate::http::Open;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
+use axum::response::IntoResponse as _;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Json, Router};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -41,8 +43,9 @@ pub(crate) struct Parameter {
 
 pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// The router of everything under `/v1`.
-pub(crate) fn router(plane: Arc<Plane>) -> Router {
+/// The router of everything under `/v1`. Nothing is changed while `open` says that another process has
+/// taken over, or is about to.
+pub(crate) fn router(plane: Arc<Plane>, open: Open) -> Router {
     // Where HAProxy has it, for monitoring that looks there.
     let mut router = Router::new().route("/stats;csv", get(csv::csv));
     for operation in operations() {
@@ -51,8 +54,13 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
     let keeper = plane.keeper.clone();
     router
         .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let keeper = keeper.clone().filter(|_| *request.method() != Method::GET);
+            let may_change = guard::changes(request.method());
+            let keeper = keeper.clone().filter(|_| may_change);
+            let is_left = may_change && !*open.borrow();
             async move {
+                if is_left {
+                    return ([(header::CONNECTION, "close")], left()).into_response();
+                }
                 let answer = next.run(request).await;
                 // What an operator is told to be done outlives this process from here on.
                 if let Some(keeper) = keeper {
@@ -71,6 +79,15 @@ pub(crate) fn router(plane: Arc<Plane>) -> Router {
         .with_state(plane)
 }
 
+/// The answer to a change on a connection that another process does not have.
+fn left() -> Refused {
+    Refused::new(
+        StatusCode::CONFLICT,
+        "upgrade",
+        "another process takes over and would not know of the change; ask again on a new connection",
+    )
+}
+
 /// Every operation, in the order of the documentation.
 pub(crate) fn operations() -> Vec<Operation> {
     let mut all = of_state();
@@ -79,6 +96,8 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(of_tables());
     all.extend(of_lists());
     all.extend(of_process());
+    #[cfg(feature = "etcd")]
+    all.extend(of_fleet());
     all
 }
 
@@ -173,6 +192,16 @@ fn of_what_happens() -> Vec<Operation> {
             get(virtual_ips::list),
         )
         .does("The virtual addresses and who holds them."),
+        Operation::new::<peers::ClusterState>("get", "/v1/peers", "list-peers", get(peers::list))
+            .does("The peers of the cluster: who is connected, and what each is still to be told."),
+        Operation::new::<peers::PushedToAll>(
+            "post",
+            "/v1/config/push",
+            "push-config",
+            post(peers::push),
+        )
+        .does("Has peers serve this node's configuration, but for what is each node's own.")
+        .takes::<peers::Push>(),
     ]
 }
 
@@ -240,20 +269,7 @@ fn of_tables() -> Vec<Operation> {
             get(tables::page),
         )
         .does("Entries of a table, page by page.")
-        .asks(&[
-            Parameter {
-                name: "cursor",
-                kind: "integer",
-                required: false,
-                doc: "Where to go on: what the page before said.",
-            },
-            Parameter {
-                name: "limit",
-                kind: "integer",
-                required: false,
-                doc: "Entries at most, 1 to 1,000; 100 unless written.",
-            },
-        ]),
+        .asks(PART),
         Operation::new::<tables::Cleared>(
             "delete",
             "/v1/tables/{backend}",
@@ -420,6 +436,57 @@ fn of_process() -> Vec<Operation> {
             get(|| async { Json(openapi::document()) }),
         )
         .does("This description."),
+    ]
+}
+
+#[cfg(feature = "etcd")]
+fn of_fleet() -> Vec<Operation> {
+    use super::etcd;
+    const HISTORY: &str = "/v1/etcd/history";
+    vec![
+        Operation::new::<crate::etcd::FleetStatus>(
+            "get",
+            "/v1/etcd",
+            "get-etcd",
+            get(etcd::status),
+        )
+        .does("The fleet as this node sees it: etcd, the texts, the servers that registered."),
+        Operation::new::<crate::etcd::FleetStatus>(
+            "post",
+            "/v1/etcd/accept",
+            "accept-etcd",
+            post(etcd::accept),
+        )
+        .does("Takes a cluster that is not the one that was known for ours.")
+        .takes::<process::Nothing>(),
+        Operation::new::<etcd::Put>("put", "/v1/etcd/config", "put-config", put(etcd::put))
+            .does("Writes a configuration into etcd, if it could serve on this node.")
+            .takes::<etcd::FleetText>(),
+        Operation::new::<config::Verdict>(
+            "post",
+            "/v1/etcd/config/diff",
+            "diff-config",
+            post(etcd::diff),
+        )
+        .does("Judges a configuration for the fleet and says what it would change on this node.")
+        .takes::<etcd::FleetText>(),
+        Operation::new::<etcd::Put>(
+            "post",
+            "/v1/etcd/config/rollback",
+            "rollback-config",
+            post(etcd::rollback),
+        )
+        .does("Writes a configuration that was there before into etcd anew.")
+        .takes::<etcd::Rollback>(),
+        Operation::new::<Vec<etcd::PutBefore>>("get", HISTORY, "list-history", get(etcd::history))
+            .does("The configurations that were put into etcd, the latest first."),
+        Operation::new::<etcd::PutBefore>(
+            "get",
+            "/v1/etcd/history/{revision}",
+            "get-history",
+            get(etcd::entry),
+        )
+        .does("One of them, with its text."),
     ]
 }
 

@@ -169,13 +169,14 @@ pub(crate) async fn change(
     let told = make(&plane, &change, backend, &server, weight)?;
     note(&plane, backend, server.model.name.as_str(), &told);
     if change.admin.is_some() {
-        let (backend, server) = (&backend.model.name, &server.model.name);
-        let number = plane.drains.begin(backend, server);
-        if let Some(millis) = change.deadline_ms {
-            let deadline = Duration::from_millis(millis);
-            let (backend, server) = (backend.clone(), server.clone());
-            let plane = Arc::clone(&plane);
-            tokio::spawn(drain::end_after(plane, backend, server, number, deadline));
+        let (backend, server) = (backend.model.name.clone(), server.model.name.clone());
+        match change.deadline_ms.map(Duration::from_millis) {
+            None => plane.drains.end(&backend, &server),
+            Some(deadline) => {
+                let number = plane.drains.begin(&backend, &server);
+                let plane = Arc::clone(&plane);
+                tokio::spawn(drain::end_after(plane, backend, server, number, deadline));
+            }
         }
     }
     let server = document(&plane, backend, &server);
@@ -209,6 +210,7 @@ fn make(
         shared
             .set_admin_state(backend, server, admin)
             .map_err(gone)?;
+        plane.mesh.tell_admin(backend, server, word);
         told.push(word.to_owned());
     }
     if let Some(health) = change.health {

@@ -4,6 +4,7 @@ use super::Plane;
 use super::checks::LastCheck;
 use super::config::ConfigFacts;
 use super::events::{Event, unix_now};
+use super::peers::ClusterState;
 use super::rates::{FrontendRates, FrontendTotals, ServerRates, View, WINDOW, frontend_totals};
 use super::virtual_ips::{self, VirtualIpState};
 use crate::metrics::Readiness;
@@ -38,6 +39,7 @@ pub(crate) struct Summary {
     frontends: Vec<FrontendState>,
     backends: Vec<BackendState>,
     virtual_ips: Vec<VirtualIpState>,
+    cluster: ClusterState,
 }
 
 /// The process as a whole.
@@ -221,6 +223,7 @@ impl Summary {
                 .map(|backend| BackendState::of(plane, backend, now, &rates))
                 .collect(),
             virtual_ips: virtual_ips::all(plane),
+            cluster: ClusterState::of(plane),
         }
     }
 }

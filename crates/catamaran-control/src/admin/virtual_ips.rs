@@ -26,6 +26,8 @@ pub(crate) struct VirtualIpState {
     active: Option<String>,
     /// Whether another active is heard beside this one.
     conflict: bool,
+    /// Whether a peer is alive and active, as replication knows, while its adverts do not arrive.
+    path_dead: bool,
     /// The addresses of this family, with the length of their networks' prefix.
     addresses: Vec<String>,
     interface: Option<String>,
@@ -45,6 +47,10 @@ struct VirtualIpTotals {
     /// Times the own timer was so late that the addresses were given up.
     late: u64,
     announcements: u64,
+    /// Neighbours who asked for an address and were answered.
+    answers: u64,
+    /// Times a peer was active while its adverts did not arrive.
+    path_deaths: u64,
     failures: u64,
 }
 
@@ -80,6 +86,7 @@ impl VirtualIpState {
             configured_priority: model.map(|model| model.priority),
             active: status.active.map(|address| address.to_string()),
             conflict: status.is_in_conflict,
+            path_dead: status.is_path_dead,
             addresses: of_family.collect(),
             interface: model.map(|model| model.interface.clone()),
             totals: VirtualIpTotals::of(&status.counters),
@@ -102,6 +109,8 @@ impl VirtualIpTotals {
             conflicts: counters.conflicts,
             late: counters.late,
             announcements: counters.announcements,
+            answers: counters.answers,
+            path_deaths: counters.path_deaths,
             failures: counters.failures,
         }
     }
@@ -123,6 +132,8 @@ mod tests {
             priority: 100,
             active: Some([192, 0, 2, 2].into()),
             is_in_conflict: false,
+            is_path_dead: false,
+            router_id: 51,
             counters,
         };
         let shown = serde_json::to_value(VirtualIpState::of(&status, None)).unwrap();

@@ -111,6 +111,8 @@ pub enum Command {
     SetBackends(Vec<Watched>),
     /// Something else changed what the rotation of this backend depends on.
     Rebuild(Name),
+    /// Another node says that this server of this backend is down. Heeded until it was checked here.
+    HintDown(Name, Name),
 }
 
 /// The watch over all backends.
@@ -275,11 +277,25 @@ impl<H: Hooks> Monitor<H> {
         match command {
             Command::SetServers(name, servers) => self.set_servers(&name, servers),
             Command::SetBackends(backends) => self.set_backends(backends),
+            Command::HintDown(backend, server) => self.hint_down(&backend, &server),
             Command::Rebuild(name) => {
                 if let Some(index) = self.index_of(&name) {
                     self.apply(index, Effect::RotationChanged);
                 }
             }
+        }
+    }
+
+    fn hint_down(&mut self, backend: &Name, server: &Name) {
+        let Some(index) = self.index_of(backend) else {
+            return;
+        };
+        let watch = &mut self.backends[index];
+        let mut servers = watch.watched().servers.iter();
+        if let Some(slot) = servers.position(|one| one.name == *server) {
+            let effect = watch.hint_down(slot);
+            self.arm_server(index, slot);
+            self.apply(index, effect);
         }
     }
 

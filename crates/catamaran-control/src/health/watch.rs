@@ -191,6 +191,17 @@ impl BackendWatch {
         checkers.filter(|checker| !checker.is_checked()).count()
     }
 
+    /// Takes the server at `slot` for down, as another node found it, unless it was checked here.
+    pub(super) fn hint_down(&mut self, slot: usize) -> Effect {
+        let checker = self.machines[slot].checker.as_mut();
+        if !checker.is_some_and(Checker::assume_down) {
+            return Effect::None;
+        }
+        let server = &self.watched.servers[slot];
+        info!(backend = %self.watched.name, server = %server.name, "a peer found the server down");
+        Effect::of(server.state.mark_checked_down())
+    }
+
     /// Takes in what the workers noticed of the server at `slot`.
     pub(super) fn handle_signal(&mut self, now: Timestamp, slot: usize, signal: Signal) -> Effect {
         let machines = &mut self.machines[slot];

@@ -21,7 +21,7 @@ mod tables;
 pub use succession::Predecessor;
 
 use crate::admin::{Host, Overlays};
-use crate::metrics::{Base, MetricsSource, Readiness};
+use crate::metrics::{Exposition, Metric, MetricsSource, Readiness};
 use catamaran_core::Timestamp;
 use catamaran_core::model::Config;
 use catamaran_proxy::Shared;
@@ -29,7 +29,7 @@ use file::{Document, StateFile};
 use state::State;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub struct Found {
     file: StateFile,
     state: State,
     tables: Tables,
+    /// Entries that came back.
+    entries: usize,
 }
 
 /// Copies what is to outlive this process.
@@ -63,6 +65,21 @@ pub struct Keeper {
     counters: Mutex<Option<Arc<dyn MetricsSource>>>,
     /// Whether the last copy failed, which is told once.
     has_failed: AtomicBool,
+    copies: Arc<Copies>,
+    /// When the counters are to be told again to the process that took this one's place.
+    tell_at: Mutex<Option<Instant>>,
+}
+
+/// How many copies were made of each part, and how many failed.
+#[derive(Debug, Default)]
+pub struct Copies([[AtomicU64; 2]; Part::ALL.len()]);
+
+/// What is copied at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// With health and operators' changes.
+    Tables,
+    Counters,
 }
 
 /// Ends the copying when dropped.
@@ -89,6 +106,7 @@ impl Found {
             state: serde_json::from_slice(&state).unwrap_or_default(),
             file,
             tables: Tables::default(),
+            entries: 0,
         })
     }
 
@@ -103,11 +121,16 @@ impl Found {
         self.state.is_ready
     }
 
-    /// What the process before has counted.
+    /// Whether tables hold something that the process before has left.
     #[must_use]
-    pub fn counters(&self) -> Base {
-        let page = self.file.read(Document::Counters).unwrap_or_default();
-        Base::of_page(&String::from_utf8_lossy(&page))
+    pub const fn has_entries(&self) -> bool {
+        self.entries > 0
+    }
+
+    /// The page of what the process before has counted.
+    #[must_use]
+    pub fn counters(&self) -> Vec<u8> {
+        self.file.read(Document::Counters).unwrap_or_default()
     }
 
     /// Fills the tables and tells the servers what was known of them, before anybody is served.
@@ -119,6 +142,7 @@ impl Found {
         match Tables::restore(&self.file, &snapshot, now) {
             Ok((tables, entries)) => {
                 self.tables = tables;
+                self.entries = entries;
                 if entries > 0 {
                     tracing::info!(entries, took = ?began.elapsed(), "tables are restored");
                 }
@@ -159,6 +183,8 @@ impl Keeper {
             is_paused: AtomicBool::new(false),
             counters: Mutex::default(),
             has_failed: AtomicBool::new(false),
+            copies: Arc::default(),
+            tell_at: Mutex::default(),
         })
     }
 
@@ -190,12 +216,13 @@ impl Keeper {
 
     /// Copies what operators changed and what is known of servers. When it returns, that is kept.
     pub fn note(&self) {
-        self.report(self.copy_state());
+        self.report(None, self.copy_state());
     }
 
     /// Copies all but the counters.
     pub fn copy(&self) {
-        self.report(self.copy_state().and_then(|()| self.copy_tables()));
+        let copied = self.copy_state().and_then(|()| self.copy_tables());
+        self.report(Some(Part::Tables), copied);
     }
 
     /// Copies the counters.
@@ -204,7 +231,14 @@ impl Keeper {
             return;
         }
         let page = crate::metrics::page_of(counters);
-        self.report(self.file.write(Document::Counters, page.as_bytes()));
+        let copied = self.file.write(Document::Counters, page.as_bytes());
+        self.report(Some(Part::Counters), copied);
+    }
+
+    /// What was copied so far.
+    #[must_use]
+    pub fn copies(&self) -> Arc<Copies> {
+        Arc::clone(&self.copies)
     }
 
     /// Copies all as it is now, and no more: another process goes on from here.
@@ -217,19 +251,35 @@ impl Keeper {
 
         // Whoever copies at this moment is done first.
         let (_state, _tables) = (lock(&self.written), lock(&self.tables));
-        self.is_paused.store(true, Ordering::Relaxed);
+        self.is_paused.store(true, Relaxed);
     }
 
-    /// What this process has counted, and what it still has in flight, for the one that took its
-    /// place.
+    /// What this process has counted, what it still has in flight, and what changed in its tables
+    /// since it was asked last, for the one that took its place.
     #[must_use]
     pub fn tell(&self) -> Vec<u8> {
-        let counters = lock(&self.counters).clone();
         let report = Report {
             in_flight: InFlight::of(&self.shared.snapshot()),
-            counters: counters.map(|counters| crate::metrics::page_of(&*counters)),
+            counters: self.counters_to_tell(),
+            tables: lock(&self.tables).take_changes(MAX_TOLD),
         };
         serde_json::to_vec(&report).unwrap_or_default()
+    }
+
+    /// The page of counters, unless it was told lately: of thousands of servers it is so large that
+    /// both processes would do little else, for as long as a tunnel lasts. Once the last client has
+    /// left it is told in any case.
+    fn counters_to_tell(&self) -> Option<String> {
+        let mut tell_at = lock(&self.tell_at);
+        let began = Instant::now();
+        let is_due = tell_at.is_none_or(|at| at <= began);
+        if !is_due && self.shared.open_connections() > 0 {
+            return None;
+        }
+        let counters = lock(&self.counters).clone()?;
+        let page = crate::metrics::page_of(&*counters);
+        *tell_at = Some(began + began.elapsed() * COUNTERS_REST);
+        Some(page)
     }
 
     /// Copies again, all of it: the other process has come to nothing.
@@ -237,11 +287,11 @@ impl Keeper {
         let (mut written, tables) = (lock(&self.written), lock(&self.tables));
         *written = State::default();
         tables.copy_all_anew();
-        self.is_paused.store(false, Ordering::Relaxed);
+        self.is_paused.store(false, Relaxed);
     }
 
     fn is_paused(&self) -> bool {
-        self.is_paused.load(Ordering::Relaxed)
+        self.is_paused.load(Relaxed)
     }
 
     fn copy_state(&self) -> io::Result<()> {
@@ -270,8 +320,11 @@ impl Keeper {
         tables.copy(&self.file)
     }
 
-    fn report(&self, result: io::Result<()>) {
-        let had_failed = self.has_failed.swap(result.is_err(), Ordering::Relaxed);
+    fn report(&self, part: Option<Part>, result: io::Result<()>) {
+        if let Some(part) = part {
+            self.copies.0[part as usize][usize::from(result.is_err())].fetch_add(1, Relaxed);
+        }
+        let had_failed = self.has_failed.swap(result.is_err(), Relaxed);
         match result {
             Err(error) if !had_failed => tracing::error!(
                 %error,
@@ -284,11 +337,36 @@ impl Keeper {
     }
 }
 
+impl Part {
+    const ALL: [Self; 2] = [Self::Tables, Self::Counters];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Tables => "tables",
+            Self::Counters => "counters",
+        }
+    }
+}
+
+impl MetricsSource for Copies {
+    fn collect(&self, out: &mut Exposition) {
+        for (part, counts) in Part::ALL.into_iter().zip(&self.0) {
+            for (result, count) in ["ok", "failed"].into_iter().zip(counts) {
+                let labels = [("part", part.word().into()), ("result", result.into())];
+                out.counter(Metric::StateCopiesTotal, &labels, count.load(Relaxed));
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").finish_non_exhaustive()
     }
 }
+
+/// Entries in a report, about: some 4 MiB of text. More wait for the next.
+const MAX_TOLD: usize = 1 << 16;
 
 fn now() -> Timestamp {
     Timestamp::from_nanos(catamaran_sys::clock::now_nanos())

@@ -7,11 +7,12 @@
 use crate::admin::Overlays;
 use catamaran_core::Timestamp;
 use catamaran_core::health::Status;
-use catamaran_core::model::{self, Config, Name, ServerAddr, Weight};
+use catamaran_core::model::{self, Config, Name, ServerAddr, Source, Weight};
 use catamaran_core::server::{Admin, ServerState};
 use catamaran_proxy::{Backend, Server, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The document.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -52,6 +53,15 @@ struct ServerText {
     backup: bool,
     max_requests: Option<u32>,
     max_connections: Option<u32>,
+    source: Option<SourceText>,
+}
+
+/// Where connections to a server come from.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+struct SourceText {
+    addresses: Vec<IpAddr>,
+    interface: Option<String>,
 }
 
 /// What is known of a server, and wanted of it.
@@ -102,7 +112,7 @@ impl State {
             let has_names = model.servers.iter().any(|server| {
                 matches!(
                     server.address,
-                    ServerAddr::Dns { .. } | ServerAddr::Srv { .. }
+                    ServerAddr::Dns { .. } | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. }
                 )
             });
             if facts.is_empty() && !has_names {
@@ -188,6 +198,10 @@ impl ServerText {
             backup: server.backup,
             max_requests: server.max_requests,
             max_connections: server.max_connections,
+            source: server.source.as_ref().map(|source| SourceText {
+                addresses: source.addresses.clone(),
+                interface: source.interface.clone(),
+            }),
         }
     }
 
@@ -200,6 +214,10 @@ impl ServerText {
             backup: self.backup,
             max_requests: self.max_requests,
             max_connections: self.max_connections,
+            source: self.source.as_ref().map(|source| Source {
+                addresses: source.addresses.clone(),
+                interface: source.interface.clone(),
+            }),
             ..server
         })
     }
@@ -255,5 +273,33 @@ impl ServerFacts {
             .came_up_at
             .map_or(Timestamp::ZERO, Timestamp::from_nanos);
         state.start_slowly(came_up_at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_read_as_it_was_written() {
+        let plain = catamaran_config::server("10.0.0.1:80", None).unwrap();
+        let full = model::Server {
+            name: Name::new("a b"),
+            weight: Weight::new(7).unwrap(),
+            backup: true,
+            max_requests: Some(3),
+            max_connections: Some(4),
+            // One that was removed is known again only if all of it is as it was.
+            source: Some(Source {
+                addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
+                interface: Some("eth1".to_owned()),
+            }),
+            ..plain.clone()
+        };
+        for server in [plain, full] {
+            let text = serde_json::to_vec(&ServerText::of(&server)).unwrap();
+            let read: ServerText = serde_json::from_slice(&text).unwrap();
+            assert_eq!(read.model(), Some(server));
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What a process that was replaced tells its successor until it ends: what it still has in flight,
-//! and what it counts.
+//! what it counts, and which clients it has bound or let pass.
 //!
-//! A report tells all, not what changed: one that is lost is made up for by the next.
+//! Of the first two a report tells all. Of tables it tells what changed: they may be large.
 
-use crate::metrics::{Base, CountedBefore};
+use super::tables::Changed;
+use crate::metrics::CountedBefore;
+use catamaran_core::Timestamp;
 use catamaran_core::model::Name;
 use catamaran_proxy::{Elsewhere, Shared, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,8 @@ pub(super) struct Report {
     pub(super) in_flight: InFlight,
     /// The page of counters.
     pub(super) counters: Option<String>,
+    /// What changed in tables since the last report.
+    pub(super) tables: Vec<Changed>,
 }
 
 /// Requests in flight, by backend and server.
@@ -63,15 +67,21 @@ impl Predecessor {
     }
 
     /// Takes in a report. What was in flight at the one before and is not any more has ended.
-    pub fn handle_report(&mut self, report: &[u8]) {
+    pub fn handle_report(&mut self, now: Timestamp, report: &[u8]) {
         // A version that reports otherwise is known by its counters alone, from the start.
         let Ok(report) = serde_json::from_slice::<Report>(report) else {
             return;
         };
         if let Some(page) = report.counters {
-            self.counted.set(Base::of_page(&page));
+            self.counted.set(page.into_bytes());
         }
         let snapshot = self.shared.snapshot();
+        if !report.tables.is_empty() {
+            let kept = snapshot.kept_tables();
+            for changed in &report.tables {
+                changed.merge(&kept, now);
+            }
+        }
         let mut wanted = HashMap::new();
         for (backend, servers) in report.in_flight.0 {
             for (server, count) in servers {

@@ -9,16 +9,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Values of counters, by the text before them: name and labels.
 #[derive(Debug, Default, PartialEq)]
-pub struct Base(HashMap<String, f64>);
+pub(crate) struct Base(HashMap<String, f64>);
 
 /// What processes before this one have counted, as far as they have told.
 #[derive(Clone, Debug, Default)]
-pub struct CountedBefore(Arc<Mutex<Arc<Base>>>);
+pub struct CountedBefore(Arc<Mutex<Told>>);
+
+#[derive(Debug)]
+enum Told {
+    /// As it came: it is read when somebody asks, not while this process begins to serve.
+    Page(Vec<u8>),
+    Read(Arc<Base>),
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self::Read(Arc::default())
+    }
+}
 
 impl Base {
     /// The counters and histograms of a page.
-    #[must_use]
-    pub fn of_page(page: &str) -> Self {
+    pub(crate) fn of_page(page: &str) -> Self {
         let mut values = HashMap::new();
         let mut is_counter = false;
         for line in page.lines() {
@@ -67,16 +79,22 @@ impl Base {
 }
 
 impl CountedBefore {
-    /// Takes what was told last in place of what was before.
-    pub fn set(&self, base: Base) {
-        *self.lock() = Arc::new(base);
+    /// Takes the page that was told last in place of what was before.
+    pub fn set(&self, page: Vec<u8>) {
+        *self.lock() = Told::Page(page);
     }
 
     pub(crate) fn get(&self) -> Arc<Base> {
-        Arc::clone(&self.lock())
+        let mut told = self.lock();
+        let base = match &*told {
+            Told::Read(base) => return Arc::clone(base),
+            Told::Page(page) => Arc::new(Base::of_page(&String::from_utf8_lossy(page))),
+        };
+        *told = Told::Read(Arc::clone(&base));
+        base
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<Base>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,6 +119,17 @@ mod tests {
         let labels = [("frontend", "a b".into())];
         page.histogram(Metric::FrontendDurationSeconds, &labels, histogram);
         page.finish(Format::Prometheus)
+    }
+
+    #[test]
+    fn the_page_told_last_counts_and_is_read_once() {
+        let counted = CountedBefore::default();
+        assert_eq!(*counted.get(), Base::default());
+        counted.set(page(3, None).into_bytes());
+        counted.set(page(5, None).into_bytes());
+        let read = counted.get();
+        assert_eq!(*read, Base::of_page(&page(5, None)));
+        assert!(Arc::ptr_eq(&read, &counted.get()));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Exposition {
     }
 
     /// Adds what was counted before this process to the counters of the page.
-    pub fn add_base(&mut self, base: Arc<Base>) {
+    pub(crate) fn add_base(&mut self, base: Arc<Base>) {
         self.base = Some(base);
     }
 

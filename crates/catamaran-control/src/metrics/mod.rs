@@ -8,7 +8,8 @@ mod endpoint;
 mod exposition;
 mod names;
 
-pub use base::{Base, CountedBefore};
+pub(crate) use base::Base;
+pub use base::CountedBefore;
 pub(crate) use endpoint::pages;
 pub use endpoint::{Endpoint, Readiness};
 pub use exposition::{Exposition, Format, Histogram, Label, LabelValue};

@@ -94,6 +94,7 @@ metrics! {
     ProcessMaxFds Gauge "process_max_fds" "Descriptors that may be open.";
     ReloadsTotal Counter "catamaran_reloads_total" "Reloads of the configuration by `result`: ok, failed.";
     ReloadLastOk Gauge "catamaran_reload_last_ok" "1 unless the last reload failed.";
+    StateCopiesTotal Counter "catamaran_state_copies_total" "Copies of what is to outlive the data process, by `part`: tables (with health and operators' changes), counters; and by `result`: ok, failed. None without a supervisor.";
     ConfigServedSinceSeconds Gauge "catamaran_config_served_since_seconds" "When the configuration that is served was put in place, in Unix time.";
     PanicsTotal Counter "catamaran_panics_total" "Bugs that ended a connection.";
     ConnectionsOpen Gauge "catamaran_connections_open" "Connections from clients over all frontends that are open.";
@@ -204,6 +205,39 @@ metrics! {
 
     NameLookupsTotal Counter "catamaran_name_lookups_total" "Lookups of servers' names by `result`: ok, failed.";
 
+    ClusterRunning Gauge "catamaran_cluster_running" "1 while this node shares with its peers; 0 while its port cannot be had.";
+    ClusterCurrent Gauge "catamaran_cluster_current" "1 once this node has been told all that its peers knew.";
+    ClusterConnectFailuresTotal Counter "catamaran_cluster_connect_failures_total" "Connections to peers that came to nothing.";
+    ClusterWrongSecretsTotal Counter "catamaran_cluster_wrong_secrets_total" "Connections that came in and did not know the secret.";
+    ClusterRefusedTotal Counter "catamaran_cluster_refused_total" "Connections refused for another reason: a stranger, another version, nonsense.";
+    ClusterCrowdedOutTotal Counter "catamaran_cluster_crowded_out_total" "Connections closed because too many others had not said who they are.";
+    ClusterSentBytesTotal Counter "catamaran_cluster_sent_bytes_total" "Bytes written to peers.";
+    ClusterReceivedBytesTotal Counter "catamaran_cluster_received_bytes_total" "Bytes read from peers.";
+    PeerConnected Gauge "catamaran_peer_connected" "1 while the peer is connected.";
+    PeerInStep Gauge "catamaran_peer_in_step" "1 while the peer is connected and has been told all that was known when it came.";
+    PeerConfigDrifted Gauge "catamaran_peer_config_drifted" "1 while the peer serves another configuration.";
+    PeerLagSeconds Gauge "catamaran_peer_lag_seconds" "Age of the oldest change that the peer is not known to have.";
+    PeerWaitingEntries Gauge "catamaran_peer_waiting_entries" "Changed entries that the peer is not known to have.";
+    PeerSentEntriesTotal Counter "catamaran_peer_sent_entries_total" "Entries told to the peer.";
+    PeerReceivedEntriesTotal Counter "catamaran_peer_received_entries_total" "Entries told by the peer.";
+    PeerTakenEntriesTotal Counter "catamaran_peer_taken_entries_total" "Entries of affinity tables and notes told by the peer that were newer than what was known.";
+    PeerResentBatchesTotal Counter "catamaran_peer_resent_batches_total" "Batches that were told again, because the peer did not say that they arrived.";
+    PeerTaughtTotal Counter "catamaran_peer_taught_total" "Times that the peer was taught all that is known.";
+    PeerDisconnectsTotal Counter "catamaran_peer_disconnects_total" "Connections to the peer that ended.";
+    PeerClockAheadTotal Counter "catamaran_peer_clock_ahead_total" "Entries of a clock more than a second ahead of this node's.";
+    PeerUnknownTablesTotal Counter "catamaran_peer_unknown_tables_total" "Batches for tables that are not configured here.";
+    PeerUnknownFramesTotal Counter "catamaran_peer_unknown_frames_total" "Messages of kinds that this version does not know.";
+    PeerDroppedNotesTotal Counter "catamaran_peer_dropped_notes_total" "Notes of drains and health for which there was no room.";
+    EtcdConnected Gauge "catamaran_etcd_connected" "1 while changes arrive from etcd as they happen.";
+    EtcdForeign Gauge "catamaran_etcd_foreign" "1 while etcd is not the cluster that is known: nothing is taken away until it is accepted.";
+    EtcdConfigOk Gauge "catamaran_etcd_config_ok" "1 unless the configuration in etcd cannot serve, so that the last good one goes on.";
+    EtcdConfigHeld Gauge "catamaran_etcd_config_held" "1 while a configuration waits for the cluster to be accepted.";
+    EtcdStateOk Gauge "catamaran_etcd_state_ok" "1 unless the last good state cannot be kept on disk.";
+    EtcdLastContactSeconds Gauge "catamaran_etcd_last_contact_seconds" "When etcd answered last, in Unix time.";
+    EtcdServers Gauge "catamaran_etcd_servers" "Servers from etcd by `state`: registered, missing.";
+    EtcdDisconnectsTotal Counter "catamaran_etcd_disconnects_total" "Times that the watch over etcd ended.";
+    EtcdStrangeKeysTotal Counter "catamaran_etcd_strange_keys_total" "Keys and values in etcd that are not understood.";
+
     TracingSpansExportedTotal Counter "catamaran_tracing_spans_exported_total" "Spans that the collector took.";
     TracingSpansFailedTotal Counter "catamaran_tracing_spans_failed_total" "Spans that the collector did not take.";
     TracingDroppedTotal Counter "catamaran_tracing_dropped_total" "Sampled requests whose spans were dropped because as many waited for the collector as may.";
@@ -224,6 +258,9 @@ metrics! {
     VirtualIpConflictsTotal Counter "catamaran_virtual_ip_conflicts_total" "Times another node was found active too.";
     VirtualIpLateTotal Counter "catamaran_virtual_ip_late_total" "Times this node gave up because it was not given the processor in time.";
     VirtualIpAnnouncementsTotal Counter "catamaran_virtual_ip_announcements_total" "Gratuitous ARP and unsolicited neighbour advertisements sent.";
+    VirtualIpPathDead Gauge "catamaran_virtual_ip_path_dead" "1 while a peer is alive and active, as replication knows, and its adverts do not arrive.";
+    VirtualIpPathDeathsTotal Counter "catamaran_virtual_ip_path_deaths_total" "Times that began.";
+    VirtualIpAnswersTotal Counter "catamaran_virtual_ip_answers_total" "Neighbours who asked for an address and were answered.";
     VirtualIpFailuresTotal Counter "catamaran_virtual_ip_failures_total" "Sends and changes of addresses that failed.";
 }
 
@@ -280,6 +317,7 @@ mod tests {
             Some("backend") => &["backend"],
             Some("server") => &["backend", "server"],
             Some("virtual") => &["virtual_ip", "family"],
+            Some("peer") => &["peer"],
             Some("worker") if metric != Metric::WorkerStallsTotal => &["worker"],
             _ => &[],
         };

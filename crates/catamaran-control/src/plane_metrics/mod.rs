@@ -4,11 +4,12 @@ mod process;
 mod traffic;
 
 use crate::admin::{Plane, Rates};
+use crate::keep::Copies;
 use crate::metrics::{CountedBefore, Exposition, LabelValue, Metric, MetricsSource};
 use crate::reload::Reloader;
 use crate::resolve::LookupCounts;
 use crate::trace::ExportCounts;
-use crate::{Clock, VirtualIps};
+use crate::{Clock, Mesh, VirtualIps};
 use catamaran_core::Timestamp;
 use catamaran_proxy::{Metered, Shared, WorkerMetrics};
 
@@ -25,8 +26,13 @@ pub(crate) struct PlaneMetrics {
     lookups: Arc<LookupCounts>,
     exported: Arc<ExportCounts>,
     virtual_ips: VirtualIps,
+    mesh: Mesh,
+    #[cfg(feature = "etcd")]
+    fleet: Option<Arc<crate::etcd::FleetHandle>>,
     /// What was counted before this process.
     base: CountedBefore,
+    /// What is copied for the process after it, if somebody holds that.
+    copies: Option<Arc<Copies>>,
 }
 
 impl PlaneMetrics {
@@ -45,7 +51,11 @@ impl PlaneMetrics {
             lookups,
             exported,
             virtual_ips,
+            mesh: plane.mesh.clone(),
+            #[cfg(feature = "etcd")]
+            fleet: plane.fleet.clone(),
             base,
+            copies: plane.keeper.as_ref().map(|keeper| keeper.copies()),
         }
     }
 
@@ -141,6 +151,14 @@ impl MetricsSource for PlaneMetrics {
         self.exported.collect(&self.shared, out);
         self.reloader.collect(out);
         self.virtual_ips.collect(out);
+        self.mesh.collect(out);
+        #[cfg(feature = "etcd")]
+        if let Some(fleet) = &self.fleet {
+            fleet.status().collect(out);
+        }
+        if let Some(copies) = &self.copies {
+            copies.collect(out);
+        }
     }
 }
 

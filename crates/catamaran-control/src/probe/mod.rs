@@ -128,7 +128,7 @@ impl Target {
         match address {
             ServerAddr::Ip(address) => Some(Self::Ip(*address)),
             ServerAddr::Unix(path) => Some(Self::Unix(path.clone())),
-            ServerAddr::Dns { .. } | ServerAddr::Srv { .. } => None,
+            ServerAddr::Dns { .. } | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. } => None,
         }
     }
 

@@ -165,6 +165,10 @@ fn fixed(
         let words = ("as before".to_owned(), "as written now".to_owned());
         fixed.push(("[admin]", words.0, words.1));
     }
+    if served.etcd != config.etcd {
+        let words = ("as before".to_owned(), "as written now".to_owned());
+        fixed.push(("[etcd]", words.0, words.1));
+    }
     fixed
 }
 

@@ -12,6 +12,10 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub struct Drained(Mutex<BTreeMap<Name, Vec<Listener>>>);
 
+/// The listeners of drained frontends in a configuration that may come to serve.
+#[derive(Debug)]
+pub(super) struct Taken(BTreeMap<Name, Vec<Listener>>);
+
 impl Drained {
     /// Whether a frontend is drained.
     pub fn contains(&self, frontend: &Name) -> bool {
@@ -31,17 +35,23 @@ impl Drained {
         }
     }
 
-    /// Takes the listeners of drained frontends from another configuration; forgets those that it
-    /// does not have.
-    pub(super) fn lay_over(&self, config: &mut Config) {
-        let mut drained = lock(&self.0);
-        let mut before = std::mem::take(&mut *drained);
-        for frontend in &mut config.frontends {
-            if before.remove(&frontend.name).is_some() {
-                let listeners = std::mem::take(&mut frontend.listeners);
-                drained.insert(frontend.name.clone(), listeners);
-            }
-        }
+    /// Takes the listeners of drained frontends from another configuration. [`Self::follow`] takes
+    /// note of them, once that one serves.
+    pub(super) fn lay_over(&self, config: &mut Config) -> Taken {
+        let drained = lock(&self.0);
+        let frontends = config.frontends.iter_mut();
+        let frontends = frontends.filter(|frontend| drained.contains_key(&frontend.name));
+        let taken = frontends.map(|frontend| {
+            let listeners = std::mem::take(&mut frontend.listeners);
+            (frontend.name.clone(), listeners)
+        });
+        Taken(taken.collect())
+    }
+
+    /// Remembers the listeners that were taken from the configuration that serves now; frontends that
+    /// it does not have are forgotten.
+    pub(super) fn follow(&self, taken: Taken) {
+        *lock(&self.0) = taken.0;
     }
 
     /// Makes `config` one in which the frontend is drained, or is not. Returns whether that changes
@@ -98,8 +108,14 @@ mod tests {
         assert_eq!(drained.set(&mut served, &web, true), Some(true));
         drained.settle(&web, true);
         assert_eq!(listeners(&served), [0, 1]);
+        // One that comes to nothing changes nothing.
+        for mut other in [config(&[("web", 9), ("api", 2)]), config(&[("api", 2)])] {
+            drop(drained.lay_over(&mut other));
+        }
+        assert!(drained.contains(&web));
         let mut next = config(&[("web", 3), ("api", 2)]);
-        drained.lay_over(&mut next);
+        let taken = drained.lay_over(&mut next);
+        drained.follow(taken);
         assert_eq!(listeners(&next), [0, 1]);
         assert_eq!(drained.set(&mut next, &web, true), Some(false));
         assert_eq!(drained.set(&mut next, &web, false), Some(true));
@@ -107,6 +123,10 @@ mod tests {
         assert_eq!(next.frontends[0].listeners[0].address.port(), 3);
         assert!(!drained.contains(&web));
         assert_eq!(drained.set(&mut next, &"no".into(), true), None);
+        drained.set(&mut next, &web, true);
+        let taken = drained.lay_over(&mut config(&[("api", 2)]));
+        drained.follow(taken);
+        assert!(!drained.contains(&web));
     }
 
     #[test]

@@ -6,15 +6,20 @@
 
 mod changes;
 mod drained;
+mod layers;
 
 pub use changes::{Change, ChangeKind, Cost, Diff};
 pub use drained::Drained;
+use drained::Taken;
+pub(crate) use layers::name_of;
 
 use crate::admin::{Events, Kind, Overlays};
 use crate::metrics::{Exposition, Metric, MetricsSource};
-use catamaran_config::{Errors, Loaded};
+use catamaran_config::layers::Layers;
+use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_core::model::{Config, ListenerKey, Name};
 use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
+use layers::Wish;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -144,6 +149,8 @@ pub struct Reloader {
     settle: fn(&mut Config),
     /// What is served; `None` if it came from flags.
     text: Mutex<Option<Arc<Text>>>,
+    /// What the text was put together from, on a node of a fleet.
+    layers: Mutex<Option<Layers>>,
     turn: tokio::sync::Mutex<()>,
     /// Servers that an operator added and removed at run time.
     overlays: Arc<Overlays>,
@@ -174,6 +181,7 @@ impl Reloader {
             ports,
             settle,
             text: Mutex::new(text.map(Arc::new)),
+            layers: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             overlays,
             drained,
@@ -202,11 +210,15 @@ impl Reloader {
         lock(&self.status).clone()
     }
 
-    /// The file as it stands now.
+    /// What the file as it stands now would have served: on a node of a fleet that is more.
     ///
     /// # Errors
-    /// [`ReloadError::NoFile`] or [`ReloadError::Unreadable`].
+    /// [`ReloadError`].
     pub fn read_file(&self) -> Result<Text, ReloadError> {
+        self.text_of(Wish::File).map(|(text, ..)| text)
+    }
+
+    fn read_own_file(&self) -> Result<Text, ReloadError> {
         let path = self.text().ok_or(ReloadError::NoFile)?.path.clone();
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Text { path, text }),
@@ -248,7 +260,7 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`], with the old configuration served as before.
     pub async fn reload(self: &Arc<Self>) -> Result<Applied, ReloadError> {
-        self.put(None).await
+        self.put(Wish::File).await
     }
 
     /// Puts `text` in place. What comes of it is logged.
@@ -256,7 +268,7 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`], with the old configuration served as before.
     pub async fn apply(self: &Arc<Self>, text: Text) -> Result<Applied, ReloadError> {
-        self.put(Some(text)).await
+        self.put(Wish::Text(text)).await
     }
 
     /// Holds up reloads for as long as what it returns is kept.
@@ -264,10 +276,10 @@ impl Reloader {
         self.turn.lock().await
     }
 
-    async fn put(self: &Arc<Self>, text: Option<Text>) -> Result<Applied, ReloadError> {
+    async fn put(self: &Arc<Self>, wish: Wish) -> Result<Applied, ReloadError> {
         let _turn = self.turn.lock().await;
         let began = Instant::now();
-        let result = self.put_text(text, began).await;
+        let result = self.put_wish(wish, began).await;
         match &result {
             Ok(applied) => {
                 self.applied.fetch_add(1, Relaxed);
@@ -287,16 +299,20 @@ impl Reloader {
         result
     }
 
-    async fn put_text(
+    async fn put_wish(
         self: &Arc<Self>,
-        text: Option<Text>,
+        wish: Wish,
         began: Instant,
     ) -> Result<Applied, ReloadError> {
         let this = Arc::clone(self);
         // Thousands of servers take their time: probes and metrics must not wait for that.
-        let (text, checked, plan) = aside(move || this.prepare(text)).await??;
+        let (text, layers, checked, (plan, taken)) = aside(move || this.prepare(wish)).await??;
         self.put_plan(Some(text.clone()), plan).await?;
+        self.drained.follow(taken);
         *lock(&self.text) = Some(Arc::new(text));
+        if layers.is_some() {
+            *lock(&self.layers) = layers;
+        }
         *lock(&self.status) = Status {
             last_error: None,
             pending: checked.diff.needing_restart().cloned().collect(),
@@ -309,18 +325,18 @@ impl Reloader {
         })
     }
 
-    /// Makes `text`, else the file, ready to be served.
-    fn prepare(&self, text: Option<Text>) -> Result<(Text, Checked, Plan), ReloadError> {
-        let text = text.map_or_else(|| self.read_file(), Ok)?;
-        let mut checked = self.check(&text)?;
+    /// Makes what is wished ready to be served.
+    fn prepare(&self, wish: Wish) -> Result<Prepared, ReloadError> {
+        let (text, name, layers) = self.text_of(wish)?;
+        let mut checked = self.check_as(&text, &name)?;
         let mut config = std::mem::take(&mut checked.config);
         (self.settle)(&mut config);
         let most = self.shared.max_workers();
         keep_what_needs_a_restart(&mut config, &self.shared.snapshot().config, most);
         self.overlays.lay_over(&mut config);
-        self.drained.lay_over(&mut config);
+        let taken = self.drained.lay_over(&mut config);
         let plan = self.plan(config)?;
-        Ok((text, checked, plan))
+        Ok((text, layers, checked, (plan, taken)))
     }
 
     fn plan(&self, config: Config) -> Result<Plan, ReloadError> {
@@ -370,8 +386,13 @@ impl Reloader {
                 None => Err(ReloadError::NoFrontend(name)),
             }
         });
-        let Some(plan) = plan.await?? else {
-            return Ok(());
+        let plan = match plan.await.and_then(|plan| plan) {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.drained.settle(frontend, !is_drained);
+                return Err(error);
+            }
         };
         let text = self.text().map(|text| (*text).clone());
         let put = self.put_plan(text, plan).await;
@@ -452,6 +473,9 @@ impl MetricsSource for Reloader {
     }
 }
 
+/// What is ready to be served: its text, the layers that made it, what it would change, and how.
+type Prepared = (Text, Option<Layers>, Checked, (Plan, Taken));
+
 /// Does something that takes its time on a thread of its own.
 async fn aside<R: Send + 'static>(
     act: impl FnOnce() -> R + Send + 'static,
@@ -470,8 +494,21 @@ fn load(text: &Text, name: &str) -> Result<Loaded, Errors> {
         &text.text,
         name,
         &|name| std::env::var(name).ok(),
-        &|file| std::fs::read(directory.join(file)).map_err(explain),
+        &Explained(Beside(directory)),
     )
+}
+
+/// Reads files beside the configuration, and says what may be behind a denial.
+struct Explained<'a>(Beside<'a>);
+
+impl ReadFile for Explained<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path).map_err(explain)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.0.mode(path)
+    }
 }
 
 /// Adds to a denial what may be behind it other than the rights of a file.
@@ -497,6 +534,7 @@ fn keep_what_needs_a_restart(config: &mut Config, served: &Config, most_workers:
     new.user.clone_from(&old.user);
     new.group.clone_from(&old.group);
     config.admin = served.admin.clone();
+    config.etcd.clone_from(&served.etcd);
     // Its backends are those of the start; only the vrrp process, which has that too, asks for them.
     config.virtual_ips.clone_from(&served.virtual_ips);
 }

@@ -10,6 +10,7 @@ mod dns;
 #[cfg(not(feature = "dns"))]
 mod no_dns;
 mod plan;
+mod registered;
 
 pub use answer::{Answer, HostAnswer, LookupFailure, Question, Records, Service};
 #[cfg(feature = "dns")]
@@ -17,11 +18,13 @@ pub use dns::Dns;
 #[cfg(not(feature = "dns"))]
 pub use no_dns::Dns;
 pub use plan::{Change, Notice, Plan, Update};
+pub use registered::Registrations;
+pub(crate) use registered::server_name;
 
 use crate::Clock;
 use crate::metrics::{Exposition, Metric, MetricsSource};
 use catamaran_core::Timestamp;
-use catamaran_core::model::{Backend, Name, Server};
+use catamaran_core::model::{Backend, Name, Server, ServerAddr};
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -85,6 +88,8 @@ pub enum Order {
     /// while any is: a server that was started anew may have another address long before the old
     /// record ends.
     Down(Vec<Name>),
+    /// These are the servers that registered, all of them.
+    Registered(Registrations),
 }
 
 /// The backends that have servers configured by name.
@@ -92,6 +97,8 @@ pub enum Order {
 pub struct Discovery {
     backends: Vec<NamedBackend>,
     generation: u64,
+    /// Servers that registered; `None` until it is known which.
+    registrations: Option<Registrations>,
     last_id: u64,
     counts: Arc<LookupCounts>,
     clock: Clock,
@@ -135,6 +142,12 @@ enum Entry {
         plan: Plan,
         is_answered: bool,
     },
+    /// Servers that registered for a service.
+    Registered {
+        template: Server,
+        service: String,
+        servers: Option<Vec<Server>>,
+    },
 }
 
 impl Discovery {
@@ -144,6 +157,7 @@ impl Discovery {
         let mut discovery = Self {
             backends: Vec::new(),
             generation: 0,
+            registrations: None,
             last_id: 0,
             counts: Arc::default(),
             clock,
@@ -157,7 +171,10 @@ impl Discovery {
     pub fn names_in(configured: &[Backend]) -> Names {
         let has_names = |backend: &&Backend| {
             let mut servers = backend.servers.iter();
-            servers.any(|server| Plan::new(server.clone()).is_some())
+            servers.any(|server| {
+                matches!(server.address, ServerAddr::Etcd { .. })
+                    || Plan::new(server.clone()).is_some()
+            })
         };
         let named = configured.iter().filter(has_names);
         named
@@ -193,7 +210,9 @@ impl Discovery {
                     };
                 }
                 self.last_id += 1;
-                Entry::new(server, self.last_id)
+                let mut entry = Entry::new(server, self.last_id);
+                entry.register(self.registrations.as_ref());
+                entry
             });
             self.backends.push(NamedBackend {
                 entries: entries.collect(),
@@ -256,15 +275,14 @@ impl Discovery {
                     }
                 }
                 Some(order) = orders.recv() => {
-                    let names = match order {
-                        Order::Names(names) => names,
-                        Order::Down(backends) => {
-                            self.hurry(&backends);
-                            continue;
+                    match order {
+                        Order::Names(names) => {
+                            self.generation += 1;
+                            self.set_names(names);
                         }
-                    };
-                    self.generation += 1;
-                    self.set_names(names);
+                        Order::Down(backends) => self.hurry(&backends),
+                        Order::Registered(registrations) => self.register(registrations),
+                    }
                     for found in self.untold() {
                         if changes.send(found).await.is_err() {
                             return;
@@ -316,7 +334,7 @@ impl Discovery {
     fn plans(&mut self) -> impl Iterator<Item = (u64, &mut Plan)> {
         let entries = self.backends.iter_mut().flat_map(|b| &mut b.entries);
         entries.filter_map(|entry| match entry {
-            Entry::Fixed(_) => None,
+            Entry::Fixed(_) | Entry::Registered { .. } => None,
             Entry::Named { id, plan, .. } => Some((*id, plan)),
         })
     }
@@ -366,6 +384,7 @@ impl NamedBackend {
         let lists = self.entries.iter().map(|entry| match entry {
             Entry::Fixed(server) => std::slice::from_ref(server),
             Entry::Named { plan, .. } => plan.servers(),
+            Entry::Registered { servers, .. } => servers.as_deref().unwrap_or_default(),
         });
         lists.flatten().cloned().collect()
     }
@@ -373,6 +392,13 @@ impl NamedBackend {
 
 impl Entry {
     fn new(server: Server, id: u64) -> Self {
+        if let ServerAddr::Etcd { service } = &server.address {
+            return Self::Registered {
+                service: service.clone(),
+                template: server,
+                servers: None,
+            };
+        }
         match Plan::new(server.clone()) {
             None => Self::Fixed(server),
             Some(plan) => Self::Named {
@@ -391,6 +417,7 @@ impl Entry {
         match self {
             Self::Fixed(_) => true,
             Self::Named { is_answered, .. } => *is_answered,
+            Self::Registered { servers, .. } => servers.is_some(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::metrics::Format;
 use catamaran_core::Timestamp;
+use catamaran_core::fleet::Registration;
 use catamaran_core::model::{Config, ServerAddr, Weight};
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -240,4 +241,49 @@ async fn lookups_are_counted_by_result() {
     let page = page.finish(Format::Prometheus);
     assert!(page.contains("{result=\"ok\"} 1\n"), "{page}");
     assert!(page.contains("{result=\"failed\"} 1\n"), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn registered_servers_take_the_place_of_their_entry_and_change_with_it() {
+    let registered = |names: &[&str]| {
+        let of = |name: &&str| {
+            let registration = Registration {
+                address: ([10, 0, 0, 1], 80).into(),
+                weight: Weight::new(7),
+                is_leaving: false,
+            };
+            ((*name).to_owned(), registration)
+        };
+        let servers = names.iter().map(of).collect();
+        Order::Registered(Registrations::from([("api".to_owned(), servers)]))
+    };
+    let service = "api".to_owned();
+    let from_etcd = Server::new(ServerAddr::Etcd { service });
+    let names = Discovery::names_in(&config(vec![from_etcd]).backends);
+    let discovery = Discovery::new(
+        names.clone(),
+        Clock::starting_at(Timestamp::ZERO),
+        fastrand::Rng::with_seed(1),
+    );
+    let (changes, mut told) = mpsc::channel(4);
+    let (orders, orders_rx) = mpsc::channel(4);
+    let running = discovery.run(Arc::new(Script::default()), changes, orders_rx);
+    let scene = async {
+        orders.send(registered(&["a"])).await.unwrap();
+        let found = told.recv().await.unwrap();
+        assert_eq!(found.servers.len(), 1);
+        assert_eq!(found.servers[0].name.as_str(), "etcd:api#a");
+        assert_eq!(found.servers[0].weight.as_u16(), 7);
+        // The same again is no news; another configuration is told anew.
+        orders.send(registered(&["a"])).await.unwrap();
+        orders.send(Order::Names(names)).await.unwrap();
+        let found = told.recv().await.unwrap();
+        assert_eq!((found.servers.len(), found.generation), (1, 1));
+        orders.send(registered(&["a", "b"])).await.unwrap();
+        assert_eq!(told.recv().await.unwrap().servers.len(), 2);
+    };
+    tokio::select! {
+        () = running => panic!("discovery never ends"),
+        () = scene => {}
+    }
 }

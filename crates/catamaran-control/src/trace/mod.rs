@@ -200,7 +200,7 @@ impl<L: Lookup> Exporter<'_, L> {
         let (host, port) = match address {
             ServerAddr::Ip(address) => return Ok(vec![*address]),
             ServerAddr::Dns { host, port } => (host, *port),
-            ServerAddr::Unix(_) | ServerAddr::Srv { .. } => {
+            ServerAddr::Unix(_) | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. } => {
                 return Err(io::ErrorKind::Unsupported.into());
             }
         };

@@ -35,7 +35,8 @@ enum Method {
     LeastRequests(Draw),
     RoundRobin(Turns),
     Random(Draw),
-    LeastConnections,
+    /// With the highest weight of all.
+    LeastConnections(u32),
     Ewma(Draw),
     Maglev(Maglev, Draw),
     Ring(Ring, Draw),
@@ -157,7 +158,7 @@ impl Rotation {
             },
             // Servers are in the order written.
             Method::First => (0..self.servers.len()).find(|index| self.accepts(*index, request)),
-            Method::LeastConnections => None,
+            Method::LeastConnections(heaviest) => self.idle_one(*heaviest, request, rng),
         }
     }
 
@@ -181,6 +182,26 @@ impl Rotation {
             }
             _ => Some(first),
         }
+    }
+
+    /// One that nothing could be better than, if there is such a one near a place that is drawn: with
+    /// thousands of servers there mostly is. Of few servers all are looked at, so that ties are even.
+    fn idle_one(
+        &self,
+        heaviest: u32,
+        request: &Request<'_>,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        let len = self.servers.len();
+        if len < MANY {
+            return None;
+        }
+        let first = rng.usize(..len);
+        let mut near = (first..first + MAX_PROBED).map(|at| at % len);
+        near.find(|index| {
+            let server = &self.servers[*index];
+            server.weight == heaviest && server.next_load() <= 1 && self.accepts(*index, request)
+        })
     }
 
     fn drawn(&self, draw: &Draw, request: &Request<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
@@ -236,7 +257,7 @@ impl Rotation {
     /// What speaks against `server`: the lowest is picked.
     fn cost(&self, server: &Candidate, request: &Request<'_>, rng: &mut fastrand::Rng) -> f64 {
         match &self.method {
-            Method::LeastRequests(_) | Method::LeastConnections => {
+            Method::LeastRequests(_) | Method::LeastConnections(_) => {
                 server.next_load() as f64 / f64::from(server.weight)
             }
             Method::Ewma(_) => {
@@ -271,7 +292,9 @@ impl Method {
             Balance::LeastRequests => Self::LeastRequests(draw()),
             Balance::RoundRobin => Self::RoundRobin(Turns::new(&weights)),
             Balance::Random => Self::Random(draw()),
-            Balance::LeastConnections => Self::LeastConnections,
+            Balance::LeastConnections => {
+                Self::LeastConnections(weights.iter().copied().max().unwrap_or_default())
+            }
             Balance::Ewma => Self::Ewma(draw()),
             Balance::Source => maglev(),
             Balance::Hash { method, .. } => match method {
@@ -295,6 +318,10 @@ fn arrival(random: u64, weight: u32) -> f64 {
     -unit.ln() / f64::from(weight)
 }
 
+/// Servers from which on `least-connections` tries its luck before it looks at all.
+const MANY: usize = 256;
+/// How many it looks at then.
+const MAX_PROBED: usize = 64;
 /// Turns of unusable, full or tried servers that a round-robin pick passes over before it looks at
 /// all servers.
 const MAX_TURNS_PASSED: usize = 4;

@@ -130,6 +130,28 @@ fn the_less_loaded_of_two_wins() {
 }
 
 #[test]
+fn least_connections_gives_each_of_a_thousand_servers_one_before_any_gets_two() {
+    // Weights of which one is the heaviest and some take nobody.
+    let weights: Vec<u16> = (0..1000)
+        .map(|n| if n % 100 == 7 { 0 } else { 3 })
+        .collect();
+    let mut scene = Scene::new(Balance::LeastConnections, &weights);
+    let rotation = scene.rotation();
+    for round in 1..=2 {
+        for _ in 0..990 {
+            let Pick::Server(id) = rotation.pick(&ANY, &mut scene.rng) else {
+                panic!("a server is free");
+            };
+            scene.states[id.index()].begin();
+        }
+        let is_even = |(weight, state): (&u16, &Arc<ServerState>)| {
+            state.in_flight() == if *weight == 0 { 0 } else { round }
+        };
+        assert!(weights.iter().zip(&scene.states).all(is_even));
+    }
+}
+
+#[test]
 fn ties_are_broken_at_random() {
     for balance in [
         Balance::LeastRequests,

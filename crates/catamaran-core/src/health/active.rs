@@ -92,6 +92,16 @@ impl Checker {
         }
     }
 
+    /// Takes the server for down, as somebody else found it, if no check has said anything yet.
+    /// Returns whether that was so.
+    pub const fn assume_down(&mut self) -> bool {
+        let is_unchecked = !self.is_checked();
+        if is_unchecked {
+            self.status = Status::Down;
+        }
+        is_unchecked
+    }
+
     /// Takes up a changed configuration, keeping what is known of the server.
     pub fn reconfigure(&mut self, now: Timestamp, config: &Health) {
         self.interval = config.interval;

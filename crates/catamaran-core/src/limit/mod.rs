@@ -1,6 +1,7 @@
 //! Who is refused: rate limits and the cap on connections per source.
 
 mod bandwidth;
+mod passes;
 mod rate;
 mod sources;
 

@@ -6,6 +6,7 @@
 //! `period / requests` and passes while it lies less than `burst` such steps ahead. A key whose
 //! time has come is as good as unknown, so forgetting it forgives nothing.
 
+use super::passes::Passes;
 use crate::Timestamp;
 use crate::key::Key;
 use crate::mirror::{Mirrored, Record};
@@ -21,10 +22,14 @@ pub struct Limiter {
     full_at: Recency<Timestamp>,
     /// Keys that gave way to others while their buckets were not full.
     evicted: u64,
+    /// In which so many requests as the limit says may pass.
+    period: Duration,
     /// Time that one request uses up.
     step: Duration,
     /// How far ahead a bucket's time may lie for a request to pass: `burst - 1` steps.
     tolerance: Duration,
+    /// What passed since peers were told, if there are peers.
+    passes: Option<Box<Passes>>,
 }
 
 /// A request came too early.
@@ -54,13 +59,16 @@ impl Limiter {
         Self {
             full_at: Recency::new(max_keys),
             evicted: 0,
+            period: limit.period,
             step,
             tolerance: step.saturating_mul(limit.burst.max(1) - 1),
+            passes: None,
         }
     }
 
     /// Takes up a changed limit. What keys have used up stays used up.
     pub fn reconfigure(&mut self, limit: &RateLimit, max_keys: usize) {
+        self.period = limit.period;
         self.step = limit.period / limit.requests.max(1);
         self.tolerance = self.step.saturating_mul(limit.burst.max(1) - 1);
         self.full_at.set_max_entries(max_keys);
@@ -75,6 +83,7 @@ impl Limiter {
         let Some(slot) = self.full_at.find(key) else {
             let displaced = self.full_at.insert(key, now + self.step);
             self.evicted += u64::from(displaced.is_some());
+            self.note_first_pass(key);
             return Ok(());
         };
         // A key that is refused stays as remembered as one that passes: forgetting it under
@@ -87,7 +96,57 @@ impl Limiter {
         }
         *full_at = now.max(*full_at) + self.step;
         self.full_at.mark(slot);
+        if let Some(passes) = &mut self.passes {
+            passes.add(slot);
+        }
         Ok(())
+    }
+
+    /// Counts for peers from now on what passes.
+    pub fn count_for_peers(&mut self) {
+        self.passes.get_or_insert_default();
+    }
+
+    /// Counts for peers no more: there are none.
+    pub fn forget_peers(&mut self) {
+        self.passes = None;
+    }
+
+    /// The period of the limit.
+    #[must_use]
+    pub const fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Tells how many requests of each key have passed since this was last called, of at most
+    /// `max_keys` and a few more. Returns whether there are others.
+    pub fn take_passes(&mut self, max_keys: usize, mut tell: impl FnMut(Key, u32)) -> bool {
+        let Some(passes) = &mut self.passes else {
+            return false;
+        };
+        let full_at = &self.full_at;
+        passes.take(max_keys, |slot, count| {
+            if let Some((key, _)) = full_at.at(slot) {
+                tell(*key, count);
+            }
+        })
+    }
+
+    /// Counts `requests` of `key` that peers let pass. A debt beyond one more burst is forgiven:
+    /// when two halves of a mesh meet again, nobody is locked out for long.
+    pub fn charge(&mut self, now: Timestamp, key: Key, requests: u32) {
+        let most = now + (self.tolerance + self.step) * 2;
+        let used = self.step.saturating_mul(requests);
+        if let Some(slot) = self.full_at.find(key) {
+            let full_at = self.full_at.value_mut(slot);
+            *full_at = (now.max(*full_at) + used).min(most).max(*full_at);
+            self.full_at.move_to_back(slot);
+            self.full_at.mark(slot);
+            return;
+        }
+        let displaced = self.full_at.insert(key, (now + used).min(most));
+        self.evicted += u64::from(displaced.is_some());
+        self.forget_passes(key);
     }
 
     /// Keys remembered.
@@ -114,14 +173,40 @@ impl Limiter {
         self.len() == 0
     }
 
+    fn note_first_pass(&mut self, key: Key) {
+        self.forget_passes(key);
+        if let (Some(passes), Some(slot)) = (&mut self.passes, self.full_at.find(key)) {
+            passes.add(slot);
+        }
+    }
+
+    /// The slot of a new key may have been another's.
+    fn forget_passes(&mut self, key: Key) {
+        if let Some(passes) = &mut self.passes
+            && let Some(slot) = self.full_at.find(key)
+        {
+            passes.forget(slot);
+        }
+    }
+
+    fn is_first_untold(&self) -> bool {
+        let passes = self.passes.as_ref().zip(self.full_at.front_slot());
+        passes.is_some_and(|(passes, slot)| passes.has(slot))
+    }
+
     /// Drops up to two of the keys longest unasked whose buckets are full: more than a request can
     /// add, so the table shrinks by itself.
     fn forget_full(&mut self, now: Timestamp) {
         for _ in 0..2 {
             match self.full_at.front() {
-                Some((_, full_at)) if *full_at <= now => self.full_at.pop_front(),
+                Some((_, full_at)) if *full_at <= now => {}
                 _ => return,
-            };
+            }
+            // What peers are to hear of waits until they are told, a few milliseconds.
+            if self.passes.is_some() && self.is_first_untold() {
+                return;
+            }
+            self.full_at.pop_front();
         }
     }
 }

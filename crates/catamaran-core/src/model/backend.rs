@@ -117,6 +117,11 @@ pub enum ServerAddr {
         /// The name, without a final dot.
         service: String,
     },
+    /// Servers that registered in etcd (`etcd:api`).
+    Etcd {
+        /// What they registered for.
+        service: String,
+    },
 }
 
 /// Share of traffic of a server, 0 to 256. Zero takes no new clients.
@@ -338,6 +343,7 @@ impl std::fmt::Display for ServerAddr {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Dns { host, port } => write!(f, "{host}:{port}"),
             Self::Srv { service } => write!(f, "srv:{service}"),
+            Self::Etcd { service } => write!(f, "etcd:{service}"),
         }
     }
 }

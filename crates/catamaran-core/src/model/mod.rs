@@ -7,7 +7,9 @@ mod access;
 mod admin;
 mod auth;
 mod backend;
+mod cluster;
 mod edit;
+mod etcd;
 mod frontend;
 mod health;
 mod net;
@@ -22,7 +24,9 @@ pub use backend::{
     Backend, Balance, HashKey, HashMethod, OnDown, Queue, Retry, Server, ServerAddr, Source, Stick,
     StickKey, Weight,
 };
+pub use cluster::{Cluster, ClusterPeer, ClusterSecret};
 pub use edit::Edit;
+pub use etcd::{Etcd, EtcdEndpoint, EtcdIdentity, EtcdTls, EtcdUser, STATE_FILE};
 pub use frontend::{
     AccessLog, Bandwidth, BandwidthOf, ErrorPage, ForwardedHeaders, Frontend, FrontendTimeouts,
     HttpLimits, Listener, ListenerKey, LogFormat, LogTarget, Protocol, RateKey, RateLimit,
@@ -34,7 +38,9 @@ pub use route::{
     Redirect, Route, RouteMatch, RouteRetry, UrlRewrite, ValueMatch, WeightedBackend,
 };
 pub use tracing::{Collector, Tracing};
-pub use virtual_ip::{Hook, Track, Tracked, VirtualAddress, VirtualIp};
+pub use virtual_ip::{
+    Authentication, Hook, Track, Tracked, VirtualAddress, VirtualIp, VirtualRoute,
+};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -59,6 +65,10 @@ pub struct Config {
     pub maps: Vec<Map>,
     /// Virtual addresses, in the order of the file.
     pub virtual_ips: Vec<VirtualIp>,
+    /// The mesh that this node is part of, if any.
+    pub cluster: Option<Cluster>,
+    /// The store that a fleet shares, if this node is of one.
+    pub etcd: Option<Etcd>,
     /// Traces of requests; off unless written.
     pub tracing: Option<Tracing>,
 }
@@ -77,6 +87,13 @@ pub struct Process {
     pub drain_delay: Duration,
     /// How long tunnels may go on whose listener a reload removed. Default 1 h.
     pub drain_tunnels: Duration,
+    /// What the data process of another binary may take until it could serve. Default 20 s.
+    pub upgrade_timeout: Duration,
+    /// How long clients may wait while it takes the other's place; then the old one goes on.
+    /// Default 5 s.
+    pub upgrade_pause: Duration,
+    /// Data processes that were replaced and still have clients, at once. Default 16.
+    pub max_draining: usize,
     /// Whether a change of the configuration file is applied by itself. Default no.
     pub watch: bool,
     /// How long the data process may give no sign of life before its supervisor replaces it.
@@ -102,6 +119,9 @@ impl Default for Process {
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain_tunnels: Duration::from_secs(3600),
+            upgrade_timeout: Duration::from_secs(20),
+            upgrade_pause: Duration::from_secs(5),
+            max_draining: 16,
             watch: false,
             watchdog: Duration::from_secs(10),
             metrics: None,

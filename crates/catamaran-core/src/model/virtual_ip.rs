@@ -1,6 +1,6 @@
 //! Virtual addresses that move between nodes.
 
-use super::{BackendId, Name};
+use super::{BackendId, IpNet, Name};
 use crate::vrrp::{AdvertInterval, ChecksumStyle, Family, Settings, Version};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,8 +13,12 @@ pub struct VirtualIp {
     pub name: Name,
     /// The virtual addresses; at least one, at most 255 of a family.
     pub addresses: Vec<VirtualAddress>,
-    /// The interface that they are put on and that adverts go over.
+    /// The interface that they are on and that adverts go over.
     pub interface: String,
+    /// Whether they have a MAC address of their own, which moves with them.
+    pub virtual_mac: bool,
+    /// Routes that come and go with them.
+    pub routes: Vec<VirtualRoute>,
     /// The number that all nodes share, 1 to 255.
     pub router_id: u8,
     /// Who wins, 1 to 254.
@@ -31,6 +35,8 @@ pub struct VirtualIp {
     pub peers: Vec<IpAddr>,
     /// What the checksum of version 3 over IPv4 covers.
     pub checksum: ChecksumStyle,
+    /// How adverts are proved to be genuine, if they are.
+    pub authentication: Option<Authentication>,
     /// Whether short intervals are allowed without real-time scheduling.
     pub allow_jitter: bool,
     /// All of the same group move together.
@@ -50,6 +56,28 @@ pub struct VirtualAddress {
     pub prefix: u8,
 }
 
+/// A route that is there while the addresses are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualRoute {
+    /// Where it leads; of a family that the addresses have.
+    pub to: IpNet,
+    /// Next hop, of the same family; without one the network is on the link.
+    pub via: Option<IpAddr>,
+    /// Routing table; 254 is the main one.
+    pub table: u32,
+    /// Lower ones come first; 0 is the kernel's default.
+    pub metric: u32,
+}
+
+/// The secret of the nodes of a virtual address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// The file that holds it; an absolute path.
+    pub secret_file: PathBuf,
+    /// Whether adverts without a seal are dropped.
+    pub is_required: bool,
+}
+
 /// Something that lowers the priority while it fails.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track {
@@ -66,6 +94,8 @@ pub enum Tracked {
     Backend(BackendId),
     /// An interface fails while it is missing or down.
     Interface(String),
+    /// Replication fails while this node does not have all that its peers know.
+    Replication,
     /// A command fails when it does not exit with 0 in time.
     Command {
         /// Program and arguments; at least the program.

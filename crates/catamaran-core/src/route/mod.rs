@@ -27,6 +27,7 @@
 //! The paths of routes are normalised the same way. A table none of whose routes asks about the
 //! path does not look at it and refuses nothing. `OPTIONS *` matches only conditions without path.
 
+mod by_path;
 pub mod cookie;
 mod draw;
 pub mod forwarded;
@@ -40,6 +41,7 @@ pub use draw::draw;
 pub use path::BadPath;
 
 use crate::model::{HostPattern, IpNet, PathMatch, Route, RouteMatch, ValueMatch};
+use by_path::ByPath;
 use foldhash::fast::FixedState;
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -82,8 +84,8 @@ pub struct Found<'t> {
 
 /// The routes of a frontend, compiled for lookup.
 ///
-/// Costs nothing without routes; hosts are found by hash, and the conditions of a host lie in
-/// order of precedence, so that the first to match wins.
+/// Costs nothing without routes; hosts are found by hash, and so are the paths of a host that has many
+/// conditions. They lie in order of precedence, so that the first to match wins.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     /// In order of precedence, hosts apart.
@@ -93,12 +95,12 @@ pub struct RouteTable {
     /// The same for wildcards, keyed by what follows the `*` (`.example.com`).
     wildcard: ByHost,
     /// The same for routes without hosts.
-    any: Box<[u32]>,
+    any: ByPath,
     /// Whether any condition asks about the path.
     has_paths: bool,
 }
 
-type ByHost = HashMap<Box<[u8]>, Box<[u32]>, FixedState>;
+type ByHost = HashMap<Box<[u8]>, ByPath, FixedState>;
 
 /// Longest host that is looked up, in bytes; DNS names end at 253 (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 255;
@@ -140,9 +142,9 @@ impl RouteTable {
         }
         Self {
             has_paths: conditions.iter().any(|c| c.path != PathCondition::Any),
-            exact: by_host(exact),
-            wildcard: by_host(wildcard),
-            any: any.into(),
+            exact: by_host(exact, &conditions),
+            wildcard: by_host(wildcard, &conditions),
+            any: ByPath::new(any, &conditions),
             conditions: conditions.into(),
         }
     }
@@ -194,24 +196,22 @@ impl RouteTable {
 
     fn first_match<R: RequestView>(
         &self,
-        list: &[u32],
+        list: &ByPath,
         request: &R,
         path: &[u8],
     ) -> Option<Found<'_>> {
-        list.iter()
-            .map(|&index| &self.conditions[index as usize])
-            .find(|condition| condition.holds(request, path))
-            .map(|condition| Found {
-                route: condition.route,
-                prefix: condition.path.as_str(),
-            })
+        let holds = |index: u32| self.conditions[index as usize].holds(request, path);
+        let condition = &self.conditions[list.find(path, holds)? as usize];
+        Some(Found {
+            route: condition.route,
+            prefix: condition.path.as_str(),
+        })
     }
 }
 
-fn by_host(lists: HashMap<&str, Vec<u32>>) -> ByHost {
-    lists
-        .into_iter()
-        .map(|(host, list)| (Box::from(host.as_bytes()), list.into()))
+fn by_host(lists: HashMap<&str, Vec<u32>>, conditions: &[Condition]) -> ByHost {
+    let each = lists.into_iter();
+    each.map(|(host, list)| (host.as_bytes().into(), ByPath::new(list, conditions)))
         .collect()
 }
 

@@ -297,6 +297,25 @@ fn among_a_thousand_hosts_each_finds_its_own() {
     }
 }
 
+#[test]
+fn among_ten_thousand_paths_each_finds_its_own_and_those_without_one_theirs() {
+    let mut routes: Vec<Route> = (0..10_000)
+        .map(|n| route(&[], vec![prefix(&format!("/r{n}/x"))]))
+        .collect();
+    routes.push(route(&[], vec![prefix("/")]));
+    let table = RouteTable::new(&routes);
+    for (path, wanted) in [
+        ("/r77/x", 77),
+        ("/r9999/x/y/z", 9999),
+        ("/r77/xy", 10_000),
+        ("/r77", 10_000),
+        ("/", 10_000),
+    ] {
+        let found = table.find(&get("h", path)).unwrap();
+        assert_eq!(found.map(|f| f.route), Some(wanted), "{path}");
+    }
+}
+
 /// The precedence, written down once more without any table.
 fn model(routes: &[Route], host: &str, path: &str) -> Option<usize> {
     let mut best = None;
@@ -352,6 +371,20 @@ fn any_route() -> impl Strategy<Value = Route> {
 }
 
 proptest! {
+    /// So many that their paths are found by hash.
+    #[test]
+    fn a_table_of_many_routes_decides_as_the_precedence_says(
+        routes in proptest::collection::vec(any_route(), 40..90),
+        host in "[ab](\\.[ab]){0,3}",
+        paths in proptest::collection::vec("(/[ab]){1,3}/?", 8),
+    ) {
+        for path in paths {
+            let expected = model(&routes, &host, &path);
+            let request = get(host.clone().leak(), path.leak());
+            prop_assert_eq!(taken(&routes, &request), expected);
+        }
+    }
+
     #[test]
     fn the_table_decides_as_the_precedence_says(
         routes in proptest::collection::vec(any_route(), 0..8),

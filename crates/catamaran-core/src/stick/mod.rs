@@ -1,5 +1,6 @@
 //! Affinity: the memory of which server a client was given.
 
+mod peers;
 mod table;
 #[cfg(test)]
 mod tests;

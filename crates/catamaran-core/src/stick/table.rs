@@ -22,6 +22,7 @@
 use super::ServerKey;
 use crate::Timestamp;
 use crate::key::Key;
+use crate::marks::Marks;
 use crate::mirror::{Mirrored, Record};
 use crate::model::Stick;
 use crate::recency::Recency;
@@ -31,9 +32,11 @@ use std::time::Duration;
 /// One shard of a backend's affinity table.
 #[derive(Debug)]
 pub struct Table {
-    entries: Recency<Entry>,
-    window: Duration,
-    refresh: bool,
+    pub(super) entries: Recency<Entry>,
+    pub(super) window: Duration,
+    pub(super) refresh: bool,
+    /// Slots of which peers are still to be told, if there are peers.
+    pub(super) untold: Option<Box<Marks>>,
     /// Entries that gave way to others while they bound.
     evicted: u64,
 }
@@ -80,6 +83,7 @@ impl Table {
             window: stick.window,
             refresh: stick.refresh,
             evicted: 0,
+            untold: None,
         }
     }
 
@@ -114,7 +118,7 @@ impl Table {
                 let entry = self.entries.value_mut(slot);
                 entry.server = server;
                 entry.is_confirmed = false;
-                self.entries.mark(slot);
+                self.mark(slot);
             }
             self.slide(now, slot);
             return Some(Choice { server, why });
@@ -170,7 +174,7 @@ impl Table {
         let entry = self.entries.value_mut(slot);
         if entry.server == server && !entry.is_confirmed {
             entry.is_confirmed = true;
-            self.entries.mark(slot);
+            self.mark(slot);
         }
     }
 
@@ -184,7 +188,7 @@ impl Table {
         if entry.server != server || !entry.is_confirmed {
             entry.server = server;
             entry.is_confirmed = true;
-            self.entries.mark(slot);
+            self.mark(slot);
         }
     }
 
@@ -274,12 +278,17 @@ impl Table {
             .map(|(key, entry)| (key, *entry))
     }
 
-    fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
+    pub(super) fn insert(&mut self, now: Timestamp, key: Key, entry: Entry) {
         // Two go for one that comes: the table shrinks to what still binds without a timer.
         self.handle_timeout(now, 2);
         let displaced = self.entries.insert(key, entry);
         if displaced.is_some_and(|displaced| self.end_of(&displaced) > now) {
             self.evicted += 1;
+        }
+        if self.untold.is_some()
+            && let Some(slot) = self.entries.find(key)
+        {
+            self.note_untold(slot);
         }
     }
 
@@ -289,11 +298,17 @@ impl Table {
         (self.end_of(&entry) > now).then_some(slot)
     }
 
+    /// Notes that the entry at `slot` changed, for the copy and for peers.
+    pub(super) fn mark(&mut self, slot: u32) {
+        self.entries.mark(slot);
+        self.note_untold(slot);
+    }
+
     fn slide(&mut self, now: Timestamp, slot: u32) {
         if self.refresh {
             self.entries.value_mut(slot).opened_at = now;
             self.entries.move_to_back(slot);
-            self.entries.mark(slot);
+            self.mark(slot);
         }
     }
 }
@@ -343,11 +358,11 @@ impl Mirrored for Table {
         if self.end_of(&entry) <= now {
             return;
         }
-        let known = self.entries.find(record.key);
-        let is_older =
-            known.is_some_and(|slot| self.entries.value_mut(slot).opened_at > entry.opened_at);
-        if !is_older {
-            self.insert(now, record.key, entry);
+        match self.entries.find(record.key) {
+            Some(slot) if self.entries.value_mut(slot).opened_at > entry.opened_at => {}
+            // In place of what was known: nothing has to give way.
+            Some(_) => drop(self.entries.insert(record.key, entry)),
+            None => self.insert(now, record.key, entry),
         }
     }
 }

@@ -321,3 +321,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_entry_with_its_stamp_and_marks_for_seven_peers_takes_less_than_96_bytes() {
+    // Links and entry; an index of four bytes and one of control, at worst 7/16 full; the stamp in
+    // vectors that may have doubled; a bit for the table and for each peer, in words that may have.
+    let index = 5.0 * 16.0 / 7.0;
+    let stamp = 2.0 * (8.0 + 2.0 + 2.0);
+    let marks = 2.0 * 8.0 / 8.0;
+    let node = crate::chain::node_bytes::<(Key, Entry)>();
+    let sum = f64::from(u32::try_from(node).unwrap()) + index + stamp + marks;
+    assert!(sum <= 96.0, "{sum}");
+}
+
+#[test]
+fn an_entry_that_a_peer_tells_of_goes_on_with_its_window() {
+    let mut table = table();
+    table.put_told(at_ms(5000), key(1), server("a"), at_ms(3500));
+    assert!(table.entry(at_ms(5499), key(1)).is_some());
+    assert!(table.entry(at_ms(5500), key(1)).is_none());
+    // Over is over.
+    assert_eq!(
+        table.put_told(at_ms(5000), key(2), server("a"), at_ms(3000)),
+        None
+    );
+    // The earlier of two starts counts.
+    ask(&mut table, at_ms(6000), key(3), "a");
+    table.put_told(at_ms(6100), key(3), server("b"), at_ms(6050));
+    let entry = table.entry(at_ms(6100), key(3)).unwrap();
+    assert_eq!((entry.server, entry.opened_at), (server("b"), at_ms(6000)));
+    table.put_told(at_ms(6200), key(3), server("b"), at_ms(5900));
+    let entry = table.entry(at_ms(6200), key(3)).unwrap();
+    assert_eq!(entry.opened_at, at_ms(5900));
+}
+
+#[test]
+fn only_changes_of_this_node_are_to_be_told() {
+    let mut table = table();
+    ask(&mut table, at_ms(0), key(1), "a");
+    table.note_for_peers();
+    let told = |table: &mut Table| table.take_untold(0).map_or(0, |run| run.len());
+    assert_eq!(told(&mut table), 1);
+    assert_eq!(told(&mut table), 0);
+    ask(&mut table, at_ms(1), key(1), "a");
+    assert_eq!(told(&mut table), 0, "nothing changed");
+    table.confirm(at_ms(1), key(1), server("a"));
+    assert_eq!(told(&mut table), 1);
+    table.confirm(at_ms(1), key(1), server("a"));
+    table.put_told(at_ms(2), key(2), server("b"), at_ms(1));
+    assert_eq!(told(&mut table), 0);
+}

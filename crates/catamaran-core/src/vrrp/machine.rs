@@ -27,6 +27,8 @@ pub enum Action {
     RemoveAddresses(RouterIndex),
     /// Tell the neighbours where the addresses are.
     Announce(RouterIndex),
+    /// Ask on the link who has the addresses; see [`Machine::handle_answer`].
+    Ask(RouterIndex),
     /// Tell whoever wants to know.
     Event(RouterIndex, Event),
 }
@@ -119,6 +121,23 @@ impl Machine {
         Ok(())
     }
 
+    /// Says what is heard of other nodes by other means than adverts: the highest priority of one
+    /// that is alive and active.
+    pub fn handle_witness(&mut self, now: Timestamp, router: RouterIndex, active: Option<u8>) {
+        self.yield_late(now);
+        let (machine, mut out) = self.split(router);
+        machine.handle_witness(now, active, &mut out);
+    }
+
+    /// Says that another node on the link answered for an address of `router`.
+    pub fn handle_answer(&mut self, now: Timestamp, router: RouterIndex) {
+        self.yield_late(now);
+        let (machine, mut out) = self.split(router);
+        let before = machine.state();
+        machine.handle_answer(now, &mut out);
+        self.lead_group(now, router, before);
+    }
+
     /// Does what has become due. Calling it early or late is harmless.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.yield_late(now);
@@ -181,6 +200,12 @@ impl Machine {
     #[must_use]
     pub fn is_in_conflict(&self, router: RouterIndex) -> bool {
         self.routers[router].is_in_conflict()
+    }
+
+    /// Whether a peer of `router` is active elsewhere while its adverts do not arrive.
+    #[must_use]
+    pub fn is_path_dead(&self, router: RouterIndex) -> bool {
+        self.routers[router].is_path_dead()
     }
 
     /// What was configured of `router`.

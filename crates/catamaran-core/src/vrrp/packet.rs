@@ -7,8 +7,10 @@
 //! | count addresses of 4 or 16 bytes            | | count addresses of 4 bytes                  |
 //!                                                 | 8 bytes of authentication data              |
 //! ```
+//! After either there may be a [seal](super::Seal).
 
 use super::checksum::Sum;
+use super::seal::{self, Tag};
 use super::settings::{AdvertInterval, Family, Version};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -96,7 +98,8 @@ impl Advert {
         let (addresses, trailer) = rest
             .split_at_checked(usize::from(count) * address_len(family))
             .ok_or(PacketError::WrongLength(count))?;
-        if trailer.len() != trailer_len(version) {
+        let rest = trailer.get(trailer_len(version)..);
+        if !rest.is_some_and(|rest| rest.is_empty() || seal::is_seal(rest)) {
             return Err(PacketError::WrongLength(count));
         }
         if !is_intact(bytes, version, source, destination) {
@@ -121,6 +124,29 @@ impl Advert {
     /// as are those of another family than `source`.
     #[must_use]
     pub fn encode(&self, source: IpAddr, destination: IpAddr, style: ChecksumStyle) -> Vec<u8> {
+        let mut out = self.body(source);
+        self.sum_up(&mut out, source, destination, style);
+        out
+    }
+
+    /// As [`Advert::encode`], with a seal of `time_micros` for which `sign` computes the tag.
+    #[must_use]
+    pub fn encode_sealed(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        style: ChecksumStyle,
+        time_micros: u64,
+        sign: &dyn Fn(&[u8]) -> Tag,
+    ) -> Vec<u8> {
+        let mut out = self.body(source);
+        seal::append(&mut out, source, destination, time_micros, sign);
+        self.sum_up(&mut out, source, destination, style);
+        out
+    }
+
+    /// The packet with a checksum of zero.
+    fn body(&self, source: IpAddr) -> Vec<u8> {
         let family = Family::of(source);
         let of_family = |address: &&IpAddr| Family::of(**address) == family;
         let addresses: Vec<&IpAddr> = self.addresses.iter().filter(of_family).take(255).collect();
@@ -140,7 +166,12 @@ impl Advert {
             }
         }
         out.resize(out.len() + trailer_len(self.version), 0);
-        let with_pseudo_header = match (self.version, family) {
+        out
+    }
+
+    /// Writes the checksum.
+    fn sum_up(&self, out: &mut [u8], source: IpAddr, destination: IpAddr, style: ChecksumStyle) {
+        let with_pseudo_header = match (self.version, Family::of(source)) {
             (Version::V2, _) => false,
             (Version::V3, Family::V4) => style == ChecksumStyle::PseudoHeader,
             (Version::V3, Family::V6) => true,
@@ -150,10 +181,19 @@ impl Advert {
         } else {
             Sum::default()
         };
-        sum.add(&out);
+        sum.add(out);
         out[6..8].copy_from_slice(&sum.finish().to_be_bytes());
-        out
     }
+}
+
+/// The length that a packet has by its header, without a seal.
+pub(super) fn len_without_seal(bytes: &[u8], family: Family) -> Option<usize> {
+    let version = match bytes.first()? >> 4 {
+        2 => Version::V2,
+        _ => Version::V3,
+    };
+    let addresses = usize::from(*bytes.get(3)?) * address_len(family);
+    Some(HEADER + addresses + trailer_len(version))
 }
 
 /// Whether the checksum fits; for version 3 over IPv4 in either style.

@@ -5,6 +5,7 @@ use super::packet::Advert;
 use super::settings::{AdvertInterval, Settings, Version};
 use super::status::Dropped;
 use super::tracking::{LOWEST, OWNER};
+use super::witness::Witness;
 use crate::Timestamp;
 use std::fmt;
 use std::net::IpAddr;
@@ -46,6 +47,8 @@ pub enum Reason {
     Late(Duration),
     /// It owns the address.
     Owner,
+    /// Another active is stronger, as it says by another path; it is on the link.
+    OutrankedElsewhere,
 }
 
 /// What happened, for logs, counters and hooks.
@@ -82,6 +85,10 @@ pub enum Event {
         /// Who that was.
         other: IpAddr,
     },
+    /// Another node is alive and active, and its adverts do not arrive.
+    PathDied,
+    /// Its adverts arrive again, or it is active no more.
+    PathHealed,
 }
 
 /// The machine of one virtual router. Output goes to the [`Output`] of each call.
@@ -105,6 +112,9 @@ pub(super) struct Router {
     announce_at: Timestamp,
     announced: usize,
     rival: Option<Rival>,
+    witness: Witness,
+    /// Active: since when.
+    active_since: Timestamp,
     /// Active: it has given up, and holds the addresses only until another is heard.
     is_leaving: bool,
 }
@@ -145,6 +155,8 @@ impl Router {
             announce_at: Timestamp::MAX,
             announced: 0,
             rival: None,
+            witness: Witness::NONE,
+            active_since: Timestamp::ZERO,
             is_leaving: false,
             settings,
         }
@@ -166,8 +178,12 @@ impl Router {
         self.local.is_some()
     }
 
-    pub(super) const fn is_in_conflict(&self) -> bool {
-        self.rival.is_some()
+    pub(super) fn is_in_conflict(&self) -> bool {
+        self.rival.is_some() || self.state == State::Active && self.witness.is_path_dead
+    }
+
+    pub(super) const fn is_path_dead(&self) -> bool {
+        self.witness.is_path_dead
     }
 
     /// The active as far as this node knows.
@@ -186,7 +202,17 @@ impl Router {
     /// The time at which [`Router::handle_timeout`] is to be called.
     pub(super) fn timeout(&self) -> Timestamp {
         let rival = self.rival.map_or(Timestamp::MAX, |rival| rival.gone_at);
-        self.due.min(self.announce_at).min(rival)
+        let settles = match self.state {
+            State::Active if !self.witness.is_path_dead && self.rival.is_none() => {
+                self.witness.settles_at(self.active_since)
+            }
+            _ => Timestamp::MAX,
+        };
+        self.due
+            .min(self.announce_at)
+            .min(rival)
+            .min(self.witness.ask_at)
+            .min(settles)
     }
 
     /// How long ago the last advert was sent, if that is so long that a backup may be active now.
@@ -289,6 +315,80 @@ impl Router {
         }
     }
 
+    pub(super) fn handle_witness(
+        &mut self,
+        now: Timestamp,
+        active: Option<u8>,
+        out: &mut Output<'_>,
+    ) {
+        self.witness.set_active(now, active);
+        match (active, self.state) {
+            (None, _) => {
+                self.witness.ask_at = Timestamp::MAX;
+                self.heal_path(out);
+            }
+            (Some(_), State::Backup) => {
+                if self.witness.ask_at == Timestamp::MAX {
+                    // Early enough that the answer is there when it is time to take over.
+                    let early = self.active_interval().as_duration() * 2;
+                    self.witness.ask_at = (self.since + early).max(now);
+                }
+            }
+            (Some(_), State::Active | State::Initialize) => {}
+        }
+    }
+
+    pub(super) fn handle_answer(&mut self, now: Timestamp, out: &mut Output<'_>) {
+        self.witness.set_answered(now);
+        let rival = self.witness.rival(now, self.active_since);
+        let is_weaker = rival.is_some_and(|priority| priority > self.priority);
+        if self.state == State::Active && !self.is_leaving && self.rival.is_none() && is_weaker {
+            out.push(Action::RemoveAddresses(out.router));
+            self.change(State::Backup, Reason::OutrankedElsewhere, out);
+            self.heard = None;
+            self.wait(now, self.settings.interval);
+            self.witness.ask_at = self.due.min(now + self.settings.interval.as_duration());
+        }
+    }
+
+    /// Asks who has the addresses, and judges what was heard so far.
+    fn look_elsewhere(&mut self, now: Timestamp, out: &mut Output<'_>) {
+        let interval = self.active_interval().as_duration();
+        if self.state == State::Active {
+            let rival = self.witness.rival(now, self.active_since);
+            if let Some(priority) = rival
+                && self.rival.is_none()
+            {
+                self.lose_path(out);
+                if priority > self.priority && self.witness.ask_at == Timestamp::MAX {
+                    self.witness.ask_at = now;
+                }
+            }
+        }
+        if now >= self.witness.ask_at {
+            out.push(Action::Ask(out.router));
+            self.witness.ask_at = match self.state {
+                // Twice for each time that an answer holds good.
+                State::Backup => now + interval / 2,
+                State::Active | State::Initialize => now + ASK_AGAIN,
+            };
+        }
+    }
+
+    fn lose_path(&mut self, out: &mut Output<'_>) {
+        if !self.witness.is_path_dead {
+            self.witness.is_path_dead = true;
+            out.event(Event::PathDied);
+        }
+    }
+
+    fn heal_path(&mut self, out: &mut Output<'_>) {
+        if self.witness.is_path_dead {
+            self.witness.is_path_dead = false;
+            out.event(Event::PathHealed);
+        }
+    }
+
     /// Whether an advert from `from` is to be heeded.
     pub(super) fn check(&self, from: IpAddr, advert: &Advert) -> Result<(), Dropped> {
         let settings = &self.settings;
@@ -315,6 +415,8 @@ impl Router {
         advert: &Advert,
         out: &mut Output<'_>,
     ) {
+        self.witness.begin_anew(now);
+        self.heal_path(out);
         match (self.state, advert.priority) {
             (State::Initialize, _) => {}
             (State::Backup, 0) => self.hear_release(now, from),
@@ -341,12 +443,18 @@ impl Router {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Output<'_>) {
+        self.look_elsewhere(now, out);
         match self.state {
             State::Backup if now >= self.due => {
                 let late = now.saturating_since(self.due);
                 if late > self.active_interval().as_duration() && !self.was_deferred {
                     // Whoever slept through that may have slept through adverts as well.
                     self.was_deferred = true;
+                    self.due = now + self.active_interval().as_duration();
+                } else if self.cause == Reason::Silent
+                    && self.witness.is_on_link(now, self.active_interval())
+                {
+                    self.lose_path(out);
                     self.due = now + self.active_interval().as_duration();
                 } else {
                     self.become_active(now, self.cause, out);
@@ -444,6 +552,8 @@ impl Router {
     fn become_active(&mut self, now: Timestamp, reason: Reason, out: &mut Output<'_>) {
         self.change(State::Active, reason, out);
         self.heard = None;
+        self.active_since = now;
+        self.witness.ask_at = Timestamp::MAX;
         // The advert comes last: one that leaves holds the addresses until it hears it.
         out.push(Action::AddAddresses(out.router));
         self.announced = 0;
@@ -481,11 +591,15 @@ impl Router {
         self.due = now + self.down_interval(self.priority, interval);
         self.cause = Reason::Silent;
         self.was_deferred = false;
+        if self.witness.is_active() {
+            self.witness.ask_at = now + interval.as_duration() * 2;
+        }
     }
 
     fn rest(&mut self) {
         self.due = Timestamp::MAX;
         self.announce_at = Timestamp::MAX;
+        self.witness.ask_at = Timestamp::MAX;
         self.rival = None;
     }
 
@@ -577,10 +691,16 @@ impl fmt::Display for Reason {
                 write!(f, "this node slept: its last advert is {silent:?} ago")
             }
             Self::Owner => f.write_str("this node owns the address"),
+            Self::OutrankedElsewhere => f.write_str(
+                "another node on the link is active with a higher priority, though its adverts do \
+                 not arrive",
+            ),
         }
     }
 }
 
+/// How often an active that may have to yield asks on the link.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long at most a node that gives up waits for another. With an interval of a second a backup
 /// takes over within one.
 const LONGEST_LEAVE: Duration = Duration::from_millis(1500);

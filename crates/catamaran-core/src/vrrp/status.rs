@@ -21,6 +21,10 @@ pub struct Status {
     pub active: Option<IpAddr>,
     /// Whether another active is heard beside this one.
     pub is_in_conflict: bool,
+    /// Whether a peer is active elsewhere while its adverts do not arrive.
+    pub is_path_dead: bool,
+    /// The number that all nodes share.
+    pub router_id: u8,
     /// What was counted since the vrrp process started.
     pub counters: Counters,
 }
@@ -46,6 +50,10 @@ pub struct Counters {
     pub announcements: u64,
     /// Sends and changes of addresses that failed.
     pub failures: u64,
+    /// Neighbours who asked for an address and were answered.
+    pub answers: u64,
+    /// Times a peer was active elsewhere while its adverts did not arrive.
+    pub path_deaths: u64,
 }
 
 /// Why an advert was not heeded.
@@ -65,6 +73,14 @@ pub enum Dropped {
     OwnAddress,
     /// Version 2 with another interval than the configured one (RFC 3768 §7.1).
     Interval,
+    /// It has no seal, and one is required.
+    Unsealed,
+    /// Its seal was not made with the secret.
+    Forged,
+    /// Its seal was heeded before, or a later one of its sender.
+    Replayed,
+    /// Its seal is of another time than this node's.
+    Clock,
 }
 
 impl Counters {
@@ -78,7 +94,9 @@ impl Counters {
                 self.late += u64::from(matches!(reason, Reason::Late(_)));
             }
             super::Event::ConflictBegan { .. } => self.conflicts += 1,
+            super::Event::PathDied => self.path_deaths += 1,
             super::Event::ConflictEnded { .. }
+            | super::Event::PathHealed
             | super::Event::OtherYielded { .. }
             | super::Event::PriorityChanged { .. } => {}
         }
@@ -87,7 +105,7 @@ impl Counters {
 
 impl Dropped {
     /// All, in the order of [`Dropped::index`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Checksum,
         Self::Ttl,
@@ -95,6 +113,10 @@ impl Dropped {
         Self::UnknownPeer,
         Self::OwnAddress,
         Self::Interval,
+        Self::Unsealed,
+        Self::Forged,
+        Self::Replayed,
+        Self::Clock,
     ];
 
     /// Its place in [`Counters::adverts_dropped`].
@@ -114,6 +136,10 @@ impl Dropped {
             Self::UnknownPeer => "unknown-peer",
             Self::OwnAddress => "own-address",
             Self::Interval => "interval",
+            Self::Unsealed => "unsealed",
+            Self::Forged => "forged",
+            Self::Replayed => "replayed",
+            Self::Clock => "clock",
         }
     }
 }

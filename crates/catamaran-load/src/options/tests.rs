@@ -6,10 +6,18 @@ use super::*;
 use crate::metric::Registry;
 use crate::scenario::Executor;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "tests write the value in its place"
+)]
 fn script(value: Value) -> Options {
     Options::from_script(&value).unwrap()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "tests write the value in its place"
+)]
 fn told(value: Value) -> String {
     let options = Options::from_script(&value);
     let derived = options.and_then(|options| options.derive(&mut Registry::new()));

@@ -7,13 +7,14 @@ use super::exchange::Exchange;
 use super::forward::{Terms, TryError};
 use super::transfer::{Ends, TransferError};
 use super::{answer, response};
+use crate::io::Breakage;
 use crate::outcome::Outcome;
 use crate::upstream::Connection;
 use crate::worker::{Alarm, Worker};
 use catamaran_core::Timestamp;
 use catamaran_core::retry::Failure;
 use catamaran_http1::{Limits, Parsed, RequestKind, Version};
-use catamaran_sys::socket::{PeekResult, peek};
+use catamaran_sys::socket::PeekResult;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -33,8 +34,9 @@ const MAX_INTERIM: u32 = 16;
 struct Wait {
     /// The upload can make no more progress: the server takes nothing more.
     is_upload_broken: bool,
-    /// The client has ended its side or sent more: nothing of it is news any more.
-    is_client_settled: bool,
+    /// The client has ended its side or sent more, which is no reason to give up; how it is seen to
+    /// break off from then on, if there is a descriptor left for that.
+    settled: Option<Option<Breakage>>,
     until: Timestamp,
     /// Until when, while the client is not yet seen to leave.
     unwatched: Option<Timestamp>,
@@ -78,7 +80,7 @@ impl Exchange<'_> {
         let began = self.worker.time();
         let mut wait = Wait {
             is_upload_broken: false,
-            is_client_settled: false,
+            settled: None,
             unwatched: None,
             until: terms.until,
             has_waited: false,
@@ -149,16 +151,27 @@ impl Exchange<'_> {
             }
             None => {}
         }
-        let is_watched = self.context.upload.is_done() && wait.unwatched.is_none();
-        if is_watched && !wait.is_client_settled {
-            ready!(self.client.stream.poll_read_ready(cx).map(|_| ()));
-            wait.is_client_settled = true;
-            // A client that half-closed, or sent its next request, still wants the answer.
-            if matches!(peek(self.client.stream.as_fd()), PeekResult::Error(_)) {
-                return Poll::Ready(Err(TryError::Over(Outcome::ClientGone)));
-            }
+        if self.context.upload.is_done() && wait.unwatched.is_none() {
+            ready!(self.poll_client_gone(cx, wait));
+            return Poll::Ready(Err(TryError::Over(Outcome::ClientGone)));
         }
         Poll::Pending
+    }
+
+    /// Whether the client has broken off. One that half-closed, or sent its next request, still wants
+    /// the answer.
+    fn poll_client_gone(&self, cx: &mut Context<'_>, wait: &mut Wait) -> Poll<()> {
+        let stream = &self.client.stream;
+        if wait.settled.is_none() {
+            if let PeekResult::Error(_) = ready!(stream.poll_peek(cx)) {
+                return Poll::Ready(());
+            }
+            wait.settled = Some(stream.breakage().ok());
+        }
+        match wait.settled.as_ref().and_then(Option::as_ref) {
+            Some(breakage) => breakage.poll(cx),
+            None => Poll::Pending,
+        }
     }
 
     /// Sets how long the response may take, now that the request is on its way.

@@ -16,9 +16,7 @@ use catamaran_core::retry::{self, Attempt, Failure, Reason, Repeat, Verdict, dec
 use catamaran_core::route::{RequestView, cookie, query};
 use catamaran_core::stick::{ServerKey, Why};
 use catamaran_core::{Key, Timestamp};
-use catamaran_sys::socket::{PeekResult, peek};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// How a try on one connection failed.
@@ -145,15 +143,13 @@ impl<'a> Exchange<'a> {
     ) -> Result<Chosen, Outcome> {
         let before = self.worker.time();
         let client = &mut *self.client;
-        let stream = &mut client.stream;
-        let left = |cx: &mut std::task::Context<'_>| match stream.poll_read_ready(cx) {
-            // A client that has closed is not waited for; what it sent besides is its own affair.
-            Poll::Ready(_)
-                if matches!(peek(stream.as_fd()), PeekResult::Eof | PeekResult::Error(_)) =>
-            {
-                Poll::Ready(())
-            }
-            _ => Poll::Pending,
+        let stream = &client.stream;
+        let mut closed = None;
+        // A client that has closed is not waited for; what it sent besides is its own affair. Most
+        // never wait, so that nothing is watched before one does.
+        let left = |cx: &mut std::task::Context<'_>| {
+            let closed = closed.get_or_insert_with(|| Box::pin(stream.closed()));
+            closed.as_mut().poll(cx)
         };
         let ask: &Ask = &self.context.ask;
         let chosen = select(

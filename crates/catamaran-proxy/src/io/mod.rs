@@ -8,4 +8,4 @@ mod stream;
 pub(crate) use acceptor::Acceptor;
 pub(crate) use buffer::{Buffer, BufferPool, LARGE};
 pub(crate) use pipes::{PipePool, splice_from};
-pub(crate) use stream::{Seen, Stream};
+pub(crate) use stream::{Breakage, Seen, Stream};

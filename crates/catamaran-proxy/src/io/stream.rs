@@ -8,7 +8,7 @@
 //! and their memory: a twentieth of the CPU time of such a connection.
 
 use super::Buffer;
-use catamaran_sys::socket::{PeekResult, peek};
+use catamaran_sys::socket::{PeekResult, peek, take_error};
 use catamaran_sys::splice::{More, Pipe};
 use catamaran_sys::watched::Watched;
 use rustix::net::{RecvFlags, SendFlags};
@@ -198,6 +198,54 @@ impl Stream {
         }
     }
 
+    /// Waits until the other end has closed, in order or by a reset, however much that it sent before
+    /// is left unread. Returns at once if the reactor cannot watch the socket.
+    pub(crate) async fn closed(&self) {
+        // The reactor counts the end of the other side among what is urgent.
+        self.until(Interest::PRIORITY | Interest::ERROR).await;
+    }
+
+    /// As [`Self::closed`], but for a close in order, after which the other end may still read.
+    pub(crate) async fn broken(&self) {
+        self.until(Interest::ERROR).await;
+    }
+
+    async fn until(&self, end: Interest) {
+        if let Ok(view) = self.0.enter() {
+            // An error of the reactor's ends the wait as well: it is being shut down.
+            let _ = view.ready(end).await;
+        }
+    }
+
+    /// What waits to be read, once the reactor has heard of something; `None` while the connection
+    /// stands and is empty. Takes nothing.
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<PeekResult> {
+        loop {
+            if let Err(error) = ready!(self.poll_read_ready(cx)) {
+                return Poll::Ready(PeekResult::Error(error));
+            }
+            let looked = self.try_io(Interest::READABLE, || match peek(self.as_fd()) {
+                // What the reactor knew was of bytes that have been read since.
+                PeekResult::WouldBlock => Err(io::ErrorKind::WouldBlock.into()),
+                seen => Ok(seen),
+            });
+            if let Ok(seen) = looked {
+                return Poll::Ready(seen);
+            }
+        }
+    }
+
+    /// A view of the socket by itself, which sees it break while bytes wait in it unread.
+    ///
+    /// # Errors
+    /// No descriptor is left for it, or the reactor has no room.
+    pub(crate) fn breakage(&self) -> io::Result<Breakage> {
+        let copy = self.as_fd().try_clone_to_owned()?;
+        let copy = Watched::new(copy);
+        copy.enter()?;
+        Ok(Breakage(copy))
+    }
+
     /// Has the kernel send what it holds back because more was expected (tcp(7), TCP_NODELAY).
     pub(crate) fn push(&self) {
         // A socket that refuses the option shows why at its next write; one in the file system has no
@@ -225,7 +273,7 @@ impl Stream {
     /// Waits until the connection attempt is decided.
     pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_ready(cx))?;
-        Poll::Ready(match catamaran_sys::socket::take_error(self.as_fd())? {
+        Poll::Ready(match take_error(self.as_fd())? {
             Some(error) => Err(error),
             None => Ok(()),
         })
@@ -244,6 +292,31 @@ impl Stream {
         match self.0.view() {
             Some(view) => view.try_io(interest, |_| operation()),
             None => operation(),
+        }
+    }
+}
+
+/// Sees a socket break that nobody reads from; see [`Stream::breakage`].
+///
+/// What the reactor knows of the stream itself stays as it is: there it is readable all the time.
+#[derive(Debug)]
+pub(crate) struct Breakage(Watched);
+
+impl Breakage {
+    /// Whether the connection is broken. Bytes, or the end of the other side in order, are no break.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Ok(view) = self.0.enter() else {
+                return Poll::Pending;
+            };
+            let Ok(mut news) = ready!(view.poll_read_ready(cx)) else {
+                return Poll::Pending;
+            };
+            // A look at what is to be read would find bytes still, before the error.
+            if !matches!(take_error(self.0.as_fd()), Ok(None)) {
+                return Poll::Ready(());
+            }
+            news.clear_ready();
         }
     }
 }

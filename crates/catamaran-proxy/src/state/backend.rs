@@ -1,15 +1,15 @@
 //! One backend, as workers and the control plane share it.
 
-use super::{Histogram, Layout, Metered, PerWorker, Server, Shards, Target, Traffic, Waiting};
+use super::{Histogram, Layout, Metered, PerWorker, Server, Target, Traffic, Waiting};
 use arc_swap::{ArcSwap, Guard};
 use catamaran_core::Key;
 use catamaran_core::Timestamp;
 use catamaran_core::balance::{Cursor, Rotation};
-use catamaran_core::mirror::Mirrored;
 use catamaran_core::model::{self, BackendId, Name, ServerAddr, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::server::ServerState;
 use catamaran_core::stick::{Entry, ServerKey, Table};
+use catamaran_core::tables::{Part, Shards};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -496,8 +496,8 @@ impl Shards for Stick {
         STICK_SHARDS
     }
 
-    fn with(&self, shard: usize, act: &mut dyn FnMut(&mut dyn Mirrored)) {
-        act(&mut *lock(&self.shards[shard]));
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Stick(&mut lock(&self.shards[shard])));
     }
 }
 
@@ -530,7 +530,7 @@ fn target(address: &ServerAddr) -> Option<Target> {
     match address {
         ServerAddr::Ip(address) => Some(Target::Ip(*address)),
         ServerAddr::Unix(path) => Some(Target::Unix(path.clone())),
-        ServerAddr::Dns { .. } | ServerAddr::Srv { .. } => None,
+        ServerAddr::Dns { .. } | ServerAddr::Srv { .. } | ServerAddr::Etcd { .. } => None,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::shared::Process;
 use super::{Backend, Bandwidth, Connections, Gate, Map, Metered, PerWorker, RouteCounts};
-use super::{Shards, Tables, Tarpit, Traffic, lock};
+use super::{Tables, Tarpit, Traffic, lock};
 use crate::access_log::Writer;
 use crate::auth::Guard;
 use crate::trace::Tracing;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
-use catamaran_core::mirror::Mirrored;
 use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
+use catamaran_core::tables::{Part, Shards};
 use catamaran_core::{Key, Timestamp};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -537,8 +537,8 @@ impl Shards for SharedLimiter {
         SHARDS
     }
 
-    fn with(&self, shard: usize, act: &mut dyn FnMut(&mut dyn Mirrored)) {
-        act(&mut *lock(&self.shards[shard]));
+    fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+        act(Part::Rate(&mut lock(&self.shards[shard])));
     }
 }
 

@@ -30,7 +30,6 @@ pub(crate) use frontend::OpenSource;
 pub use frontend::{Frontend, FrontendCounts, RateKeys};
 pub use in_flight::Elsewhere;
 pub(crate) use in_flight::InFlight;
-pub use kept::{KeptTable, Shards, TableKind, TableName};
 pub(crate) use lists::Gate;
 pub use lists::{List, Map, Tables};
 pub use metered::Metered;

@@ -171,6 +171,11 @@ async fn close(worker: &Rc<Worker>, listener: &Listener, socket: Rc<UdpSocket>) 
     listening.close_datagrams(slot.id());
     // The port counts as closed: who opens it anew shares it with us for as long as we notice.
     listener.closed();
+    if listener.is_left() {
+        // The other process has this very socket: each datagram taken here would be one that it
+        // lacks. What servers still answer goes out all the same.
+        return;
+    }
     let drain = worker.shared.snapshot().config.process.drain;
     let until = Worker::now() + drain;
     let address = catamaran_sys::socket::local_addr(socket.as_fd()).ok();

@@ -44,6 +44,8 @@ pub(crate) struct Listener {
     slot: RefCell<Rc<Slot>>,
     stop: Notify,
     is_stopping: Cell<bool>,
+    /// Whether another process takes what comes from now on.
+    is_left: Cell<bool>,
     /// Who gets the socket when it stops; nobody if it is closed then.
     heir: RefCell<Option<(usize, mpsc::Sender<()>)>>,
     /// Dropped when the socket is closed.
@@ -94,6 +96,11 @@ impl Listener {
         self.is_stopping.get()
     }
 
+    /// Whether another process takes what comes to its socket from now on.
+    pub(crate) const fn is_left(&self) -> bool {
+        self.is_left.get()
+    }
+
     /// Waits until it is to be closed.
     pub(crate) async fn stopped(&self) {
         let mut stop = std::pin::pin!(self.stop.notified());
@@ -133,6 +140,7 @@ impl Listeners {
             slot: RefCell::new(slot),
             stop: Notify::new(),
             is_stopping: Cell::new(false),
+            is_left: Cell::new(false),
             heir: RefCell::new(None),
             closing: RefCell::new(None),
         });
@@ -222,6 +230,7 @@ impl Listeners {
     pub(crate) fn leave(&self, closing: &mpsc::Sender<()>) {
         for listener in self.open.borrow_mut().drain().flat_map(|(_, all)| all) {
             listener.closing.replace(Some(closing.clone()));
+            listener.is_left.set(true);
             listener.stop();
         }
     }

@@ -120,6 +120,7 @@ async fn run(start: Start) {
             Command::Retire { snapshot } => {
                 listeners.retire(&worker, snapshot);
                 worker.idle.clear();
+                tokio::task::spawn_local(udp::let_go_silent(Rc::clone(&worker)));
             }
             Command::Drain => {
                 worker.is_draining.set(true);

@@ -1,9 +1,13 @@
 //! Receiving adverts, and doing what the machine decided.
 
 use super::{Shell, is_empty, now};
-use crate::addresses;
+use crate::addresses::{self, Place};
 use crate::hooks::Change;
-use catamaran_core::vrrp::{Action, Advert, Dropped, Event, PacketError, Reason, State};
+use crate::neighbours::{Heard, is_link_local};
+use crate::routes;
+use crate::sockets::Sockets;
+use catamaran_core::vrrp::{Action, Advert, Dropped, Event, PacketError, Reason, Seal, State};
+use catamaran_sys::netlink::Route;
 use catamaran_sys::raw_ip::Packet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,6 +31,50 @@ impl Shell {
                     }
                 }
             }
+            self.answer_neighbours(index);
+        }
+    }
+
+    /// Answers who asked for the addresses of a router; while it is not active, nobody.
+    fn answer_neighbours(&mut self, index: usize) {
+        let is_active = self.machine.state(index) == State::Active;
+        let addresses = &self.machine.settings(index).addresses;
+        let router = &mut self.routers[index];
+        let Some(sockets) = &router.sockets else {
+            return;
+        };
+        let mut is_held_by_another = false;
+        for _ in 0..MAX_PACKETS {
+            match sockets.answer_next(|address| is_active && addresses.contains(&address)) {
+                Ok(Heard::Answered) => router.counters.answers += 1,
+                Ok(Heard::HeldByAnother(address)) => {
+                    is_held_by_another |= addresses.contains(&address);
+                }
+                Ok(Heard::Nothing) => {}
+                Err(error) if is_empty(&error) => break,
+                Err(error) => {
+                    router.counters.failures += 1;
+                    tracing::debug!(%error, "a neighbour could not be answered");
+                    break;
+                }
+            }
+        }
+        if is_held_by_another {
+            self.machine.handle_answer(now(), index);
+            self.act();
+        }
+    }
+
+    /// Asks on the link who has the addresses of a router; one of them speaks for all.
+    fn ask(&mut self, index: usize) {
+        let addresses = &self.machine.settings(index).addresses;
+        let asked = addresses.iter().find(|address| !is_link_local(**address));
+        let router = &mut self.routers[index];
+        if let (Some(sockets), Some(&address)) = (&router.sockets, asked)
+            && let Err(error) = sockets.ask(address)
+        {
+            router.counters.failures += 1;
+            tracing::debug!(%error, "the neighbours could not be asked");
         }
     }
 
@@ -44,6 +92,11 @@ impl Shell {
             Err((Dropped::Ttl, None))
         };
         let heeded = outcome.and_then(|advert| {
+            if let Some(guard) = &mut self.routers[index].guard {
+                let seal = Seal::of(payload, packet.source, packet.destination);
+                let judged = guard.judge(packet.source, seal.as_ref());
+                judged.map_err(|dropped| (dropped, None))?;
+            }
             self.compare_addresses(index, packet.source, &advert);
             self.machine
                 .handle_advert(now(), index, packet.source, &advert)
@@ -78,6 +131,18 @@ impl Shell {
             Dropped::UnknownPeer => "add its sender to `peers`, or find out who sends it",
             Dropped::OwnAddress => "another node has this node's address, or it is forged",
             Dropped::Interval => "give all nodes the same `advert-interval`",
+            Dropped::Unsealed => {
+                "give its sender the `secret-file` too, or write `authentication = \"offer\"` here \
+                 until it has it"
+            }
+            Dropped::Forged => "give all nodes the same `secret-file`, or find out who sends it",
+            Dropped::Replayed => {
+                "somebody plays back what was said, or the network doubles packets"
+            }
+            Dropped::Clock => {
+                "set the clocks of the nodes, which may be 30 s apart; or somebody plays back what \
+                 was said"
+            }
         };
         let cause = error.map(|error| error.to_string()).unwrap_or_default();
         tracing::warn!(
@@ -113,11 +178,10 @@ impl Shell {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::SendAdvert { router, priority } => self.send(router, priority),
-                Action::AddAddresses(router) => self.change_addresses(router, addresses::add),
-                Action::RemoveAddresses(router) => {
-                    self.change_addresses(router, addresses::remove);
-                }
+                Action::AddAddresses(router) => self.add_addresses(router),
+                Action::RemoveAddresses(router) => self.remove_addresses(router),
                 Action::Announce(router) => self.announce(router),
+                Action::Ask(router) => self.ask(router),
                 Action::Event(router, event) => self.tell(router, event),
             }
         }
@@ -137,7 +201,7 @@ impl Shell {
             addresses: settings.addresses.clone(),
         };
         let style = self.virtual_ips[router.virtual_ip].checksum;
-        match sockets.send(&advert, settings, style) {
+        match sockets.send(&advert, settings, style, router.guard.as_mut()) {
             Ok(sent) => router.counters.adverts_sent += sent,
             Err(error) => {
                 router.counters.failures += 1;
@@ -146,20 +210,80 @@ impl Shell {
         }
     }
 
-    fn change_addresses(
-        &mut self,
-        index: usize,
-        change: fn(
-            &mut catamaran_sys::netlink::Netlink,
-            u32,
-            &[catamaran_core::model::VirtualAddress],
-        ) -> u64,
-    ) {
-        let router = &mut self.routers[index];
-        if let Some(sockets) = &router.sockets {
-            let interface = sockets.usable().index;
-            router.counters.failures += change(&mut self.netlink, interface, &router.addresses);
+    fn add_addresses(&mut self, index: usize) {
+        let routes = self.routes(index);
+        if let Some(place) = self.place(index) {
+            self.set_virtual_mac(index, true);
+            let router = &mut self.routers[index];
+            let failures = &mut router.counters.failures;
+            *failures += addresses::add(&mut self.netlink, place, &router.addresses);
+            *failures += routes::add(&mut self.netlink, &routes);
         }
+    }
+
+    fn remove_addresses(&mut self, index: usize) {
+        let routes = self.routes(index);
+        if let Some(place) = self.place(index) {
+            let router = &mut self.routers[index];
+            let failures = &mut router.counters.failures;
+            *failures += routes::remove(&mut self.netlink, &routes);
+            *failures += addresses::remove(&mut self.netlink, place, &router.addresses);
+            self.set_virtual_mac(index, false);
+        }
+    }
+
+    /// Renews what a router that is active has.
+    pub(super) fn renew_addresses(&mut self, index: usize) {
+        let routes = self.routes(index);
+        if let Some(place) = self.place(index) {
+            self.set_virtual_mac(index, true);
+            let router = &mut self.routers[index];
+            let failures = &mut router.counters.failures;
+            *failures += addresses::add(&mut self.netlink, place, &router.addresses);
+            *failures += routes::renew(&mut self.netlink, &routes);
+        }
+    }
+
+    /// Has the interface of the virtual MAC address, if there is one, receive or not.
+    fn set_virtual_mac(&mut self, index: usize, is_up: bool) {
+        let router = &mut self.routers[index];
+        let own = router.sockets.as_ref().and_then(Sockets::virtual_mac);
+        if let Some(own) = own
+            && let Err(error) = self.netlink.set_up(own.interface, is_up)
+        {
+            tracing::error!(%error, is_up, "the interface of the virtual MAC address is as before");
+            router.counters.failures += 1;
+        }
+    }
+
+    fn place(&self, index: usize) -> Option<Place> {
+        let sockets = self.routers[index].sockets.as_ref()?;
+        let parent = sockets.usable().index;
+        let Some(loopback) = self.interfaces.loopback() else {
+            tracing::error!(
+                "the loopback interface is down, which virtual addresses are put on; \
+                 `ip link set lo up`"
+            );
+            return None;
+        };
+        let own = sockets.virtual_mac().map(|own| own.interface);
+        Some(Place {
+            link: own.unwrap_or(parent),
+            loopback,
+            v4: own.unwrap_or(loopback),
+        })
+    }
+
+    fn routes(&self, index: usize) -> Vec<Route> {
+        let router = &self.routers[index];
+        let virtual_ip = &self.virtual_ips[router.virtual_ip];
+        let interface = router
+            .sockets
+            .as_ref()
+            .map(|sockets| sockets.usable().index);
+        interface.map_or_else(Vec::new, |interface| {
+            routes::of_router(interface, &router.addresses, &virtual_ip.routes)
+        })
     }
 
     fn announce(&mut self, index: usize) {
@@ -220,6 +344,16 @@ impl Shell {
             }
             Event::ConflictEnded { other } => {
                 tracing::info!(%virtual_ip, family, %other, "the conflict is over");
+            }
+            Event::PathDied => {
+                tracing::error!(
+                    %virtual_ip, family,
+                    "another node is alive and active, but its adverts do not arrive; let protocol \
+                     112 through between the nodes, and look at the network between them"
+                );
+            }
+            Event::PathHealed => {
+                tracing::info!(%virtual_ip, family, "the path of adverts is no longer in question");
             }
         }
     }

@@ -6,16 +6,19 @@
 mod act;
 
 use crate::addresses::{self, RENEWAL};
+use crate::guard::{self, Guard, Keys};
 use crate::hooks::Hooks;
 use crate::interfaces::Interfaces;
 use crate::link::{Link, REPORT_TIMEOUT, Readiness};
+use crate::neighbours::Silenced;
 use crate::readable::Readable;
 use crate::sockets::Sockets;
 use crate::track::{self, Finding};
+use crate::virtual_mac::VirtualMac;
 use crate::{Error, privileges};
 use catamaran_core::Timestamp;
 use catamaran_core::model::{Config, Name, Tracked, VirtualAddress, VirtualIp};
-use catamaran_core::vrrp::{Counters, Dropped, Machine, State, Status, Tracking};
+use catamaran_core::vrrp::{Counters, Dropped, Family, Machine, State, Status, Tracking};
 use catamaran_sys::netlink::Netlink;
 use std::future::poll_fn;
 use std::io;
@@ -35,12 +38,23 @@ pub enum Order {
     Adopted(OwnedFd),
 }
 
+/// What tasks beside the loop tell it.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A watched thing changed.
+    Found(Finding),
+    /// The secret of a virtual address is another.
+    Secret(usize, Keys),
+}
+
 /// One virtual router with all it needs.
 #[derive(Debug)]
 struct Router {
     virtual_ip: usize,
     addresses: Vec<VirtualAddress>,
     sockets: Option<Sockets>,
+    /// Seals adverts and judges seals, if there is a secret.
+    guard: Option<Guard>,
     counters: Counters,
     /// When each kind of dropped advert was last told in the log.
     told_at: [Timestamp; Dropped::ALL.len()],
@@ -62,6 +76,7 @@ struct Shell {
     watch: Netlink,
     watch_readable: Readable,
     interfaces: Interfaces,
+    silenced: Silenced,
     link: Link,
     heard_at: Timestamp,
     readiness: Readiness,
@@ -86,7 +101,9 @@ pub async fn run(
     addresses::remove_leftovers(&config.virtual_ips).map_err(Error::Privileges)?;
     privileges::settle(&config.virtual_ips)?;
     let mut shell = Shell::new(config, link)?;
-    let mut findings = track::start(&config.virtual_ips);
+    let (news, mut findings) = mpsc::channel(MAX_WAITING);
+    track::start(&config.virtual_ips, &news);
+    shell.start_guards(&news)?;
     shell.refresh_interfaces();
     shell.act();
     on_ready().await;
@@ -96,8 +113,8 @@ pub async fn run(
         let order = tokio::select! {
             biased;
             order = orders.recv() => Some(order.unwrap_or(Order::Stop)),
-            Some(finding) = findings.recv() => {
-                shell.take_finding(finding);
+            Some(news) = findings.recv() => {
+                shell.take_news(news);
                 None
             }
             () = shell.readable() => None,
@@ -143,6 +160,7 @@ impl Shell {
                     virtual_ip: index,
                     addresses: one.addresses_of(family).collect(),
                     sockets: None,
+                    guard: None,
                     counters: Counters::default(),
                     told_at: [Timestamp::ZERO; Dropped::ALL.len()],
                     differs_told_at: Timestamp::ZERO,
@@ -161,6 +179,7 @@ impl Shell {
             watch_readable: Readable::new(watch.as_fd()).map_err(Error::Netlink)?,
             watch,
             interfaces: Interfaces::default(),
+            silenced: Silenced::default(),
             link: Link::new(link),
             heard_at: Timestamp::ZERO,
             readiness: Readiness::default(),
@@ -238,20 +257,79 @@ impl Shell {
         for (one, tracking) in self.virtual_ips.iter().zip(&mut self.tracking) {
             tracking.set_serves(serves);
             for (index, item) in one.track.iter().enumerate() {
-                if let Tracked::Backend(id) = item.what {
-                    let name = self.backends[id.index()].as_str();
-                    let fails = self.readiness.failing.iter().any(|failing| failing == name);
-                    tracking.set_add(index, track::add_of(item, fails));
-                }
+                let fails = match item.what {
+                    Tracked::Backend(id) => {
+                        let name = self.backends[id.index()].as_str();
+                        self.readiness.failing.iter().any(|failing| failing == name)
+                    }
+                    Tracked::Replication => !self.readiness.is_current,
+                    Tracked::Interface(_) | Tracked::Command { .. } | Tracked::File { .. } => {
+                        continue;
+                    }
+                };
+                tracking.set_add(index, track::add_of(item, fails));
             }
         }
         self.settle_priorities();
+        self.hear_of_others(now);
         Ok(())
     }
 
-    fn take_finding(&mut self, finding: Finding) {
-        self.tracking[finding.virtual_ip].set_add(finding.track, finding.add);
-        self.settle_priorities();
+    /// Tells the machine which peers are active, as the data process knows it. While that is silent
+    /// nobody knows.
+    fn hear_of_others(&mut self, now: Timestamp) {
+        for index in 0..self.routers.len() {
+            let settings = self.machine.settings(index);
+            let (router_id, is_v6) = (settings.router_id, settings.family == Family::V6);
+            let others = self.readiness.others.iter().filter(|other| {
+                self.readiness.serves && (other.router_id, other.is_v6) == (router_id, is_v6)
+            });
+            let best = others.map(|other| other.priority).max();
+            self.machine.handle_witness(now, index, best);
+        }
+        self.act();
+    }
+
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Found(finding) => {
+                self.tracking[finding.virtual_ip].set_add(finding.track, finding.add);
+                self.settle_priorities();
+            }
+            News::Secret(virtual_ip, keys) => {
+                let guards = self.routers.iter_mut();
+                let of_it = guards.filter(|router| router.virtual_ip == virtual_ip);
+                for guard in of_it.filter_map(|router| router.guard.as_mut()) {
+                    guard.set_keys(keys.clone());
+                }
+            }
+        }
+    }
+
+    /// Reads the secrets, and has them read again from time to time.
+    fn start_guards(&mut self, news: &mpsc::Sender<News>) -> Result<(), Error> {
+        for (index, virtual_ip) in self.virtual_ips.iter().enumerate() {
+            let Some(authentication) = &virtual_ip.authentication else {
+                continue;
+            };
+            let path = &authentication.secret_file;
+            let (keys, bytes) = Keys::read(path).map_err(|problem| Error::Secret {
+                path: path.clone(),
+                problem,
+            })?;
+            for router in &mut self.routers {
+                if router.virtual_ip == index {
+                    router.guard = Some(Guard::new(keys.clone(), authentication));
+                }
+            }
+            let news = news.clone();
+            let tell = move |keys| {
+                let news = news.clone();
+                async move { news.send(News::Secret(index, keys)).await.is_ok() }
+            };
+            tokio::spawn(guard::watch(authentication.clone(), bytes, tell));
+        }
+        Ok(())
     }
 
     fn settle_priorities(&mut self) {
@@ -293,10 +371,20 @@ impl Shell {
         if usable == before {
             return;
         }
-        let opened = usable.map(|usable| Sockets::open(name, usable, &settings));
+        let has_virtual_mac = self.virtual_ips[router.virtual_ip].virtual_mac;
+        let opened = usable.map(|usable| {
+            let virtual_mac = has_virtual_mac.then(|| {
+                let kind = (settings.family, settings.router_id);
+                VirtualMac::make(&mut self.netlink, &self.interfaces, usable.index, kind)
+            });
+            Sockets::open(name, usable, &settings, virtual_mac.transpose()?)
+        });
         let local = match opened {
             Some(Ok(sockets)) => {
                 router.sockets = Some(sockets);
+                if settings.family == Family::V4 {
+                    self.silenced.add(&mut self.netlink, &self.interfaces, name);
+                }
                 usable.map(|usable| usable.local)
             }
             Some(Err(error)) => {
@@ -318,17 +406,18 @@ impl Shell {
         self.act();
         if local.is_none() {
             self.routers[index].sockets = None;
+        } else if self.machine.state(index) == State::Active {
+            // What it has may be on what is no longer there.
+            self.renew_addresses(index);
         }
     }
 
     fn renew(&mut self) {
         // The watch told of every change; this is for one that it lost.
         self.refresh_interfaces();
-        for (index, router) in self.routers.iter_mut().enumerate() {
-            if let (State::Active, Some(sockets)) = (self.machine.state(index), &router.sockets) {
-                let interface = sockets.usable().index;
-                router.counters.failures +=
-                    addresses::add(&mut self.netlink, interface, &router.addresses);
+        for index in 0..self.routers.len() {
+            if self.machine.state(index) == State::Active {
+                self.renew_addresses(index);
             }
         }
     }
@@ -342,6 +431,8 @@ impl Shell {
             priority: self.machine.priority(index),
             active: self.machine.active(index),
             is_in_conflict: self.machine.is_in_conflict(index),
+            is_path_dead: self.machine.is_path_dead(index),
+            router_id: self.machine.settings(index).router_id,
             counters: router.counters.clone(),
         };
         let all: Vec<Status> = self.routers.iter().enumerate().map(status).collect();
@@ -364,6 +455,14 @@ impl Shell {
             self.machine.handle_timeout(now());
             self.act();
         }
+        for router in &mut self.routers {
+            if let Some(own) = router.sockets.take().and_then(|s| s.virtual_mac())
+                && let Err(error) = self.netlink.remove_link(own.interface)
+            {
+                tracing::debug!(%error, "the interface of the virtual MAC address is left behind");
+            }
+        }
+        self.silenced.restore(&mut self.netlink);
         if let Err(error) = self.report() {
             tracing::debug!(%error, "the last status is lost");
         }
@@ -384,6 +483,8 @@ fn is_empty(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+/// News that may wait for the loop, which never waits itself.
+const MAX_WAITING: usize = 16;
 /// How often at least the loop looks at the line to the data process.
 const TURN: Duration = Duration::from_millis(50);
 /// How often the data process is told of states and counters.

@@ -44,6 +44,8 @@ pub(crate) enum CtlCommand {
     Workers,
     /// Show the virtual addresses and who holds them
     VirtualIps,
+    /// Show the peers of the cluster: who is connected, and what each is still to be told
+    Peers,
     /// Close the listeners of a frontend, or open them again
     Frontend {
         /// The frontend
@@ -80,6 +82,11 @@ pub(crate) enum CtlCommand {
     Config {
         #[command(subcommand)]
         action: ConfigAction,
+    },
+    /// Show the fleet: etcd, its configuration, the servers that registered
+    Etcd {
+        #[command(subcommand)]
+        action: Option<EtcdAction>,
     },
     /// Have another binary take this one's place, without a connection refused or cut
     Upgrade {
@@ -289,6 +296,38 @@ pub(crate) enum ConfigAction {
     Diff {
         /// The file
         file: Option<PathBuf>,
+        /// Take the file for what the fleet has in etcd
+        #[arg(long, requires = "file")]
+        etcd: bool,
+        /// With --etcd: for this node alone
+        #[arg(long, value_name = "NAME", requires = "etcd")]
+        node: Option<String>,
+    },
+    /// Put a file into etcd, for the whole fleet
+    Put {
+        /// The file
+        file: PathBuf,
+        /// For this node alone, key by key over what the fleet has
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// Why, for the history
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
+        note: String,
+    },
+    /// Show what was put into etcd, or one of the texts
+    History {
+        /// Print the text that this revision wrote
+        revision: Option<u64>,
+    },
+    /// Put a configuration into etcd that was there before
+    Rollback {
+        /// The revision that wrote it, as `history` tells
+        revision: u64,
     },
     /// Put a file in place
     Apply {
@@ -298,6 +337,19 @@ pub(crate) enum ConfigAction {
         #[arg(long)]
         persist: bool,
     },
+    /// Have the peers of the cluster serve this node's configuration, but for what is their own
+    Push {
+        /// Only this one
+        peer: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum EtcdAction {
+    /// Show the fleet: what is shown without a word
+    Status,
+    /// Take a cluster that is not the one that was known for ours, with all that it lacks
+    Accept,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,6 +1,7 @@
 //! Asks the admin API, over its unix socket or over TCP.
 
 use super::failure::Failure;
+use crate::args::DoorArgs;
 use anyhow::{Context as _, ensure};
 use catamaran_http1::{BodyReader, Limits, Parsed, RequestKind, ResponseHead};
 use serde_json::Value;
@@ -35,14 +36,10 @@ pub(crate) struct Answer {
 impl Client {
     /// A client of the address if one is named, else of the socket, else of the first of the usual
     /// sockets that answers.
-    pub(crate) fn open(
-        socket: Option<&Path>,
-        url: Option<&str>,
-        token_file: Option<&Path>,
-    ) -> Result<Self, Failure> {
-        match url {
-            Some(url) => Ok(Self::of_url(url, token_file)?),
-            None => Self::of_socket(socket),
+    pub(crate) fn open(door: &DoorArgs) -> Result<Self, Failure> {
+        match &door.url {
+            Some(url) => Ok(Self::of_url(url, door.token_file.as_deref())?),
+            None => Self::of_socket(door.socket.as_deref()),
         }
     }
 

@@ -3,8 +3,10 @@
 mod args;
 mod client;
 mod failure;
+mod fleet;
 mod follow;
 mod lists;
+mod peers;
 mod show;
 mod table;
 
@@ -37,12 +39,7 @@ pub(crate) fn run(args: &CtlArgs) -> ExitCode {
 }
 
 fn act(args: &CtlArgs) -> Result<ExitCode, Failure> {
-    let door = &args.door;
-    let client = Client::open(
-        door.socket.as_deref(),
-        door.url.as_deref(),
-        door.token_file.as_deref(),
-    )?;
+    let client = Client::open(&args.door)?;
     let ctl = Ctl {
         client,
         json: args.json,
@@ -74,6 +71,7 @@ impl Ctl {
                 let virtual_ips = self.client.get("/v1/virtual-ips")?;
                 self.show(&virtual_ips, || show::virtual_ips(&virtual_ips))?;
             }
+            CtlCommand::Peers => self.peers()?,
             CtlCommand::Frontend { name, action } => self.frontend(name, action)?,
             CtlCommand::Tables => {
                 let tables = self.client.get("/v1/tables")?;
@@ -83,6 +81,7 @@ impl Ctl {
             CtlCommand::List { action } => self.list(action.as_ref())?,
             CtlCommand::Map { action } => self.map(action.as_ref())?,
             CtlCommand::Config { action } => return self.config(action),
+            CtlCommand::Etcd { action } => self.etcd(*action)?,
             CtlCommand::Reload { dry_run } => {
                 let body = json!({ "dry_run": dry_run });
                 let applied = self.client.change("POST", "/v1/reload", Some(&body))?;
@@ -354,12 +353,25 @@ impl Ctl {
                 }
             }
             ConfigAction::Check { file } => return self.judge(file, Judged::Checked),
-            ConfigAction::Diff { file: Some(file) } => return self.judge(file, Judged::Compared),
-            ConfigAction::Diff { file: None } => {
+            ConfigAction::Diff {
+                file: Some(file),
+                etcd: true,
+                node,
+            } => return self.diff_etcd(file, node.as_deref()),
+            ConfigAction::Diff {
+                file: Some(file), ..
+            } => return self.judge(file, Judged::Compared),
+            ConfigAction::Put { file, node, note } => {
+                return self.put(file, node.as_deref(), note);
+            }
+            ConfigAction::History { revision } => self.history(*revision)?,
+            ConfigAction::Rollback { revision } => return self.rollback(*revision),
+            ConfigAction::Diff { file: None, .. } => {
                 let body = json!({ "dry_run": true });
                 let changes = self.client.change("POST", "/v1/reload", Some(&body))?;
                 self.applied(&changes)?;
             }
+            ConfigAction::Push { peer } => return self.push(peer.as_deref()),
             ConfigAction::Apply { file, persist } => {
                 let text = read(file)?;
                 // Judged first, so that errors bear this file's name, not that of the one that
@@ -381,11 +393,20 @@ impl Ctl {
     /// Has a file judged, and shows what is wrong with it or what it would change.
     fn judge(&self, file: &Path, judged: Judged) -> Result<ExitCode, Failure> {
         let verdict = self.verdict(file, &read(file)?)?;
-        let code = self.judged(&verdict)?;
+        self.show_verdict(file, &verdict, judged)
+    }
+
+    fn show_verdict(
+        &self,
+        file: &Path,
+        verdict: &Value,
+        judged: Judged,
+    ) -> Result<ExitCode, Failure> {
+        let code = self.judged(verdict)?;
         match judged {
             _ if self.json || verdict["valid"] != true => {}
             Judged::Checked => writeln!(io::stdout(), "{}: ok", file.display())?,
-            Judged::Compared if count_changes(&verdict) == 0 => {
+            Judged::Compared if count_changes(verdict) == 0 => {
                 writeln!(io::stdout(), "nothing would change")?;
             }
             Judged::Compared => {

@@ -368,6 +368,65 @@ pub(crate) fn virtual_ips(virtual_ips: &Value) -> Table {
     table
 }
 
+/// This node and its cluster in a line.
+pub(crate) fn cluster_line(cluster: &Value) -> String {
+    let Some(node) = cluster["node"].as_str() else {
+        return "no cluster: write [cluster] into the configuration to share affinity and limits"
+            .to_owned();
+    };
+    let state = match (cluster["problem"].as_str(), cluster["current"] == true) {
+        (Some(problem), _) => without_controls(problem),
+        (None, true) => "current".to_owned(),
+        (None, false) => "being told what its peers know".to_owned(),
+    };
+    let (listen, digest) = (text(&cluster["listen"]), text(&cluster["digest"]));
+    format!("node {node} on {listen}, {state}, configuration {digest}")
+}
+
+/// The peers of a cluster.
+pub(crate) fn peers(peers: &Value) -> Table {
+    let mut table = Table::new(&[
+        Left("PEER"),
+        Left("ADDRESS"),
+        Left("STATE"),
+        Right("HEARD"),
+        Right("LAG MS"),
+        Right("WAITING"),
+        Right("SENT"),
+        Right("RECEIVED"),
+        Right("LOST"),
+        Left("CONFIGURATION"),
+        Left("PROGRAM"),
+    ]);
+    for peer in each(peers) {
+        let totals = &peer["totals"];
+        let heard = match peer["heard_seconds_ago"].is_null() {
+            true => "never".to_owned(),
+            false => format!("{} ago", duration(&peer["heard_seconds_ago"])),
+        };
+        let digest = text(&peer["digest"]);
+        let configuration = match peer["drifted"].as_bool() {
+            Some(true) => format!("{digest} (another)"),
+            Some(false) => "the same".to_owned(),
+            None => "-".to_owned(),
+        };
+        table.row([
+            text(&peer["name"]),
+            text(&peer["address"]),
+            text(&peer["state"]),
+            heard,
+            number(&peer["lag_ms"]),
+            text(&peer["waiting"]),
+            text(&totals["sent"]),
+            text(&totals["received"]),
+            text(&totals["disconnects"]),
+            configuration,
+            text(&peer["program"]),
+        ]);
+    }
+    table
+}
+
 /// What is known of the configuration.
 pub(crate) fn config_lines(config: &Value, now: f64) -> String {
     let since = config["served_since"].as_f64().unwrap_or(now);
@@ -462,7 +521,7 @@ fn number(value: &Value) -> String {
 }
 
 /// Seconds as a person would say them.
-fn duration(seconds: &Value) -> String {
+pub(super) fn duration(seconds: &Value) -> String {
     let seconds = seconds.as_f64().unwrap_or(0.0);
     match seconds {
         s if s < 60.0 => format!("{s:.0}s"),

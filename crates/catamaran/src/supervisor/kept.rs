@@ -6,7 +6,7 @@ use crate::engine::ListenerSockets;
 use crate::handover::{Handover, Keep, Message};
 use crate::sandbox;
 use crate::source::Source;
-use catamaran_core::model::ListenerKey;
+use catamaran_core::model::{Config, ListenerKey, Process};
 use catamaran_proxy::WantedListener;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -59,12 +59,20 @@ impl Kept {
 
     /// Directories that the data process may write to.
     pub(super) fn writable(&self) -> Vec<PathBuf> {
-        // What serves was valid.
-        let config = self.handover.source.load().map(|loaded| loaded.config);
-        config.map_or_else(
-            |_| Vec::new(),
-            |config| sandbox::writable(&config, &self.handover.source),
-        )
+        let config = self.config();
+        let writable = |config| sandbox::writable(&config, &self.handover.source);
+        config.map_or_else(Vec::new, writable)
+    }
+
+    /// What is served says of the process.
+    pub(super) fn process(&self) -> Process {
+        self.config().unwrap_or_default().process
+    }
+
+    /// What is served, which was valid when it was read.
+    fn config(&self) -> Option<Config> {
+        let loaded = self.handover.source.load();
+        loaded.ok().map(|loaded| loaded.config)
     }
 
     /// What messages call the configuration.

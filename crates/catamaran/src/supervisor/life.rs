@@ -1,6 +1,6 @@
 //! The life of a process: one of our own, or one that a supervisor before us started.
 
-use catamaran_sys::pidfd;
+use catamaran_sys::{pidfd, process};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -66,6 +66,14 @@ impl Life {
                 Err(_) => pidfd::send_signal(held.as_fd(), 0).is_err(),
             },
         }
+    }
+
+    /// Asks it to end; one that has ended needs no asking, and nobody else is asked in its place.
+    pub(super) fn ask_to_end(&self) {
+        let _ = match self {
+            Self::Child(_) => process::send_signal(self.pid(), libc::SIGTERM),
+            Self::Adopted { held, .. } => pidfd::send_signal(held.as_fd(), libc::SIGTERM),
+        };
     }
 
     /// Kills it and waits for its end.

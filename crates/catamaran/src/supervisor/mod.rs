@@ -304,7 +304,12 @@ async fn change(
         child: new,
         binary,
         reports,
-    } = match upgrade::succeed(child, messages, kept, options, path).await {
+    } = match vouched(
+        &options.notifier,
+        upgrade::succeed(child, messages, kept, options, path),
+    )
+    .await
+    {
         Ok(successor) => successor,
         Err(error) => {
             tracing::error!("no upgrade, the old binary goes on: {error:#}");
@@ -325,6 +330,18 @@ async fn change(
     // Not executed: what is started from here on is of the new binary all the same.
     options.program = binary.into_program();
     *messages = child.channel().listen();
+}
+
+/// Waits for what has a bound of its own. Nobody hears signs of life of the data process meanwhile:
+/// systemd is given them all the same.
+async fn vouched<T>(notifier: &Notifier, act: impl Future<Output = T>) -> T {
+    let mut act = std::pin::pin!(act);
+    loop {
+        tokio::select! {
+            done = &mut act => return done,
+            () = tokio::time::sleep(LOOK) => notifier.alive(),
+        }
+    }
 }
 
 /// What was heard of a data process so far.

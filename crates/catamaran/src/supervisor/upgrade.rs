@@ -16,8 +16,9 @@ use crate::channel::{self, Raw};
 use crate::handover::{Doors, Message};
 use crate::stop::Stop;
 use anyhow::Context as _;
+use catamaran_core::model::Process;
 use catamaran_sys::{fd_passing, process};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -67,15 +68,16 @@ impl Binary {
         );
         let file = File::open(&real).with_context(|| format!("{shown}: cannot be read"))?;
         let data = file.metadata().with_context(|| shown.clone())?;
-        let owner = data.uid();
         anyhow::ensure!(
             data.is_file() && data.mode() & 0o111 != 0,
             "{shown}: is no program"
         );
+        let directory = real.parent().map(std::fs::metadata).transpose();
+        let directory = directory.with_context(|| shown.clone())?;
         anyhow::ensure!(
-            (owner == 0 || owner == process::effective_user()) && data.mode() & 0o002 == 0,
-            "{shown}: others may change it; let it be owned by root or this user, and be writable by \
-             nobody else"
+            is_ours(&data) && !is_of_group(&data) && directory.as_ref().is_none_or(is_ours),
+            "{shown}: others may change it; let it and its directory be owned by root or this user, \
+             and be writable by nobody else"
         );
         let said = ask(&real).await.with_context(|| shown.clone())?;
         let version = read_speech(&said).with_context(|| shown)?;
@@ -93,6 +95,18 @@ impl Binary {
     }
 }
 
+/// Whether a file or directory is root's or this user's, and not everybody may change it.
+fn is_ours(data: &Metadata) -> bool {
+    let owner = data.uid();
+    (owner == 0 || owner == process::effective_user()) && data.mode() & 0o002 == 0
+}
+
+/// Whether a group may change a file that is neither root's nor that of this process.
+fn is_of_group(data: &Metadata) -> bool {
+    let group = data.gid();
+    data.mode() & 0o020 != 0 && group != 0 && group != process::effective_group()
+}
+
 /// Where the binary of this process stands, or stood before another took its place.
 fn usual_path() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe().context("where this binary stands is not known")?;
@@ -106,6 +120,8 @@ fn usual_path() -> anyhow::Result<PathBuf> {
 async fn ask(path: &Path) -> anyhow::Result<String> {
     let output = tokio::process::Command::new(path)
         .arg("speaks")
+        // Whatever program that is: it is to find nothing of that name to read.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -156,13 +172,26 @@ pub(super) async fn succeed(
     options: &Options,
     path: Option<PathBuf>,
 ) -> anyhow::Result<Successor> {
+    let Process {
+        upgrade_timeout,
+        upgrade_pause,
+        max_draining,
+        ..
+    } = kept.process();
     anyhow::ensure!(
-        options.retired.len() < MAX_RETIRED,
-        "{MAX_RETIRED} earlier data processes still have clients; wait, or lower `drain-tunnels`"
+        options.retired.len() < max_draining,
+        "{max_draining} earlier data processes still have clients; wait, lower `drain-tunnels`, or \
+         raise `max-draining`"
     );
     let binary = Binary::check(path, &kept.writable()).await?;
     tracing::info!(version = binary.version, "upgrade begins");
-    let mut dialogue = Dialogue { old, said, kept };
+    let mut dialogue = Dialogue {
+        old,
+        said,
+        kept,
+        timeout: upgrade_timeout,
+        pause: upgrade_pause,
+    };
     old.tell(Message::Hold).await;
     let outcome = dialogue.change(options, &binary).await;
     match outcome {
@@ -183,6 +212,10 @@ struct Dialogue<'a> {
     old: &'a DataProcess,
     said: &'a mut mpsc::Receiver<Raw>,
     kept: &'a mut Kept,
+    /// What the new one may take until it could serve.
+    timeout: Duration,
+    /// How long clients may wait for it.
+    pause: Duration,
 }
 
 impl Dialogue<'_> {
@@ -214,11 +247,16 @@ impl Dialogue<'_> {
     }
 
     async fn begin(&mut self, new: &mut DataProcess, options: &Options) -> anyhow::Result<OwnedFd> {
-        self.kept.handover().send(new.channel()).await?;
-        expect(new, PREPARE, |m| matches!(m, Message::Prepared)).await?;
+        // One that hangs takes no more than the line holds.
+        let sent = timeout(self.timeout, self.kept.handover().send(new.channel())).await;
+        sent.context("the new data process does not take its configuration")??;
+        expect(new, (self.timeout, "upgrade-timeout"), |m| {
+            matches!(m, Message::Prepared)
+        })
+        .await?;
         self.old.tell(Message::Leave).await;
         let doors = self
-            .hear("leave its clients", SOON, |message| match message {
+            .hear("leave its clients", self.pause, |message| match message {
                 Message::Left(doors) => Ok(doors),
                 other => Err(other),
             })
@@ -237,7 +275,10 @@ impl Dialogue<'_> {
         if let Some(door) = &options.door {
             Message::Door(door.copy()?).send(new.channel()).await?;
         }
-        expect(new, TAKE, |m| matches!(m, Message::Ready)).await?;
+        expect(new, (self.pause, "upgrade-pause"), |m| {
+            matches!(m, Message::Ready)
+        })
+        .await?;
         Ok(ours)
     }
 
@@ -278,7 +319,7 @@ async fn or_its_end(new: &mut DataProcess, error: anyhow::Error) -> anyhow::Erro
 /// Waits for a word of the new data process.
 async fn expect(
     new: &mut DataProcess,
-    patience: Duration,
+    (patience, key): (Duration, &str),
     is_it: impl Fn(&Message) -> bool,
 ) -> anyhow::Result<()> {
     let channel = std::sync::Arc::clone(new.channel());
@@ -296,7 +337,9 @@ async fn expect(
         word = timeout(patience, word) => match word {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(or_its_end(new, error).await),
-            Err(_) => anyhow::bail!("the new data process was not ready within {patience:?}"),
+            Err(_) => anyhow::bail!(
+                "the new data process was not ready within {patience:?}; `{key}` sets that"
+            ),
         },
         status = new.wait() => anyhow::bail!(
             "the new data process ended with {}; the log says why", status?
@@ -354,8 +397,7 @@ pub(super) fn forget_ended(retired: &mut Vec<Life>) {
 /// Asks `retired` to end soon.
 pub(super) fn hurry(retired: &[Life]) {
     for life in retired {
-        // One that has ended needs no asking.
-        let _ = process::send_signal(life.pid(), libc::SIGTERM);
+        life.ask_to_end();
     }
 }
 
@@ -391,16 +433,10 @@ pub(crate) fn speech() -> String {
 const SUCCEEDS: &str = "CATAMARAN_SUCCEEDS";
 /// What a binary may take to say what it is.
 const ASK: Duration = Duration::from_secs(5);
-/// What the new data process may take to read its configuration.
-const PREPARE: Duration = Duration::from_secs(20);
-/// What the new data process may take from then to serving: clients wait meanwhile.
-const TAKE: Duration = Duration::from_secs(5);
 /// What the old data process may take for an answer.
 const SOON: Duration = Duration::from_secs(5);
 /// How often it is looked whether one has ended.
 const LOOK: Duration = Duration::from_millis(20);
-/// Data processes that drain at once; each has its memory.
-const MAX_RETIRED: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -41,12 +41,7 @@ pub(crate) fn run(args: &TopArgs) -> ExitCode {
 }
 
 fn show(args: &TopArgs) -> Result<(), Failure> {
-    let door = &args.door;
-    let client = Client::open(
-        door.socket.as_deref(),
-        door.url.as_deref(),
-        door.token_file.as_deref(),
-    )?;
+    let client = Client::open(&args.door)?;
     let mut model = Model::default();
     // Whether anybody answers, and lets us in, is told before the screen is taken.
     model.take(&client.get("/v1/state")?);

@@ -9,6 +9,7 @@ pub(super) struct Model {
     pub(super) process: Process,
     pub(super) frontends: Vec<Frontend>,
     pub(super) virtual_ips: Vec<VirtualIp>,
+    pub(super) peers: Vec<Peer>,
     /// All servers, in the order of the configuration.
     pub(super) servers: Vec<Server>,
     /// The newest last.
@@ -135,6 +136,16 @@ pub(super) struct VirtualIp {
 }
 
 #[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) name: String,
+    pub(super) state: String,
+    pub(super) lag_ms: f64,
+    pub(super) waiting: u64,
+    pub(super) address: String,
+    pub(super) tone: Tone,
+}
+
+#[derive(Debug)]
 pub(super) struct Server {
     pub(super) backend: String,
     pub(super) name: String,
@@ -165,6 +176,7 @@ impl Model {
         self.process = Process::of(state);
         self.frontends = each(&state["frontends"]).map(Frontend::of).collect();
         self.virtual_ips = each(&state["virtual_ips"]).map(VirtualIp::of).collect();
+        self.peers = each(&state["cluster"]["peers"]).map(Peer::of).collect();
         let backends = each(&state["backends"]);
         self.servers = backends
             .flat_map(|backend| {
@@ -309,6 +321,29 @@ impl VirtualIp {
             },
             priority: one["priority"].as_u64().unwrap_or(0),
             active: text(&one["active"]),
+            tone,
+        }
+    }
+}
+
+impl Peer {
+    fn of(one: &Value) -> Self {
+        let (state, is_drifted) = (text(&one["state"]), one["drifted"] == true);
+        let tone = match (state.as_str(), is_drifted) {
+            ("in-step", false) => Tone::Good,
+            ("in-step" | "learning", _) => Tone::Warn,
+            _ => Tone::Bad,
+        };
+        Self {
+            name: text(&one["name"]),
+            state: if is_drifted {
+                format!("{state}, drifted")
+            } else {
+                state
+            },
+            lag_ms: one["lag_ms"].as_f64().unwrap_or(0.0),
+            waiting: one["waiting"].as_u64().unwrap_or(0),
+            address: text(&one["address"]),
             tone,
         }
     }

@@ -33,6 +33,10 @@ pub(super) fn state() -> Value {
             "name": "main", "family": "ipv4", "state": "active", "priority": 150,
             "active": "10.0.0.11", "addresses": ["192.0.2.10/24"], "conflict": false,
         }],
+        "cluster": { "peers": [{
+            "name": "b", "state": "in-step", "drifted": true, "lag_ms": 12.4, "waiting": 3,
+            "address": "10.0.0.12:7946",
+        }] },
         "backends": [
             { "name": "api", "servers": [
                 server("a", "ready", "up", 210.0), server("b", "drain", "up", 12.5), down,

@@ -3,12 +3,12 @@
 use crate::balancer::Balancer;
 use crate::operator::{ask, socket_of};
 use crate::{PATIENCE, catamaran, eventually};
-use catamaran_testkit::{Client, Origin, Signal, TempDir, http_get};
+use catamaran_testkit::{Client, Origin, Signal, TempDir, http_get, timely};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A balancer of one worker with `text`, beside which stand these files.
 struct Site {
@@ -145,6 +145,29 @@ fn a_list_is_changed_at_run_time_and_kept_if_asked_for() {
 }
 
 #[test]
+fn changes_that_are_kept_at_once_are_all_kept() {
+    let origin = origin();
+    let lines = "deny = \"list:bad\"\n[list.bad]\nfile = \"FILES/bad.txt\"";
+    let long = "# known\n".repeat(20_000);
+    let site = Site::start(&web(&origin, lines), &[("bad.txt", &long)]);
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let balancer = &site.balancer;
+            scope.spawn(move || {
+                let body = format!("{{\"network\": \"10.{number}.0.0/16\", \"persist\": true}}");
+                let (status, told) = ask(balancer, "PUT", "/v1/lists/bad/entry", &body);
+                assert_eq!(status, 200, "{told}");
+            });
+        }
+    });
+    let file = site.file("bad.txt");
+    for number in 0..16 {
+        let line = format!("\n10.{number}.0.0/16\n");
+        assert!(file.contains(&line), "{number} is lost");
+    }
+}
+
+#[test]
 fn a_file_that_is_written_anew_is_read_anew_and_a_broken_one_changes_nothing() {
     let origin = origin();
     let lines = "deny = \"list:bad\"\n[list.bad]\nfile = \"FILES/bad.txt\"";
@@ -268,30 +291,64 @@ fn closing_and_dropping_ask_for_nothing_first() {
 }
 
 #[test]
-fn a_tarpit_holds_as_many_as_it_may_and_refuses_others_at_once() {
+fn a_client_that_leaves_the_tarpit_makes_room_whatever_it_sent_before() {
     let origin = origin();
-    let lines = "tarpit = { hold = \"2s\", max = 1 }\n[[frontend.web.route]]\npath = \"/admin\"\n\
+    let lines = "tarpit = { hold = \"10m\", max = 1 }\n[[frontend.web.route]]\npath = \"/admin\"\n\
                  refuse = \"tarpit\"";
     let site = Site::start(&web(&origin, lines), &[]);
-    let mut held = site.balancer.connect();
-    let began = Instant::now();
-    held.send(b"GET /admin HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    eventually("the one that is held", || {
-        let metrics = site.does(&["metrics"]);
-        let line = "catamaran_frontend_tarpitted{frontend=\"web\"} 1";
-        metrics.contains(line).then_some(())
+    let held = |count: u32| {
+        let line = format!("catamaran_frontend_tarpitted{{frontend=\"web\"}} {count}\n");
+        eventually("those that are held", || {
+            site.does(&["metrics"]).contains(&line).then_some(())
+        });
+    };
+    let request = "GET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
+    for resets in [false, true] {
+        // With a second request, which stays unread.
+        let mut client = site.balancer.connect();
+        client.send(request.repeat(2).as_bytes()).unwrap();
+        held(1);
+        client.send(request.as_bytes()).unwrap();
+        if resets {
+            client.reset().unwrap();
+        } else {
+            drop(client);
+        }
+        held(0);
+    }
+}
+
+#[test]
+fn a_tarpit_holds_as_many_as_it_may_and_refuses_others_at_once() {
+    let origin = origin();
+    let lines = "tarpit = { hold = \"4s\", max = 1 }\n[[frontend.web.route]]\npath = \"/admin\"\n\
+                 refuse = \"tarpit\"";
+    let site = Site::start(&web(&origin, lines), &[]);
+    // The other one must come while the first is held.
+    let (mut held, began, other) = timely(Duration::from_millis(3500), || {
+        let mut held = site.balancer.connect();
+        let began = Instant::now();
+        held.send(b"GET /admin HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let is_held = || {
+            let metrics = site.does(&["metrics"]);
+            metrics.contains("catamaran_frontend_tarpitted{frontend=\"web\"} 1")
+        };
+        while !is_held() && began.elapsed() < Duration::from_secs(4) {}
+        let other = http_get(site.balancer.addr(), "/admin").unwrap();
+        (held, began, other)
     });
-    let other = http_get(site.balancer.addr(), "/admin").unwrap();
     assert_eq!(other.status, 403);
     assert!(other.text().contains("forbidden"), "{}", other.text());
     assert_eq!(http_get(site.balancer.addr(), "/").unwrap().status, 200);
     let answer = held.receive_response("GET").unwrap();
-    assert!(began.elapsed().as_millis() >= 1900, "{:?}", began.elapsed());
+    assert!(began.elapsed().as_millis() >= 3900, "{:?}", began.elapsed());
     assert_eq!(answer.status, 403);
     assert!(answer.text().contains("tarpitted"), "{}", answer.text());
     let metrics = site.does(&["metrics"]);
-    assert!(metrics.contains("catamaran_frontend_tarpit_full_total{frontend=\"web\"} 1"));
+    let full = "catamaran_frontend_tarpit_full_total{frontend=\"web\"} ";
+    let (_, full) = metrics.split_once(full).unwrap();
+    assert!(!full.starts_with('0'), "{full}");
 }
 
 #[test]

@@ -414,19 +414,49 @@ fn an_address_that_others_reach_needs_a_token() {
 }
 
 #[test]
+fn changes_that_are_written_at_once_are_all_written() {
+    let origins: Vec<Origin> = (0..6)
+        .map(|_| Origin::fixed(200, "up").start().unwrap())
+        .collect();
+    let addrs: Vec<_> = origins.iter().map(Origin::addr).collect();
+    let balancer = steered(&addrs, "", "");
+    std::thread::scope(|scope| {
+        for (number, addr) in addrs.iter().enumerate() {
+            let balancer = &balancer;
+            scope.spawn(move || {
+                let path = format!("/v1/backends/app/servers/{addr}");
+                let body = format!("{{\"weight\": {}, \"persist\": true}}", number + 11);
+                let (status, told) = ask(balancer, "PATCH", &path, &body);
+                assert_eq!(status, 200, "{told}");
+            });
+        }
+    });
+    let file = std::fs::read_to_string(balancer.process.config_path()).unwrap();
+    for number in 0..addrs.len() {
+        let weight = format!("weight = {}", number + 11);
+        assert!(file.contains(&weight), "{weight}: {file}");
+    }
+}
+
+#[test]
 fn the_state_shows_traffic_and_where_it_went() {
     let (a, b) = two();
     let balancer = steered(&[a.addr(), b.addr()], "", "balance = \"round-robin\"");
+    // Before two looks at the counters there are no rates, and what was before the first is in none.
+    eventually("rates", || {
+        let (_, state) = ask(&balancer, "GET", "/v1/state", "");
+        state["frontends"][0]["rates"].is_object().then_some(())
+    });
     for _ in 0..10 {
         answer(&balancer);
     }
-    let state = eventually("the rates", || {
+    let state = eventually("the traffic", || {
         let (_, state) = ask(&balancer, "GET", "/v1/state", "");
-        let rate = state["frontends"][0]["rates"]["exchanges"].as_f64()?;
-        (rate > 0.0).then_some(state)
+        let frontend = &state["frontends"][0];
+        let rate = frontend["rates"]["exchanges"].as_f64()?;
+        (rate > 0.0 && frontend["totals"]["exchanges"] == 10).then_some(state)
     });
     let frontend = &state["frontends"][0];
-    assert_eq!(frontend["totals"]["exchanges"], 10, "{frontend}");
     assert_eq!(frontend["totals"]["outcomes"], json!({ "done": 10 }));
     assert!(frontend["rates"]["latency_ms"]["p99"].as_f64().unwrap() > 0.0);
     let servers = state["backends"][0]["servers"].as_array().unwrap();

@@ -411,3 +411,35 @@ fn a_learned_cookie_goes_on_after_its_server_died() {
     }
     assert!(origins[1 - dead].wait_for_requests(5, PATIENCE));
 }
+
+#[test]
+fn two_balancers_with_the_same_servers_in_any_order_choose_alike() {
+    let (_origins, addrs) = numbered(5);
+    let backwards: Vec<SocketAddr> = addrs.iter().rev().copied().collect();
+    let start = |balance: &str, addrs: &[SocketAddr]| {
+        Balancer::start(&format!(
+            "[frontend.web]\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n\
+             [backend.app]\nbalance = {balance}\nservers = {}\n",
+            quoted(addrs)
+        ))
+    };
+    for balance in [
+        "\"source\"",
+        "{ hash = \"header:X-User\" }",
+        "{ hash = \"header:X-User\", method = \"ring\" }",
+    ] {
+        let nodes = [start(balance, &addrs), start(balance, &backwards)];
+        let mut seen = BTreeSet::new();
+        for number in 0..60_u8 {
+            let user = format!("X-User: {number}");
+            let [one, other] = nodes.each_ref().map(|node| {
+                let source = IpAddr::from([127, 0, 1, number + 1]);
+                let mut client = Client::connect_from(source, node.addr()).unwrap();
+                client.request("GET", "/", &[&user], b"").unwrap().text()
+            });
+            assert_eq!(one, other, "{balance}, {user}");
+            seen.insert(one);
+        }
+        assert!(seen.len() > 2, "{balance} uses only {seen:?}");
+    }
+}

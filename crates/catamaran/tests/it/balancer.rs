@@ -1,7 +1,7 @@
 //! A balancer under test: the real program with a configuration, on ports that the kernel chose.
 
 use crate::{PATIENCE, eventually};
-use catamaran_testkit::{Client, Process, Program};
+use catamaran_testkit::{Client, Process, Program, Signal};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -43,6 +43,21 @@ impl Balancer {
     pub(crate) fn tcp(servers: &[SocketAddr], frontend: &str, backend: &str) -> Self {
         let frontend = format!("protocol = \"tcp\"\n{frontend}");
         Self::start(&config(2, servers, &frontend, backend))
+    }
+
+    /// Puts `config` in the place of the file, and waits until so many reloads were put in place.
+    pub(crate) fn reload(&self, config: &str, count: usize) {
+        let path = self.process.config_path();
+        // As editors do it: a reader sees the old file or the new one.
+        let new = path.with_extension("new");
+        std::fs::write(&new, config).unwrap();
+        std::fs::rename(new, path).unwrap();
+        self.process.signal(Signal::HUP).unwrap();
+        eventually("the reload", || {
+            let log = self.process.stderr();
+            assert!(!log.contains("reload failed"), "{log}");
+            (log.matches("reloaded changes=").count() >= count).then_some(())
+        });
     }
 
     /// Where the frontend of this name listens.

@@ -1,7 +1,7 @@
 //! Scripted checks, agents beside servers, and where connections to servers come from.
 
 use crate::balancer::Balancer;
-use crate::operator::{ask, steered};
+use crate::operator::{ask, config, steered};
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, http_get, tunnel};
 use std::collections::BTreeSet;
@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// A server of lines: greets, then answers each line it is asked with what `answer` makes of it.
 /// Returns where it listens and from where it was asked.
@@ -142,6 +143,41 @@ fn an_agents_word_drains_weighs_and_takes_down() {
     wait("weight", &2.into());
     wait("health_override", &serde_json::Value::Null);
     assert_eq!(http_get(balancer.addr(), "/").unwrap().text(), "in");
+}
+
+#[test]
+fn a_server_that_its_agent_calls_back_keeps_what_it_has() {
+    let origin = Origin::tcp(tunnel::echo()).start().unwrap();
+    let said = Said::default();
+    said.say("up\n");
+    let answer = said.clone();
+    let (agent, _) = lines("", move |_| answer.get());
+    let agent = format!(
+        "agent = {{ port = {}, interval = \"50ms\", timeout = \"5s\", send = \"state\\n\" }}",
+        agent.port()
+    );
+    let text = config(&[origin.addr()], "", &agent);
+    let tcp = "[frontend.web]\nprotocol = \"tcp\"\n";
+    let balancer = Balancer::start(&text.replace("[frontend.web]\n", tcp));
+    let mut client = balancer.connect();
+    client.send(b"hi").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"hi");
+    let told = "agent says something else";
+    balancer.process.wait_for_stderr(told, PATIENCE).unwrap();
+    let path = format!("/v1/backends/app/servers/{}", origin.addr());
+    let drain = r#"{"admin": "drain", "deadline_ms": 4000}"#;
+    assert_eq!(ask(&balancer, "PATCH", &path, drain).0, 200);
+    said.say("ready\n");
+    eventually("the agent's word", || {
+        let (_, server) = ask(&balancer, "GET", &path, "");
+        (server["admin"] == "ready").then_some(())
+    });
+    // The deadline was that of the drain.
+    client.set_patience(Duration::from_secs(5)).unwrap();
+    assert!(client.receive(1).is_err());
+    client.set_patience(PATIENCE).unwrap();
+    client.send(b"yo").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"yo");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, Reply, Signal, free_addr, http_get, signal_pid, tunnel};
 use serde_json::json;
 use std::net::UdpSocket;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 #[test]
@@ -22,14 +23,14 @@ fn what_is_left_at_the_deadline_of_a_drain_is_ended() {
     let change = |body: serde_json::Value| ask(&balancer, "PATCH", &path, &body.to_string());
 
     // Another word of the operator counts, and the first deadline does not.
-    let (status, told) = change(json!({ "admin": "drain", "deadline_ms": 300 }));
+    let (status, told) = change(json!({ "admin": "drain", "deadline_ms": 4000 }));
     assert_eq!(
         (status, told["server"]["in_flight"].as_u64()),
         (200, Some(1))
     );
     assert_eq!(change(json!({ "admin": "ready" })).0, 200);
     assert_eq!(change(json!({ "admin": "drain" })).0, 200);
-    client.set_patience(Duration::from_millis(700)).unwrap();
+    client.set_patience(Duration::from_secs(5)).unwrap();
     assert!(client.receive(1).is_err());
     client.set_patience(PATIENCE).unwrap();
     client.send(b"yo").unwrap();
@@ -52,7 +53,15 @@ fn what_is_left_at_the_deadline_of_a_drain_is_ended() {
 
 #[test]
 fn a_drained_frontend_takes_nobody_and_finishes_what_it_has() {
-    let origin = Origin::http(|_| Reply::new(200, "up").delay(Duration::from_millis(500)));
+    let (answer, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let origin = Origin::http(move |request| {
+        if request.target == "/held" {
+            // Until the test says so, or is over.
+            let _ = held.lock().unwrap().recv();
+        }
+        Reply::new(200, "up")
+    });
     let origin = origin.start().unwrap();
     let port = free_addr().unwrap();
     let text = config(&[origin.addr()], "", "").replace("127.0.0.1:0", &port.to_string());
@@ -60,13 +69,14 @@ fn a_drained_frontend_takes_nobody_and_finishes_what_it_has() {
     let post = |path: &str| ask(&balancer, "POST", path, "{}");
     let mut kept = Client::connect(port).unwrap();
     assert_eq!(kept.get("/").unwrap().status, 200);
-    kept.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    kept.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     eventually("the second request", || {
         (origin.requests().len() == 2).then_some(())
     });
 
     assert_eq!(post("/v1/frontends/web/drain").0, 200);
     assert!(Client::connect(port).is_err());
+    answer.send(()).unwrap();
     let last = kept.receive_response("GET").unwrap();
     assert_eq!((last.status, last.keeps_alive()), (200, false));
     let (_, frontends) = ask(&balancer, "GET", "/v1/frontends", "");
@@ -165,6 +175,74 @@ fn flows_of_a_removed_listener_go_on_until_they_are_silent() {
     exchange(&mut buf);
     reload(&text(""));
     eventually("the port to be free", || UdpSocket::bind(port).ok());
+}
+
+#[test]
+fn a_stop_takes_nobody_closes_what_is_idle_and_finishes_what_is_under_way() {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let origin = Origin::http(move |request| {
+        if request.target == "/slow" {
+            let _ = gate.lock().unwrap().recv();
+        }
+        Reply::new(200, "up")
+    });
+    let origin = origin.start().unwrap();
+    let port = free_addr().unwrap();
+    let text = config(&[origin.addr()], "", "")
+        .replace("127.0.0.1:0", &port.to_string())
+        .replace("workers = 1", "workers = 2\ndrain = \"10m\"");
+    let mut balancer = Balancer::start(&text);
+    let mut idle = Client::connect(port).unwrap();
+    assert_eq!(idle.get("/").unwrap().status, 200);
+    let mut busy = Client::connect(port).unwrap();
+    let slow = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+    busy.send(slow).unwrap();
+    eventually("the slow request", || {
+        (origin.requests().len() == 2).then_some(())
+    });
+
+    balancer.process.terminate().unwrap();
+    // Neither process holds a socket that would take clients in and leave them waiting.
+    eventually("the end of the listeners", || {
+        Client::connect(port).is_err().then_some(())
+    });
+    assert!(idle.is_closed_within(PATIENCE).unwrap());
+    let (_, process) = ask(&balancer, "GET", "/v1/process", "");
+    assert_eq!(process["readiness"], "draining", "{process}");
+    open.send(()).unwrap();
+    let last = busy.receive_response("GET").unwrap();
+    assert_eq!((last.status, last.keeps_alive()), (200, false));
+    assert!(busy.is_closed_within(PATIENCE).unwrap());
+    assert_eq!(balancer.process.wait(PATIENCE).unwrap().code(), Some(0));
+    let log = balancer.process.stderr();
+    assert!(!log.contains("connections were open"), "{log}");
+}
+
+#[test]
+fn a_stop_ends_what_is_left_when_the_time_to_drain_is_over() {
+    let origin = Origin::tcp(tunnel::echo()).start().unwrap();
+    let text = config(&[origin.addr()], "", "")
+        .replace("workers = 1", "workers = 2\ndrain = \"5s\"")
+        .replace("[frontend.web]\n", "[frontend.web]\nprotocol = \"tcp\"\n");
+    let mut balancer = Balancer::start(&text);
+    let mut client = balancer.connect();
+    client.send(b"hi").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"hi");
+    let began = std::time::Instant::now();
+    balancer.process.terminate().unwrap();
+    balancer
+        .process
+        .wait_for_stderr("draining", PATIENCE)
+        .unwrap();
+    // It goes on until then.
+    client.send(b"yo").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"yo");
+    assert!(client.receive(1).is_err());
+    assert!(began.elapsed() >= Duration::from_secs(5));
+    assert_eq!(balancer.process.wait(PATIENCE).unwrap().code(), Some(0));
+    let said = "connections were open when the time to drain was over";
+    assert!(balancer.process.stderr().contains(said));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! is served beside them.
 
 use crate::hostile::Balancer;
+use crate::operator::{ask, config};
 use crate::{PATIENCE, eventually, is_alive};
 use catamaran_testkit::{Client, Origin, Program, Reply, Request, timely};
 use std::net::TcpStream;
@@ -231,6 +232,51 @@ fn clients_that_reset_at_any_moment_leave_nothing_behind() {
     });
     let stderr = balancer.process.stderr();
     assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn a_client_that_breaks_off_is_noticed_even_with_more_of_it_unread() {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let origin = Origin::http(move |_| {
+        // Until the test is over.
+        let _ = gate.lock().unwrap().recv();
+        Reply::new(200, "late")
+    });
+    let origin = origin.start().unwrap();
+    let long = "timeouts = { response = \"10m\" }\nqueue = { timeout = \"10m\" }";
+    let address = origin.addr();
+    let text = config(&[address], "", long).replace(
+        &format!("\"{address}\""),
+        &format!("{{ address = \"{address}\", max-requests = 1 }}"),
+    );
+    let balancer = crate::balancer::Balancer::start(&text);
+    let busy = |in_flight: u64, waiting: u64| {
+        eventually("so many requests at the server", || {
+            let (_, backend) = ask(&balancer, "GET", "/v1/backends/app", "");
+            let told = (&backend["servers"][0]["in_flight"], &backend["waiting"]);
+            (*told.0 == in_flight && *told.1 == waiting).then_some(())
+        });
+    };
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for round in 1..=3 {
+        let mut client = balancer.connect();
+        client.send(&request.repeat(round)).unwrap();
+        busy(1, 0);
+        // Another one waits for its turn, and breaks off as well.
+        let mut waiting = balancer.connect();
+        waiting.send(&request.repeat(round)).unwrap();
+        busy(1, 1);
+        waiting.send(request).unwrap();
+        waiting.reset().unwrap();
+        busy(1, 0);
+        // By now its other requests have been seen, and left where they are.
+        thread::sleep(Duration::from_millis(50));
+        client.send(request).unwrap();
+        client.reset().unwrap();
+        busy(0, 0);
+    }
+    drop(open);
 }
 
 #[test]

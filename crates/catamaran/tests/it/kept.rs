@@ -6,10 +6,6 @@ use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, Signal, http_get, signal_pid};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-/// Longer than what a kill may lose.
-const COPIED: Duration = Duration::from_secs(1);
 
 fn numbered(count: usize) -> (Vec<Origin>, Vec<SocketAddr>) {
     let start = |number: usize| Origin::fixed(200, &number.to_string()).start().unwrap();
@@ -34,6 +30,28 @@ fn kill(balancer: &Balancer) {
     });
 }
 
+/// What the page of metrics says of a series.
+fn metric(balancer: &Balancer, series: &str) -> u64 {
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(crate::operator::socket_of(&balancer.process))
+            .unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request).unwrap();
+    let mut page = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
+    let (_, rest) = page.split_once(&format!("\n{series} ")).unwrap();
+    rest.lines().next().unwrap().parse().unwrap()
+}
+
+/// Waits until all that there is now of `part` is copied.
+fn wait_for_copy(balancer: &Balancer, part: &str) {
+    let series = format!("catamaran_state_copies_total{{part=\"{part}\",result=\"ok\"}}");
+    let copies = || metric(balancer, &series);
+    // The next to be done may have begun already.
+    let enough = copies() + 2;
+    eventually("two copies", || (copies() >= enough).then_some(()));
+}
+
 fn answer_from(balancer: &Balancer, host: u8) -> String {
     let source = IpAddr::from([127, 0, 7, host]);
     let mut client = Client::connect_from(source, balancer.addr()).unwrap();
@@ -51,7 +69,7 @@ fn clients_stay_on_their_server_when_the_data_process_is_killed() {
     let balancer = steered(&addrs, "", stick);
     let mut expected: Vec<String> = (0..20).map(|host| answer_from(&balancer, host)).collect();
     for round in 0..3 {
-        std::thread::sleep(COPIED);
+        wait_for_copy(&balancer, "tables");
         kill(&balancer);
         let after: Vec<String> = (0..20).map(|host| answer_from(&balancer, host)).collect();
         assert_eq!(after, expected, "round {round}");
@@ -72,7 +90,7 @@ fn a_limit_that_is_used_up_stays_used_up_when_the_data_process_is_killed() {
     let balancer = Balancer::start(&config);
     let status = || http_get(balancer.addr(), "/").unwrap().status;
     assert_eq!([status(), status(), status()], [200, 200, 429]);
-    std::thread::sleep(COPIED);
+    wait_for_copy(&balancer, "tables");
     kill(&balancer);
     assert_eq!(status(), 429);
 }
@@ -112,6 +130,21 @@ fn what_an_operator_changed_is_kept_from_the_answer_on() {
 }
 
 #[test]
+fn a_removed_server_stays_away_whatever_is_written_of_it() {
+    let (origins, addrs) = numbered(3);
+    let balancer = steered(&addrs, "", "source = \"127.0.0.1\"");
+    let (status, told) = ask(&balancer, "DELETE", &path(addrs[1]), "");
+    assert_eq!(status, 200, "{told}");
+    kill(&balancer);
+    let (_, backend) = ask(&balancer, "GET", "/v1/backends/app", "");
+    assert_eq!(backend["servers"].as_array().unwrap().len(), 2, "{backend}");
+    for _ in 0..10 {
+        http_get(balancer.addr(), "/").unwrap();
+    }
+    assert_eq!(origins[1].requests().len(), 0);
+}
+
+#[test]
 fn a_server_known_to_be_down_gets_nothing_from_the_next_data_process() {
     let (mut origins, addrs) = numbered(2);
     let health = "balance = \"random\"\nhealth = { http = \"/health\", interval = \"30s\", \
@@ -122,7 +155,7 @@ fn a_server_known_to_be_down_gets_nothing_from_the_next_data_process() {
         .process
         .wait_for_stderr("server is down", PATIENCE)
         .unwrap();
-    std::thread::sleep(COPIED);
+    wait_for_copy(&balancer, "tables");
     origins[0].restart().unwrap();
     kill(&balancer);
     let (_, process) = ask(&balancer, "GET", "/v1/process", "");
@@ -138,23 +171,13 @@ fn a_server_known_to_be_down_gets_nothing_from_the_next_data_process() {
 fn counters_go_on_when_the_data_process_is_killed() {
     let (_origins, addrs) = numbered(1);
     let balancer = steered(&addrs, "", "");
-    let served = || {
-        let mut stream =
-            std::os::unix::net::UnixStream::connect(crate::operator::socket_of(&balancer.process))
-                .unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        std::io::Write::write_all(&mut stream, request).unwrap();
-        let mut page = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
-        let line = "catamaran_frontend_responses_total{frontend=\"web\",class=\"2xx\"} ";
-        let (_, rest) = page.split_once(line).unwrap();
-        rest.lines().next().unwrap().parse::<u64>().unwrap()
-    };
+    let series = "catamaran_frontend_responses_total{frontend=\"web\",class=\"2xx\"}";
+    let served = || metric(&balancer, series);
     for _ in 0..5 {
         http_get(balancer.addr(), "/").unwrap();
     }
     eventually("the count", || (served() == 5).then_some(()));
-    std::thread::sleep(2 * COPIED);
+    wait_for_copy(&balancer, "counters");
     kill(&balancer);
     http_get(balancer.addr(), "/").unwrap();
     eventually("the count", || (served() == 6).then_some(()));

@@ -10,6 +10,7 @@ mod balancer;
 mod bandwidth;
 mod check;
 mod checks;
+mod cluster;
 mod connections;
 mod ctl;
 mod dashboard;
@@ -18,6 +19,8 @@ mod demo_api;
 mod draining;
 mod dying_servers;
 mod echo;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod hostile;
 mod hostile_clients;
 mod hostile_servers;

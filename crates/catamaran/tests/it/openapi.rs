@@ -1,6 +1,8 @@
 //! The admin API against its own description: every operation is called, and what it answers is
 //! what `openapi.json` says.
 
+use crate::cluster::Cluster;
+use crate::etcd::Store;
 use crate::operator::{ask, socket_of, steered};
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::Origin;
@@ -9,9 +11,27 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
+/// An operation: name, what fills `{server}`, query, body.
+type Call = (&'static str, String, String, Value);
+
+/// The operations of a fleet, in an order in which each finds what it needs.
+fn calls_of_fleet() -> Vec<Call> {
+    let with = |id, body: Value| (id, String::new(), String::new(), body);
+    vec![
+        with("get-etcd", Value::Null),
+        with("put-config", json!({ "text": "# ours\n", "note": "first" })),
+        with("put-config", json!({ "text": "", "node": "b" })),
+        with("diff-config", json!({ "text": "[nonsense" })),
+        with("list-history", Value::Null),
+        with("get-history", Value::Null),
+        with("rollback-config", json!({ "revision": 2 })),
+        with("accept-etcd", json!({})),
+    ]
+}
+
 /// The operations in an order in which each finds what it needs: name, what fills `{server}`, query,
 /// body.
-fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, String, Value)> {
+fn calls(server: &str, added: &str, config: &str) -> Vec<Call> {
     let plain = |id| (id, server.to_owned(), String::new(), Value::Null);
     let with = |id, query: &str, body: Value| (id, server.to_owned(), query.to_owned(), body);
     vec![
@@ -24,6 +44,8 @@ fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, 
         plain("stats"),
         with("stats", "?since=1&servers=false&backend=app", Value::Null),
         plain("list-virtual-ips"),
+        plain("list-peers"),
+        with("push-config", "", json!({})),
         plain("list-backends"),
         plain("get-backend"),
         with("add-server", "", json!({ "address": added, "weight": 2 })),
@@ -83,14 +105,22 @@ fn calls(server: &str, added: &str, config: &str) -> Vec<(&'static str, String, 
 fn every_operation_is_called_and_answers_as_it_is_described() {
     let a = Origin::fixed(200, "a").start().unwrap();
     let b = Origin::fixed(200, "b").start().unwrap();
-    let stick = "stick = { on = \"source-ip\", for = \"1h\" }\nhealth = { http = \"/\" }\n\
-                 [list.office]\n[map.hosts]\nkey = \"host\"";
-    let balancer = steered(&[a.addr()], "", stick);
+    let cluster = Cluster::of(&["a", "b"]);
+    let store = Store::start();
+    let stick = format!(
+        "stick = {{ on = \"source-ip\", for = \"1h\" }}\nhealth = {{ http = \"/\" }}\n\
+         [list.office]\n[map.hosts]\nkey = \"host\"\n{}\n\
+         [etcd]\nendpoints = \"{}\"\ninterval = \"100ms\"",
+        cluster.section("a", &["first"]),
+        store.addr()
+    );
+    let balancer = steered(&[a.addr()], "", &stick);
     let (_, description) = ask(&balancer, "GET", "/v1/openapi.json", "");
     let described = operations(&description);
     let config = std::fs::read_to_string(balancer.process.config_path()).unwrap();
-    let calls = calls(&a.addr().to_string(), &b.addr().to_string(), &config);
-    let called: BTreeSet<&str> = calls.iter().map(|(id, ..)| *id).collect();
+    let mut all = calls_of_fleet();
+    all.extend(calls(&a.addr().to_string(), &b.addr().to_string(), &config));
+    let called: BTreeSet<&str> = all.iter().map(|(id, ..)| *id).collect();
     for (id, method, path, operation) in &described {
         // It never ends, and has a test of its own.
         if *id == "stream" {
@@ -105,7 +135,14 @@ fn every_operation_is_called_and_answers_as_it_is_described() {
             "{method} {path}"
         );
     }
-    for (id, server, query, body) in calls {
+    for (id, server, query, body) in all {
+        if id == "accept-etcd" {
+            store.wipe();
+            eventually("another cluster", || {
+                let (_, fleet) = ask(&balancer, "GET", "/v1/etcd", "");
+                (!fleet["foreign"].is_null()).then_some(())
+            });
+        }
         let operation = described.iter().find(|(name, ..)| name == id);
         let (_, method, path, operation) = operation.unwrap_or_else(|| panic!("no `{id}`"));
         let path = path
@@ -113,7 +150,9 @@ fn every_operation_is_called_and_answers_as_it_is_described() {
             .replace("{backend}", "app")
             .replace("{server}", &server)
             .replace("{list}", "office")
-            .replace("{map}", "hosts");
+            .replace("{map}", "hosts")
+            // The store begins with revision 1.
+            .replace("{revision}", "2");
         let body = if body.is_null() {
             String::new()
         } else {

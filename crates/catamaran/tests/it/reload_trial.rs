@@ -1,11 +1,8 @@
 //! The trial of reloads: load, WebSockets and tunnels, while everything that a reload can change does.
 
 use crate::balancer::{Balancer, quoted};
-use crate::eventually;
-use crate::trial::{is_full, rounds};
-use catamaran_testkit::{
-    Client, Load, Origin, Reply, RunningLoad, Signal, Usage, free_addr, tunnel,
-};
+use crate::trial::{Drops, is_full, rounds};
+use catamaran_testkit::{Client, Load, Origin, Reply, RunningLoad, Usage, free_addr, tunnel};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -51,19 +48,6 @@ impl Scene {
     }
 }
 
-fn reload(balancer: &Balancer, config: &str, count: usize) {
-    let path = balancer.process.config_path();
-    let new = path.with_extension("new");
-    std::fs::write(&new, config).unwrap();
-    std::fs::rename(new, path).unwrap();
-    balancer.process.signal(Signal::HUP).unwrap();
-    eventually("the reload", || {
-        let log = balancer.process.stderr();
-        assert!(!log.contains("reload failed"), "{log}");
-        (log.matches("reloaded changes=").count() >= count).then_some(())
-    });
-}
-
 /// A connection that was upgraded.
 fn web_socket(address: SocketAddr) -> Client {
     let mut client = Client::connect(address).unwrap();
@@ -82,17 +66,6 @@ fn talk(tunnels: &mut [Client]) {
     for client in tunnels {
         assert_eq!(client.receive(4).unwrap(), b"word");
     }
-}
-
-/// ListenOverflows and ListenDrops of this network namespace: of all programs in it.
-fn drops() -> Vec<u64> {
-    let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let each = names.split(' ').zip(values.split(' '));
-    each.filter(|(name, _)| ["ListenOverflows", "ListenDrops"].contains(name))
-        .map(|(_, value)| value.parse().unwrap())
-        .collect()
 }
 
 fn loads(address: SocketAddr) -> [RunningLoad; 2] {
@@ -126,10 +99,10 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
     let mut tunnels: Vec<Client> = (0..sockets).map(|_| web_socket(scene.web)).collect();
     tunnels.extend((0..relays).map(|_| Client::connect(scene.raw).unwrap()));
     talk(&mut tunnels);
-    let before = drops();
+    let before = Drops::so_far();
     let loads = loads(scene.web);
     for round in 1..=rounds(100) {
-        reload(&balancer, &scene.config(round), round);
+        balancer.reload(&scene.config(round), round);
         if round % 2 == 1 {
             let mut client = Client::connect(scene.extra).unwrap();
             assert_eq!(client.get("/more").unwrap().text(), "up");
@@ -139,8 +112,8 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
         }
     }
     talk(&mut tunnels);
-    for load in loads {
-        let report = load.stop();
+    let reports = loads.map(RunningLoad::stop);
+    for report in &reports {
         eprintln!(
             "{} requests, longest {:?}",
             report.ok,
@@ -148,12 +121,7 @@ fn reloads_of_all_kinds_under_load_lose_nothing() {
         );
         assert!(report.failures() == 0 && report.ok > 0, "{report:?}");
     }
-    // Whoever else uses this network namespace counts too.
-    let dropped = drops();
-    eprintln!("ListenOverflows, ListenDrops: {before:?} before, {dropped:?} after");
-    if std::env::var_os("CATAMARAN_ALONE").is_some() {
-        assert_eq!(dropped, before);
-    }
+    eprintln!("{}", before.assert_no_more(&reports));
 }
 
 #[test]
@@ -181,11 +149,11 @@ fn memory_does_not_grow_with_the_number_of_reloads() {
     let warm = rounds(500).max(40);
     let all = warm + rounds(1000);
     for round in 1..=warm {
-        reload(&balancer, &config(round), round);
+        balancer.reload(&config(round), round);
     }
     let before = resident();
     for round in warm + 1..=all {
-        reload(&balancer, &config(round), round);
+        balancer.reload(&config(round), round);
     }
     let after = resident();
     eprintln!("{before} bytes after {warm} reloads, {after} after {all}");
@@ -224,7 +192,7 @@ fn a_reload_of_thousands_of_servers_and_routes_is_put_in_place() {
     };
     let balancer = Balancer::start(&config(1));
     for round in 1..=3 {
-        reload(&balancer, &config(1 + round), round);
+        balancer.reload(&config(1 + round), round);
         let mut client = Client::connect(web).unwrap();
         assert_eq!(client.get("/r7/x").unwrap().text(), "up");
     }

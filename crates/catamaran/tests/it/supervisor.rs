@@ -58,7 +58,7 @@ fn a_killed_data_process_comes_back_and_waiting_connections_are_served() {
 fn a_data_process_that_hangs_is_replaced_and_waiting_connections_are_served() {
     let (_server, server) = echo("Coucou", &[]);
     let config = format!(
-        "[process]\nwatchdog = \"2s\"\n[backend.app]\nservers = [\"{server}\"]\n\
+        "[process]\nwatchdog = \"5s\"\n[backend.app]\nservers = [\"{server}\"]\n\
          [frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n"
     );
     let balancer = Balancer::start(&config);
@@ -86,13 +86,13 @@ fn a_data_process_that_hangs_is_replaced_and_waiting_connections_are_served() {
 fn a_data_process_at_rest_is_not_taken_for_one_that_hangs() {
     let (_server, server) = echo("Coucou", &[]);
     let config = format!(
-        "[process]\nwatchdog = \"3s\"\n[backend.app]\nservers = [\"{server}\"]\n\
+        "[process]\nwatchdog = \"5s\"\n[backend.app]\nservers = [\"{server}\"]\n\
          [frontend.web]\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"app\"\n"
     );
     let balancer = Balancer::start(&config);
     let began = std::time::Instant::now();
     eventually("twice the time of the watchdog", || {
-        (began.elapsed() > Duration::from_secs(6)).then_some(())
+        (began.elapsed() > Duration::from_secs(10)).then_some(())
     });
     assert_eq!(data_pids(&balancer.process).len(), 1);
 }

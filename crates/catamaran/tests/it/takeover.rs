@@ -4,7 +4,6 @@ use crate::balancer::Balancer;
 use crate::trial::rounds;
 use crate::{PATIENCE, echo, eventually, is_alive};
 use catamaran_testkit::{Client, Load, Origin, Process, Program, Signal, signal_pid, tunnel};
-use std::time::Duration;
 
 /// A supervisor for the configuration of another one.
 fn another(first: &Process) -> Process {
@@ -124,7 +123,7 @@ fn a_supervisor_that_took_over_ends_what_it_took_over() {
     eventually("its end", || (!is_alive(data)).then_some(()));
     balancer
         .process
-        .wait_for_stderr("drained", Duration::from_secs(5))
+        .wait_for_stderr("drained", PATIENCE)
         .unwrap();
 }
 

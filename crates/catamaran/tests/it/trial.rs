@@ -1,6 +1,7 @@
-//! How often trials are repeated, and what processes hold open meanwhile.
+//! How often trials are repeated, what processes hold open meanwhile, and what the kernel drops.
 
-use catamaran_testkit::{Process, descendants};
+use catamaran_testkit::{Process, Report, descendants};
+use std::time::Duration;
 
 /// Pipes that the data process of a balancer holds open. Its standard streams are not counted.
 pub(crate) fn open_pipes(balancer: &Process) -> usize {
@@ -24,6 +25,39 @@ pub(crate) fn open_files(pid: u32) -> Vec<(u32, String)> {
         })
         .collect()
 }
+
+/// Connections that the kernel dropped at listening sockets: ListenOverflows and ListenDrops.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Drops(Vec<u64>);
+
+impl Drops {
+    /// As counted so far, for all programs of this network namespace.
+    pub(crate) fn so_far() -> Self {
+        let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
+        let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let each = names.split(' ').zip(values.split(' '));
+        let counts = each
+            .filter(|(name, _)| ["ListenOverflows", "ListenDrops"].contains(name))
+            .map(|(_, value)| value.parse().unwrap());
+        Self(counts.collect())
+    }
+
+    /// Asserts that there are no more by now, and no connect was slow: where nobody else uses the
+    /// namespace, as in `cargo xtask interop reloads`. Returns how it was.
+    pub(crate) fn assert_no_more(&self, reports: &[Report]) -> String {
+        let now = Self::so_far();
+        let slowest = reports.iter().map(|report| report.slowest_connect).max();
+        if std::env::var_os("CATAMARAN_ALONE").is_some() {
+            assert_eq!(now, *self);
+            assert!(slowest <= Some(SLOWEST), "{slowest:?}");
+        }
+        format!("ListenOverflows, ListenDrops: {self:?}, then {now:?}; slowest connect {slowest:?}")
+    }
+}
+
+/// What a connect may take.
+const SLOWEST: Duration = Duration::from_millis(200);
 
 /// How often a trial is repeated: in full with `CATAMARAN_ROUNDS=full`, as `cargo xtask ci` sets
 /// it, else a tenth of that, which keeps a plain `cargo test` short.

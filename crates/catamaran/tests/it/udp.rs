@@ -306,6 +306,10 @@ fn a_drain_lets_flows_go_on_begins_none_and_ends_without_the_silent() {
     let served = server.accept().unwrap();
     balancer.terminate().unwrap();
     balancer.wait_for_stderr("draining", PATIENCE).unwrap();
+    // Workers hear of it one after the other.
+    eventually("no more flows", || {
+        is_ignored(&client(), address).then_some(())
+    });
     // In all longer than a flow may be silent to be waited for.
     for _ in 0..5 {
         assert!(is_ignored(&client(), address));

@@ -2,12 +2,14 @@
 
 use crate::balancer::{Balancer, quoted};
 use crate::operator::{ask, steered};
+use crate::trial::{Drops, is_full};
 use crate::{PATIENCE, eventually, is_alive};
 use catamaran_testkit::{
-    Client, Load, Origin, Reply, Request, Signal, http_get, signal_pid, tunnel,
+    Client, Load, Origin, Reply, Request, RunningLoad, Signal, free_addr, http_get, signal_pid,
+    tunnel,
 };
 use serde_json::Value;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,8 +72,7 @@ fn open_tunnels(balancer: &Balancer, sockets: usize, tcp: usize) -> Vec<Client> 
 
 #[test]
 fn upgrades_under_load_lose_nothing() {
-    let is_full = std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full");
-    let (rounds, rate, sockets, tcp) = match is_full {
+    let (rounds, rate, sockets, tcp) = match is_full() {
         true => (10, 1000.0, 200, 50),
         false => (3, 150.0, 20, 10),
     };
@@ -104,6 +105,7 @@ fn upgrades_under_load_lose_nothing() {
     };
     say(&mut tunnels, b"hello");
     let load = |load: Load| load.expect_body("served").max_in_flight(64).start();
+    let before = Drops::so_far();
     let kept = load(Load::new(balancer.addr(), rate));
     let fresh = load(Load::new(balancer.addr(), rate).without_keep_alive());
     for round in 0..rounds {
@@ -111,8 +113,8 @@ fn upgrades_under_load_lose_nothing() {
         say(&mut tunnels, format!("round {round}").as_bytes());
         std::thread::sleep(Duration::from_millis(300));
     }
-    for (kind, load) in [("kept", kept), ("fresh", fresh)] {
-        let report = load.stop();
+    let reports = [kept, fresh].map(RunningLoad::stop);
+    for (kind, report) in ["kept", "fresh"].into_iter().zip(&reports) {
         assert!(
             report.failures() == 0,
             "{kind}: {:?} {:?}",
@@ -128,6 +130,7 @@ fn upgrades_under_load_lose_nothing() {
             report.quantile(1.0)
         );
     }
+    eprintln!("{}", before.assert_no_more(&reports));
     say(&mut tunnels, b"to the end");
     assert!(is_alive(supervisor));
     drop(tunnels);
@@ -223,14 +226,166 @@ fn what_is_known_and_counted_is_the_same_after_an_upgrade() {
     });
 }
 
+#[test]
+fn whom_the_old_process_binds_while_it_drains_is_bound_in_the_new_one() {
+    let start = |number: usize| Origin::fixed(200, &number.to_string()).start().unwrap();
+    let origins: Vec<_> = (0..5).map(start).collect();
+    let addrs: Vec<_> = origins.iter().map(Origin::addr).collect();
+    let stick = "balance = \"random\"\nstick = { on = \"header:X-User\", for = \"1h\" }";
+    let balancer = steered(&addrs, "", stick);
+    // Idle connections stay open for one more request each.
+    let mut clients: Vec<Client> = (0..20).map(|_| balancer.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").unwrap().status, 200);
+    }
+    upgrade(&balancer);
+    let bound: Vec<String> = clients
+        .iter_mut()
+        .enumerate()
+        .map(|(user, client)| {
+            let user = format!("X-User: {user}");
+            let answer = client.request("GET", "/", &[&user], b"").unwrap();
+            assert!(!answer.keeps_alive(), "the old process answers");
+            answer.text()
+        })
+        .collect();
+    eventually("word of them", || {
+        let (_, page) = ask(&balancer, "GET", "/v1/tables/app?limit=1000", "");
+        let entries = page["entries"].as_array().unwrap().len();
+        (entries == bound.len()).then_some(())
+    });
+    for (user, server) in bound.iter().enumerate() {
+        let user = format!("X-User: {user}");
+        let answer = balancer.connect().request("GET", "/", &[&user], b"");
+        assert_eq!(answer.unwrap().text(), *server, "{user}");
+    }
+}
+
+/// Sends a datagram from a socket of its own; returns what comes back.
+fn datagram(to: SocketAddr) -> Option<usize> {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let patience = Some(Duration::from_secs(5));
+    client.set_read_timeout(patience).unwrap();
+    client.send_to(b"ask", to).unwrap();
+    client.recv(&mut [0; 16]).ok()
+}
+
+#[test]
+fn datagrams_that_come_after_an_upgrade_are_all_for_the_new_process() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buf = [0; 16];
+        // Ends with the test's process.
+        while let Ok((len, from)) = server.recv_from(&mut buf) {
+            let _ = server.send_to(&buf[..len], from);
+        }
+    });
+    let dns = format!(
+        "[frontend.dns]\nprotocol = \"udp\"\nlisten = \"127.0.0.1:0\"\nbackend = \"dns\"\n\
+         [backend.dns]\nservers = [\"{address}\"]\n"
+    );
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let balancer = steered(&[origin.addr()], "", &dns);
+    let port = balancer.addr_of("dns");
+    // A flow of the old process, which goes on to speak.
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(port).unwrap();
+    let speak = || {
+        client.send(b"again").unwrap();
+        assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5);
+    };
+    speak();
+    upgrade(&balancer);
+    for number in 0..100 {
+        speak();
+        assert_eq!(datagram(port), Some(3), "datagram {number}");
+    }
+}
+
 /// A program that is no catamaran, outside of what the data process may write to.
 fn program(balancer: &Balancer, name: &str, text: &str) -> PathBuf {
+    program_of_mode(balancer, name, 0o755, text)
+}
+
+fn program_of_mode(balancer: &Balancer, name: &str, mode: u32, text: &str) -> PathBuf {
     let directory = balancer.process.dir().path().with_extension("bin");
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join(name);
     std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     path
+}
+
+#[test]
+fn a_change_on_a_connection_to_the_old_process_is_refused_and_not_lost() {
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let addr = free_addr().unwrap();
+    let balancer = steered(&[origin.addr()], &format!("listen = \"{addr}\""), "");
+    let mut client = Client::connect(addr).unwrap();
+    let host = format!("Host: {addr}");
+    let fields = [host.as_str(), "Content-Type: application/json"];
+    let upgraded = client
+        .request("POST", "/v1/upgrade", &fields, b"{}")
+        .unwrap();
+    assert_eq!(upgraded.status, 200, "{}", upgraded.text());
+    let path = format!("/v1/backends/app/servers/{}", origin.addr());
+    let drain = br#"{"admin": "drain"}"#;
+    // The old process ends its pages soon, and the connection with them.
+    if let Ok(told) = client.request("PATCH", &path, &fields, drain) {
+        assert_eq!(told.status, 409, "{}", told.text());
+        assert!(!told.keeps_alive());
+    }
+    let (_, server) = ask(&balancer, "GET", &path, "");
+    assert_eq!(server["admin"], "ready", "{server}");
+}
+
+/// The processes that the supervisor has started.
+fn children(balancer: &Balancer) -> Vec<u32> {
+    let all = balancer.process.pids().into_iter();
+    all.filter(|pid| *pid != balancer.process.pid()).collect()
+}
+
+#[test]
+fn a_supervisor_killed_in_an_upgrade_leaves_a_process_that_another_takes_over() {
+    let origin = Origin::fixed(200, "up").start().unwrap();
+    let mut balancer = steered(&[origin.addr()], "", "");
+    // So many that the successor takes its time to be ready, in which it is stopped.
+    let mut text = std::fs::read_to_string(balancer.process.config_path()).unwrap();
+    text += "[backend.many]\nservers = [\n";
+    for number in 0..10_000 {
+        text += &format!("\"10.9.{}.{}:80\",\n", number / 250, number % 250);
+    }
+    text += "]\n";
+    std::fs::write(balancer.process.config_path(), text).unwrap();
+    let (status, told) = ask(&balancer, "POST", "/v1/reload", "{}");
+    assert_eq!(status, 200, "{told}");
+    let data = data_pid(&balancer);
+    balancer.process.signal(Signal::USR2).unwrap();
+    let successor = eventually("the successor", || {
+        let log = balancer.process.stderr();
+        assert!(!log.contains("upgraded; serving"), "it was too fast");
+        let mut others = children(&balancer).into_iter().filter(|pid| *pid != data);
+        // Not the one that is asked what it speaks.
+        let is_successor = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.windows(11).any(|word| word == b"--successor")
+        };
+        others.find(is_successor)
+    });
+    signal_pid(successor, Signal::STOP).unwrap();
+    balancer.process.kill().unwrap();
+    signal_pid(successor, Signal::KILL).unwrap();
+    let second = catamaran_testkit::Program::new(env!("CARGO_BIN_EXE_catamaran"))
+        .unwrap()
+        .args(["run", "-c"])
+        .arg(balancer.process.config_path())
+        .start()
+        .unwrap();
+    let taken = format!("data process taken over pid={data}");
+    second.wait_for_stderr(&taken, PATIENCE).unwrap();
+    assert_eq!(http_get(balancer.addr(), "/").unwrap().text(), "up");
 }
 
 #[test]
@@ -263,6 +418,10 @@ fn a_binary_that_cannot_take_over_leaves_the_old_one_serving() {
         (
             program(&balancer, "dies", &speaks(ours.trim())),
             "data process",
+        ),
+        (
+            program_of_mode(&balancer, "open", 0o777, &speaks(ours.trim())),
+            "others may change it",
         ),
         (PathBuf::from("/nonexistent/catamaran"), "cannot be read"),
         (

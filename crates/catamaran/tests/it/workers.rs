@@ -14,19 +14,6 @@ fn config(workers: usize, listen: &[SocketAddr], server: SocketAddr) -> String {
     )
 }
 
-fn reload(balancer: &Balancer, config: &str, count: usize) {
-    let path = balancer.process.config_path();
-    let new = path.with_extension("new");
-    std::fs::write(&new, config).unwrap();
-    std::fs::rename(new, path).unwrap();
-    balancer.process.signal(Signal::HUP).unwrap();
-    eventually("the reload", || {
-        let log = balancer.process.stderr();
-        assert!(!log.contains("reload failed"), "{log}");
-        (log.matches("reloaded changes=").count() == count).then_some(())
-    });
-}
-
 /// Worker threads of the data process.
 fn threads(balancer: &Balancer) -> usize {
     let data = balancer.process.pids()[1];
@@ -61,7 +48,7 @@ fn workers_come_and_go_under_load_and_nobody_is_refused() {
             (2, &[one]),
         ] {
             count += 1;
-            reload(&balancer, &config(workers, listen, origin.addr()), count);
+            balancer.reload(&config(workers, listen, origin.addr()), count);
             for address in listen {
                 for _ in 0..8 {
                     let mut client = Client::connect(*address).unwrap();
@@ -84,7 +71,7 @@ fn a_data_process_killed_after_a_change_of_workers_serves_from_all_sockets() {
     let origin = Origin::fixed(200, "up").start().unwrap();
     let port = free_addr().unwrap();
     let balancer = Balancer::start(&config(4, &[port], origin.addr()));
-    reload(&balancer, &config(1, &[port], origin.addr()), 1);
+    balancer.reload(&config(1, &[port], origin.addr()), 1);
     let data = balancer.process.pids()[1];
     catamaran_testkit::signal_pid(data, Signal::KILL).unwrap();
     eventually("the next data process", || {

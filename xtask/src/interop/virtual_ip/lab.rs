@@ -70,6 +70,13 @@ impl Lab {
         ip(&format!("-n {} {arguments}", self.space(machine)))
     }
 
+    /// Runs `tc` on a machine.
+    pub(super) fn tc(&self, machine: &str, arguments: &str) -> Result<()> {
+        let space = self.space(machine);
+        let words: Vec<&str> = arguments.split_whitespace().collect();
+        shell::run("tc", &[&["-n", &space], &words[..]].concat())
+    }
+
     /// A file that programs of the lab may read or write.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
@@ -183,11 +190,16 @@ impl Running {
         kill_process(pid, signal).context("cannot signal")
     }
 
+    /// Sends a signal to it and all its children, the children first.
+    pub(super) fn signal_tree(&self, signal: Signal) {
+        for pid in tree(self.child.id()).into_iter().rev() {
+            send(pid, signal);
+        }
+    }
+
     /// Kills it and all its children, the children first, so that none sees another die.
     pub(super) fn kill_tree(&mut self) -> Result<()> {
-        for pid in tree(self.child.id()).into_iter().rev() {
-            send(pid, Signal::KILL);
-        }
+        self.signal_tree(Signal::KILL);
         self.child.wait()?;
         Ok(())
     }

@@ -67,6 +67,7 @@ pub(in crate::interop) fn run() -> Result<()> {
     kill_and_stop(&lab, &program)?;
     sleep_and_wake(&lab, &program)?;
     cut_and_heal(&lab, &program)?;
+    refuse_unsealed(&lab, &program)?;
     lose_readiness(&lab, &program)
 }
 
@@ -185,6 +186,37 @@ fn cut_and_heal(lab: &Lab, program: &str) -> Result<()> {
     lab.stays("one", ADDRESS, Duration::from_secs(2))
 }
 
+/// Nodes with a secret hear each other, and nobody who has it not.
+fn refuse_unsealed(lab: &Lab, program: &str) -> Result<()> {
+    let secret = lab.file("secret");
+    std::fs::write(&secret, "a secret of the two nodes\n")?;
+    let options = format!("secret-file = {:?}\n", secret.display().to_string());
+    let sealed = |machine, priority| {
+        start_balancer(lab, program, machine, priority, &[ADDRESS_NET], &options)
+    };
+    let _active = sealed("one", 150)?;
+    lab.wait_for_holder("one", ADDRESS)?;
+    let backup = sealed("two", 100)?;
+    wait_for_backup(&backup)?;
+    lab.stays("one", ADDRESS, Duration::from_secs(1))?;
+    let stranger = "preempt = true\n";
+    let _stranger = start_balancer(lab, program, "client", 200, &[ADDRESS_NET], stranger)?;
+    lab.wait_for_address("client", ADDRESS)?;
+    for machine in ["one", "two"] {
+        wait_for("adverts without a seal to be counted", PATIENCE, || {
+            let drops = lab.metrics(machine, "catamaran_virtual_ip_adverts_dropped_total")?;
+            let of_strangers = drops.iter().find(|line| line.contains("unsealed"));
+            Ok(of_strangers.is_some_and(|line| !line.ends_with(" 0")))
+        })?;
+    }
+    ensure!(
+        lab.holders(ADDRESS)? == ["one", "client"],
+        "the active heeds a stranger"
+    );
+    shell::say("adverts without a seal are dropped and counted");
+    Ok(())
+}
+
 /// A data process that hangs lowers the priority, so that the other node takes over.
 fn lose_readiness(lab: &Lab, program: &str) -> Result<()> {
     let (active, _backup) = start(lab, program)?;
@@ -275,3 +307,4 @@ fn rounds() -> usize {
 }
 
 const ADDRESS: &str = "10.9.0.100";
+const ADDRESS_NET: &str = "10.9.0.100/24";

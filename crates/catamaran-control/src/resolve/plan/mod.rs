@@ -92,7 +92,7 @@ impl Plan {
                     until: Timestamp::ZERO,
                 },
             }),
-            ServerAddr::Ip(_) | ServerAddr::Unix(_) => None,
+            ServerAddr::Ip(_) | ServerAddr::Unix(_) | ServerAddr::Etcd { .. } => None,
         }
     }
 
@@ -197,7 +197,7 @@ impl Plan {
         match &self.template.address {
             ServerAddr::Srv { service } => Question::Service(service.clone()),
             ServerAddr::Dns { host, .. } => Question::Host(host.clone()),
-            ServerAddr::Ip(_) | ServerAddr::Unix(_) => {
+            ServerAddr::Ip(_) | ServerAddr::Unix(_) | ServerAddr::Etcd { .. } => {
                 unreachable!("Plan::new takes nothing but names")
             }
         }

@@ -16,6 +16,8 @@ pub(super) struct Fault {
 
 pub(super) struct Net {
     pub(super) fault: Fault,
+    /// Whether nodes that are not cut off hear of each other by another path too.
+    pub(super) has_heartbeats: bool,
     nodes: Vec<Node>,
     under_way: Vec<Letter>,
     now: Timestamp,
@@ -70,6 +72,7 @@ impl Net {
             .collect();
         let mut net = Self {
             fault: WELL,
+            has_heartbeats: false,
             nodes,
             under_way: Vec::new(),
             now: Timestamp::ZERO,
@@ -225,6 +228,7 @@ impl Net {
             }
             _ => {
                 let now = self.local_now(node);
+                self.tell_of_others(node);
                 if let Some(machine) = &mut self.nodes[node].machine {
                     machine.handle_timeout(now);
                 }
@@ -236,6 +240,7 @@ impl Net {
 
     fn deliver(&mut self, letter: &Letter) {
         let now = self.local_now(letter.to);
+        self.tell_of_others(letter.to);
         let is_cut = self.nodes[letter.to].is_cut || self.nodes[letter.from].is_cut;
         if let Some(machine) = &mut self.nodes[letter.to].machine
             && !is_cut
@@ -246,7 +251,30 @@ impl Net {
         }
     }
 
+    /// The actives besides `node` with which it shares the link.
+    fn others_on_link(&self, node: usize) -> Vec<usize> {
+        let is_cut = self.nodes[node].is_cut;
+        let is_there = move |&other: &usize| other != node && !is_cut && !self.nodes[other].is_cut;
+        self.active_nodes().filter(is_there).collect()
+    }
+
+    fn tell_of_others(&mut self, node: usize) {
+        if self.has_heartbeats {
+            let others = self.others_on_link(node);
+            let priorities = others
+                .iter()
+                .map(|&other| self.nodes[other].settings.priority);
+            let best = priorities.max();
+            let now = self.local_now(node);
+            if let Some(machine) = &mut self.nodes[node].machine {
+                machine.handle_witness(now, 0, best);
+            }
+            self.drain(node);
+        }
+    }
+
     fn drain(&mut self, node: usize) {
+        let mut has_asked = false;
         while let Some(action) = self.nodes[node]
             .machine
             .as_mut()
@@ -266,8 +294,18 @@ impl Net {
                     let has_spoken = node.spoke_at >= node.asleep_until;
                     node.woke.get_or_insert((reason, has_spoken));
                 }
+                Action::Ask(_) => has_asked = true,
                 Action::Event(..) => {}
             }
+        }
+        let answers = self.others_on_link(node);
+        let is_answered = has_asked && answers.into_iter().any(|other| !self.is_asleep(other));
+        let now = self.local_now(node);
+        if let Some(machine) = &mut self.nodes[node].machine
+            && is_answered
+        {
+            machine.handle_answer(now, 0);
+            return self.drain(node);
         }
         let holds = self.nodes[node].holds_address;
         assert_eq!(holds, self.state(node) == State::Active);

@@ -370,3 +370,124 @@ fn the_owner_of_an_address_is_active_from_the_start() {
     assert_eq!(machine.state(0), State::Active);
     assert!(actions(&mut machine).contains(&sent(255)));
 }
+
+/// A backup that hears 10.0.0.9 with priority 150 until `START` + 100 ms, and knows from elsewhere
+/// that it is active.
+fn backup_with_a_witness() -> Machine {
+    let mut machine = backup(vec![settings(100, false)]);
+    machine.handle_witness(START, 0, Some(150));
+    let heard = after(START, 100);
+    machine
+        .handle_advert(heard, 0, ip(9), &advert(150))
+        .unwrap();
+    actions(&mut machine);
+    machine
+}
+
+/// Lets time pass until `end`, in ms from `START`, with `each` after every turn; all that was done.
+fn pass(
+    machine: &mut Machine,
+    end: u64,
+    mut each: impl FnMut(&mut Machine, Timestamp),
+) -> Vec<Action> {
+    let mut done = Vec::new();
+    for _ in 0..10_000 {
+        let now = machine.poll_timeout();
+        if now > after(START, end) {
+            return done;
+        }
+        machine.handle_timeout(now);
+        each(machine, now);
+        done.extend(actions(machine));
+    }
+    panic!("it never comes to rest");
+}
+
+#[test]
+fn a_backup_asks_before_it_takes_over_from_a_peer_that_lives_and_stays_if_the_link_answers() {
+    let mut machine = backup_with_a_witness();
+    let mut asked = 0;
+    let done = pass(&mut machine, 3000, |machine, now| {
+        machine.handle_witness(now, 0, Some(150));
+        asked += 1;
+        machine.handle_answer(now, 0);
+    });
+    assert!(asked > 3);
+    assert_eq!(machine.state(0), State::Backup);
+    let died = Action::Event(0, Event::PathDied);
+    assert_eq!(done.iter().filter(|&&action| action == died).count(), 1);
+    assert!(machine.is_path_dead(0));
+    assert!(!machine.is_in_conflict(0));
+    // Adverts arrive again.
+    let now = after(START, 3010);
+    machine.handle_advert(now, 0, ip(9), &advert(150)).unwrap();
+    assert_eq!(actions(&mut machine), [Action::Event(0, Event::PathHealed)]);
+}
+
+#[test]
+fn a_backup_takes_over_in_time_when_nobody_answers_on_the_link() {
+    let mut machine = backup_with_a_witness();
+    let mut taken_at = Timestamp::ZERO;
+    let done = pass(&mut machine, 470, |machine, now| {
+        if taken_at == Timestamp::ZERO && machine.state(0) == State::Active {
+            taken_at = now;
+        }
+    });
+    assert!(done.contains(&Action::Ask(0)));
+    assert_eq!(
+        taken_at,
+        after(START, 100) + Duration::from_nanos(360_937_500)
+    );
+}
+
+#[test]
+fn an_answer_without_a_living_peer_holds_nobody_back() {
+    let mut machine = backup(vec![settings(100, false)]);
+    let done = pass(&mut machine, 400, |machine, now| {
+        machine.handle_answer(now, 0);
+    });
+    assert!(!done.contains(&Action::Ask(0)));
+    assert_eq!(machine.state(0), State::Active);
+}
+
+#[test]
+fn an_active_yields_to_a_stronger_one_that_only_the_link_answers_for() {
+    for (theirs, state) in [
+        (150, State::Backup),
+        (50, State::Active),
+        (100, State::Active),
+    ] {
+        let mut machine = active(vec![settings(100, false)]);
+        machine.handle_witness(active_since(), 0, Some(theirs));
+        let done = pass(&mut machine, 6000, |machine, now| {
+            machine.handle_answer(now, 0);
+        });
+        assert_eq!(machine.state(0), state, "{theirs}");
+        assert!(done.contains(&Action::Event(0, Event::PathDied)));
+        assert_eq!(machine.is_in_conflict(0), state == State::Active);
+    }
+}
+
+#[test]
+fn an_active_stays_when_the_link_does_not_answer_for_the_stronger_one() {
+    let mut machine = active(vec![settings(100, false)]);
+    machine.handle_witness(active_since(), 0, Some(150));
+    let done = pass(&mut machine, 6000, |_, _| {});
+    assert_eq!(machine.state(0), State::Active);
+    let asked = done.iter().filter(|&&action| action == Action::Ask(0));
+    assert!((2..=5).contains(&asked.count()));
+    machine.handle_witness(after(START, 6000), 0, None);
+    assert_eq!(actions(&mut machine), [Action::Event(0, Event::PathHealed)]);
+    assert!(!machine.is_in_conflict(0));
+}
+
+#[test]
+fn word_that_is_still_under_way_after_a_hand_over_is_no_conflict() {
+    let mut machine = active(vec![settings(100, false)]);
+    machine.handle_witness(active_since(), 0, Some(150));
+    let done = pass(&mut machine, 2000, |machine, now| {
+        machine.handle_answer(now, 0);
+    });
+    assert_eq!(machine.state(0), State::Active);
+    assert!(!done.contains(&Action::Event(0, Event::PathDied)));
+}

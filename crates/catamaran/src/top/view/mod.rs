@@ -1,6 +1,8 @@
 //! The model on the screen.
 
-use super::model::{Event, Frontend, Link, Mode, Model, Process, Server, Tone, VirtualIp, What};
+use super::model::{
+    Event, Frontend, Link, Mode, Model, Peer, Process, Server, Tone, VirtualIp, What,
+};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -49,6 +51,7 @@ impl Palette {
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, palette: Palette) {
     let frontends = rows(model.frontends.len(), MAX_FRONTENDS);
     let virtual_ips = rows(model.virtual_ips.len(), MAX_VIRTUAL_IPS);
+    let peers = rows(model.peers.len(), MAX_PEERS);
     let error = u16::from(model.process.config_error.is_some());
     // What is least needed goes first where the screen is low.
     let room = frame.area().height;
@@ -58,13 +61,25 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, palette: Palette) {
         0
     };
     let virtual_ips = if room >= 16 { virtual_ips } else { 0 };
+    let peers = if room >= 18 { peers } else { 0 };
     let frontends = if room >= 12 { frontends } else { 0 };
-    let [head, numbers, alert, front, vips, servers, happened, foot] = Layout::vertical([
+    let [
+        head,
+        numbers,
+        alert,
+        front,
+        vips,
+        mesh,
+        servers,
+        happened,
+        foot,
+    ] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(error),
         Constraint::Length(frontends),
         Constraint::Length(virtual_ips),
+        Constraint::Length(peers),
         Constraint::Min(3),
         Constraint::Length(events),
         Constraint::Length(1),
@@ -78,6 +93,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, palette: Palette) {
     }
     draw_frontends(frame, front, &model.frontends, palette);
     draw_virtual_ips(frame, vips, &model.virtual_ips, palette);
+    draw_peers(frame, mesh, &model.peers, palette);
     draw_servers(frame, servers, model, palette);
     draw_events(frame, happened, &model.events, palette);
     draw_foot(frame, foot, model, palette);
@@ -232,6 +248,33 @@ fn draw_virtual_ips(frame: &mut Frame<'_>, area: Rect, all: &[VirtualIp], palett
         title("PRIORITY"),
         left("ACTIVE"),
         left("ADDRESSES"),
+    ];
+    frame.render_widget(table(rows, &widths, titles, palette), area);
+}
+
+fn draw_peers(frame: &mut Frame<'_>, area: Rect, all: &[Peer], palette: Palette) {
+    let rows = all.iter().take(MAX_PEERS).map(|one| {
+        Row::new([
+            Cell::new(one.name.clone()),
+            Cell::new(one.state.clone()).style(palette.of(one.tone)),
+            right(format!("{:.0}", one.lag_ms)),
+            right(one.waiting.to_string()),
+            Cell::new(one.address.clone()),
+        ])
+    });
+    let widths = [
+        Constraint::Length(16),
+        Constraint::Length(20),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Min(10),
+    ];
+    let titles = [
+        left("PEER"),
+        left("STATE"),
+        title("LAG MS"),
+        title("WAITING"),
+        left("ADDRESS"),
     ];
     frame.render_widget(table(rows, &widths, titles, palette), area);
 }
@@ -485,6 +528,7 @@ fn time_of_day(at: f64) -> String {
 
 /// Rows of each part; servers get what is left.
 const MAX_FRONTENDS: usize = 4;
+const MAX_PEERS: usize = 4;
 const MAX_VIRTUAL_IPS: usize = 4;
 const MAX_EVENTS: usize = 4;
 

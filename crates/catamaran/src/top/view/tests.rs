@@ -39,6 +39,7 @@ fn at_80_by_24_everything_has_its_place() {
         "412 req/s  0.50 fail/s  12 in flight  2/4 servers usable",
         "web           http    214      412    0.50    0.60     1.1     2.4   53.0 kB",
         "main ipv4        active                    150 10.0.0.11",
+        "b                in-step, drifted           12        3 10.0.0.12:7946",
         "api/a                  up             1      3      8      210       0      1.2",
         "api/b                  draining",
         "api/c                  down",

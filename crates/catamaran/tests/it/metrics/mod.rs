@@ -3,6 +3,8 @@
 mod page;
 
 use crate::balancer::Balancer;
+use crate::cluster::Cluster;
+use crate::etcd::Store;
 use crate::operator::ask;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{Client, Origin, TempDir, free_addr, http_get};
@@ -19,6 +21,8 @@ struct Busy {
     origin: Origin,
     metrics: SocketAddr,
     _files: TempDir,
+    _cluster: Cluster,
+    _store: Store,
 }
 
 impl Busy {
@@ -31,8 +35,13 @@ impl Busy {
         let list = files.write("blocked.txt", "192.0.2.0/24\n").unwrap();
         let map = files.write("sites.map", "shop.example app\n").unwrap();
         let (list, map) = (list.display(), map.display());
+        let cluster = Cluster::of(&["a", "b"]);
+        let section = cluster.section("a", &["first"]);
+        let store = Store::start();
+        let etcd = store.addr();
         let config = format!(
-            "[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+            "{section}[list.blocked]\nfile = \"{list}\"\n[map.sites]\nfile = \"{map}\"\nmatch = \"domain\"\n\
+             [etcd]\nendpoints = \"{etcd}\"\n\
              [tracing]\nendpoint = \"http://127.0.0.1:9\"\n\
              [process]\nworkers = 2\nmetrics = \"{metrics}\"\nmax-connections = 100\n\
              [admin]\nsocket = \"admin.sock\"\nlisten = \"{admin}\"\n\
@@ -54,6 +63,8 @@ impl Busy {
             origin,
             metrics,
             _files: files,
+            _cluster: cluster,
+            _store: store,
         };
         busy.use_all();
         busy
@@ -85,9 +96,20 @@ impl Busy {
             let page = Page::prometheus(&self.get("text/plain"));
             let raw = [("frontend", "raw"), ("outcome", "done")];
             let checks = [("backend", "app"), ("server", "a"), ("result", "pass")];
+            // An exchange is counted at frontend, route, backend and server by turns.
+            let in_flight: Vec<f64> = ["frontend", "route", "backend", "server"]
+                .iter()
+                .flat_map(|kind| &page.0[&format!("catamaran_{kind}_in_flight")].samples)
+                .map(|sample| sample.value)
+                .collect();
+            let web = [("frontend", "web"), ("outcome", "done")];
             let is_counted = page.value("catamaran_frontend_outcomes_total", &raw) > 0.0
+                && page.value("catamaran_frontend_outcomes_total", &web) >= 3.0
+                && in_flight.iter().all(|count| *count == 0.0)
                 && page.value("catamaran_server_checks_total", &checks) > 0.0
-                && page.0.contains_key("catamaran_worker_lag_seconds");
+                && page.0.contains_key("catamaran_worker_lag_seconds")
+                && page.0.contains_key("catamaran_peer_connected")
+                && page.0.contains_key("catamaran_etcd_last_contact_seconds");
             is_counted.then_some(page)
         })
     }
@@ -272,7 +294,8 @@ fn points_for_charts_come_every_few_seconds_and_go_on_where_the_last_ones_ended(
     let last = stats["times"].as_array().unwrap().last().unwrap();
     let path = format!("/v1/stats?servers=false&backend=app&since={last}");
     let (_, newer) = ask(&busy.balancer, "GET", &path, "");
-    assert!(newer["times"].as_array().unwrap().len() <= stats["times"].as_array().unwrap().len());
+    let mut times = newer["times"].as_array().unwrap().iter();
+    assert!(times.all(|time| time.as_f64() > last.as_f64()), "{newer}");
     assert_eq!(newer["backends"].as_array().unwrap().len(), 1);
     assert_eq!(newer["backends"][0]["servers"], Value::Array(Vec::new()));
     let (status, _) = ask(&busy.balancer, "GET", "/v1/stats?backend=none", "");

@@ -1,0 +1,87 @@
+//! What is known of another active whose adverts do not arrive.
+//!
+//! A peer may say over another path (the link of replication) that it is alive and active. Whether
+//! clients can have both is another question: only who is on the same link can take the address
+//! from the other. So before a backup takes over from such a peer, and before an active yields to
+//! one, it asks on the link who has the address. The answer comes from the process that plays VRRP
+//! there, never from a kernel, so that it proves that this is alive and active.
+//!
+//! ```text
+//! adverts   peer alive elsewhere   somebody answers on the link
+//! arrive    -                      -       nothing to do
+//! silent    no                     -       the peer is dead: take over
+//! silent    yes                    no      the link between is dead: take over
+//! silent    yes                    yes     only the path of adverts is dead: stay, or yield if weaker
+//! ```
+
+use super::settings::AdvertInterval;
+use crate::Timestamp;
+use std::time::Duration;
+
+/// One router's view of the others by other means than adverts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Witness {
+    /// The highest priority of a peer that says elsewhere that it is active, and since when.
+    active: Option<(u8, Timestamp)>,
+    /// When somebody on the link last answered for the address.
+    answered_at: Option<Timestamp>,
+    /// When to ask next.
+    pub(super) ask_at: Timestamp,
+    /// Whether the path of adverts is known to be dead.
+    pub(super) is_path_dead: bool,
+}
+
+impl Witness {
+    pub(super) const NONE: Self = Self {
+        active: None,
+        answered_at: None,
+        ask_at: Timestamp::MAX,
+        is_path_dead: false,
+    };
+
+    /// Takes what peers say. A change of priority is the same peer, or as good.
+    pub(super) fn set_active(&mut self, now: Timestamp, priority: Option<u8>) {
+        let since = self.active.map_or(now, |(_, since)| since);
+        self.active = priority.map(|priority| (priority, since));
+    }
+
+    /// An advert arrived: what is said elsewhere may be older.
+    pub(super) const fn begin_anew(&mut self, now: Timestamp) {
+        if let Some((_, since)) = &mut self.active {
+            *since = now;
+        }
+    }
+
+    pub(super) const fn set_answered(&mut self, now: Timestamp) {
+        self.answered_at = Some(now);
+    }
+
+    /// Whether a peer says that it is active.
+    pub(super) const fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// Whether a peer says so and somebody on the link has just answered.
+    pub(super) fn is_on_link(&self, now: Timestamp, interval: AdvertInterval) -> bool {
+        let is_fresh = |at: Timestamp| now.saturating_since(at) <= interval.as_duration();
+        self.is_active() && self.answered_at.is_some_and(is_fresh)
+    }
+
+    /// The priority of a peer that has been active beside an active for so long that it is no
+    /// hand-over, of which word is still under way.
+    pub(super) fn rival(&self, now: Timestamp, active_since: Timestamp) -> Option<u8> {
+        let (priority, since) = self.active?;
+        let both_since = since.max(active_since);
+        (now.saturating_since(both_since) >= SETTLED).then_some(priority)
+    }
+
+    /// When [`Witness::rival`] may become another.
+    pub(super) fn settles_at(&self, active_since: Timestamp) -> Timestamp {
+        self.active.map_or(Timestamp::MAX, |(_, since)| {
+            since.max(active_since) + SETTLED
+        })
+    }
+}
+
+/// Heartbeats come every half second and are believed for two.
+const SETTLED: Duration = Duration::from_millis(2500);

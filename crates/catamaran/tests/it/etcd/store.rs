@@ -1,0 +1,167 @@
+//! As much of etcd's JSON gateway as a fleet uses, in memory. A watch tells nothing and ends at
+//! once, so that whoever watches lists again.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use catamaran_testkit::{Origin, Reply, Request};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+/// The gateway. It ends when this is dropped.
+pub(crate) struct Store {
+    keys: Arc<Mutex<Keys>>,
+    origin: Origin,
+}
+
+#[derive(Default)]
+struct Keys {
+    cluster_id: u64,
+    revision: u64,
+    values: BTreeMap<Vec<u8>, Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    value: Vec<u8>,
+    created: u64,
+    modified: u64,
+}
+
+impl Store {
+    pub(crate) fn start() -> Self {
+        let keys = Arc::new(Mutex::new(Keys {
+            cluster_id: u64::MAX,
+            revision: 1,
+            ..Keys::default()
+        }));
+        let shared = Arc::clone(&keys);
+        let origin = Origin::http(move |request| shared.lock().unwrap().answer(request));
+        let origin = origin.start().unwrap();
+        Self { keys, origin }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.origin.addr()
+    }
+
+    /// Writes a key.
+    pub(crate) fn put(&self, key: &str, value: &str) {
+        let mut keys = self.keys.lock().unwrap();
+        keys.revision += 1;
+        keys.put(key.into(), value.into());
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        let keys = self.keys.lock().unwrap();
+        let entry = keys.values.get(key.as_bytes())?;
+        Some(String::from_utf8_lossy(&entry.value).into_owned())
+    }
+
+    /// Becomes another cluster, in which there is nothing.
+    pub(crate) fn wipe(&self) {
+        let mut keys = self.keys.lock().unwrap();
+        let cluster_id = keys.cluster_id - 1;
+        *keys = Keys {
+            cluster_id,
+            revision: 1,
+            ..Keys::default()
+        };
+    }
+}
+
+impl Keys {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let asked: Value = serde_json::from_slice(&request.body.content).unwrap_or_default();
+        let mut answer = match request.target.as_str() {
+            "/v3/kv/range" => self.range(&asked),
+            "/v3/kv/put" => {
+                self.revision += 1;
+                self.put(bytes(&asked["key"]), bytes(&asked["value"]));
+                json!({})
+            }
+            "/v3/kv/txn" => self.transact(&asked),
+            "/v3/lease/grant" => json!({ "ID": "7", "TTL": "10" }),
+            "/v3/lease/revoke" => {
+                self.revision += 1;
+                self.values
+                    .retain(|key, _| !key.starts_with(b"/catamaran/servers/"));
+                json!({})
+            }
+            "/v3/lease/keepalive" => json!({ "result": { "ID": "7", "TTL": "10" } }),
+            "/v3/watch" => json!({ "result": { "created": true } }),
+            _ => return Reply::new(404, "no such path"),
+        };
+        answer["header"] = json!({
+            "cluster_id": self.cluster_id.to_string(),
+            "revision": self.revision.to_string(),
+        });
+        Reply::new(200, format!("{answer}\n"))
+    }
+
+    fn range(&self, asked: &Value) -> Value {
+        let (from, to) = (bytes(&asked["key"]), bytes(&asked["range_end"]));
+        let is_in = |key: &Vec<u8>| match to.is_empty() {
+            true => *key == from,
+            false => *key >= from && *key < to,
+        };
+        let found = self.values.iter().filter(|(key, _)| is_in(key));
+        let found: Vec<Value> = found
+            .map(|(key, entry)| {
+                json!({
+                    "key": STANDARD.encode(key),
+                    "value": STANDARD.encode(&entry.value),
+                    "create_revision": entry.created.to_string(),
+                    "mod_revision": entry.modified.to_string(),
+                })
+            })
+            .collect();
+        let count = found.len().to_string();
+        match asked["count_only"] == true {
+            true => json!({ "count": count }),
+            false => json!({ "kvs": found, "count": count }),
+        }
+    }
+
+    fn transact(&mut self, asked: &Value) -> Value {
+        let holds = asked["compare"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .all(|compare| {
+                let entry = self.values.get(&bytes(&compare["key"]));
+                let modified = entry.map_or(0, |entry| entry.modified);
+                compare["mod_revision"].as_str() == Some(modified.to_string().as_str())
+            });
+        if holds {
+            self.revision += 1;
+            for op in asked["success"].as_array().into_iter().flatten() {
+                let put = &op["request_put"];
+                if put.is_object() {
+                    self.put(bytes(&put["key"]), bytes(&put["value"]));
+                }
+            }
+        }
+        json!({ "succeeded": holds })
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        let modified = self.revision;
+        let before = self.values.get(&key);
+        let created = before.map_or(modified, |entry| entry.created);
+        let entry = Entry {
+            value,
+            created,
+            modified,
+        };
+        self.values.insert(key, entry);
+    }
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    STANDARD
+        .decode(value.as_str().unwrap_or_default())
+        .unwrap_or_default()
+}

@@ -1,0 +1,320 @@
+//! The case `failover`: how long clients wait when a node is lost, beside keepalived with HAProxy.
+//!
+//! 1,000 short requests a second, each with a connection of its own, 250 ms and one try. What is
+//! told is the time from the event until the last request was begun that failed, and how many did.
+//! The same machines, the same interval and the same priorities for both.
+//!
+//! `CATAMARAN_ROUNDS=full` plays 20 rounds of all events, a number plays as many.
+
+mod answers;
+pub(super) mod load;
+mod side;
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+
+use self::load::{Order, Outcome};
+use self::side::{Node, Side};
+use super::lab::{Lab, PATIENCE, PLUGGED, Running, wait_for};
+use super::pair;
+use crate::shell;
+
+/// What happens to the active node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Kill,
+    Stop,
+    /// Its link goes down.
+    PowerOff,
+    /// The switch drops it silently: its own link stays up.
+    Unplugged,
+    /// What it sends is lost, what is sent to it arrives.
+    Mute,
+    /// SIGSTOP of everything.
+    Freeze,
+    /// Its server dies.
+    NoServer,
+}
+
+/// Events, and what is asked of them: the longest median time at an interval.
+const EVENTS: [(Event, &str); 7] = [
+    (Event::Kill, "kill -9 of everything"),
+    (Event::Stop, "clean stop"),
+    (Event::PowerOff, "link down"),
+    (Event::Unplugged, "unplugged at the switch"),
+    (Event::Mute, "cut in one direction"),
+    (Event::Freeze, "SIGSTOP of everything"),
+    (Event::NoServer, "its server dies"),
+];
+
+/// Times and losses of one event with one side.
+struct Row {
+    side: Side,
+    what: &'static str,
+    interval_ms: u32,
+    recoveries: Vec<Duration>,
+    lost: Vec<usize>,
+}
+
+/// Runs the case.
+pub(in crate::interop) fn run() -> Result<()> {
+    let program = pair::build()?;
+    let mut rows = Vec::new();
+    for interval_ms in [100, 10] {
+        for (event, what) in EVENTS {
+            if !event.is_played(interval_ms) {
+                continue;
+            }
+            for side in [Side::Catamaran, Side::Keepalived] {
+                rows.extend(measure(&program, side, event, what, interval_ms)?);
+            }
+        }
+    }
+    for side in [
+        Side::Catamaran,
+        Side::CatamaranWithVirtualMac,
+        Side::Keepalived,
+    ] {
+        answers::run(&program, side)?;
+    }
+    shell::say(&table(&rows));
+    judge(&rows)
+}
+
+/// The event, and what it costs clients when it is over.
+fn measure(
+    program: &str,
+    side: Side,
+    event: Event,
+    what: &'static str,
+    interval_ms: u32,
+) -> Result<Vec<Row>> {
+    let row = |what| Row {
+        side,
+        what,
+        interval_ms,
+        recoveries: Vec::new(),
+        lost: Vec::new(),
+    };
+    let (mut row, mut healed) = (row(what), row(event.end()));
+    for _ in 0..rounds() {
+        let pair = Pair::start(program, side, interval_ms)?;
+        let load = Load::begin(&pair.lab)?;
+        let at = SystemTime::now();
+        let pair = pair.suffer(event)?;
+        row.add(&load.end()?, at);
+        if event.is_over_by_itself() {
+            let load = Load::begin(&pair.lab)?;
+            let at = SystemTime::now();
+            pair.heal(event)?;
+            healed.add(&load.end()?, at);
+            wait_for("exactly one active", PATIENCE, || {
+                Ok(pair.lab.holders(V4)?.len() == 1)
+            })?;
+        }
+    }
+    let rows = [row, healed].into_iter();
+    let rows: Vec<Row> = rows.filter(|row| !row.lost.is_empty()).collect();
+    for row in &rows {
+        shell::say(&row.line());
+    }
+    Ok(rows)
+}
+
+impl Event {
+    /// The shorter interval is about noticing, the rest is the same; without a number of rounds only
+    /// the commonest events are played.
+    fn is_played(self, interval_ms: u32) -> bool {
+        let is_common = matches!(self, Self::Kill | Self::Stop);
+        let is_asked = std::env::var_os("CATAMARAN_ROUNDS").is_some();
+        is_common || interval_ms == 100 && (is_asked || self == Self::Unplugged)
+    }
+
+    /// Whether the node is as it was when the event is over.
+    const fn is_over_by_itself(self) -> bool {
+        matches!(self, Self::Unplugged | Self::Mute | Self::Freeze)
+    }
+
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Freeze => "SIGCONT",
+            _ => "connected again",
+        }
+    }
+}
+
+/// Two nodes, of which `one` is active, and their servers.
+struct Pair {
+    lab: Lab,
+    servers: Vec<Running>,
+    one: Node,
+    _two: Node,
+}
+
+impl Pair {
+    fn start(program: &str, side: Side, interval_ms: u32) -> Result<Self> {
+        let lab = Lab::new(&["one", "two", "client"])?;
+        let servers = vec![
+            pair::start_server(&lab, program, "one")?,
+            pair::start_server(&lab, program, "two")?,
+        ];
+        let one = side.start(&lab, program, "one", interval_ms)?;
+        lab.wait_for_holder("one", V4)?;
+        let two = side.start(&lab, program, "two", interval_ms)?;
+        lab.stays("one", V4, Duration::from_secs(1))?;
+        Ok(Self {
+            lab,
+            servers,
+            one,
+            _two: two,
+        })
+    }
+
+    fn suffer(mut self, event: Event) -> Result<Self> {
+        match event {
+            Event::Kill => self.one.kill()?,
+            Event::Stop => self.one.stop()?,
+            Event::PowerOff => self.lab.ip("one", "link set eth0 down")?,
+            Event::Unplugged => self.lab.ip("switch", "link set one nomaster")?,
+            Event::Mute => self.lab.tc("one", MUTE)?,
+            Event::Freeze => self.one.signal(Signal::STOP),
+            Event::NoServer => drop(self.servers.remove(0)),
+        }
+        Ok(self)
+    }
+
+    /// What was only cut off or stopped comes back.
+    fn heal(&self, event: Event) -> Result<()> {
+        match event {
+            Event::Unplugged => self.lab.ip("switch", &format!("link set one {PLUGGED}")),
+            Event::Mute => self.lab.tc("one", "qdisc del dev eth0 root"),
+            Event::Freeze => {
+                self.one.signal(Signal::CONT);
+                Ok(())
+            }
+            Event::Kill | Event::Stop | Event::PowerOff | Event::NoServer => Ok(()),
+        }
+    }
+}
+
+/// The clients at work.
+struct Load(Child);
+
+impl Load {
+    fn start(lab: &Lab, order: &Order) -> Result<Self> {
+        let me = std::env::current_exe()?;
+        let mut command = lab.command("client", me.to_str().context("the path is UTF-8")?);
+        command
+            .arg("interop-load")
+            .arg(serde_json::to_string(order)?);
+        Ok(Self(command.stdout(Stdio::piped()).spawn()?))
+    }
+
+    /// What is measured with; it has had answers for a second when this returns.
+    fn begin(lab: &Lab) -> Result<Self> {
+        let load = Self::start(
+            lab,
+            &Order {
+                targets: vec![target(V4)?],
+                rate: 1000,
+                seconds: 4,
+                flushes: false,
+            },
+        )?;
+        std::thread::sleep(Duration::from_secs(1));
+        Ok(load)
+    }
+
+    fn end(self) -> Result<Outcome> {
+        let output = self.0.wait_with_output()?;
+        if !output.status.success() {
+            bail!("the load ended with {}", output.status);
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+impl Row {
+    fn add(&mut self, outcome: &Outcome, at: SystemTime) {
+        self.lost.push(outcome.lost(at));
+        // Three seconds are as good as never.
+        self.recoveries.push(outcome.recovery(at).unwrap_or(NEVER));
+    }
+
+    fn line(&self) -> String {
+        let mut times = self.recoveries.clone();
+        times.sort();
+        let mut lost = self.lost.clone();
+        lost.sort_unstable();
+        let time = |time: Duration| match time {
+            NEVER => "never".to_owned(),
+            time => format!("{} ms", time.as_millis()),
+        };
+        let (middle, last) = (times.len() / 2, times.len() - 1);
+        format!(
+            "| {} | {} ms | {} | {} | {} | {} | {} | {} |",
+            self.what,
+            self.interval_ms,
+            self.side.name(),
+            time(times[middle]),
+            time(times[last]),
+            lost[middle],
+            lost[last],
+            times.len()
+        )
+    }
+
+    fn median(&self) -> Duration {
+        let mut times = self.recoveries.clone();
+        times.sort();
+        times[times.len() / 2]
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let lines: Vec<String> = rows.iter().map(Row::line).collect();
+    format!(
+        "\n| what | interval | node | back after, median | worst | lost, median | worst | of |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n{}",
+        lines.join("\n")
+    )
+}
+
+/// Fails where ours is far from what is promised; a machine that is busy with other things must not
+/// fail it.
+fn judge(rows: &[Row]) -> Result<()> {
+    for row in rows.iter().filter(|row| row.side == Side::Catamaran) {
+        let median = row.median();
+        ensure!(
+            median < Duration::from_secs(2),
+            "{} at {} ms: back only after {median:?}",
+            row.what,
+            row.interval_ms
+        );
+    }
+    Ok(())
+}
+
+fn target(address: &str) -> Result<std::net::SocketAddr> {
+    Ok(std::net::SocketAddr::new(address.parse()?, 80))
+}
+
+/// Rounds of each event.
+fn rounds() -> usize {
+    match std::env::var("CATAMARAN_ROUNDS") {
+        Ok(rounds) if rounds == "full" => 20,
+        Ok(rounds) => rounds.parse().unwrap_or(1),
+        Err(_) => 1,
+    }
+}
+
+const V4: &str = "10.9.0.100";
+const V4_NET: &str = "10.9.0.100/24";
+const V6: &str = "fd09::100";
+const V6_NET: &str = "fd09::100/64";
+const NEVER: Duration = Duration::MAX;
+/// Nothing fits into a bucket of one byte.
+const MUTE: &str = "qdisc add dev eth0 root tbf rate 8bit burst 1 limit 1";
