@@ -14,3 +14,7 @@ pub const INVALID: u8 = 104;
 pub const SIGNAL: u8 = 105;
 /// The run could not go on.
 pub const FAILED: u8 = 107;
+/// A script ended the run.
+pub const ABORTED: u8 = 108;
+/// A script called the run failed.
+pub const MARKED_FAILED: u8 = 110;

@@ -40,7 +40,7 @@ pub(crate) struct LoadArgs {
     /// Of a script: iterations of all virtual users together
     #[arg(short, long, value_name = "N")]
     iterations: Option<u64>,
-    /// Of a script: a variable of __ENV (repeatable)
+    /// Of a script: a variable of `__ENV` (repeatable)
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = read_variable)]
     env: Vec<(String, String)>,
     /// Of a script: write the summary as JSON
@@ -89,6 +89,9 @@ pub(crate) struct LoadArgs {
     /// A new connection for every request
     #[arg(long)]
     no_keep_alive: bool,
+    /// Trust whatever certificate the target shows
+    #[arg(long)]
+    insecure: bool,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
     timeout: Duration,
@@ -203,6 +206,8 @@ impl LoadArgs {
                 duration: self.duration,
                 iterations: self.iterations,
                 stages: (!self.stages.is_empty()).then_some(self.stages),
+                insecure_skip_tls_verify: self.insecure.then_some(true),
+                no_connection_reuse: self.no_keep_alive.then_some(true),
                 ..Options::default()
             },
             env: self.env,
@@ -246,6 +251,7 @@ impl LoadArgs {
                     Some(ProxyVersion::V2) => ProxyHeader::V2,
                 },
                 keeps_connections: !self.no_keep_alive,
+                verifies: !self.insecure,
             },
             model: match self.vus {
                 Some(vus) => Model::Closed { vus },

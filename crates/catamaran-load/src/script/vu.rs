@@ -7,8 +7,8 @@ use std::time::Duration;
 use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 
-use super::host::{Host, Settings};
-use super::realm::{Called, Realm, STACK_BYTES, Script, call_on_fiber};
+use super::host::{Host, Place, Settings};
+use super::realm::{Called, Realm, STACK_BYTES, Script, Wanted, call_on_fiber};
 use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
 use crate::metric::builtin;
 use crate::sink::as_f64;
@@ -21,6 +21,8 @@ pub(super) struct ScriptCrew {
     /// What `setup` returned, as JSON.
     pub(super) data: Option<Arc<str>>,
     pub(super) min_iteration: Duration,
+    /// By scenario: virtual users of those before it.
+    pub(super) before: Vec<u64>,
 }
 
 /// One virtual user.
@@ -29,6 +31,8 @@ pub(super) struct ScriptVu {
     exec: String,
     data: Option<Arc<str>>,
     min_iteration: Duration,
+    /// The stack of its last iteration, for the next.
+    stack: Option<DefaultStack>,
 }
 
 impl Crew for ScriptCrew {
@@ -36,28 +40,18 @@ impl Crew for ScriptCrew {
 
     fn make(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<ScriptVu, String> {
         let own = &local.scenarios[scenario];
-        let mut script = Script {
-            path: self.script.path.clone(),
-            source: self.script.source.clone(),
-            env: self.script.env.clone(),
+        let place = Place {
+            vu: self.before[scenario] + number,
+            scenario: Some(scenario),
         };
-        let env = own.env.iter();
-        script
-            .env
-            .extend(env.map(|(name, value)| (name.clone(), value.clone())));
-        let host = Host::new(
-            Rc::clone(local),
-            Arc::clone(&self.settings),
-            &script,
-            number,
-            Some(scenario),
-            None,
-        );
+        let settings = Arc::clone(&self.settings);
+        let host = Host::new(Rc::clone(local), settings, &self.script, place, None);
         Ok(ScriptVu {
-            realm: Realm::new(&Arc::new(script), Rc::new(host))?,
+            realm: Realm::new(&self.script, &own.env, Rc::new(host))?,
             exec: own.exec.clone(),
             data: self.data.clone(),
             min_iteration: self.min_iteration,
+            stack: None,
         })
     }
 }
@@ -69,13 +63,16 @@ impl Vu for ScriptVu {
         let host = Rc::clone(&self.realm.host);
         host.begin(stop, "");
         host.intended.set(iteration.intended);
-        let begin = now_nanos();
-        let Ok(stack) = DefaultStack::new(STACK_BYTES) else {
-            host.local
-                .warn("no memory for the stack of an iteration".to_owned());
+        let stack = self.stack.take();
+        let Ok(stack) = stack.map_or_else(|| DefaultStack::new(STACK_BYTES), Ok) else {
+            host.local.fail(NO_STACK.to_owned());
             return Ended::Cut;
         };
-        let called = call_on_fiber(&self.realm, stack, &self.exec, self.data.clone()).await;
+        let begin = now_nanos();
+        let data = self.data.clone();
+        let mut fiber = call_on_fiber(&self.realm, stack, &self.exec, data, Wanted::Nothing);
+        let called = (&mut fiber).await;
+        self.stack = fiber.into_stack();
         host.iteration.set(host.iteration.get() + 1);
         if called == Called::Cut {
             return Ended::Cut;
@@ -84,15 +81,7 @@ impl Vu for ScriptVu {
             host.local.warn(why);
         }
         let took = now_nanos() - begin;
-        let tags = host.tags(&[]);
-        host.local
-            .record(builtin::ITERATION_DURATION, tags, as_f64(took) / 1e6);
-        host.local.record(builtin::ITERATIONS, tags, 1.0);
-        if let Some(intended) = iteration.intended {
-            let late = begin.saturating_sub(intended);
-            host.local
-                .record(builtin::ITERATION_LATENESS, tags, as_f64(late) / 1e6);
-        }
+        self.record(iteration, begin, took);
         let rest = self
             .min_iteration
             .saturating_sub(Duration::from_nanos(took));
@@ -105,3 +94,21 @@ impl Vu for ScriptVu {
         Ended::Whole
     }
 }
+
+impl ScriptVu {
+    fn record(&self, iteration: Iteration, begin: u64, took: u64) {
+        let host = &self.realm.host;
+        let tags = host.iteration_tags();
+        let local = &host.local;
+        let millis = |nanos: u64| as_f64(nanos) / 1e6;
+        local.record(builtin::ITERATION_DURATION, tags, millis(took));
+        local.record(builtin::ITERATIONS, tags, 1.0);
+        if let Some(intended) = iteration.intended {
+            let late = millis(begin.saturating_sub(intended));
+            local.record(builtin::ITERATION_LATENESS, tags, late);
+        }
+    }
+}
+
+const NO_STACK: &str = "the system gives no memory for the stack of an iteration; run fewer virtual \
+    users, or raise vm.max_map_count";

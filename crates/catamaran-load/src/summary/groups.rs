@@ -30,7 +30,7 @@ pub(super) fn tree(summary: &Summary<'_>, form: Form) -> Value {
 
 #[derive(Default)]
 struct Group<'a> {
-    groups: BTreeMap<&'a str, Group<'a>>,
+    groups: BTreeMap<&'a str, Self>,
     checks: Vec<(&'a str, Tally)>,
 }
 

@@ -1,9 +1,20 @@
-//! MD5 (RFC 1321), for the ids of groups and checks in k6's summary; it guards nothing.
+//! MD5 (RFC 1321), for the ids of groups and checks in k6's summary, for scripts that ask for
+//! it, and for digest authentication, whose servers still do.
 
 use std::fmt::Write as _;
 
 /// The digest of `bytes` in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digest = digest(bytes).into_iter();
+    digest.fold(String::new(), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The digest of `bytes`.
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 16] {
     let mut state: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     let mut padded = bytes.to_vec();
     padded.push(0x80);
@@ -16,20 +27,17 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
             *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
-        digest(&mut state, &words);
+        take_in(&mut state, &words);
     }
-    state
-        .iter()
-        .flat_map(|word| word.to_le_bytes())
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    let mut digest = [0; 16];
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    digest
 }
 
 /// Takes in one block (RFC 1321 §3.4).
-fn digest(state: &mut [u32; 4], words: &[u32; 16]) {
+fn take_in(state: &mut [u32; 4], words: &[u32; 16]) {
     let [mut a, mut b, mut c, mut d] = *state;
     for step in 0..64_usize {
         let (mixed, word) = match step / 16 {

@@ -5,7 +5,7 @@
 
 pub mod export;
 mod groups;
-mod md5;
+pub(crate) mod md5;
 pub mod text;
 
 use std::time::Duration;

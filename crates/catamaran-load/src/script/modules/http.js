@@ -1,83 +1,125 @@
 // The module `k6/http`.
-const host = globalThis.__host;
+import { begin, bytes, flat, host } from "catamaran:host";
+import { multipart } from "catamaran:formdata";
 
-// What the host gives back, by place.
-const STATUS = 0, REASON = 1, URL = 2, ERROR = 3, CODE = 4, IP = 5, PORT = 6, HEAD = 7, BODY = 8, TIMES = 9, REQUEST = 10;
+// Responses are made by the host; what is taken apart here is kept in the response then.
+const prototype = host.responsePrototype;
 
-class Timings {
-  constructor(times) {
-    [this.blocked, this.connecting, this.sending, this.waiting, this.receiving] = times;
-    this.duration = this.sending + this.waiting + this.receiving;
-    this.looking_up = 0;
-    this.tls_handshaking = 0;
-  }
+function lazy(name, make) {
+  Object.defineProperty(prototype, name, {
+    configurable: true,
+    enumerable: true,
+    get() {
+      const value = make(this);
+      Object.defineProperty(this, name, { value, writable: true, enumerable: true, configurable: true });
+      return value;
+    },
+  });
 }
 
-// Everything is taken apart when it is asked for; most scripts look at the status only.
-class Response {
-  #raw;
-  #headers;
-  #timings;
-  #request;
-  constructor(raw, request) {
-    this.#raw = raw;
-    this.#request = request;
-  }
-  get status() { return this.#raw[STATUS]; }
-  get status_text() { return this.#raw[STATUS] ? `${this.#raw[STATUS]} ${this.#raw[REASON]}` : ""; }
-  get url() { return this.#raw[URL]; }
-  get error() { return this.#raw[ERROR]; }
-  get error_code() { return this.#raw[CODE]; }
-  get proto() { return this.#raw[STATUS] ? "HTTP/1.1" : ""; }
-  get remote_ip() { return this.#raw[IP]; }
-  get remote_port() { return this.#raw[PORT]; }
-  get body() { return this.#raw[BODY]; }
-  get tls_version() { return ""; }
-  get tls_cipher_suite() { return ""; }
-  get ocsp() { return {}; }
-  get timings() { return this.#timings ??= new Timings(this.#raw[TIMES]); }
-  get headers() { return this.#headers ??= headersOf(this.#raw[HEAD]); }
-  get request() {
-    const [method, url, body, headers] = this.#request;
-    return { method, url: this.#raw[URL] || url, body: body ?? "", headers: headersOf(this.#raw[REQUEST]) ?? headers };
-  }
-  get cookies() {
-    const cookies = {};
-    for (const [name, value] of linesOf(this.#raw[HEAD])) {
-      if (name.toLowerCase() === "set-cookie") {
-        const [pair] = value.split(";");
-        const at = pair.indexOf("=");
-        const cookie = { name: pair.slice(0, at).trim(), value: pair.slice(at + 1).trim() };
-        (cookies[cookie.name] ??= []).push(cookie);
-      }
+lazy("body", (response) => response.__body);
+lazy("headers", (response) => headersOf(response.__head));
+lazy("timings", (response) => {
+  const [blocked, connecting, tls_handshaking, sending, waiting, receiving] = response.__times;
+  const duration = sending + waiting + receiving;
+  return { duration, blocked, looking_up: 0, connecting, tls_handshaking, sending, waiting, receiving };
+});
+lazy("cookies", (response) => {
+  const cookies = {};
+  for (const [name, value] of linesOf(response.__head)) {
+    if (name.toLowerCase() === "set-cookie") {
+      const cookie = cookieOf(value);
+      (cookies[cookie.name] ??= []).push(cookie);
     }
-    return cookies;
   }
+  return cookies;
+});
+lazy("request", (response) => {
+  const [head, body] = response.__request;
+  const [method] = head.split(" ", 1);
+  const headers = {};
+  for (const [name, value] of linesOf(head)) {
+    (headers[canonical(name)] ??= []).push(value);
+  }
+  const cookies = {};
+  for (const pair of (headers.Cookie ?? []).flatMap((line) => line.split("; "))) {
+    const [name, value] = [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)];
+    (cookies[name] ??= []).push({ name, value, replace: false });
+  }
+  return { method, url: response.url, headers, body, cookies };
+});
+lazy("ocsp", () => ({ produced_at: 0, this_update: 0, next_update: 0, revoked_at: 0, revocation_reason: "", status: "unknown" }));
+
+const SHOWN = [
+  "remote_ip", "remote_port", "url", "status", "status_text", "proto", "headers", "cookies", "body", "timings",
+  "tls_version", "tls_cipher_suite", "ocsp", "error", "error_code", "request",
+];
+
+const methods = {
   json(selector) {
-    if (this.body === null || this.body === "") {
-      throw new Error("the body is empty, so that no JSON can be read from it");
+    const body = this.body;
+    if (body === null || body === undefined || body === "") {
+      throw new Error("the body is null, so that no JSON can be read from it");
     }
-    const text = typeof this.body === "string" ? this.body : host.decode(Array.from(new Uint8Array(this.body)));
-    const value = JSON.parse(text);
+    const value = JSON.parse(typeof body === "string" ? body : host.decode(body));
     return selector === undefined ? value : select(value, String(selector));
-  }
-  html() { throw new Error("res.html() is not supported yet; look at res.body"); }
-  submitForm() { throw new Error("res.submitForm() is not supported yet; send the form with http.post"); }
-  clickLink() { throw new Error("res.clickLink() is not supported yet; get the link with http.get"); }
+  },
+  toJSON() {
+    return Object.fromEntries(SHOWN.map((name) => [name, this[name]]));
+  },
+  html() { throw new Error("res.html() is not supported yet; look at res.body"); },
+  submitForm() { throw new Error("res.submitForm() is not supported yet; send the form with http.post"); },
+  clickLink() { throw new Error("res.clickLink() is not supported yet; get the link with http.get"); },
+};
+for (const [name, value] of Object.entries(methods)) {
+  Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
 }
 
-// Paths of keys and numbers, as `a.b.0.c`; `#` is the length of a list.
+// Paths as gjson has them: `a.b.0`, `a.#`, `a.#.b`, `a\.b`, and `a.#(b=="c").d`.
 function select(value, selector) {
-  if (/[*?|@(){}\[\]]/.test(selector)) {
-    throw new Error(`res.json("${selector}"): only paths such as a.b.0 are supported yet`);
-  }
-  for (const key of selector.split(".")) {
+  const keys = selector.match(/#\([^)]*\)#?|(?:\\.|[^.\\])+/g) ?? [];
+  return walk(value, keys);
+}
+
+function walk(value, keys) {
+  for (const [at, key] of keys.entries()) {
     if (value === null || value === undefined) {
       return undefined;
     }
-    value = key === "#" && Array.isArray(value) ? value.length : value[key];
+    if (key === "#") {
+      if (!Array.isArray(value)) {
+        return undefined;
+      }
+      const rest = keys.slice(at + 1);
+      return rest.length === 0 ? value.length
+        : value.map((one) => walk(one, rest)).filter((one) => one !== undefined);
+    }
+    if (key.startsWith("#(")) {
+      const all = key.endsWith("#");
+      const found = filtered(value, key.slice(2, all ? -2 : -1));
+      const rest = keys.slice(at + 1);
+      return all ? found.map((one) => walk(one, rest)).filter((one) => one !== undefined) : walk(found[0], rest);
+    }
+    if (/[*?|@{}]/.test(key.replace(/\\./g, ""))) {
+      throw new Error(`res.json: "${key}" is not supported in a path yet; take the value apart in the script`);
+    }
+    value = Object.hasOwn(Object(value), key.replace(/\\(.)/g, "$1")) ? value[key.replace(/\\(.)/g, "$1")] : undefined;
   }
   return value;
+}
+
+function filtered(list, condition) {
+  const parts = /^\s*([\w.]*)\s*(==|!=|<=|>=|<|>)\s*(.*?)\s*$/.exec(condition);
+  if (!parts || !Array.isArray(list)) {
+    throw new Error(`res.json: the condition "${condition}" is not supported yet; take the value apart in the script`);
+  }
+  const [, path, operator, text] = parts;
+  const wanted = /^".*"$/.test(text) ? text.slice(1, -1) : JSON.parse(text);
+  const holds = {
+    "==": (a) => a === wanted, "!=": (a) => a !== wanted, "<": (a) => a < wanted,
+    "<=": (a) => a <= wanted, ">": (a) => a > wanted, ">=": (a) => a >= wanted,
+  }[operator];
+  return list.filter((one) => holds(path === "" ? one : walk(one, path.split("."))));
 }
 
 function linesOf(head) {
@@ -101,101 +143,171 @@ function headersOf(head) {
   return headers;
 }
 
+function cookieOf(line) {
+  const [pair, ...rest] = line.split(";");
+  const at = pair.indexOf("=");
+  const cookie = {
+    name: pair.slice(0, at).trim(), value: pair.slice(at + 1).trim(), domain: "", path: "", http_only: false,
+    secure: false, max_age: 0, expires: 0,
+  };
+  for (const part of rest) {
+    const [key, value = ""] = part.split("=").map((text) => text.trim());
+    switch (key.toLowerCase()) {
+      case "domain": cookie.domain = value; break;
+      case "path": cookie.path = value; break;
+      case "httponly": cookie.http_only = true; break;
+      case "secure": cookie.secure = true; break;
+      case "max-age": cookie.max_age = Number(value); break;
+      case "expires": cookie.expires = Date.parse(value) || 0; break;
+    }
+  }
+  return cookie;
+}
+
 function escaped(text) {
   return encodeURIComponent(text).replace(/%20/g, "+")
     .replace(/[!'()*]/g, (c) => "%" + c.charCodeAt(0).toString(16).toUpperCase());
 }
 
+const text = (value) => (value === null || value === undefined ? "" : String(value));
+
 function form(fields) {
   return Object.keys(fields).sort().flatMap((name) => {
-    const value = fields[name];
-    const values = Array.isArray(value) ? value : [value];
-    return values.map((one) => `${escaped(name)}=${escaped(one === null || one === undefined ? "" : String(one))}`);
+    const values = Array.isArray(fields[name]) ? fields[name] : [fields[name]];
+    return values.map((one) => `${escaped(name)}=${escaped(text(one))}`);
   }).join("&");
+}
+
+export function file(data, filename, contentType) {
+  return new FileData(data, filename ?? String(Date.now() * 1e6), contentType ?? "application/octet-stream");
+}
+
+class FileData {
+  constructor(data, filename, content_type) {
+    Object.assign(this, { data, filename, content_type });
+  }
 }
 
 function bodyOf(body, headers) {
   if (body === null || body === undefined) {
     return undefined;
   }
-  if (typeof body === "string" || body instanceof String) {
+  if (typeof body === "string" || body instanceof ArrayBuffer || ArrayBuffer.isView(body)) {
+    return bytes(body);
+  }
+  if (typeof body !== "object" || body instanceof String) {
     return String(body);
   }
-  if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) {
-    const bytes = body instanceof ArrayBuffer ? new Uint8Array(body) : new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
-    return Array.from(bytes);
+  const has = (name) => headers.some((text, index) => index % 2 === 0 && text.toLowerCase() === name);
+  const parts = Object.entries(body).flatMap(([name, value]) => {
+    const values = Array.isArray(value) ? value : [value];
+    return values.map((one) => [name, one instanceof FileData ? one : text(one)]);
+  });
+  if (parts.some(([, value]) => value instanceof FileData)) {
+    const boundary = `catamaran${host.toBase64(host.random(18), "rawurl").replace(/[-_]/g, "x")}`;
+    headers.push("Content-Type", `multipart/form-data; boundary=${boundary}`);
+    return multipart(parts, boundary);
   }
-  if (typeof body === "object") {
-    if (!headers.some((text, index) => index % 2 === 0 && text.toLowerCase() === "content-type")) {
-      headers.push("Content-Type", "application/x-www-form-urlencoded");
-    }
-    return form(body);
+  if (!has("content-type")) {
+    headers.push("Content-Type", "application/x-www-form-urlencoded");
   }
-  return String(body);
+  return form(body);
 }
 
-const KNOWN = ["headers", "tags", "cookies", "timeout", "redirects", "responseType", "responseCallback", "throw"];
-const REMEDIES = {
-  auth: "put name and password into the URL, or send the Authorization header",
-  jar: "send the cookies with `cookies`",
-  compression: "compress the body beforehand and set Content-Encoding",
-};
+const KNOWN = [
+  "headers", "tags", "cookies", "jar", "auth", "timeout", "redirects", "responseType", "responseCallback", "throw",
+];
+const REMEDIES = { compression: "compress the body beforehand and set Content-Encoding" };
 
-function millis(timeout) {
-  if (timeout === undefined || timeout === null) {
-    return 60000;
-  }
-  return typeof timeout === "number" ? timeout : host.millis(String(timeout));
-}
-
-// The arguments of the host's function.
-function prepare(method, url, body, params) {
-  params ??= {};
+function check(params) {
   for (const key of Object.keys(params)) {
-    if (key in REMEDIES) {
+    if (key in REMEDIES && params[key]) {
       throw new Error(`the parameter "${key}" is not supported yet; ${REMEDIES[key]}`);
     }
-    if (!KNOWN.includes(key)) {
+    if (!KNOWN.includes(key) && !(key in REMEDIES)) {
       throw new Error(`no parameter of requests is called "${key}"; there are ${KNOWN.join(", ")}`);
     }
   }
-  const headers = host.flat(params.headers);
-  const cookies = Object.entries(params.cookies ?? {})
-    .map(([name, cookie]) => `${name}=${cookie !== null && typeof cookie === "object" ? cookie.value : cookie}`);
-  if (cookies.length > 0) {
-    headers.push("Cookie", cookies.join("; "));
-  }
-  const tags = host.flat(params.tags);
-  if (url instanceof Templated) {
-    tags.unshift("name", url.name);
-    url = url.url;
-  }
-  const expected = params.responseCallback === null ? [] : (params.responseCallback ?? callback);
-  return [
-    String(method).toUpperCase(), String(url), bodyOf(body, headers), headers, tags, millis(params.timeout),
-    params.redirects ?? -1, params.responseType ?? "", expected === undefined ? undefined : expected,
-  ];
 }
 
-function finish(args, raw, params) {
-  if (raw[ERROR] !== "" && (params?.throw ?? host.throws) && raw[STATUS] === 0) {
-    throw new Error(raw[ERROR]);
+function cookiesOf(cookies) {
+  if (cookies === undefined || cookies === null) {
+    return undefined;
   }
-  return new Response(raw, args);
+  return Object.entries(cookies).flatMap(([name, cookie]) => {
+    const isObject = cookie !== null && typeof cookie === "object";
+    return [name, text(isObject ? cookie.value : cookie), String(isObject && Boolean(cookie.replace))];
+  });
+}
+
+let callback;
+
+// The arguments of the host's functions: method, URL, body, and what is unusual.
+function prepare(method, url, body, params) {
+  method = String(method).toUpperCase();
+  if (params === undefined || params === null) {
+    if (body === undefined || body === null || typeof body === "string") {
+      if (typeof url === "string" && callback === undefined) {
+        return [method, url, body ?? undefined];
+      }
+    }
+    params = {};
+  }
+  check(params);
+  const fields = flat(params.headers) ?? [];
+  const sent = bodyOf(body, fields);
+  let tags = flat(params.tags);
+  if (url instanceof Templated) {
+    tags = ["name", url.name, ...(tags ?? [])];
+  }
+  let { timeout } = params;
+  if (typeof timeout === "string") {
+    timeout = host.millis(timeout);
+  }
+  const expected = params.responseCallback === undefined ? callback : params.responseCallback;
+  return [method, String(url), sent, {
+    fields, tags, timeout, cookies: cookiesOf(params.cookies), jar: params.jar?.number, auth: params.auth,
+    redirects: params.redirects, responseType: params.responseType,
+    expected: expected === null ? [] : expected?.ranges ?? undefined,
+  }];
+}
+
+function finish(response, params) {
+  if ((params?.throw ?? host.throws) && response.error !== "") {
+    throw new Error(response.error);
+  }
+  return response;
 }
 
 export function request(method, url, body, params) {
-  const args = prepare(method, url, body, params);
-  return finish(args, host.request(args), params);
+  return finish(host.request(...prepare(method, url, body, params)), params);
 }
 
-export const get = (url, params) => request("GET", url, null, params);
+export function get(url, params) {
+  if (params === undefined && callback === undefined && !host.throws && typeof url === "string") {
+    return host.request("GET", url);
+  }
+  return request("GET", url, null, params);
+}
 export const head = (url, params) => request("HEAD", url, null, params);
 export const post = (url, body, params) => request("POST", url, body, params);
 export const put = (url, body, params) => request("PUT", url, body, params);
 export const patch = (url, body, params) => request("PATCH", url, body, params);
 export const del = (url, body, params) => request("DELETE", url, body, params);
 export const options = (url, body, params) => request("OPTIONS", url, body, params);
+
+export function asyncRequest(method, url, body, params) {
+  return new Promise((resolve, reject) => {
+    const args = prepare(method, url, body, params);
+    begin((number) => host.startRequest(number, ...args), (response) => {
+      try {
+        resolve(finish(response, params));
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+}
 
 export function batch(requests) {
   const keys = Object.keys(requests);
@@ -206,12 +318,9 @@ export function batch(requests) {
     }
     return Array.isArray(one) ? one : [one.method ?? "GET", one.url, one.body, one.params];
   });
-  const prepared = parts.map((part) => prepare(...part));
-  const answers = host.batch(prepared);
+  const answers = host.batch(parts.map((part) => prepare(...part)));
   const result = Array.isArray(requests) ? [] : {};
-  keys.forEach((key, index) => {
-    result[key] = finish(prepared[index], answers[index], parts[index][3]);
-  });
+  keys.forEach((key, index) => { result[key] = finish(answers[index], parts[index][3]); });
   return result;
 }
 
@@ -228,21 +337,64 @@ export function url(parts, ...values) {
   return new Templated(join((index) => String(values[index])), join(() => "${}"));
 }
 
+class ExpectedStatuses {
+  constructor(ranges) { this.ranges = ranges; }
+}
+
 export function expectedStatuses(...statuses) {
-  return statuses.flatMap((status) => typeof status === "number" ? [status, status] : [status.min, status.max]);
+  return new ExpectedStatuses(statuses.flatMap((status) => {
+    const [min, max] = typeof status === "number" ? [status, status] : [status?.min, status?.max];
+    if (!Number.isInteger(min) || !Number.isInteger(max)) {
+      throw new TypeError("expectedStatuses takes numbers and objects of min and max");
+    }
+    return [min, max];
+  }));
 }
 
-let callback;
 export function setResponseCallback(expected) {
-  callback = expected === null ? [] : expected;
+  if (expected !== null && !(expected instanceof ExpectedStatuses)) {
+    throw new TypeError("setResponseCallback takes what expectedStatuses returns, or null");
+  }
+  callback = expected;
 }
 
-const missing = (name, remedy) => () => { throw new Error(`http.${name} is not supported yet; ${remedy}`); };
-export const asyncRequest = missing("asyncRequest", "use http.request or http.batch");
-export const file = missing("file", "write the multipart body as a text");
-export const cookieJar = missing("cookieJar", "send cookies with the parameter `cookies`");
+export class CookieJar {
+  constructor() { this.number = host.newJar(); }
+  cookiesForURL(url) {
+    const flat = host.jarCookies(this.number, String(url));
+    const cookies = {};
+    for (let at = 0; at < flat.length; at += 2) {
+      (cookies[flat[at]] ??= []).push(flat[at + 1]);
+    }
+    return cookies;
+  }
+  set(url, name, value, options = {}) {
+    const { domain, path, expires, max_age, secure, http_only } = options ?? {};
+    let line = `${name}=${value}`;
+    if (domain) { line += `; Domain=${domain}`; }
+    if (path) { line += `; Path=${path}`; }
+    if (expires) { line += `; Expires=${new Date(expires).toUTCString()}`; }
+    if (max_age) { line += `; Max-Age=${max_age}`; }
+    if (secure) { line += "; Secure"; }
+    if (http_only) { line += "; HttpOnly"; }
+    host.jarSet(this.number, String(url), line);
+    return true;
+  }
+  clear(url) { host.jarRemove(this.number, String(url), undefined); }
+  delete(url, name) { host.jarRemove(this.number, String(url), String(name)); }
+}
+
+// The virtual user's own jar, which needs no making.
+const own = Object.assign(Object.create(CookieJar.prototype), { number: 0 });
+export const cookieJar = () => own;
+
+const constants = {
+  TLS_1_0: "tls1.0", TLS_1_1: "tls1.1", TLS_1_2: "tls1.2", TLS_1_3: "tls1.3", OCSP_STATUS_GOOD: "good",
+  OCSP_STATUS_REVOKED: "revoked", OCSP_STATUS_SERVER_FAILED: "server_failed", OCSP_STATUS_UNKNOWN: "unknown",
+};
+export const { TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3 } = constants;
 
 export default {
-  request, get, head, post, put, patch, del, options, batch, url, expectedStatuses, setResponseCallback,
-  asyncRequest, file, cookieJar,
+  request, get, head, post, put, patch, del, options, asyncRequest, batch, url, file, expectedStatuses,
+  setResponseCallback, cookieJar, CookieJar, ...constants,
 };

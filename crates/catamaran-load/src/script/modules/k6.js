@@ -1,8 +1,11 @@
 // The module `k6`.
-const host = globalThis.__host;
+import { flat, host } from "catamaran:host";
 
 export function check(value, checks, tags) {
-  const flat = host.flat(tags);
+  if (checks === null || typeof checks !== "object") {
+    throw new TypeError("check: the second argument must be an object of names and functions");
+  }
+  const own = flat(tags);
   let all = true;
   for (const name of Object.keys(checks)) {
     if (name.includes("::")) {
@@ -13,37 +16,38 @@ export function check(value, checks, tags) {
       try {
         holds = holds(value);
       } catch (error) {
-        host.check(name, false, flat);
+        host.check(name, false, own);
         throw error;
       }
     }
     if (holds instanceof Promise) {
       throw new Error(`check "${name}" is asynchronous; await the value first and check that`);
     }
-    host.check(name, Boolean(holds), flat);
-    all = all && Boolean(holds);
+    holds = Boolean(holds);
+    host.check(name, holds, own);
+    all &&= holds;
   }
   return all;
 }
 
 export function group(name, work) {
-  if (String(name).includes("::")) {
+  name = String(name);
+  if (name.includes("::")) {
     throw new Error(`the name of a group may not contain "::": ${name}`);
   }
-  host.beginGroup(String(name));
+  if (work?.constructor?.name === "AsyncFunction") {
+    throw new Error(`group "${name}" is asynchronous; leave the group out or do without async in it`);
+  }
+  host.beginGroup(name);
   try {
-    const result = work();
-    if (result instanceof Promise) {
-      throw new Error(`group "${name}" is asynchronous; leave the group out or await within`);
-    }
-    return result;
+    return work();
   } finally {
     host.endGroup();
   }
 }
 
 export function sleep(seconds) {
-  host.sleep(Number(seconds) || 0);
+  host.sleep(Math.max(0, Number(seconds) || 0));
 }
 
 export function fail(message) {

@@ -1,5 +1,5 @@
 // The module `k6/metrics`.
-const host = globalThis.__host;
+import { flat, host } from "catamaran:host";
 
 class Metric {
   #id;
@@ -8,33 +8,29 @@ class Metric {
     this.#id = host.declare(kind, this.name, Boolean(isTime));
   }
   add(value, tags) {
-    host.add(this.#id, Number(value), host.flat(tags));
+    const number = Number(value);
+    if (Number.isNaN(number)) {
+      throw new TypeError(`metric ${this.name}: ${value} is no number`);
+    }
+    host.add(this.#id, number, flat(tags));
     return true;
   }
 }
 
 export class Counter extends Metric {
-  constructor(name, isTime) {
-    super("counter", name, isTime);
-  }
+  constructor(name, isTime) { super("counter", name, isTime); }
 }
 
 export class Gauge extends Metric {
-  constructor(name, isTime) {
-    super("gauge", name, isTime);
-  }
+  constructor(name, isTime) { super("gauge", name, isTime); }
 }
 
 export class Rate extends Metric {
-  constructor(name, isTime) {
-    super("rate", name, isTime);
-  }
+  constructor(name, isTime) { super("rate", name, isTime); }
 }
 
 export class Trend extends Metric {
-  constructor(name, isTime) {
-    super("trend", name, isTime);
-  }
+  constructor(name, isTime) { super("trend", name, isTime); }
 }
 
 export default { Counter, Gauge, Rate, Trend };
