@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::metric::{MetricId, Registry, SinkId};
+use crate::samples::{Tap, TapSource};
 use crate::sink::Sink;
 use crate::tags::{TagSet, Tags, TagsId};
 
@@ -137,6 +138,8 @@ pub struct Recorder {
     parts: Vec<Box<[(MetricId, SinkId)]>>,
     board: Board,
     checks_met: u64,
+    /// Where every sample is written, too.
+    taps: Vec<Tap>,
 }
 
 impl Recorder {
@@ -149,7 +152,15 @@ impl Recorder {
             registry,
             tags: Tags::default(),
             checks_met: 0,
+            taps: Vec::new(),
         }
+    }
+
+    /// Writes every sample to these from now on.
+    #[must_use]
+    pub fn with_taps(mut self, sources: &[TapSource]) -> Self {
+        self.taps = sources.iter().map(TapSource::tap).collect();
+        self
     }
 
     /// Names a set of tags.
@@ -195,6 +206,12 @@ impl Recorder {
                 self.board.record_times(sink, value, times, now_nanos);
             }
         }
+        for tap in &mut self.taps {
+            let set = &self.tags;
+            for _ in 0..times {
+                tap.sample(metric, tags, || set.set(tags), value, now_nanos);
+            }
+        }
     }
 
     /// Counts a check of the group with this path.
@@ -225,8 +242,14 @@ impl Recorder {
         self.board.answered(how, 1);
     }
 
+    /// Gives on what the taps have gathered.
+    pub fn flush_taps(&mut self) {
+        self.taps.iter_mut().for_each(Tap::flush);
+    }
+
     /// Gives away what was counted since the last time.
     pub fn take(&mut self) -> Board {
+        self.flush_taps();
         std::mem::replace(&mut self.board, Board::new(&self.registry))
     }
 }

@@ -8,6 +8,7 @@
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
 //! options    what a script, the environment and the command line say, and which is believed
+//! samples    each sample as a line of a file
 //! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
 //!            what a run is and what it amounts to: no I/O, no clock
 //! ```
@@ -22,6 +23,7 @@ pub mod exit_code;
 pub mod metric;
 pub mod options;
 pub mod plain;
+pub mod samples;
 pub mod scenario;
 pub mod schedule;
 #[cfg(feature = "scripts")]

@@ -6,6 +6,7 @@ use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::options::Options;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
+use catamaran_load::samples::Target;
 use catamaran_load::schedule::Stage;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::script::{self, ScriptOptions};
@@ -43,6 +44,9 @@ pub(crate) struct LoadArgs {
     /// Of a script: a variable of `__ENV` (repeatable)
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = read_variable)]
     env: Vec<(String, String)>,
+    /// Of a script: write every sample, to json=FILE or csv=FILE (repeatable)
+    #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
+    out: Vec<Target>,
     /// Of a script: write the summary as JSON
     #[arg(long, value_name = "FILE")]
     summary_export: Option<PathBuf>,
@@ -213,14 +217,21 @@ impl LoadArgs {
             env: self.env,
             workers: self.workers,
             summary_export: self.summary_export,
+            outputs: self.out,
             is_full: self.full,
             is_quiet: self.quiet,
         })
     }
 
     fn plain(self) -> anyhow::Result<PlainOptions> {
-        if self.iterations.is_some() || !self.env.is_empty() || self.summary_export.is_some() {
-            bail!("--iterations, --env and --summary-export are for scripts");
+        let of_scripts = [
+            ("--iterations", self.iterations.is_some()),
+            ("--env", !self.env.is_empty()),
+            ("--out", !self.out.is_empty()),
+            ("--summary-export", self.summary_export.is_some()),
+        ];
+        if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
+            bail!("{name} is for scripts");
         }
         let body = match (self.data, &self.data_file) {
             (Some(text), _) => Some(text.into_bytes()),

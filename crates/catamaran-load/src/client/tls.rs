@@ -200,6 +200,12 @@ fn failed(error: rustls::Error) -> Failure {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Failure::OtherName,
+        // A certificate that was made to vouch for others, and that a server shows as its own.
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            Failure::UnknownAuthority
+        }
         other => Failure::Tls(other.to_string()),
     }
 }

@@ -17,9 +17,11 @@ use super::local::Shared;
 use super::worker::{Job, spawn};
 use crate::board::Board;
 use crate::metric::{Registry, builtin};
+use crate::samples::{Tap, TapSource};
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::sink;
+use crate::tags::TagsId;
 use crate::threshold::Guarded;
 
 /// What a run is.
@@ -33,6 +35,8 @@ pub struct Course {
     pub thresholds: Vec<Guarded>,
     /// Worker threads, 1 at least.
     pub workers: u64,
+    /// Where every sample is written, too.
+    pub taps: Vec<TapSource>,
 }
 
 /// What the lead tells all workers.
@@ -175,6 +179,7 @@ pub async fn lead<C: Crew>(
             registry: Arc::clone(&course.registry),
             scenarios: Arc::clone(&course.scenarios),
             shared: Arc::clone(&shared),
+            taps: course.taps.clone(),
             commands: commands.subscribe(),
             to_lead: to_lead.clone(),
         })?);
@@ -210,6 +215,7 @@ struct Run<'a> {
     has_lost_tags: bool,
     is_marked_failed: bool,
     shared: Arc<Shared>,
+    taps: Vec<Tap>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -245,6 +251,7 @@ impl<'a> Run<'a> {
             has_lost_tags: false,
             is_marked_failed: false,
             shared: Arc::default(),
+            taps: course.taps.iter().map(TapSource::tap).collect(),
         }
     }
 
@@ -401,7 +408,12 @@ impl<'a> Run<'a> {
         ];
         for (metric, value) in values {
             let sink = self.course.registry.metric(metric).sink;
-            self.total.record(sink, sink::as_f64(value), now);
+            let value = sink::as_f64(value);
+            self.total.record(sink, value, now);
+            for tap in &mut self.taps {
+                tap.sample(metric, TagsId::default(), || &[], value, now);
+                tap.flush();
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::lead::Message;
 use super::stop::Stop;
 use crate::board::Recorder;
 use crate::metric::{MetricId, Registry};
+use crate::samples::TapSource;
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::tags::TagsId;
@@ -117,11 +118,15 @@ impl Local {
 
     /// One that belongs to no worker, for what is run before and after the others.
     #[must_use]
-    pub fn detached(registry: Arc<Registry>, scenarios: Arc<Vec<Scenario>>) -> Self {
+    pub fn detached(
+        registry: Arc<Registry>,
+        scenarios: Arc<Vec<Scenario>>,
+        taps: &[TapSource],
+    ) -> Self {
         let (to_lead, messages) = unbounded_channel();
         let whole = Stripe { index: 0, of: 1 };
         let shared = Arc::new(Shared::new(scenarios.len()));
-        let recorder = Recorder::new(registry);
+        let recorder = Recorder::new(registry).with_taps(taps);
         let mut local = Self::new(whole, recorder, scenarios, shared, to_lead);
         local.untold = RefCell::new(Some(messages));
         local

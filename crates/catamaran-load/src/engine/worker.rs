@@ -17,6 +17,7 @@ use super::lead::{Command, Message, Report};
 use super::local::{Local, Shared, increment};
 use crate::board::Recorder;
 use crate::metric::Registry;
+use crate::samples::TapSource;
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 
@@ -27,6 +28,7 @@ pub(super) struct Job<C> {
     pub(super) registry: Arc<Registry>,
     pub(super) scenarios: Arc<Vec<Scenario>>,
     pub(super) shared: Arc<Shared>,
+    pub(super) taps: Vec<TapSource>,
     pub(super) commands: watch::Receiver<Command>,
     pub(super) to_lead: UnboundedSender<Message>,
 }
@@ -54,10 +56,11 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
         registry,
         scenarios,
         shared,
+        taps,
         mut commands,
         to_lead,
     } = job;
-    let recorder = Recorder::new(registry);
+    let recorder = Recorder::new(registry).with_taps(&taps);
     let local = Rc::new(Local::new(stripe, recorder, scenarios, shared, to_lead));
     let vus = make_vus(&local, &*crew)?;
     local.tell(Message::Ready);

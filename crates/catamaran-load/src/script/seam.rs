@@ -119,19 +119,15 @@ pub(super) fn wait<F: Future>(future: F) -> F::Output {
 
 /// Lets other virtual users run, if this one has computed for a while. Outside a fiber nothing happens.
 pub(super) fn give_way() {
-    let Some(yielder) = ACTIVE.get() else { return };
+    if !is_on_fiber() {
+        return;
+    }
     let now = now_nanos();
     match SINCE.get() {
         0 => SINCE.set(now),
         since if now - since < SLICE_NANOS => {}
-        _ => {
-            WAKER.with_borrow(|waker| {
-                if let Some(waker) = waker {
-                    waker.wake_by_ref();
-                }
-            });
-            suspend(yielder);
-        }
+        // The runtime looks after timers and sockets before it resumes this one.
+        _ => wait(tokio::task::yield_now()),
     }
 }
 

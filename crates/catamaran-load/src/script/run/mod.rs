@@ -17,6 +17,7 @@ use crate::engine::{Course, Ending, Local, Outcome, lead};
 use crate::exit_code;
 use crate::options::Options;
 use crate::plain::Console;
+use crate::samples::{Samples, Target};
 use prepare::Prepared;
 use screen::Screen;
 
@@ -33,6 +34,8 @@ pub struct ScriptOptions {
     pub workers: Option<u64>,
     /// Where the summary is written as JSON.
     pub summary_export: Option<PathBuf>,
+    /// Where every sample is written.
+    pub outputs: Vec<Target>,
     /// Whether all metrics are printed.
     pub is_full: bool,
     /// Whether nothing is printed while it runs.
@@ -65,10 +68,43 @@ impl Prepared {
         if !self.given.is_quiet {
             screen::introduce(&self, console)?;
         }
-        let course = self.course();
+        let samples = match self.open_outputs() {
+            Ok(samples) => samples,
+            Err(failed) => return tell(console, &failed),
+        };
+        let code = self.play(&samples, console).await?;
+        for (target, samples) in self.given.outputs.iter().zip(samples) {
+            let name = target.path.clone().unwrap_or_default();
+            let name = name.display();
+            match samples.close() {
+                Ok(0) => {}
+                Ok(lost) => writeln!(
+                    console.err,
+                    "warning: {name}: {lost} samples left out: the disk did not follow"
+                )?,
+                Err(error) => writeln!(console.err, "error: {name}: {error}")?,
+            }
+        }
+        Ok(code)
+    }
+
+    fn open_outputs(&self) -> Result<Vec<Samples>, Failed> {
+        let open = |target: &Target| {
+            let tags = &self.settings.system_tags;
+            Samples::open(target, &self.registry, &self.derived.thresholds, tags).map_err(|error| {
+                let name = target.path.clone().unwrap_or_default();
+                Failed::invalid(format!("{}: {error}", name.display()))
+            })
+        };
+        self.given.outputs.iter().map(open).collect()
+    }
+
+    async fn play(&self, samples: &[Samples], console: &mut Console<'_>) -> io::Result<u8> {
+        let course = self.course(samples);
         let local = Rc::new(Local::detached(
             Arc::clone(&self.registry),
             Arc::clone(&course.scenarios),
+            &course.taps,
         ));
         let data = match self.set_up(&local).await {
             Ok(data) => data,
@@ -93,13 +129,17 @@ impl Prepared {
         outcome.board.merge(&local.recorder.borrow_mut().take());
         self.print(&outcome, &local, data.as_deref(), console)
             .await?;
-        if let Err(failed) = torn {
-            return tell(console, &failed);
+        let code = self.exit_code(&outcome, console)?;
+        match torn {
+            Ok(()) => Ok(code),
+            Err(failed) => {
+                let torn = tell(console, &failed)?;
+                Ok(if code == exit_code::OK { torn } else { code })
+            }
         }
-        self.exit_code(&outcome, console)
     }
 
-    fn course(&self) -> Course {
+    fn course(&self, samples: &[Samples]) -> Course {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let wanted = self.given.workers.unwrap_or(processors as u64).max(1);
         let scenarios = self.derived.scenarios.iter();
@@ -110,6 +150,7 @@ impl Prepared {
             scenarios: Arc::new(self.derived.scenarios.clone()),
             thresholds: self.derived.thresholds.clone(),
             workers: wanted.min(fewest.unwrap_or(1).max(1)),
+            taps: samples.iter().map(Samples::source).collect(),
         }
     }
 

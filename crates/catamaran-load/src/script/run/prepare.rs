@@ -36,7 +36,11 @@ impl Prepared {
     pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
         let broken = |why: String| Failed(exit_code::FAILED, why);
         let script = Arc::new(read(&given).map_err(broken)?);
-        let local = Rc::new(Local::detached(Arc::new(Registry::new()), Arc::default()));
+        let local = Rc::new(Local::detached(
+            Arc::new(Registry::new()),
+            Arc::default(),
+            &[],
+        ));
         let first = Arc::new(settings(&Options::default(), "{}"));
         let place = Place::default();
         let host = Rc::new(Host::new(

@@ -79,6 +79,7 @@ impl Prepared {
 
     /// Prints what was told outside of the run. Returns whether a script called the run failed.
     pub(super) fn hear(&self, local: &Local, console: &mut Console<'_>) -> io::Result<bool> {
+        local.recorder.borrow_mut().flush_taps();
         let untold = local.untold();
         for text in untold.warnings {
             writeln!(console.err, "level=warning msg={text:?}")?;
