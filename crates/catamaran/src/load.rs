@@ -7,6 +7,7 @@ use catamaran_load::exit_code;
 use catamaran_load::options::Options;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
 use catamaran_load::samples::Target;
+use catamaran_load::scenario::Overload;
 use catamaran_load::schedule::Stage;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::script::{self, ScriptOptions};
@@ -44,6 +45,10 @@ pub(crate) struct LoadArgs {
     /// Of a script: a variable of `__ENV` (repeatable)
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = read_variable)]
     env: Vec<(String, String)>,
+    /// Of a script: what becomes of an iteration that is due while all virtual users are at work.
+    /// Default: it is dropped, as k6 does
+    #[arg(long, value_name = "WHAT")]
+    on_overload: Option<OnOverload>,
     /// Of a script: write every sample, to json=FILE or csv=FILE (repeatable)
     #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
     out: Vec<Target>,
@@ -124,6 +129,15 @@ pub(crate) struct LoadArgs {
     /// Write a page with the course of the run
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+}
+
+/// What becomes of what cannot begin in time.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnOverload {
+    /// It is counted and forgotten
+    Drop,
+    /// It waits, and its wait counts
+    Queue,
 }
 
 /// Version of the PROXY protocol.
@@ -215,6 +229,10 @@ impl LoadArgs {
                 ..Options::default()
             },
             env: self.env,
+            overload: self.on_overload.map(|what| match what {
+                OnOverload::Drop => Overload::Drop,
+                OnOverload::Queue => Overload::Queue,
+            }),
             workers: self.workers,
             summary_export: self.summary_export,
             outputs: self.out,
@@ -228,6 +246,7 @@ impl LoadArgs {
             ("--iterations", self.iterations.is_some()),
             ("--env", !self.env.is_empty()),
             ("--out", !self.out.is_empty()),
+            ("--on-overload", self.on_overload.is_some()),
             ("--summary-export", self.summary_export.is_some()),
         ];
         if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {

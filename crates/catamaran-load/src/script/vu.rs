@@ -54,6 +54,14 @@ impl Crew for ScriptCrew {
             stack: None,
         })
     }
+
+    fn not_begun(&self, local: &Local, scenario: usize, waited: u64, times: u64) {
+        let tags = local.scenario_tags(scenario);
+        let millis = as_f64(waited) / 1e6;
+        let mut recorder = local.recorder.borrow_mut();
+        let metric = builtin::ITERATION_LATENESS;
+        recorder.record_times(metric, tags, millis, times, now_nanos());
+    }
 }
 
 impl Vu for ScriptVu {

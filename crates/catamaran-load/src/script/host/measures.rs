@@ -7,13 +7,13 @@ use std::rc::Rc;
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::{Ctx, Exception, Result};
 
-use super::{Host, Natives, must_not_run};
+use super::{Host, Natives, SystemTag, must_not_run};
 use crate::metric::{Contains, MetricId, builtin};
 use crate::sink::{Kind, as_f64};
 
 impl Host {
     fn check(&self, name: &str, holds: bool, flat: &[String]) {
-        let check = self.has_system_tag("check").then_some(("check", name));
+        let check = self.has(SystemTag::Check).then_some(("check", name));
         let pairs = flat.chunks_exact(2);
         let pairs = pairs.map(|pair| (pair[0].as_str(), pair[1].as_str()));
         let tags = self.tags(check.into_iter().chain(pairs));

@@ -5,10 +5,11 @@ mod data;
 mod facts;
 mod later;
 mod measures;
+mod system_tags;
 mod waits;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::metric::Registry;
 use crate::tags::TagsId;
 use later::Later;
 pub(super) use later::next_later;
+pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use waits::wait;
 
 /// What is the same for all virtual users of a run.
@@ -44,8 +46,7 @@ pub(super) struct Settings {
     pub(super) hosts: BTreeMap<String, String>,
     /// Tags of all samples.
     pub(super) tags: Vec<(String, String)>,
-    /// The tags that the load test adds by itself.
-    pub(super) system_tags: BTreeSet<String>,
+    pub(super) system_tags: SystemTags,
     /// What connections over TLS begin with, or why there can be none.
     pub(super) tls: std::result::Result<TlsClient, String>,
     /// The options as JSON, for `exec.test.options`.
@@ -101,7 +102,7 @@ impl Host {
         if let Some(scenario) = place.scenario.map(|index| &local.scenarios[index]) {
             let own = scenario.tags.iter();
             scenario_tags.extend(own.map(|(name, value)| (name.clone(), value.clone())));
-            if settings.system_tags.contains("scenario") {
+            if settings.system_tags.has(SystemTag::Scenario) {
                 scenario_tags.push(("scenario".to_owned(), scenario.name.clone()));
             }
         }
@@ -167,7 +168,7 @@ impl Host {
         let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(20);
         let of_scenario = self.scenario_tags.iter();
         pairs.extend(of_scenario.map(|(name, value)| (name.as_str(), value.as_str())));
-        if self.settings.system_tags.contains("group") {
+        if self.has(SystemTag::Group) {
             pairs.push(("group", &group));
         }
         let vu_tags = vu_tags.iter();
@@ -194,8 +195,8 @@ impl Host {
     }
 
     /// Whether the load test adds this tag by itself.
-    pub(super) fn has_system_tag(&self, name: &str) -> bool {
-        self.settings.system_tags.contains(name)
+    pub(super) fn has(&self, tag: SystemTag) -> bool {
+        self.settings.system_tags.has(tag)
     }
 }
 

@@ -22,6 +22,11 @@ struct Cookie {
 }
 
 impl Jar {
+    /// Whether there are no cookies.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cookies.is_empty()
+    }
+
     /// Forgets all.
     pub(in crate::script) fn clear(&mut self) {
         self.cookies.clear();

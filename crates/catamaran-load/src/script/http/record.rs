@@ -6,7 +6,7 @@ use super::ask::Ask;
 use super::reply::Reply;
 use crate::board::Answered;
 use crate::metric::{MetricId, builtin};
-use crate::script::host::Host;
+use crate::script::host::{Host, SystemTag};
 use crate::sink::as_f64;
 use crate::tags::TagsId;
 
@@ -74,24 +74,28 @@ fn tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> Tags
     let status = number(reply.status, &mut digits);
     let mut code_digits = [0; 8];
     let code = (reply.code > 0).then(|| number(reply.code, &mut code_digits));
-    let ip = host
-        .has_system_tag("ip")
-        .then(|| reply.remote.map(|addr| addr.ip().to_string()))
-        .flatten();
+    let is_wanted = |tag: SystemTag| host.has(tag);
+    let ip = reply.remote.filter(|_| is_wanted(SystemTag::Ip));
+    let ip = ip.map(|addr| addr.ip().to_string());
+    let proto = (reply.status > 0).then_some("HTTP/1.1");
+    let error = (!reply.error.is_empty()).then_some(reply.error.as_str());
+    let tls = Some(reply.agreed.0).filter(|version| !version.is_empty());
+    let expected = verdict.map(|holds| if holds { "true" } else { "false" });
     let system = [
-        Some(("method", ask.method.as_str())),
-        Some(("name", name)),
-        Some(("url", name)),
-        Some(("status", status)),
-        (reply.status > 0).then_some(("proto", "HTTP/1.1")),
-        verdict.map(|holds| ("expected_response", if holds { "true" } else { "false" })),
-        code.map(|code| ("error_code", code)),
-        (!reply.error.is_empty()).then_some(("error", reply.error.as_str())),
-        (!reply.agreed.0.is_empty()).then_some(("tls_version", reply.agreed.0)),
-        ip.as_deref().map(|ip| ("ip", ip)),
+        (SystemTag::Method, "method", Some(ask.method.as_str())),
+        (SystemTag::Name, "name", Some(name)),
+        (SystemTag::Url, "url", Some(name)),
+        (SystemTag::Status, "status", Some(status)),
+        (SystemTag::Proto, "proto", proto),
+        (SystemTag::ExpectedResponse, "expected_response", expected),
+        (SystemTag::ErrorCode, "error_code", code),
+        (SystemTag::Error, "error", error),
+        (SystemTag::TlsVersion, "tls_version", tls),
+        (SystemTag::Ip, "ip", ip.as_deref()),
     ];
-    let system = system.into_iter().flatten();
-    let system = system.filter(|(name, _)| host.has_system_tag(name));
+    let system = system.into_iter().filter_map(|(tag, name, value)| {
+        value.filter(|_| is_wanted(tag)).map(|value| (name, value))
+    });
     // The `name` of the script stands already above, and takes the place of the URL, too.
     let own = own().map(|pair| (pair[0].as_str(), pair[1].as_str()));
     host.tags(system.chain(own))

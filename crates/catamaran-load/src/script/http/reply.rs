@@ -1,6 +1,7 @@
 //! What a script gets back.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs_core::function::{Constructor, This};
@@ -8,6 +9,7 @@ use rquickjs_core::object::Accessor;
 use rquickjs_core::{ArrayBuffer, Class, Ctx, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
+use super::send::Written;
 use crate::client::Phases;
 use crate::script::host::Natives;
 use crate::script::seam::Held;
@@ -28,8 +30,8 @@ pub(in crate::script) struct Reply {
     pub(super) phases: Phases,
     /// The version of TLS and its cipher suite; empty without.
     pub(super) agreed: (&'static str, String),
-    /// The request's head as it was sent.
-    pub(super) request: Vec<u8>,
+    /// The request as it was sent.
+    pub(super) request: Option<Rc<Written>>,
     /// Its body.
     pub(super) sent_body: Vec<u8>,
 }
@@ -123,7 +125,9 @@ impl<'js> JsClass<'js> for Held<Reply> {
         getter(&prototype, "__head", |reply, _| Ok(reply.head_text()))?;
         getter(&prototype, "__times", |reply, _| Ok(reply.times()))?;
         getter(&prototype, "__request", |reply, _| {
-            let head = String::from_utf8_lossy(&reply.request);
+            let head = reply.request.as_ref();
+            let head = head.map_or(&[][..], |written| &written.text.head);
+            let head = String::from_utf8_lossy(head);
             let body = String::from_utf8_lossy(&reply.sent_body);
             Ok(vec![head.into_owned(), body.into_owned()])
         })?;

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::ask::{Ask, Auth, Keep};
 use super::digest;
+use super::jar::Jar;
 use super::record::{Moved, record};
 use super::reply::Reply;
 use crate::client::{
@@ -23,6 +24,18 @@ pub(in crate::script) struct Pool {
     /// By address, and the host of those over TLS.
     idle: HashMap<(SocketAddr, Option<String>), Vec<Connection>>,
     known: HashMap<(String, u16), (SocketAddr, u64)>,
+    /// Requests without anything unusual, written before; the latest last.
+    written: Vec<Rc<Written>>,
+}
+
+/// A request that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Written {
+    method: String,
+    /// The URL as the script has it.
+    given: String,
+    url: Url,
+    pub(super) text: RequestText,
 }
 
 impl Pool {
@@ -148,10 +161,11 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     let begin = now_nanos();
     let mut moved = Moved::default();
     match prepare(host, ask) {
-        Ok((url, request)) => {
+        Ok(written) => {
+            let (url, request) = (&written.url, &written.text);
             reply.url = url.to_string();
             let mut kept = Kept::default();
-            let work = send(host, ask, &url, &request, &mut kept, &mut reply);
+            let work = send(host, ask, url, request, &mut kept, &mut reply);
             match set_timeout(deadline, work).await {
                 Ok(answer) => {
                     let body = ask.body.as_ref().map_or(0, Vec::len);
@@ -163,7 +177,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
                     if answer.status >= 400 {
                         reply.code = 1000 + answer.status;
                     }
-                    take_cookies(host, ask, &url, &reply);
+                    take_cookies(host, ask, url, &reply);
                 }
                 Err(failure) => {
                     reply.code = failure.code();
@@ -172,7 +186,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
                     reply.phases.waiting = taken.saturating_sub(reply.phases.blocked);
                 }
             }
-            reply.request = request.head;
+            reply.request = Some(written);
         }
         Err(why) => {
             reply.code = INVALID_URL;
@@ -195,15 +209,48 @@ fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: &Reply) {
     }
 }
 
-fn prepare(host: &Host, ask: &Ask) -> Result<(Url, RequestText), String> {
+/// Writes a request, or finds it written.
+fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
+    let has_no_cookies = ask.cookies.is_empty() && has_empty_jar(host, ask);
+    let is_plain = ask.fields.is_empty() && ask.body.is_none() && has_no_cookies;
+    let mut pool = host.pool.borrow_mut();
+    if is_plain {
+        let is_it =
+            |written: &&Rc<Written>| written.given == ask.url && written.method == ask.method;
+        if let Some(written) = pool.written.iter().rev().find(is_it) {
+            return Ok(Rc::clone(written));
+        }
+    }
     let url = Url::parse(&ask.url).map_err(|error| error.to_string())?;
+    let text = write(host, ask, &url)?;
+    let written = Rc::new(Written {
+        method: ask.method.clone(),
+        given: ask.url.clone(),
+        url,
+        text,
+    });
+    if is_plain {
+        if pool.written.len() >= MAX_WRITTEN {
+            pool.written.remove(0);
+        }
+        pool.written.push(Rc::clone(&written));
+    }
+    Ok(written)
+}
+
+fn has_empty_jar(host: &Host, ask: &Ask) -> bool {
+    let jars = host.jars.borrow();
+    jars.get(ask.jar).is_none_or(Jar::is_empty)
+}
+
+fn write(host: &Host, ask: &Ask, url: &Url) -> Result<RequestText, String> {
     let len = ask.body.as_ref().map(Vec::len);
-    let cookies = cookies(host, ask, &url);
+    let cookies = cookies(host, ask, url);
     let is_usual = cookies.is_empty() && host.settings.keeps_connections;
     let request = if is_usual {
         RequestText::new(
             &ask.method,
-            &url,
+            url,
             &ask.fields,
             len,
             &host.settings.user_agent,
@@ -216,9 +263,9 @@ fn prepare(host: &Host, ask: &Ask) -> Result<(Url, RequestText), String> {
         if !host.settings.keeps_connections {
             fields.push(("Connection".to_owned(), "close".to_owned()));
         }
-        RequestText::new(&ask.method, &url, &fields, len, &host.settings.user_agent)
+        RequestText::new(&ask.method, url, &fields, len, &host.settings.user_agent)
     };
-    Ok((url, request.map_err(|error| error.to_string())?))
+    request.map_err(|error| error.to_string())
 }
 
 /// The value of `Cookie`: the jar's and the request's own.
@@ -369,5 +416,7 @@ fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
 
 /// k6's code of a URL that cannot be asked.
 const INVALID_URL: u16 = 1020;
+/// Requests that a virtual user keeps written.
+const MAX_WRITTEN: usize = 8;
 /// How long the address of a name is believed, as in k6.
 const NAME_NANOS: u64 = 300_000_000_000;

@@ -18,6 +18,7 @@ use crate::exit_code;
 use crate::options::Options;
 use crate::plain::Console;
 use crate::samples::{Samples, Target};
+use crate::scenario::Overload;
 use prepare::Prepared;
 use screen::Screen;
 
@@ -30,6 +31,9 @@ pub struct ScriptOptions {
     pub options: Options,
     /// Variables of `__ENV` beside those of the environment.
     pub env: Vec<(String, String)>,
+    /// What becomes of an iteration of an open model that finds no free virtual user; as k6 does, it is
+    /// dropped, unless this says otherwise.
+    pub overload: Option<Overload>,
     /// Worker threads; as many as processors without.
     pub workers: Option<u64>,
     /// Where the summary is written as JSON.
@@ -90,7 +94,7 @@ impl Prepared {
 
     fn open_outputs(&self) -> Result<Vec<Samples>, Failed> {
         let open = |target: &Target| {
-            let tags = &self.settings.system_tags;
+            let tags = &self.settings.system_tags.names;
             Samples::open(target, &self.registry, &self.derived.thresholds, tags).map_err(|error| {
                 let name = target.path.clone().unwrap_or_default();
                 Failed::invalid(format!("{}: {error}", name.display()))

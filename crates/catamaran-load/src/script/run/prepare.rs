@@ -14,7 +14,7 @@ use crate::exit_code;
 use crate::metric::Registry;
 use crate::options::{Derived, Options};
 use crate::plain::Console;
-use crate::script::host::{Host, Place, Settings};
+use crate::script::host::{Host, Place, Settings, SystemTags};
 use crate::script::loader::{Library, is_typescript, no_typescript};
 use crate::script::realm::{Realm, Script};
 
@@ -68,7 +68,10 @@ impl Prepared {
         // k6 always has this one.
         let part = "http_req_duration{expected_response:true}";
         registry.select(part).map_err(Failed::invalid)?;
-        let derived = options.derive(&mut registry).map_err(Failed::invalid)?;
+        let mut derived = options.derive(&mut registry).map_err(Failed::invalid)?;
+        for scenario in &mut derived.scenarios {
+            scenario.overload = given.overload.unwrap_or(scenario.overload);
+        }
         for scenario in &derived.scenarios {
             if !realm.has(&scenario.exec) {
                 let (name, exec) = (&scenario.name, &scenario.exec);
@@ -127,7 +130,6 @@ fn settings(options: &Options, text: &str) -> Settings {
     let count = |given: Option<u32>, usual: usize| {
         given.map_or(usual, |count| usize::try_from(count).unwrap_or(usual))
     };
-    let system_tags = options.system_tags.clone();
     Settings {
         user_agent: user_agent.unwrap_or_else(|| USER_AGENT.to_owned()),
         max_redirects: options.max_redirects.unwrap_or(10),
@@ -142,29 +144,10 @@ fn settings(options: &Options, text: &str) -> Settings {
         tags: tags
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
-        system_tags: system_tags
-            .unwrap_or_else(|| SYSTEM_TAGS.iter().map(ToString::to_string).collect()),
+        system_tags: SystemTags::new(options.system_tags.clone()),
         tls: TlsClient::new(options.insecure_skip_tls_verify != Some(true)),
         options: text.to_owned(),
     }
 }
 
 const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));
-
-/// The tags that samples have unless `systemTags` says otherwise, as in k6.
-const SYSTEM_TAGS: &[&str] = &[
-    "proto",
-    "subproto",
-    "status",
-    "method",
-    "url",
-    "name",
-    "group",
-    "check",
-    "error",
-    "error_code",
-    "tls_version",
-    "scenario",
-    "service",
-    "expected_response",
-];

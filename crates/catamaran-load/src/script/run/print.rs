@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::prepare::Prepared;
 use crate::engine::{Local, Outcome};
-use crate::plain::Console;
+use crate::plain::{Console, verdict};
+use crate::scenario::Scenario;
 use crate::script::realm::Called;
 use crate::sink::Statistic;
 use crate::summary::{Summary, export, text};
@@ -55,6 +56,9 @@ impl Prepared {
                 writeln!(console.err, "error: {}: {error}", path.display())?;
             }
         }
+        for line in self.warnings(outcome) {
+            writeln!(console.err, "warning: {line}")?;
+        }
         let crossed = summary.crossed();
         if !crossed.is_empty() {
             let crossed = crossed.join(", ");
@@ -64,6 +68,26 @@ impl Prepared {
             )?;
         }
         Ok(())
+    }
+
+    /// What the operator should know before believing the figures.
+    fn warnings(&self, outcome: &Outcome) -> Vec<String> {
+        let registry = &self.registry;
+        let mut lines = Vec::new();
+        // A short run is busy with its own start.
+        if outcome.run_time > SHORT {
+            lines = verdict::warnings_of_machine(registry, outcome);
+        }
+        let dropped = verdict::dropped(registry, outcome);
+        let is_open = |scenario: &Scenario| scenario.executor.arrivals().is_some();
+        if dropped > 0.0 && self.derived.scenarios.iter().any(is_open) {
+            lines.push(format!(
+                "{dropped} iterations were due and found no free virtual user: the latencies know nothing of \
+                 them; raise maxVUs, or let them wait with --on-overload queue"
+            ));
+        }
+        lines.extend(verdict::flattery(registry, outcome));
+        lines
     }
 
     /// Lets the script make the summary. Returns whether it did.
@@ -113,6 +137,8 @@ fn deliver(text: &str, console: &mut Console<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// A run that says nothing about the load.
+const SHORT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The columns of trends, as in k6.

@@ -1,8 +1,13 @@
 //! Whole runs: executors, options, stages of a run, exit codes.
 
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use catamaran_load::exit_code;
 use catamaran_load::options::Options;
-use catamaran_testkit::TempDir;
+use catamaran_load::scenario::Overload;
+use catamaran_testkit::{Origin, Reply, TempDir};
 
 use super::{origin, play, play_in, url_of};
 
@@ -201,6 +206,47 @@ fn an_open_model_counts_from_when_a_request_should_have_begun() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn a_stall_is_told_truly_when_iterations_wait_and_warned_of_when_they_are_dropped() {
+    let script = r"
+        import http from 'k6/http';
+        export const options = {
+          summaryTrendStats: ['p(99)'],
+          scenarios: { a: { executor: 'constant-arrival-rate', rate: 200, duration: '5s', preAllocatedVUs: 4 } },
+        };
+        export default function () { http.get(__ENV.URL); }
+    ";
+    for overload in [Overload::Queue, Overload::Drop] {
+        let first = OnceLock::new();
+        let origin = Origin::http(move |_| {
+            let since = first.get_or_init(Instant::now).elapsed();
+            let (from, to) = (Duration::from_secs(1), Duration::from_secs(3));
+            if (from..to).contains(&since) {
+                thread::sleep(to - since);
+            }
+            Reply::new(200, "x")
+        })
+        .without_records()
+        .start()
+        .unwrap();
+        let dir = TempDir::create().unwrap();
+        let ran = play_in(&dir, script, &url_of(&origin), |options| {
+            options.overload = Some(overload);
+        });
+        assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+        let truth = ran.figure("http_req_corrected_duration", "p(99)");
+        let dropped = ran.figure("dropped_iterations", "count");
+        if overload == Overload::Queue {
+            // As in the run without a script: the one in a hundred waited nearly two seconds.
+            assert!((1850.0..10_000.0).contains(&truth), "{truth} {}", ran.err);
+            assert!(ran.err.contains("the target stalled"), "{}", ran.err);
+        } else {
+            assert!(dropped > 300.0, "{dropped} {}", ran.err);
+            assert!(ran.err.contains("--on-overload queue"), "{}", ran.err);
+        }
+    }
 }
 
 #[test]
