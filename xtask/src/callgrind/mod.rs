@@ -6,7 +6,10 @@
 //! counts is what the additional requests cost, starting and stopping cancel out.
 //!
 //! The same is done with a program built to count nothing: what it takes less is what the metrics
-//! cost, with all that is computed for them only.
+//! cost, with all that is computed for them only. And of a node with a peer and one without; see
+//! `replication`.
+
+mod replication;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -67,7 +70,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     } else {
         compare_with_bound(measured)?;
     }
-    share_of_metrics(measured, without)
+    share_of_metrics(measured, without)?;
+    replication::run()
 }
 
 fn compare_with_bound(measured: u64) -> Result<()> {
