@@ -12,7 +12,8 @@ use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 use rquickjs_core::promise::PromiseState;
 use rquickjs_core::{
-    CatchResultExt, CaughtError, Context, Ctx, Function, Object, Persistent, Result, Runtime, Value,
+    CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Object, Persistent, Result,
+    Runtime, Value,
 };
 
 use super::host::{self, Host};
@@ -83,6 +84,12 @@ impl Realm {
             seam::give_way();
             watched.is_cut() || now_nanos() > until.get()
         })));
+        let noted = Rc::clone(&host);
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(
+            move |_ctx, _promise, reason, is_handled| {
+                noted.note_rejection(|| describe_value(&reason), is_handled);
+            },
+        )));
         let realm = Rc::new(Self {
             exports: RefCell::default(),
             complete: RefCell::default(),
@@ -170,10 +177,12 @@ impl Realm {
                 // Of one that is cut off nothing is called any more, so that it forgets in vain.
                 let _ = forget.call::<_, ()>(()).catch(ctx);
             }
-            match called {
+            let rejection = self.host.take_rejection();
+            match (called, rejection) {
                 _ if self.host.is_cut() => Called::Cut,
-                Ok(value) => Called::Returned(value),
-                Err(error) => Called::Threw(describe(&error)),
+                (Err(error), _) => Called::Threw(describe(&error)),
+                (Ok(_), Some(why)) => Called::Threw(format!("Uncaught (in promise) {why}")),
+                (Ok(value), None) => Called::Returned(value),
             }
         })
     }
@@ -268,7 +277,7 @@ fn evaluate<'js>(ctx: &Ctx<'js>, script: &Script, name: &str) -> Result<Object<'
         Some(result) => result.map(drop)?,
         None => {
             let text = "the script waits at its top level for what never comes";
-            return Err(rquickjs_core::Exception::throw_message(ctx, text));
+            return Err(Exception::throw_message(ctx, text));
         }
     }
     module.namespace()
@@ -283,23 +292,34 @@ fn json<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Option<String>> {
 /// What was thrown, and where.
 fn describe(error: &CaughtError<'_>) -> String {
     match error {
-        CaughtError::Exception(exception) => {
-            let name: String = exception.as_object().get("name").unwrap_or_default();
-            let message = exception.message().unwrap_or_default();
-            let stack = exception.stack().unwrap_or_default();
-            let text = format!("{name}: {message}\n{}", stack.trim_end());
-            text.trim_end().to_owned()
-        }
-        CaughtError::Value(value) => {
-            let text = value.as_string().map(rquickjs_core::String::to_string);
-            let text = text.and_then(Result::ok).or_else(|| {
-                let text = value.ctx().json_stringify(value.clone()).ok()??;
-                text.to_string().ok()
-            });
-            format!("Uncaught {}", text.as_deref().unwrap_or("undefined"))
-        }
+        CaughtError::Exception(exception) => describe_exception(exception),
+        CaughtError::Value(value) => format!("Uncaught {}", describe_value(value)),
         CaughtError::Error(error) => error.to_string(),
     }
+}
+
+fn describe_exception(exception: &Exception<'_>) -> String {
+    let name: String = exception.as_object().get("name").unwrap_or_default();
+    let message = exception.message().unwrap_or_default();
+    let stack = exception.stack().unwrap_or_default();
+    // A getter of the script's may have thrown meanwhile.
+    exception.as_object().ctx().catch();
+    let text = format!("{name}: {message}\n{}", stack.trim_end());
+    text.trim_end().to_owned()
+}
+
+/// Anything that was thrown or that a promise was rejected with.
+fn describe_value(value: &Value<'_>) -> String {
+    let exception = value.as_object().cloned().and_then(Exception::from_object);
+    if let Some(exception) = exception {
+        return describe_exception(&exception);
+    }
+    let text = value.as_string().map(rquickjs_core::String::to_string);
+    let text = text.and_then(Result::ok).or_else(|| {
+        let text = value.ctx().json_stringify(value.clone()).ok()??;
+        text.to_string().ok()
+    });
+    text.unwrap_or_else(|| "undefined".to_owned())
 }
 
 /// Bytes of the stack that a script runs on. Only what is touched takes memory.

@@ -82,6 +82,8 @@ pub(super) struct Host {
     /// The summary as text, for `handleSummary`.
     pub(super) summary: RefCell<String>,
     library: Arc<Library>,
+    /// What promises were rejected with that nobody has looked at.
+    rejections: RefCell<Vec<String>>,
     later: RefCell<Later>,
     stop: RefCell<Rc<Stop>>,
     group: RefCell<String>,
@@ -120,6 +122,7 @@ impl Host {
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
+            rejections: RefCell::default(),
             later: RefCell::default(),
             stop: RefCell::default(),
             group: RefCell::default(),
@@ -158,6 +161,22 @@ impl Host {
     /// whether there was anything.
     pub(super) fn forget_later(&self) -> bool {
         !self.later.take().is_empty()
+    }
+
+    /// Notes that a promise was rejected, or that somebody took the rejection after all.
+    pub(super) fn note_rejection(&self, why: impl FnOnce() -> String, is_handled: bool) {
+        let mut rejections = self.rejections.borrow_mut();
+        if is_handled {
+            // Which one is not told; that there is one less is.
+            rejections.pop();
+        } else if rejections.len() < MAX_REJECTIONS {
+            rejections.push(why());
+        }
+    }
+
+    /// The first rejection that nobody took; all are forgotten.
+    pub(super) fn take_rejection(&self) -> Option<String> {
+        self.rejections.take().into_iter().next()
     }
 
     /// Names the set of these tags with those of the group and the scenario below them.
@@ -282,5 +301,8 @@ pub(super) fn millis(millis: f64) -> Duration {
         .unwrap_or(if millis > 0.0 { DAY } else { Duration::ZERO })
         .min(DAY)
 }
+
+/// Rejections of one iteration that are told apart.
+const MAX_REJECTIONS: usize = 100;
 
 const DAY: Duration = Duration::from_secs(86_400);

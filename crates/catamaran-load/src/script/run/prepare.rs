@@ -35,7 +35,7 @@ impl Prepared {
     /// Runs the top level of the script and reads what it says.
     pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
         let broken = |why: String| Failed(exit_code::FAILED, why);
-        let script = Arc::new(read(&given).map_err(broken)?);
+        let script = Arc::new(read(&given).map_err(Failed::invalid)?);
         let local = Rc::new(Local::detached(
             Arc::new(Registry::new()),
             Arc::default(),

@@ -73,6 +73,8 @@ fn what_is_handed_to_us_may_throw_when_it_is_looked_at() {
         same(thrown(() => check(1, new Proxy({}, { ownKeys() { throw new Error('mine'); } }))), 'mine');
         same(thrown(() => sleep({ valueOf() { throw new Error('mine'); } })), 'mine');
         same(thrown(() => http.get(Symbol('x'))) !== 'nothing', true);
+        const odd = new Error('x'); Object.defineProperty(odd, 'stack', { get() { throw new Error('no stack'); } });
+        Promise.reject(odd).catch(() => {});
         same(thrown(() => http.get(url, { headers: { 'a\r\nb': '1' } })), 'nothing');
         same(http.get(url, { headers: { a: '1\r\nb: 2' } }).error_code, 1020);
         same(http.get('http://a b/').error_code, 1020);
@@ -97,6 +99,16 @@ fn promises_that_never_end_end_with_the_iteration() {
     ";
     let ran = play(script, "");
     assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+    assert_eq!(ran.figure("iterations", "count"), 2.0);
+    let script = "async function work() { await null; throw new RangeError('lost'); }\n\
+        export const options = { iterations: 2 };\n\
+        export default function () { work(); Promise.reject(1).catch(() => {}); }";
+    let ran = play(script, "");
+    assert!(
+        ran.err.contains("(in promise) RangeError: lost"),
+        "{}",
+        ran.err
+    );
     assert_eq!(ran.figure("iterations", "count"), 2.0);
     let script = "await new Promise(() => {}); export default () => {};";
     let ran = play(script, "");

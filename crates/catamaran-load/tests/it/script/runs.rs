@@ -89,7 +89,31 @@ fn what_is_not_there_is_refused_before_the_start() {
             "export function other() {}",
             "exports no function `default`",
         ),
-        ("export default () => {", ""),
+        ("export default () => {", "SyntaxError"),
+        (
+            "import './no-such-file.js'; export default () => {}",
+            "no-such-file.js",
+        ),
+        (
+            "import x from './a.ts'; export default () => {}",
+            "TypeScript",
+        ),
+        (
+            "export const options = { scenarios: { a: { executor: 'constant-vus', duration: '1s', rate: 5 } } }; export default () => {}",
+            "constant-vus has no `rate`",
+        ),
+        (
+            "export const options = { get vus() { throw new Error('mine'); } }; export default () => {}",
+            "mine",
+        ),
+        (
+            "export const options = { vus: 'many' }; export default () => {}",
+            "whole number",
+        ),
+        (
+            "while (true) { undefinedFunction(); } export default () => {}",
+            "undefinedFunction",
+        ),
         (
             "throw new Error('at once'); export default () => {}",
             "at once",
