@@ -18,5 +18,5 @@ pub use exchange::{Answer, Phases, exchange, set_timeout};
 pub use failure::Failure;
 pub use proxy_header::ProxyHeader;
 pub use request::{HeaderError, RequestText};
-pub use tls::TlsClient;
+pub use tls::{LazyTls, TlsClient};
 pub use url::{Url, UrlError};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -50,6 +50,30 @@ impl TlsClient {
         Ok(Self {
             config: Arc::new(config),
         })
+    }
+}
+
+/// A [`TlsClient`] that is made when it is first needed: reading certificates takes a while.
+#[derive(Debug)]
+pub struct LazyTls {
+    verifies: bool,
+    client: OnceLock<Result<TlsClient, String>>,
+}
+
+impl LazyTls {
+    /// Returns one that verifies certificates, or not.
+    #[must_use]
+    pub fn new(verifies: bool) -> Self {
+        Self {
+            verifies,
+            client: OnceLock::new(),
+        }
+    }
+
+    /// The client, or why there can be none.
+    pub fn client(&self) -> Result<&TlsClient, Failure> {
+        let client = self.client.get_or_init(|| TlsClient::new(self.verifies));
+        client.as_ref().map_err(|why| Failure::Tls(why.clone()))
     }
 }
 

@@ -80,9 +80,18 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     })?;
     natives.set("options", natives.host.settings.options.as_str())?;
     let own = Rc::clone(natives.host);
-    natives.add("setTag", move |name: String, value: String| {
-        own.vu_tags.borrow_mut().insert(name, value);
-    })?;
+    natives.add(
+        "setTag",
+        move |ctx: Ctx<'js>, name: String, value: String| {
+            let mut tags = own.vu_tags.borrow_mut();
+            if tags.len() >= MAX_VU_TAGS {
+                let text = format!("a virtual user has {MAX_VU_TAGS} tags at most");
+                return Err(Exception::throw_range(&ctx, &text));
+            }
+            tags.insert(name, value);
+            Ok(())
+        },
+    )?;
     let own = Rc::clone(natives.host);
     natives.add("removeTag", move |name: String| {
         own.vu_tags.borrow_mut().remove(&name);
@@ -104,6 +113,9 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         Ok(text.clone())
     })
 }
+
+/// Tags that a script gives its virtual user.
+const MAX_VU_TAGS: usize = 100;
 
 fn unix_millis() -> f64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

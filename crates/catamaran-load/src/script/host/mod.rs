@@ -21,7 +21,7 @@ use super::http::{Jar, Pool};
 use super::loader::Library;
 use super::realm::Script;
 use super::seam;
-use crate::client::TlsClient;
+use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
 use crate::metric::Registry;
 use crate::tags::TagsId;
@@ -31,7 +31,7 @@ pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use waits::wait;
 
 /// What is the same for all virtual users of a run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) user_agent: String,
     pub(super) max_redirects: u32,
@@ -47,8 +47,8 @@ pub(super) struct Settings {
     /// Tags of all samples.
     pub(super) tags: Vec<(String, String)>,
     pub(super) system_tags: SystemTags,
-    /// What connections over TLS begin with, or why there can be none.
-    pub(super) tls: std::result::Result<TlsClient, String>,
+    /// What connections over TLS begin with.
+    pub(super) tls: LazyTls,
     /// The options as JSON, for `exec.test.options`.
     pub(super) options: String,
 }

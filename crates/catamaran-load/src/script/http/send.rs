@@ -337,6 +337,9 @@ async fn send(
                 };
                 if answer.keeps_connection && host.settings.keeps_connections {
                     let mut pool = host.pool.borrow_mut();
+                    if pool.idle.len() >= MAX_PLACES {
+                        pool.idle.clear();
+                    }
                     pool.idle.entry(key).or_default().push(connection);
                 }
                 return Ok(answer);
@@ -362,11 +365,7 @@ async fn open(
         return Ok(opened.connection);
     }
     let begin = now_nanos();
-    let tls = host
-        .settings
-        .tls
-        .as_ref()
-        .map_err(|why| Failure::Tls(why.clone()))?;
+    let tls = host.settings.tls.client()?;
     let connection = opened.connection.secure(tls, &url.host).await?;
     reply.phases.handshaking = now_nanos() - begin;
     Ok(connection)
@@ -400,7 +399,11 @@ async fn resolve(host: &Rc<Host>, url: &Url) -> Result<SocketAddr, Failure> {
     let v4 = found.iter().find(|addr| addr.is_ipv4());
     let addr = v4.or_else(|| found.first()).copied();
     let addr = addr.ok_or_else(|| failed("no such host".to_owned()))?;
-    host.pool.borrow_mut().known.insert(key, (addr, now));
+    let known = &mut host.pool.borrow_mut().known;
+    if known.len() >= MAX_NAMES {
+        known.clear();
+    }
+    known.insert(key, (addr, now));
     Ok(addr)
 }
 
@@ -416,6 +419,10 @@ fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
 
 /// k6's code of a URL that cannot be asked.
 const INVALID_URL: u16 = 1020;
+/// Names whose addresses a virtual user remembers.
+const MAX_NAMES: usize = 1000;
+/// Targets to which a virtual user keeps idle connections.
+const MAX_PLACES: usize = 256;
 /// Requests that a virtual user keeps written.
 const MAX_WRITTEN: usize = 8;
 /// How long the address of a name is believed, as in k6.

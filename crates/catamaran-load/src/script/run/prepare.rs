@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Failed, ScriptOptions};
-use crate::client::TlsClient;
+use crate::client::LazyTls;
 use crate::engine::Local;
 use crate::exit_code;
 use crate::metric::Registry;
@@ -145,7 +145,7 @@ fn settings(options: &Options, text: &str) -> Settings {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         system_tags: SystemTags::new(options.system_tags.clone()),
-        tls: TlsClient::new(options.insecure_skip_tls_verify != Some(true)),
+        tls: LazyTls::new(options.insecure_skip_tls_verify != Some(true)),
         options: text.to_owned(),
     }
 }
