@@ -43,6 +43,37 @@ const STEPS: &[Step] = &[
         variables: &[],
     },
     Step {
+        name: "no etcd",
+        // As somebody builds it who wants neither etcd nor what it brings.
+        arguments: &[
+            "clippy",
+            "-p",
+            "catamaran",
+            "--no-default-features",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        variables: &[],
+    },
+    Step {
+        name: "no dns, no etcd",
+        arguments: &[
+            "clippy",
+            "-p",
+            "catamaran-control",
+            "--no-default-features",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        variables: &[],
+    },
+    Step {
         name: DENY,
         // All but advisories, whose database is on GitHub; see SECURITY.md.
         arguments: &["deny", "--locked", "check", "bans", "licenses", "sources"],

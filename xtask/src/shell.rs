@@ -16,6 +16,23 @@ pub(crate) fn complain(text: &str) {
     eprintln!("{text}");
 }
 
+/// A program to run, without what cargo has told this one of its package.
+///
+/// A cargo that inherits it believes that build scripts which read such variables, ring's among them,
+/// must run again, and builds all that depends on them anew: twice for each command.
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if ours {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs a program with our terminal; fails when it fails.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     run_with(program, arguments, &[])
@@ -27,7 +44,7 @@ pub(crate) fn run_with(
     arguments: &[&str],
     variables: &[(&str, &str)],
 ) -> Result<()> {
-    let status = Command::new(program)
+    let status = command(program)
         .args(arguments)
         .envs(variables.iter().copied())
         .status()
@@ -41,6 +58,11 @@ pub(crate) fn run_with(
 /// Builds the program of a package into `target/release`, whatever the environment says about
 /// the directory.
 pub(crate) fn build_release(package: &str) -> Result<()> {
+    build_release_with(package, &[])
+}
+
+/// Like [`build_release`], with more arguments for cargo.
+pub(crate) fn build_release_with(package: &str, more: &[&str]) -> Result<()> {
     let arguments = [
         "build",
         "--release",
@@ -49,12 +71,12 @@ pub(crate) fn build_release(package: &str) -> Result<()> {
         "--package",
         package,
     ];
-    run("cargo", &arguments)
+    run("cargo", &[arguments.as_slice(), more].concat())
 }
 
 /// Runs a program and returns what it wrote to stdout; fails when it fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program)
+    let output = command(program)
         .args(arguments)
         .stderr(Stdio::inherit())
         .output()
@@ -67,7 +89,7 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
 
 /// Whether a program runs at all with these arguments; it shows nothing.
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program)
+    command(program)
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

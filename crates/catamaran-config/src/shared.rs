@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use toml_edit::DocumentMut;
 
 /// A digest of what all nodes are to have alike. Order, comments and layout make no difference, nor
-/// does what is each node's own: the sections `process`, `admin` and `cluster`, and of virtual
+/// does what is each node's own: the sections `process`, `admin`, `cluster` and `etcd`, and of virtual
 /// addresses all but the addresses themselves and how nodes speak of them.
 ///
 /// The text must be TOML; any other has the digest of an empty one.
@@ -36,7 +36,7 @@ pub fn shared_digest(text: &str) -> u64 {
 }
 
 /// The configuration of another node, with the sections that are each node's own taken from `own`:
-/// `process`, `admin`, `cluster` and the virtual addresses.
+/// `process`, `admin`, `cluster`, `etcd` and the virtual addresses.
 ///
 /// # Errors
 /// Which of both is no TOML.
@@ -62,7 +62,7 @@ pub fn with_own_sections(theirs: &str, own: &str) -> Result<String, String> {
 
 /// Sections that are each node's own. A peer that could write virtual addresses could have commands
 /// run with the privileges of the vrrp process.
-const OWN: [&str; 4] = ["process", "admin", "cluster", "virtual-ip"];
+const OWN: [&str; 5] = ["process", "admin", "cluster", "etcd", "virtual-ip"];
 /// What nodes that share a virtual address must have alike.
 const OF_VIRTUAL_IPS: [&str; 6] = [
     "addresses",
@@ -77,7 +77,7 @@ const OF_VIRTUAL_IPS: [&str; 6] = [
 mod tests {
     use super::*;
 
-    const A: &str = "# of a\n[process]\nworkers = 2\n[cluster]\nnode = \"a\"\npeers = { b = \"b:1\" }\n\
+    const A: &str = "# of a\n[process]\nworkers = 2\n[etcd]\nendpoints = \"e:1\"\n[cluster]\nnode = \"a\"\npeers = { b = \"b:1\" }\n\
                      [frontend.web]\nlisten = \":80\"\nbackend = \"api\"\n\
                      [backend.api]\nservers = [\"x:1\", \"y:1\"]\n\
                      [virtual-ip.main]\naddresses = [\"10.0.0.9/24\"]\ninterface = \"eth0\"\n\
@@ -94,6 +94,7 @@ mod tests {
         for (from, to) in [
             ("node = \"a\"", "node = \"b\""),
             ("workers = 2", "workers = 4"),
+            ("e:1", "e:2"),
             ("priority = 150", "priority = 100"),
             ("\"eth0\"", "\"eth1\""),
             ("# of a\n", ""),
@@ -115,11 +116,11 @@ mod tests {
     fn a_node_that_is_sent_a_configuration_keeps_its_own_sections() {
         let own = replaced("node = \"a\"", "node = \"b\"");
         let own = own.replace("priority = 150", "priority = 100");
-        let own = own.replace("workers = 2\n", "");
+        let own = own.replace("workers = 2\n", "").replace("e:1", "e:2");
         let theirs = replaced("y:1", "z:1");
         let merged = with_own_sections(&theirs, &own).unwrap();
         assert_eq!(shared_digest(&merged), shared_digest(&theirs));
-        for kept in ["node = \"b\"", "priority = 100", "z:1"] {
+        for kept in ["node = \"b\"", "priority = 100", "z:1", "e:2"] {
             assert!(merged.contains(kept), "{merged}");
         }
         assert!(!merged.contains("workers") && !merged.contains("node = \"a\""));

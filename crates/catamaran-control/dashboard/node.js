@@ -1,4 +1,4 @@
-//! This node: the virtual addresses and who holds them, its peers, and the workers.
+//! This node: the virtual addresses and who holds them, its peers, the fleet, and the workers.
 
 import { draw, h } from "./dom.js";
 import { count, millis } from "./format.js";
@@ -16,11 +16,18 @@ const PEER_STATES = {
   away: { word: "away", sign: "✕", tone: "bad" },
 };
 
+const FLEET_STATES = {
+  connected: { word: "connected", sign: "●", tone: "good" },
+  connecting: { word: "connecting", sign: "◐", tone: "accent" },
+  away: { word: "etcd is away; what was last known holds", sign: "▲", tone: "warn" },
+  "etcd-foreign": { word: "another cluster: nothing is taken away until it is accepted", sign: "✕", tone: "bad" },
+};
+
 export function drawNode(element) {
   if (!store.state) return;
   draw(element,
     h("h2", {}, "Node"),
-    h("div", { class: "panels" }, virtualIps(store.state.virtual_ips), cluster(store.state.cluster), workers(store.state.workers)));
+    h("div", { class: "panels" }, virtualIps(store.state.virtual_ips), cluster(store.state.cluster), fleet(store.state.fleet), workers(store.state.workers)));
 }
 
 function virtualIps(all) {
@@ -73,6 +80,20 @@ function cluster(all) {
           h("td", { class: "num" }, count(one.totals.received)),
           h("td", { class: "num" }, count(one.totals.disconnects)));
       }))));
+}
+
+function fleet(one) {
+  if (!one) return null;
+  const state = FLEET_STATES[one.state];
+  const revision = (name, number) => number === null ? `no ${name}` : `${name} of revision ${number}`;
+  const wrong = [one.last_error, one.foreign, one.config_error, one.state_error].filter((text) => text !== null);
+  return h("div", { key: "fleet", class: "card" }, h("h3", {}, "Fleet"),
+    h("p", { class: `state tone-${state.tone}` },
+      h("span", { class: "sign", "aria-hidden": "true" }, state.sign), state.word),
+    h("p", { class: "muted" }, `node ${one.node}, ${one.endpoint === null ? "no etcd reached yet" : `etcd at ${one.endpoint}`}; `,
+      `${revision("text", one.fleet_revision)}, ${revision("override", one.node_revision)}; `,
+      `${count(one.registered)} servers registered, ${count(one.missing)} missing`),
+    wrong.map((text) => h("p", { key: text, class: "tone-bad" }, text)));
 }
 
 function workers(all) {

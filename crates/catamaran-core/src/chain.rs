@@ -9,7 +9,8 @@ use std::fmt;
 
 /// A doubly linked list in numbered slots. Slot numbers stay put until the value is removed.
 pub(crate) struct Chain<T> {
-    /// All but the last are full; the first grows to its size as vectors do.
+    /// All but the last are full; the first grows to its size as vectors do, and so does one that
+    /// was restored.
     blocks: Vec<Vec<Node<T>>>,
     /// Head of the singly linked list of vacant slots, by `next`.
     vacant: u32,
@@ -62,9 +63,9 @@ impl<T> Chain<T> {
     pub(crate) fn restored(slots: u32, values: impl Iterator<Item = (u32, T)>) -> Self {
         let mut chain = Self::new();
         for first in (0..slots as usize).step_by(BLOCK) {
-            let mut block = Vec::with_capacity(BLOCK);
-            block.extend((first..(first + BLOCK).min(slots as usize)).map(|_| Node::VACANT));
-            chain.blocks.push(block);
+            // The last takes no more than it holds: most of many thousand small tables is one block.
+            let held = BLOCK.min(slots as usize - first);
+            chain.blocks.push((0..held).map(|_| Node::VACANT).collect());
         }
         for (slot, value) in values {
             let Some(node) = chain.node_mut(slot).filter(|node| node.value.is_none()) else {

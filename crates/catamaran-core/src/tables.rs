@@ -18,6 +18,21 @@ pub trait Shards: Debug + Send + Sync {
 
     /// Does something with the part of this index, under its lock: workers wait meanwhile.
     fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>));
+
+    /// Has each part filled by `fill` before anybody sees it: now, unless the table can wait until
+    /// somebody needs the part. To be called once, before the table is used.
+    fn fill_from(&self, fill: Box<dyn Fill>) {
+        for shard in 0..self.count().get() {
+            self.with(shard, &mut |part| fill.fill(shard, part.mirrored()));
+        }
+    }
+}
+
+/// Knows what a table held in another process.
+pub trait Fill: Debug + Send + Sync {
+    /// Puts into `part`, the one of this index, what it held. It is called once for each, under the
+    /// lock of the part, and locks none itself.
+    fn fill(&self, index: usize, part: &mut dyn Mirrored);
 }
 
 /// A part of a table.

@@ -4,8 +4,10 @@
 //!   PREFIX/config                  TOML: the configuration of every node
 //!   PREFIX/nodes/NODE/config       TOML: what NODE has instead, key by key
 //!   PREFIX/servers/SERVICE/NAME    a server, under a lease
-//!   PREFIX/history/MICROSECONDS    JSON: texts that were put, for a rollback
+//!   PREFIX-history/MICROSECONDS    JSON: texts that were put, for a rollback
 //! ```
+//! The history stands apart: every node lists and watches all that is behind `PREFIX/`, and needs no
+//! texts of the past.
 
 use catamaran_core::fleet::{Key, Layer, part_problem};
 
@@ -39,7 +41,7 @@ impl Keys {
         }
     }
 
-    /// What every key begins with.
+    /// What every key but those of the history begins with.
     #[must_use]
     pub fn root(&self) -> String {
         format!("{}/", self.prefix)
@@ -75,13 +77,13 @@ impl Keys {
     /// What every entry of the history begins with.
     #[must_use]
     pub fn history(&self) -> String {
-        format!("{}/history/", self.prefix)
+        format!("{}-history/", self.prefix)
     }
 
     /// An entry of the history; sorts by time, in microseconds of Unix time.
     #[must_use]
     pub fn history_entry(&self, at_us: u128) -> String {
-        format!("{}/history/{at_us:020}", self.prefix)
+        format!("{}{at_us:020}", self.history())
     }
 
     /// What stands at `key`.
@@ -95,7 +97,7 @@ impl Keys {
         match parts[..] {
             ["config"] => Place::Text(Layer::Fleet),
             ["nodes", node, "config"] if node == self.node => Place::Text(Layer::Node),
-            ["nodes", _, "config"] | ["history", _] => Place::Other,
+            ["nodes", _, "config"] => Place::Other,
             ["servers", service, name]
                 if part_problem(service).is_none() && part_problem(name).is_none() =>
             {
@@ -138,13 +140,22 @@ mod tests {
             (keys.text(Layer::Node), Place::Text(Layer::Node)),
             (keys.text_of("b"), Place::Other),
             (keys.server(&server), Place::Server(server.clone())),
-            (keys.history_entry(5), Place::Other),
             ("/catamaran/servers/api/a b".to_owned(), Place::Unknown),
             ("/catamaran/servers/api".to_owned(), Place::Unknown),
             ("/other/config".to_owned(), Place::Unknown),
         ] {
             assert_eq!(keys.place(key.as_bytes()), place, "{key}");
         }
+    }
+
+    #[test]
+    fn what_a_node_lists_has_no_history() {
+        let keys = Keys::new("/catamaran", "a");
+        let (from, to) = (keys.root(), range_end(&keys.root()));
+        let is_listed = |key: &str| key.as_bytes() >= from.as_bytes() && key.as_bytes() < &to[..];
+        assert!(is_listed(&keys.text(Layer::Node)));
+        assert!(!is_listed(&keys.history_entry(5)));
+        assert!(keys.history_entry(5).starts_with(&keys.history()));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Config {
     pub max_counts: usize,
     /// Whether the tables hold what an earlier run of this node knew.
     pub is_restored: bool,
+    /// Whether they hold all that peers knew, since that run was in this process and had been told.
+    pub is_current: bool,
     /// What the clock of the tables reads now.
     pub clock: fn() -> Timestamp,
     /// What is counted of connections.
@@ -120,6 +122,7 @@ pub fn start(
         incarnation: Incarnation(now.wall_ms),
         max_counts: config.max_counts,
         is_restored: config.is_restored,
+        is_current: config.is_current,
     };
     let node = Node::new(now, settings)?;
     let (centre, inbox) = mpsc::channel(INBOX);

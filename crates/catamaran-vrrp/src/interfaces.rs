@@ -51,13 +51,15 @@ impl Interfaces {
         self.link(name).is_some_and(|link| link.is_running)
     }
 
-    /// The interface, if it is up and has an address of `family` that is none of `virtual_ones`: of
-    /// IPv6 a link-local one (RFC 9568 §5.1.2.1).
+    /// The interface, if it is up and has an address of `family` that stays with this node: none of
+    /// `virtual_ones`, and none of `others`, those of other routers, that has a lifetime. Of IPv6 a
+    /// link-local one (RFC 9568 §5.1.2.1).
     pub(crate) fn usable(
         &self,
         name: &str,
         family: Family,
         virtual_ones: &[IpAddr],
+        others: &[IpAddr],
     ) -> Option<Usable> {
         let link = self.link(name).filter(|link| link.is_running)?;
         let fits = |address: IpAddr| match address {
@@ -69,6 +71,7 @@ impl Interfaces {
                 && known.is_usable
                 && fits(known.address)
                 && !virtual_ones.contains(&known.address)
+                && (known.is_permanent || !others.contains(&known.address))
         })?;
         Some(Usable {
             index: link.index,
@@ -81,5 +84,52 @@ impl Interfaces {
     pub(crate) fn find(&self, address: IpAddr) -> impl Iterator<Item = &Address> {
         let is_it = move |known: &&Address| known.address == address;
         self.addresses.iter().filter(is_it)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str, is_permanent: bool) -> Address {
+        Address {
+            interface: 2,
+            address: text.parse().unwrap(),
+            prefix: 64,
+            is_permanent,
+            is_usable: true,
+        }
+    }
+
+    /// The kernel lists the newest link-local address first.
+    #[test]
+    fn adverts_never_come_from_a_virtual_address_of_another_router() {
+        let link = Link {
+            index: 2,
+            name: "eth0".to_owned(),
+            is_running: true,
+            mac: None,
+            kind: String::new(),
+            arp: None,
+        };
+        let mut interfaces = Interfaces {
+            links: vec![link],
+            addresses: vec![
+                address("fe80::10", false),
+                address("fe80::11", false),
+                address("fe80::1:2", true),
+            ],
+        };
+        let [first, second] = ["fe80::10", "fe80::11"].map(|text| text.parse().unwrap());
+        let usable = |interfaces: &Interfaces| {
+            let usable = interfaces.usable("eth0", Family::V6, &[first], &[first, second]);
+            usable.map(|usable| usable.local)
+        };
+        assert_eq!(usable(&interfaces), Some("fe80::1:2".parse().unwrap()));
+        // One that another router owns is an address of this node.
+        interfaces.addresses.pop();
+        assert_eq!(usable(&interfaces), None);
+        interfaces.addresses[1].is_permanent = true;
+        assert_eq!(usable(&interfaces), Some(second));
     }
 }

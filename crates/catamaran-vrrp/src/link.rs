@@ -3,7 +3,7 @@
 //! ```text
 //! data -> vrrp   version u8 | 'r' | 1 if it serves u8 | count u8 | names of failing backends
 //!                | 1 if replication is current u8 | count u8 | active peers: router id u8, 1 for IPv6
-//!                u8, priority u8
+//!                u8, priority u8; then for each of them 1 if it wins against the same priority u8
 //! vrrp -> data   version u8 | 's' | count u8 | status of each router | later counters of each
 //! ```
 //! It is a socket of packets whose both ends the supervisor keeps, so that either process may be
@@ -44,6 +44,19 @@ pub struct OtherActive {
     pub is_v6: bool,
     /// The priority of the peer.
     pub priority: u8,
+    /// Whether it is the one to stay of two with the same priority, which both know alike.
+    pub wins_ties: bool,
+}
+
+impl OtherActive {
+    /// Its priority, above `own` if it is the one to stay.
+    pub(crate) const fn rank(self, own: u8) -> u8 {
+        if self.wins_ties && self.priority == own {
+            own.saturating_add(1)
+        } else {
+            self.priority
+        }
+    }
 }
 
 impl Link {
@@ -73,6 +86,8 @@ impl Link {
             out.0
                 .extend([other.router_id, u8::from(other.is_v6), other.priority]);
         }
+        out.0
+            .extend(others.iter().map(|other| u8::from(other.wins_ties)));
         self.send(&out.0)
     }
 
@@ -163,9 +178,14 @@ fn read_others(fields: &mut Reader<'_>) -> Option<(bool, Vec<OtherActive>)> {
             router_id: fields.byte()?,
             is_v6: fields.byte()? == 1,
             priority: fields.byte()?,
+            wins_ties: false,
         })
     };
-    let others = (0..count).map(read).collect::<Option<_>>()?;
+    let mut others = (0..count).map(read).collect::<Option<Vec<_>>>()?;
+    for other in &mut others {
+        // One that is older says no more.
+        other.wins_ties = fields.byte() == Some(1);
+    }
     Some((is_current, others))
 }
 
@@ -214,6 +234,7 @@ mod tests {
                 router_id: 51,
                 is_v6: true,
                 priority: 150,
+                wins_ties: true,
             }],
         }
     }
@@ -226,6 +247,21 @@ mod tests {
         data.report(&readiness(&["api", "web"])).unwrap();
         assert_eq!(vrrp.readiness().unwrap(), Some(readiness(&["api", "web"])));
         assert_eq!(vrrp.readiness().unwrap(), None);
+    }
+
+    #[test]
+    fn of_two_with_the_same_priority_one_ranks_above_the_other() {
+        let other = |wins_ties| OtherActive {
+            router_id: 51,
+            is_v6: false,
+            priority: 100,
+            wins_ties,
+        };
+        assert_eq!(
+            [99, 100, 101].map(|own| other(true).rank(own)),
+            [100, 101, 100]
+        );
+        assert_eq!(other(false).rank(100), 100);
     }
 
     #[test]

@@ -86,16 +86,22 @@ impl Neighbours {
             }
             Some(solicitations) => {
                 let packet = solicitations.recv(&mut buf)?;
+                //= https://www.rfc-editor.org/rfc/rfc4861#section-7.1
+                //# The IP Hop Limit field has a value of 255, i.e., the packet
+                //# could not possibly have been forwarded by a router.
+                if packet.ttl != 255 {
+                    return Ok(Heard::Nothing);
+                }
                 let message = &buf[packet.payload.0..packet.payload.1];
                 if let Some(address) = announce::answered_by_advertisement(message) {
                     return Ok(Heard::HeldByAnother(address));
                 }
                 match packet.source {
-                    IpAddr::V6(source) if packet.ttl == 255 => {
+                    IpAddr::V6(source) => {
                         let is_held = |a| !is_link_local(a) && is_held(a);
                         announce::answer_solicitation(message, source, mac, is_held)
                     }
-                    _ => None,
+                    IpAddr::V4(_) => None,
                 }
             }
         };

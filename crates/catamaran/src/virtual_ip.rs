@@ -1,16 +1,17 @@
 //! The data process's end of the line to the vrrp process.
 
 use crate::engine::Engine;
-use catamaran_control::Sight;
 use catamaran_control::metrics::Readiness;
+use catamaran_control::{Mesh, Sight, VirtualIps};
 use catamaran_core::model::{Config, Name, Tracked};
-use catamaran_core::replication::RouterView;
+use catamaran_core::replication::{RouterView, SILENCE};
 use catamaran_core::vrrp::{Family, State, Status};
 use catamaran_vrrp::link::{self, Link, OtherActive, REPORT_INTERVAL};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// The backends whose servers decide about the priority of a virtual address.
 pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
@@ -26,16 +27,16 @@ pub(crate) fn tracked_backends(config: &Config) -> BTreeSet<Name> {
         .collect()
 }
 
-/// What replication knows that decides about virtual addresses.
-fn of_peers(sight: &Sight) -> link::Readiness {
+/// What replication knows that decides about virtual addresses, at the node called `own`.
+fn of_peers(sight: &Sight, own: &str) -> link::Readiness {
     let alive = sight.peers.iter().filter(|peer| peer.is_alive);
-    let active = alive
-        .flat_map(|peer| &peer.routers)
-        .filter(|one| one.is_active);
-    let others = active.map(|one| OtherActive {
+    let all = alive.flat_map(|peer| peer.routers.iter().map(move |one| (peer, one)));
+    let active = all.filter(|(_, one)| one.is_active);
+    let others = active.map(|(peer, one)| OtherActive {
         router_id: one.router_id,
         is_v6: one.is_v6,
         priority: one.priority,
+        wins_ties: *peer.name > *own,
     });
     link::Readiness {
         is_current: sight.is_current || !sight.is_clustered,
@@ -73,6 +74,7 @@ pub(crate) fn report(
     let shared = Arc::clone(engine.shared());
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+        let mut heard_at = Instant::now();
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -93,24 +95,66 @@ pub(crate) fn report(
                 let backend = snapshot.backends.iter().find(|b| b.model.name == **name);
                 !backend.is_some_and(|b| b.set().servers.iter().any(|s| s.state.is_usable()))
             };
+            let cluster = snapshot.config.cluster.as_ref();
+            let own = cluster.map_or("", |cluster| cluster.node.as_str());
             let failing = tracked.iter().filter(is_failing).map(Name::to_string);
             let said = line.report(&link::Readiness {
                 serves: *readiness.borrow() == Readiness::Ready,
                 failing: failing.collect(),
-                ..of_peers(&mesh.sight())
+                ..of_peers(&mesh.sight(), own)
             });
             let heard = said.and_then(|()| line.status());
             match heard {
                 Ok(Some(all)) => {
+                    heard_at = Instant::now();
                     mesh.set_routers(views(&snapshot.config, &all));
                     virtual_ips.set(all);
                 }
-                Ok(None) => {}
+                Ok(None) if heard_at.elapsed() < SILENCE => {}
+                // What it said last is said for it no longer: another node has taken over.
+                Ok(None) => forget(&mesh, &virtual_ips),
                 Err(error) => {
                     tracing::error!(%error, "the line to the vrrp process is broken");
                     link = None;
+                    forget(&mesh, &virtual_ips);
                 }
             }
         }
     });
+}
+
+/// Nothing is known of the virtual routers.
+fn forget(mesh: &Mesh, virtual_ips: &VirtualIps) {
+    mesh.set_routers(Vec::new());
+    virtual_ips.set(Vec::new());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catamaran_control::SeenPeer;
+
+    #[test]
+    fn the_greater_name_wins_of_two_with_the_same_priority() {
+        let peer = |name: &str, is_alive| SeenPeer {
+            name: name.to_owned(),
+            address: String::new(),
+            is_alive,
+            heard_ago: None,
+            routers: vec![RouterView {
+                router_id: 51,
+                is_v6: false,
+                is_active: true,
+                priority: 100,
+            }],
+        };
+        let sight = Sight {
+            is_clustered: true,
+            is_current: true,
+            peers: vec![peer("a", true), peer("c", true), peer("d", false)],
+        };
+        let others = of_peers(&sight, "b").others;
+        let wins: Vec<bool> = others.iter().map(|other| other.wins_ties).collect();
+        assert_eq!(wins, [false, true]);
+    }
 }

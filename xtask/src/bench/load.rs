@@ -17,6 +17,7 @@ use rustix::net::{RecvFlags, recv};
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
+use super::cores::CoreTime;
 use super::poller::{Interest, Poller};
 
 /// How connections are used.
@@ -64,6 +65,8 @@ pub(super) struct Outcome {
     pub(super) system_seconds: f64,
     /// By the scheduler's count; user and system together.
     pub(super) cpu_seconds: f64,
+    /// Time that the host gave the machine's cores to others, of all their time; 0 to 1.
+    pub(super) stolen: f64,
     /// Growth of the resident memory over the window.
     pub(super) resident_bytes: u64,
     /// Latency in seconds that 50 % and 99 % did not exceed, for `Open`.
@@ -148,6 +151,7 @@ struct Connection {
 struct Snapshot {
     at: Instant,
     usage: Usage,
+    cores: CoreTime,
     requests: u64,
     bytes: u64,
     errors: u64,
@@ -354,6 +358,7 @@ impl Load {
         Ok(Snapshot {
             at: Instant::now(),
             usage,
+            cores: CoreTime::now()?,
             requests: self.requests,
             bytes: self.bytes,
             errors: self.errors,
@@ -376,6 +381,7 @@ impl Load {
             user_seconds: used.user.as_secs_f64(),
             system_seconds: used.system.as_secs_f64(),
             cpu_seconds: used.on_cpu.as_secs_f64(),
+            stolen: after.cores.stolen_since(&before.cores),
             resident_bytes: used.resident_bytes,
             p50: quantile(50),
             p99: quantile(99),

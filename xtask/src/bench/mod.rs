@@ -6,6 +6,7 @@
 //! the proxies are interleaved, each run has a fresh process, the median of the runs counts.
 
 mod case;
+mod cores;
 mod load;
 mod origin;
 pub(crate) mod poller;
@@ -52,6 +53,11 @@ cargo xtask bench [--case NAME]… [--runs N] [--seconds N] [--only SUBJECT]… 
 const DOCUMENT: &str = "docs/benchmarks.md";
 /// Where in the document begins what no run writes.
 const REMARKS: &str = "\n## What is missed and why";
+
+/// What the host may take of a run's time, 0 to 1; a run with more is repeated, whosever it is.
+const MOST_STOLEN: f64 = 0.02;
+/// Runs that are made for one that is quiet.
+const MAX_TRIES: usize = 6;
 
 struct Options {
     cases: Vec<&'static Case>,
@@ -206,7 +212,7 @@ fn measure(case: &'static Case, options: &Options) -> Result<Row> {
     let mut row = Row::new(case, rate);
     for run in 1..=options.runs {
         for &subject in &options.subjects {
-            let outcome = one_run(case, subject, origins, rate, options.window)
+            let outcome = quiet_run(case, subject, origins, rate, options.window)
                 .with_context(|| format!("{}, {}, run {run}", case.name, subject.name()))?;
             if outcome.errors > 0 {
                 bail!(
@@ -223,6 +229,27 @@ fn measure(case: &'static Case, options: &Options) -> Result<Row> {
         }
     }
     Ok(row)
+}
+
+/// Runs until one was quiet, or the quietest of some.
+fn quiet_run(
+    case: &Case,
+    subject: Subject,
+    origins: [SocketAddr; 2],
+    rate: f64,
+    window: Duration,
+) -> Result<Outcome> {
+    let mut quietest = one_run(case, subject, origins, rate, window)?;
+    for _ in 1..MAX_TRIES {
+        if quietest.stolen <= MOST_STOLEN || quietest.errors > 0 {
+            break;
+        }
+        let outcome = one_run(case, subject, origins, rate, window)?;
+        if outcome.stolen < quietest.stolen || outcome.errors > 0 {
+            quietest = outcome;
+        }
+    }
+    Ok(quietest)
 }
 
 fn one_run(

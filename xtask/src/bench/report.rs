@@ -184,7 +184,9 @@ and nginx as Debian packages them, and writes this file anew.
   comes from the kernel's tick sampling and is coarser than the sum.
 - **Where**: the proxy with one worker (thread) on core 0; load generator and origins, small epoll
   programs of our own, on core 1. Each run starts the proxy afresh; the runs of the proxies are
-  interleaved, so that a slow minute of the machine hits all of them.
+  interleaved, so that a slow minute of the machine hits all of them. A run in which the host took
+  more than 2 % of the cores' time for others (steal, proc(5)) is repeated, up to six times, whosever
+  it is; the quietest counts.
 - **Same work**: two origins in round robin, connections to the origins kept and shared
   (`http-reuse always`, `keepalive 64`), finite timeouts, `X-Forwarded-For` set (catamaran sets
   `-Proto` and `-Host` too), access log off except in its own case, where each writes a line per

@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -57,7 +56,7 @@ pub(super) fn run(runs: usize, window: Duration) -> Result<()> {
 
 /// Builds the program so that it splices from `bytes` on, and keeps it beside the usual one.
 fn build(name: &str, bytes: u64) -> Result<PathBuf> {
-    let status = Command::new("cargo")
+    let status = shell::command("cargo")
         .args(["build", "--release", "--quiet", "-p", "catamaran"])
         .env("CATAMARAN_BENCH_SPLICE_FROM", bytes.to_string())
         .status()?;

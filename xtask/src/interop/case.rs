@@ -227,6 +227,10 @@ pub(super) const CASES: &[Case] = &[
                 name: "haproxy",
                 package: "haproxy",
             },
+            Need::Program {
+                name: "iptables",
+                package: "iptables",
+            },
         ],
         run: virtual_ip::run_failover,
     },

@@ -40,6 +40,9 @@ pub(crate) struct Summary {
     backends: Vec<BackendState>,
     virtual_ips: Vec<VirtualIpState>,
     cluster: ClusterState,
+    /// The fleet on etcd; none without one.
+    #[cfg(feature = "etcd")]
+    fleet: Option<crate::etcd::FleetLine>,
 }
 
 /// The process as a whole.
@@ -224,6 +227,8 @@ impl Summary {
                 .collect(),
             virtual_ips: virtual_ips::all(plane),
             cluster: ClusterState::of(plane),
+            #[cfg(feature = "etcd")]
+            fleet: plane.fleet.as_ref().map(|fleet| fleet.status().line()),
         }
     }
 }

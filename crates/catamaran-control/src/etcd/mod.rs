@@ -11,7 +11,7 @@ mod status;
 mod store;
 mod texts;
 
-pub(crate) use status::FleetStatus;
+pub(crate) use status::{FleetLine, FleetStatus};
 pub use store::{StateError, last_good};
 pub(crate) use texts::{Entry, PutError, Written, needed};
 

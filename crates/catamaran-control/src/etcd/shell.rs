@@ -34,6 +34,8 @@ pub(crate) struct Shell {
     pub(super) saved: Option<(Saved, String)>,
     /// Keys behind the prefix, as far as the watch has told.
     pub(super) keys: u64,
+    /// The last revision that wrote one of them, as far as the watch has told.
+    pub(super) written: u64,
     pub(super) orders: mpsc::Sender<Order>,
     /// Who waits for the cluster to answer, to have it accepted.
     wanting: Option<Reply>,
@@ -92,6 +94,7 @@ impl Shell {
             config_error: None,
             saved: None,
             keys: 0,
+            written: 0,
             orders,
             wanting: None,
         }
@@ -159,7 +162,8 @@ impl Shell {
         let root = self.handle.keys.root();
         let mut beat = ticks(self.etcd.interval);
         let mut look = ticks(LOOK);
-        // Whether the last beat found another number of keys than the watch has told of.
+        // Whether the last beat found what the watch has not told of: it may be on its way, or the
+        // connection of the watch dead without a word.
         let mut was_off = false;
         loop {
             tokio::select! {
@@ -175,9 +179,10 @@ impl Shell {
                     }
                     Err(error) => return error.into(),
                 },
-                _ = beat.tick() => match node.count(&root).await {
+                _ = beat.tick() => match node.newest(&root).await {
                     Ok(range) => {
-                        let is_off = range.count != self.keys;
+                        let written = range.kvs.first().map_or(0, |newest| newest.mod_revision);
+                        let is_off = range.count != self.keys || written > self.written;
                         let counts = self.fleet.handle_mark(range.header.mark());
                         if !counts || (is_off && was_off) {
                             return Over::Outdated;
@@ -216,6 +221,8 @@ impl Shell {
             }
         }
         self.keys = u64::try_from(range.kvs.len()).unwrap_or(u64::MAX);
+        let written = range.kvs.iter().map(|found| found.mod_revision);
+        self.written = written.max().unwrap_or(0);
         self.fleet.handle_listing(self.plane.clock.now(), listing);
     }
 
@@ -226,6 +233,7 @@ impl Shell {
             let change = match event {
                 Event::Put(found) => {
                     self.keys += u64::from(found.is_new());
+                    self.written = self.written.max(found.mod_revision);
                     self.read(found)
                 }
                 Event::Delete { key } => {

@@ -36,6 +36,32 @@ pub(crate) struct FleetStatus {
     pub(super) disconnects: u64,
 }
 
+/// The fleet in a line: for those who look at everything at once.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub(crate) struct FleetLine {
+    state: Contact,
+    /// What this node is called.
+    node: String,
+    /// The node of etcd that is watched, or was last.
+    endpoint: Option<String>,
+    /// Why etcd is away; none while it is not.
+    last_error: Option<String>,
+    /// What is found instead of the cluster that is known; none while it is that one.
+    foreign: Option<String>,
+    /// The revision of the fleet's text that serves; none if there is none.
+    fleet_revision: Option<u64>,
+    /// The revision of this node's own text that serves.
+    node_revision: Option<u64>,
+    /// Why the texts in etcd do not serve; none if they do.
+    config_error: Option<String>,
+    /// Why the last good state cannot be kept on disk; none if it can.
+    state_error: Option<String>,
+    /// Servers whose registration stands.
+    registered: usize,
+    /// Servers that stay without one until they are down as well.
+    missing: usize,
+}
+
 /// Whether the store is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,6 +164,25 @@ impl FleetStatus {
             error,
         };
         self.servers = fleet.servers().map(ServerStatus::of).collect();
+    }
+
+    /// What there is to say in a line.
+    pub(crate) fn line(&self) -> FleetLine {
+        let is_registered = |server: &&ServerStatus| server.registered;
+        let registered = self.servers.iter().filter(is_registered).count();
+        FleetLine {
+            state: self.state,
+            node: self.node.clone(),
+            endpoint: self.endpoint.clone(),
+            last_error: self.last_error.clone(),
+            foreign: self.foreign.as_ref().map(|one| one.message.clone()),
+            fleet_revision: self.config.fleet_revision,
+            node_revision: self.config.node_revision,
+            config_error: self.config.error.clone(),
+            state_error: self.state_error.clone(),
+            registered,
+            missing: self.servers.len() - registered,
+        }
     }
 
     /// Why the texts in etcd do not serve.

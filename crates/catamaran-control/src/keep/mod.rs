@@ -40,16 +40,14 @@ use tokio::sync::watch;
 /// What the process before has left, and where this one is to leave its own.
 #[derive(Debug)]
 pub struct Found {
-    file: StateFile,
+    file: Arc<StateFile>,
     state: State,
     tables: Tables,
-    /// Entries that came back.
-    entries: usize,
 }
 
 /// Copies what is to outlive this process.
 pub struct Keeper {
-    file: StateFile,
+    file: Arc<StateFile>,
     shared: Arc<Shared>,
     overlays: Arc<Overlays>,
     host: Arc<dyn Host>,
@@ -59,6 +57,8 @@ pub struct Keeper {
     /// What is in the file.
     written: Mutex<State>,
     tables: Mutex<Tables>,
+    /// Whether all tables are filled from the file.
+    is_filled: AtomicBool,
     /// Whether somebody else writes the file.
     is_paused: AtomicBool,
     /// What this process counts, once it does.
@@ -104,9 +104,8 @@ impl Found {
         let state = file.read(Document::State).unwrap_or_default();
         Ok(Self {
             state: serde_json::from_slice(&state).unwrap_or_default(),
-            file,
+            file: Arc::new(file),
             tables: Tables::default(),
-            entries: 0,
         })
     }
 
@@ -123,8 +122,8 @@ impl Found {
 
     /// Whether tables hold something that the process before has left.
     #[must_use]
-    pub const fn has_entries(&self) -> bool {
-        self.entries > 0
+    pub fn has_entries(&self) -> bool {
+        self.tables.has_slots()
     }
 
     /// The page of what the process before has counted.
@@ -133,20 +132,13 @@ impl Found {
         self.file.read(Document::Counters).unwrap_or_default()
     }
 
-    /// Fills the tables and tells the servers what was known of them, before anybody is served.
+    /// Has the tables filled when they are needed, and tells the servers what was known of them,
+    /// before anybody is served.
     pub fn restore(&mut self, shared: &Shared) {
-        let began = Instant::now();
-        let now = now();
         let snapshot = shared.snapshot();
-        self.state.restore_servers(&snapshot, now);
-        match Tables::restore(&self.file, &snapshot, now) {
-            Ok((tables, entries)) => {
-                self.tables = tables;
-                self.entries = entries;
-                if entries > 0 {
-                    tracing::info!(entries, took = ?began.elapsed(), "tables are restored");
-                }
-            }
+        self.state.restore_servers(&snapshot, now());
+        match Tables::restore(&self.file, &snapshot) {
+            Ok(tables) => self.tables = tables,
             Err(error) => tracing::error!(%error, "tables cannot be restored; they begin empty"),
         }
     }
@@ -180,6 +172,7 @@ impl Keeper {
             readiness,
             written: Mutex::new(found.state),
             tables: Mutex::new(found.tables),
+            is_filled: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
             counters: Mutex::default(),
             has_failed: AtomicBool::new(false),
@@ -243,6 +236,8 @@ impl Keeper {
 
     /// Copies all as it is now, and no more: another process goes on from here.
     pub fn leave(&self) {
+        // Whatever else fails: what the other process writes is none of ours.
+        self.fill(&lock(&self.tables));
         self.copy();
         let counters = lock(&self.counters).clone();
         if let Some(counters) = counters {
@@ -316,8 +311,21 @@ impl Keeper {
         if self.is_paused() {
             return Ok(());
         }
+        self.fill(&tables);
         tables.follow(&self.file, &self.shared.snapshot())?;
         tables.copy(&self.file)
+    }
+
+    /// Fills what nobody has needed so far of the tables that the process before has left.
+    fn fill(&self, tables: &Tables) {
+        if self.is_filled.swap(true, Relaxed) {
+            return;
+        }
+        let began = Instant::now();
+        let entries = tables.fill();
+        if entries > 0 {
+            tracing::info!(entries, took = ?began.elapsed(), "tables are restored");
+        }
     }
 
     fn report(&self, part: Option<Part>, result: io::Result<()>) {

@@ -1,17 +1,14 @@
 //! The copies of the tables: where each stands, bringing them up to date, restoring from them.
 
 use super::file::{Document, MAX_PLACES, MAX_SHARDS, Place, StateFile};
-use catamaran_core::mirror::{Record, read_records, write_run};
-use catamaran_core::tables::{KeptTable, Shards, TableKind, TableName};
+use catamaran_core::mirror::{Mirrored, Record, read_records, write_run};
+use catamaran_core::tables::{Fill, KeptTable, Shards, TableKind, TableName};
 use catamaran_core::{Key, Timestamp};
 use catamaran_proxy::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread;
 
 /// The tables that are copied, by name.
 #[derive(Debug, Default)]
@@ -24,6 +21,15 @@ struct Copied {
     place: Place,
     shards: Arc<dyn Shards>,
     /// Slots of each shard as they are noted in the file.
+    slots: Vec<u32>,
+}
+
+/// What the process before has left of a table.
+#[derive(Debug)]
+struct Left {
+    file: Arc<StateFile>,
+    place: Place,
+    /// Of each shard.
     slots: Vec<u32>,
 }
 
@@ -55,13 +61,9 @@ enum Kind {
 }
 
 impl Tables {
-    /// Begins to copy the tables of `snapshot`, before anybody is served, having restored those
-    /// that the file knows. Returns how many entries came back.
-    pub(super) fn restore(
-        file: &StateFile,
-        snapshot: &Snapshot,
-        now: Timestamp,
-    ) -> io::Result<(Self, usize)> {
+    /// Begins to copy the tables of `snapshot`, before anybody is served. Those that the file knows
+    /// are filled from it when somebody needs them, part by part, at the latest by [`Self::fill`].
+    pub(super) fn restore(file: &Arc<StateFile>, snapshot: &Snapshot) -> io::Result<Self> {
         let directory = read_directory(file);
         let mut tables = Self::default();
         let mut unknown = Vec::new();
@@ -81,7 +83,6 @@ impl Tables {
             };
             tables.copied.insert(name, copied);
         }
-        let entries = tables.restore_shards(file, now)?;
         let taken = tables.places();
         for entry in directory.values() {
             if !taken.contains(&entry.place) {
@@ -92,47 +93,37 @@ impl Tables {
             tables.begin(file, table)?;
         }
         tables.write_directory(file)?;
-        Ok((tables, entries))
+        // Last: had anything failed, the tables would begin empty, and their places be another's.
+        for copied in tables.copied.values() {
+            copied.shards.fill_from(Box::new(Left {
+                file: Arc::clone(file),
+                place: copied.place,
+                slots: copied.slots.clone(),
+            }));
+        }
+        Ok(tables)
     }
 
-    /// Restores all shards, on as many threads as there are processors: clients wait. Returns how
-    /// many entries came back.
-    fn restore_shards(&self, file: &StateFile, now: Timestamp) -> io::Result<usize> {
-        let shards = self.copied.values().flat_map(|copied| {
-            let each = 0..copied.slots.len();
-            each.map(move |shard| (copied, shard))
-        });
-        let shards: Vec<_> = shards.collect();
-        let next = AtomicUsize::new(0);
-        let work = || -> io::Result<usize> {
-            let mut entries = 0;
-            loop {
-                let first = next.fetch_add(TAKEN, Relaxed);
-                let Some(taken) = shards.get(first..) else {
-                    return Ok(entries);
-                };
-                for (copied, shard) in taken.iter().take(TAKEN) {
-                    entries += copied.restore(file, *shard, now)?;
-                }
+    /// Whether the process before has left any entries.
+    pub(super) fn has_slots(&self) -> bool {
+        let mut slots = self.copied.values().flat_map(|copied| &copied.slots);
+        slots.any(|slots| *slots > 0)
+    }
+
+    /// Sees that every part is filled. Returns how many entries there are.
+    ///
+    /// Until then the file holds what some parts are to be filled from: no place may be given to
+    /// another table before.
+    pub(super) fn fill(&self) -> usize {
+        let mut entries = 0;
+        for copied in self.copied.values() {
+            for shard in 0..copied.slots.len() {
+                copied
+                    .shards
+                    .with(shard, &mut |part| entries += part.mirrored().entries());
             }
-        };
-        let slots = self.copied.values().flat_map(|copied| &copied.slots);
-        let threads = match slots.map(|slots| u64::from(*slots)).sum::<u64>() {
-            0..FEW => 1,
-            _ => thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        };
-        thread::scope(|scope| {
-            let others = (1..threads.min(MAX_THREADS)).map(|_| scope.spawn(work));
-            let others: Vec<_> = others.collect();
-            let mut entries = work();
-            for other in others {
-                let more = other
-                    .join()
-                    .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-                entries = entries.and_then(|entries| Ok(entries + more?));
-            }
-            entries
-        })
+        }
+        entries
     }
 
     /// Follows another configuration.
@@ -250,25 +241,6 @@ impl Tables {
 }
 
 impl Copied {
-    /// Restores a shard from its copy. Returns how many entries came back.
-    fn restore(&self, file: &StateFile, shard: usize, now: Timestamp) -> io::Result<usize> {
-        let slots = self.slots[shard];
-        let mut records = match slots {
-            0 => Vec::new(),
-            _ => read_records(&file.read_records((self.place, shard), slots)?),
-        };
-        let mut entries = 0;
-        self.shards.with(shard, &mut |part| {
-            let table = part.mirrored();
-            table.note_changes();
-            if !records.is_empty() {
-                table.restore(now, slots, &mut records);
-            }
-            entries = table.entries();
-        });
-        Ok(entries)
-    }
-
     /// Takes some of the entries that changed in a shard. Returns whether there may be more.
     fn take_changes(&self, shard: usize, entries: &mut Vec<[u64; 4]>) -> bool {
         let mut is_more = false;
@@ -322,6 +294,20 @@ impl Copied {
                 }
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Fill for Left {
+    fn fill(&self, index: usize, part: &mut dyn Mirrored) {
+        part.note_changes();
+        let slots = self.slots[index];
+        if slots == 0 {
+            return;
+        }
+        match self.file.read_records((self.place, index), slots) {
+            Ok(records) => part.restore(super::now(), slots, &mut read_records(&records)),
+            Err(error) => tracing::error!(%error, "a part of a table is lost; it begins empty"),
         }
     }
 }
@@ -395,10 +381,97 @@ fn read_directory(file: &StateFile) -> HashMap<TableName, Entry> {
         .collect()
 }
 
-/// Shards that a thread takes at once while all are restored.
-const TAKEN: usize = 16;
-/// Entries for which it does not pay to start threads.
-const FEW: u64 = 20_000;
-const MAX_THREADS: usize = 8;
 /// Runs of up to 64 entries that are copied under one lock: some ten microseconds.
 const RUNS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catamaran_core::model::{Name, Stick, StickKey};
+    use catamaran_core::stick::{ServerKey, Table};
+    use catamaran_core::tables::Part;
+    use std::num::NonZeroUsize;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    const SHARDS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
+    #[derive(Debug)]
+    struct Sticks([Mutex<Table>; SHARDS.get()]);
+
+    impl Shards for Sticks {
+        fn count(&self) -> NonZeroUsize {
+            SHARDS
+        }
+
+        fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
+            act(Part::Stick(&mut self.0[shard].lock().unwrap()));
+        }
+    }
+
+    /// A process that copies a table.
+    struct Process(Arc<Sticks>, Copied);
+
+    impl Process {
+        /// It knows what is in the file, and has filled nothing yet.
+        fn start(file: &Arc<StateFile>) -> (Self, Left) {
+            let stick = Stick {
+                on: StickKey::SourceIp,
+                window: Duration::from_secs(3600),
+                refresh: false,
+                max_entries: 100,
+            };
+            let sticks = Arc::new(Sticks([0, 1].map(|_| Mutex::new(Table::new(&stick, 50)))));
+            let slots = file.read_slots(0).unwrap()[..SHARDS.get()].to_vec();
+            let left = Left {
+                file: Arc::clone(file),
+                place: 0,
+                slots: slots.clone(),
+            };
+            let copied = Copied {
+                place: 0,
+                shards: Arc::clone(&sticks) as _,
+                slots,
+            };
+            (Self(sticks, copied), left)
+        }
+
+        fn fill(&self, left: &Left, shard: usize) {
+            left.fill(shard, &mut *self.0.0[shard].lock().unwrap());
+        }
+
+        /// Binds a client, and copies the shard.
+        fn bind(&mut self, file: &StateFile, shard: usize, client: u8) {
+            let (key, server) = (Key::of_bytes(&[client]), ServerKey::new(&Name::new("a")));
+            let now = super::super::now();
+            self.0.0[shard].lock().unwrap().learn(now, key, server);
+            self.1.copy_shard(file, shard, &mut Vec::new()).unwrap();
+        }
+
+        fn len(&self, shard: usize) -> usize {
+            self.0.0[shard].lock().unwrap().len()
+        }
+    }
+
+    #[test]
+    fn a_process_that_dies_before_it_filled_its_tables_leaves_what_it_found() {
+        let file = catamaran_sys::memory::anonymous_file("test").unwrap();
+        let file = Arc::new(StateFile::open(file).unwrap().0);
+        let (mut first, left) = Process::start(&file);
+        for shard in [0, 1] {
+            first.fill(&left, shard);
+            (0..3).for_each(|client| first.bind(&file, shard, client));
+        }
+        // Only one shard was needed; a client came to it.
+        let (mut second, left) = Process::start(&file);
+        second.fill(&left, 0);
+        second.bind(&file, 0, 7);
+        assert_eq!([second.len(0), second.len(1)], [4, 0]);
+
+        let (third, left) = Process::start(&file);
+        for shard in [0, 1] {
+            third.fill(&left, shard);
+        }
+        assert_eq!([third.len(0), third.len(1)], [4, 3]);
+    }
+}

@@ -26,7 +26,7 @@ use catamaran_core::model::{Cluster, Name};
 use catamaran_core::replication::{Letter, NoteKind, RouterView};
 use catamaran_peers::{Counters, Handle};
 use reporter::Reporter;
-use running::Running;
+use running::{Before, Running};
 pub(crate) use sight::{PeerView, View};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,8 +46,8 @@ struct Inner {
     running: Mutex<Option<Running>>,
     /// Whether another process has the identity of this node.
     is_paused: AtomicBool,
-    /// Whether the tables hold what an earlier run of this node knew.
-    is_restored: AtomicBool,
+    /// What the tables hold.
+    before: Mutex<Before>,
     counters: Arc<Counters>,
     /// Notes for peers that are still to be told, and notes of theirs that are still to be heeded.
     outbox: Mutex<Notes>,
@@ -76,7 +76,10 @@ impl Mesh {
             view: Mutex::default(),
             running: Mutex::default(),
             is_paused: AtomicBool::new(false),
-            is_restored: AtomicBool::new(is_restored),
+            before: Mutex::new(Before {
+                is_restored,
+                is_current: false,
+            }),
             counters: Arc::default(),
             outbox: Mutex::default(),
             inbox: Mutex::default(),
@@ -117,6 +120,8 @@ impl Mesh {
     pub fn pause(&self) {
         self.0.is_paused.store(true, Ordering::Relaxed);
         self.stop();
+        // Whatever is told meanwhile is told to the other process.
+        lock(&self.0.before).is_current = false;
     }
 
     /// Undoes [`Self::pause`].
@@ -185,7 +190,12 @@ impl Mesh {
                 handle.set_tables(tables).await?;
             }
             let text = plane.reloader.text();
-            if let Some(digest) = self.changed(|known| known.digest_of(text)) {
+            // What a fleet says may be another for each node.
+            let is_alike = || {
+                let layers = plane.reloader.layers();
+                layers.is_none_or(|layers| layers.is_file_alone())
+            };
+            if let Some(digest) = self.changed(|known| known.digest_of(text, is_alike)) {
                 handle.set_digest(digest).await?;
             }
             let routers = lock(&self.0.routers).clone();
@@ -210,12 +220,12 @@ impl Mesh {
                 return;
             }
             let counters = Arc::clone(&self.0.counters);
-            let is_restored = self.0.is_restored.load(Ordering::Relaxed);
+            let before = *lock(&self.0.before);
             let reporter = Reporter::new(self, cluster);
             let snapshot = plane.shared.snapshot();
-            match Running::start(cluster, &snapshot, (counters, is_restored), reporter) {
+            match Running::start(cluster, &snapshot, before, counters, reporter) {
                 Ok(started) => {
-                    lock(&self.0.view).begin();
+                    lock(&self.0.view).begin(before.is_current);
                     let handle = started.handle.clone();
                     *running = Some(started);
                     handle
@@ -230,7 +240,7 @@ impl Mesh {
             }
         };
         // Whatever node is started next in this process finds what this one knew.
-        self.0.is_restored.store(true, Ordering::Relaxed);
+        lock(&self.0.before).is_restored = true;
         tracing::info!(node = %cluster.node, listen = %cluster.listen, "replication");
         told::recall(&plane.shared.snapshot(), &handle).await;
     }
@@ -240,7 +250,8 @@ impl Mesh {
         if running.is_some() {
             // Its thread has ended when it is dropped.
             drop(running);
-            *lock(&self.0.view) = View::default();
+            let view = std::mem::take(&mut *lock(&self.0.view));
+            lock(&self.0.before).is_current = view.is_current;
         }
         lock(&self.0.asked).clear();
     }

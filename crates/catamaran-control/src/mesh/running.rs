@@ -15,6 +15,15 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime;
 use tokio::sync::oneshot;
 
+/// What the tables hold before a node starts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// What an earlier run of this node knew.
+    pub(super) is_restored: bool,
+    /// All that its peers knew, since that run was in this process and had been told.
+    pub(super) is_current: bool,
+}
+
 /// A node at work. When it is dropped, its thread has ended and its port is free.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -37,7 +46,8 @@ impl Running {
     pub(super) fn start(
         cluster: &Cluster,
         snapshot: &Arc<Snapshot>,
-        (counters, is_restored): (Arc<Counters>, bool),
+        before: Before,
+        counters: Arc<Counters>,
         reporter: Reporter,
     ) -> Result<Self, String> {
         let listener = bind(cluster)?;
@@ -60,7 +70,8 @@ impl Running {
                             listener,
                             program: PROGRAM.to_owned(),
                             max_counts: MAX_COUNTS,
-                            is_restored,
+                            is_restored: before.is_restored,
+                            is_current: before.is_current,
                             clock: now,
                             counters,
                         };
@@ -71,6 +82,8 @@ impl Running {
                     let _ = ended.await;
                 }
             });
+            // A name of a peer may be looked up, which nobody is to wait for.
+            runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("mesh".to_owned()).spawn(act);
         let thread = thread.map_err(|error| format!("no thread can be started: {error}"))?;
@@ -120,15 +133,22 @@ impl Running {
         Some(snapshot.kept_tables())
     }
 
-    /// The digest of `text`, if it was told of another.
-    pub(super) fn digest_of(&mut self, text: Option<Arc<Text>>) -> Option<u64> {
+    /// The digest of `text`, if it was told of another; 0 unless `is_alike` at all nodes.
+    pub(super) fn digest_of(
+        &mut self,
+        text: Option<Arc<Text>>,
+        is_alike: impl FnOnce() -> bool,
+    ) -> Option<u64> {
         let text = text?;
         let is_known = self
             .text
             .as_ref()
             .is_some_and(|known| Arc::ptr_eq(known, &text));
         (!is_known).then(|| {
-            let digest = catamaran_config::shared_digest(&text.text);
+            let digest = match is_alike() {
+                true => catamaran_config::shared_digest(&text.text),
+                false => 0,
+            };
             self.text = Some(text);
             digest
         })

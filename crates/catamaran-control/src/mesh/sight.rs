@@ -86,9 +86,10 @@ impl View {
         }
     }
 
-    /// There is a node, which has said nothing yet.
-    pub(super) fn begin(&mut self) {
+    /// There is a node, which has said nothing yet; it begins with what is known if `is_current`.
+    pub(super) fn begin(&mut self, is_current: bool) {
         self.problem = None;
+        self.is_current = is_current;
     }
 
     /// There is no node. Returns whether that is news.

@@ -11,6 +11,7 @@ mod layers;
 pub use changes::{Change, ChangeKind, Cost, Diff};
 pub use drained::Drained;
 use drained::Taken;
+#[cfg(feature = "etcd")]
 pub(crate) use layers::name_of;
 
 use crate::admin::{Events, Kind, Overlays};

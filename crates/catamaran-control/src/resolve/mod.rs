@@ -19,6 +19,7 @@ pub use dns::Dns;
 pub use no_dns::Dns;
 pub use plan::{Change, Notice, Plan, Update};
 pub use registered::Registrations;
+#[cfg(feature = "etcd")]
 pub(crate) use registered::server_name;
 
 use crate::Clock;

@@ -4,6 +4,7 @@ mod bandwidth;
 mod passes;
 mod rate;
 mod sources;
+mod unheard;
 
 pub use bandwidth::{Pace, Reserved};
 pub use rate::{Limiter, RetryAfter};

@@ -7,6 +7,7 @@
 //! time has come is as good as unknown, so forgetting it forgives nothing.
 
 use super::passes::Passes;
+use super::unheard::Unheard;
 use crate::Timestamp;
 use crate::key::Key;
 use crate::mirror::{Mirrored, Record};
@@ -28,8 +29,17 @@ pub struct Limiter {
     step: Duration,
     /// How far ahead a bucket's time may lie for a request to pass: `burst - 1` steps.
     tolerance: Duration,
-    /// What passed since peers were told, if there are peers.
-    passes: Option<Box<Passes>>,
+    /// What passed here and at peers, if there are peers.
+    shared: Option<Box<Shared>>,
+}
+
+/// What nodes do not know of each other yet.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// What passed here since peers were told.
+    passes: Passes,
+    /// What may have passed there.
+    unheard: Unheard,
 }
 
 /// A request came too early.
@@ -62,7 +72,7 @@ impl Limiter {
             period: limit.period,
             step,
             tolerance: step.saturating_mul(limit.burst.max(1) - 1),
-            passes: None,
+            shared: None,
         }
     }
 
@@ -83,33 +93,47 @@ impl Limiter {
         let Some(slot) = self.full_at.find(key) else {
             let displaced = self.full_at.insert(key, now + self.step);
             self.evicted += u64::from(displaced.is_some());
-            self.note_first_pass(key);
+            self.note_first_pass(now, key);
             return Ok(());
         };
         // A key that is refused stays as remembered as one that passes: forgetting it under
         // pressure would open the limit to whoever makes the pressure.
         self.full_at.move_to_back(slot);
         let full_at = self.full_at.value_mut(slot);
-        let wait = full_at.saturating_since(now).saturating_sub(self.tolerance);
+        let may_be_full_at = match &mut self.shared {
+            Some(shared) => shared.unheard.full_at(slot, now, *full_at, self.step),
+            None => *full_at,
+        };
+        let wait = may_be_full_at.saturating_since(now);
+        let wait = wait.saturating_sub(self.tolerance);
         if !wait.is_zero() {
             return Err(RetryAfter(wait));
         }
         *full_at = now.max(*full_at) + self.step;
         self.full_at.mark(slot);
-        if let Some(passes) = &mut self.passes {
-            passes.add(slot);
+        if let Some(shared) = &mut self.shared {
+            shared.passes.add(slot);
+            shared.unheard.add(slot, now, may_be_full_at, self.step);
         }
         Ok(())
     }
 
     /// Counts for peers from now on what passes.
     pub fn count_for_peers(&mut self) {
-        self.passes.get_or_insert_default();
+        self.shared.get_or_insert_default();
     }
 
     /// Counts for peers no more: there are none.
     pub fn forget_peers(&mut self) {
-        self.passes = None;
+        self.shared = None;
+    }
+
+    /// Begins a turn, in which so many peers may let as much pass as this node does, before it hears
+    /// of it. What passed before the turn that ends here must be known at all peers.
+    pub fn begin_turn(&mut self, others: u32) {
+        if let Some(shared) = &mut self.shared {
+            shared.unheard.begin_turn(others);
+        }
     }
 
     /// The period of the limit.
@@ -121,11 +145,11 @@ impl Limiter {
     /// Tells how many requests of each key have passed since this was last called, of at most
     /// `max_keys` and a few more. Returns whether there are others.
     pub fn take_passes(&mut self, max_keys: usize, mut tell: impl FnMut(Key, u32)) -> bool {
-        let Some(passes) = &mut self.passes else {
+        let Some(shared) = &mut self.shared else {
             return false;
         };
         let full_at = &self.full_at;
-        passes.take(max_keys, |slot, count| {
+        shared.passes.take(max_keys, |slot, count| {
             if let Some((key, _)) = full_at.at(slot) {
                 tell(*key, count);
             }
@@ -173,25 +197,30 @@ impl Limiter {
         self.len() == 0
     }
 
-    fn note_first_pass(&mut self, key: Key) {
+    fn note_first_pass(&mut self, now: Timestamp, key: Key) {
         self.forget_passes(key);
-        if let (Some(passes), Some(slot)) = (&mut self.passes, self.full_at.find(key)) {
-            passes.add(slot);
+        if let (Some(shared), Some(slot)) = (&mut self.shared, self.full_at.find(key)) {
+            shared.passes.add(slot);
+            shared.unheard.add(slot, now, now, self.step);
         }
     }
 
     /// The slot of a new key may have been another's.
     fn forget_passes(&mut self, key: Key) {
-        if let Some(passes) = &mut self.passes
+        if let Some(shared) = &mut self.shared
             && let Some(slot) = self.full_at.find(key)
         {
-            passes.forget(slot);
+            shared.passes.forget(slot);
+            shared.unheard.forget(slot);
         }
     }
 
-    fn is_first_untold(&self) -> bool {
-        let passes = self.passes.as_ref().zip(self.full_at.front_slot());
-        passes.is_some_and(|(passes, slot)| passes.has(slot))
+    /// Whether nodes do not know of each other yet what the key that was asked about first let pass.
+    fn is_first_open(&self, now: Timestamp) -> bool {
+        let shared = self.shared.as_ref().zip(self.full_at.front_slot());
+        shared.is_some_and(|(shared, slot)| {
+            shared.passes.has(slot) || shared.unheard.is_open(slot, now)
+        })
     }
 
     /// Drops up to two of the keys longest unasked whose buckets are full: more than a request can
@@ -202,8 +231,8 @@ impl Limiter {
                 Some((_, full_at)) if *full_at <= now => {}
                 _ => return,
             }
-            // What peers are to hear of waits until they are told, a few milliseconds.
-            if self.passes.is_some() && self.is_first_untold() {
+            // That is a matter of milliseconds.
+            if self.is_first_open(now) {
                 return;
             }
             self.full_at.pop_front();
@@ -358,6 +387,34 @@ mod tests {
             RetryAfter(Duration::from_millis(2001)).as_whole_seconds(),
             3
         );
+    }
+
+    #[test]
+    fn a_burst_to_all_nodes_at_once_is_shared_before_any_has_heard_of_another() {
+        for nodes in 1..=5 {
+            let passed = (0..nodes).map(|_| {
+                let mut limiter = Limiter::new(&limit(100, 100), 100);
+                limiter.count_for_peers();
+                limiter.begin_turn(nodes - 1);
+                let all = (0..200).filter(|_| limiter.check(at_ms(0), key(1)).is_ok());
+                all.count()
+            });
+            let passed: usize = passed.sum();
+            assert!((95..=105).contains(&passed), "{passed} at {nodes} nodes");
+        }
+    }
+
+    #[test]
+    fn a_node_whose_peers_let_nothing_pass_gives_out_the_rest_in_the_turns_that_follow() {
+        let mut limiter = Limiter::new(&limit(100, 100), 100);
+        limiter.count_for_peers();
+        let mut passed = 0;
+        for turn in 0..20 {
+            limiter.begin_turn(1);
+            let all = (0..200).filter(|_| limiter.check(at_ms(turn), key(1)).is_ok());
+            passed += all.count();
+        }
+        assert!((99..=102).contains(&passed), "{passed}");
     }
 
     proptest! {

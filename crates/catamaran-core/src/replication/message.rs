@@ -47,7 +47,7 @@ pub struct Hello<'a> {
 /// What a node says every half second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Digest of the configuration, by which drift is seen.
+    /// Digest of the configuration, by which drift is seen; 0 for one that is not to be compared.
     pub digest: u64,
     /// Whether the receiver has been told all that the sender knew when they met.
     pub is_taught: bool,

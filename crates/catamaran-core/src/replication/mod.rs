@@ -13,7 +13,8 @@
 //! - The later change counts, by a hybrid logical clock; what is told twice or late does no harm, so
 //!   that nothing needs an order: what is not acknowledged is told again.
 //! - A window of affinity that a peer tells of never starts again: it has an age.
-//! - What each node lets pass of a rate limit is counted apart and added up.
+//! - What each node lets pass of a rate limit is counted apart and added up. What nobody can have
+//!   heard of yet is assumed, so that a burst to all nodes at once gets no more than one would.
 
 mod clock;
 mod link;
@@ -21,6 +22,7 @@ mod message;
 mod node;
 mod notes;
 mod rates;
+mod serving;
 #[cfg(test)]
 mod sim;
 mod sticks;

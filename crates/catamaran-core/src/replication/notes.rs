@@ -121,13 +121,26 @@ impl Notes {
             *there = note;
             return Ok(Some(*slot));
         }
-        let slot = self.slots();
         if self.slots.len() >= MAX_NOTES {
-            return Err(NoteError::Full);
+            let slot = self.place_of_a_hint(&note).ok_or(NoteError::Full)?;
+            let there = &mut self.slots[slot as usize];
+            self.index.remove(&(there.kind, there.name.clone()));
+            self.index.insert((note.kind, note.name.clone()), slot);
+            *there = note;
+            return Ok(Some(slot));
         }
+        let slot = self.slots();
         self.index.insert((note.kind, note.name.clone()), slot);
         self.slots.push(note);
         Ok(Some(slot))
+    }
+
+    /// The slot of the oldest hint of health, which gives way to `note`. A hint gives way to later ones
+    /// only, so that all nodes keep the same.
+    fn place_of_a_hint(&self, note: &Note) -> Option<u32> {
+        let hints = self.iter().filter(|(_, of)| of.kind == NoteKind::HEALTH);
+        let (slot, oldest) = hints.min_by_key(|(_, of)| of.stamp)?;
+        (note.kind != NoteKind::HEALTH || note.stamp > oldest.stamp).then_some(slot)
     }
 
     /// Declares the note at `slot` active.
@@ -163,7 +176,8 @@ impl From<NoteEntry<'_>> for Note {
     }
 }
 
-/// Notes at most. Those that are no more are counted, too: who was away must hear of their end.
+/// Notes at most. Those that are no more are counted, too: who was away must hear of their end. When
+/// there are as many, the oldest hint of health gives way.
 pub const MAX_NOTES: usize = 4096;
 /// Bytes of a note's name at most.
 const MAX_NAME: usize = 512;
@@ -210,5 +224,33 @@ mod tests {
             notes.put(note(number.to_string(), 1)).unwrap();
         }
         assert_eq!(notes.put(note("x".to_owned(), 1)), Err(NoteError::Full));
+    }
+
+    #[test]
+    fn hints_of_health_give_way_to_later_ones_and_to_what_operators_want() {
+        let mut notes = Notes::default();
+        let note = |kind, name: &str, time| Note {
+            kind,
+            name: name.to_owned(),
+            bytes: vec![1],
+            is_active: false,
+            stamp: Stamp {
+                time,
+                ..Stamp::default()
+            },
+        };
+        for number in 0..MAX_NOTES as u64 {
+            let hint = note(NoteKind::HEALTH, &number.to_string(), 10 + number);
+            notes.put(hint).unwrap();
+        }
+        let earlier = note(NoteKind::HEALTH, "earlier", 9);
+        assert_eq!(notes.put(earlier), Err(NoteError::Full));
+        let drain = note(NoteKind::DRAIN, "drain", 1);
+        assert_eq!(notes.put(drain), Ok(Some(0)));
+        let later = note(NoteKind::HEALTH, "later", 99_999);
+        assert_eq!(notes.put(later), Ok(Some(1)));
+        assert!(notes.find(NoteKind::HEALTH, "0").is_none());
+        assert!(notes.find(NoteKind::DRAIN, "drain").is_some());
+        assert_eq!(notes.slots() as usize, MAX_NOTES);
     }
 }

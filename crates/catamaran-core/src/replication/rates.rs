@@ -6,8 +6,10 @@
 
 use super::clock::{Incarnation, NodeId, Now};
 use super::message::{Batch, Bucket, RateEntry};
+use super::serving::Serving;
 use super::tables::TableKey;
 use super::wire::DecodeError;
+use crate::Timestamp;
 use crate::key::Key;
 use crate::limit::Limiter;
 use crate::marks::Run;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 pub(super) struct Rates {
     counts: Recency<[Bucket; 2], Slot>,
     limits: HashMap<TableKey, Limit>,
+    serving: HashMap<TableKey, Serving>,
 }
 
 /// Whose count it is.
@@ -46,6 +49,7 @@ impl Rates {
         Self {
             counts: Recency::new(max_counts),
             limits: HashMap::new(),
+            serving: HashMap::new(),
         }
     }
 
@@ -73,6 +77,20 @@ impl Rates {
             let successor = self.limits.get(name);
             if successor.is_none_or(|new| !Arc::ptr_eq(&new.shards, &limit.shards)) {
                 limit.forget_peers();
+            }
+        }
+        self.serving
+            .retain(|name, _| self.limits.contains_key(name));
+    }
+
+    /// Begins a turn, in which each of the `connected` that serve may let something pass. What passed
+    /// before the turn that ends here must be known to them.
+    pub(super) fn begin_turn(&mut self, now: Timestamp, connected: &[NodeId]) {
+        for (name, limit) in &self.limits {
+            let serving = self.serving.entry(*name).or_default();
+            let others = serving.others(now, connected);
+            for shard in 0..limit.shards.count().get() {
+                with(&*limit.shards, shard, |limiter| limiter.begin_turn(others));
             }
         }
     }
@@ -105,6 +123,7 @@ impl Rates {
                 node,
                 incarnation,
             };
+            self.serving.entry(table).or_default().note_own(now.mono);
             let mut buckets = self.known(slot).unwrap_or_default();
             add(&mut buckets, now.wall_ms / period_ms, count);
             tell(self.set(slot, buckets));
@@ -175,6 +194,8 @@ impl Rates {
                 self.set(slot, merged);
             }
             if growth > 0 && (charges || known.is_some()) {
+                let serving = self.serving.entry(name).or_default();
+                serving.note_peer(now.mono, told.node);
                 let shard = told.key.shard(limit.shards.count());
                 with(&*limit.shards, shard, |limiter| {
                     limiter.charge(now.mono, told.key, growth);

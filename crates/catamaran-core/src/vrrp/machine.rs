@@ -138,6 +138,12 @@ impl Machine {
         self.lead_group(now, router, before);
     }
 
+    /// Gives up what another may have taken over while this process slept. To be called before
+    /// anything that arrived meanwhile is looked at.
+    pub fn handle_wake(&mut self, now: Timestamp) {
+        self.yield_late(now);
+    }
+
     /// Does what has become due. Calling it early or late is harmless.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.yield_late(now);

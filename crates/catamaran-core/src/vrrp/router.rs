@@ -321,11 +321,21 @@ impl Router {
         active: Option<u8>,
         out: &mut Output<'_>,
     ) {
+        let was_active = self.witness.is_active();
+        let is_backup = self.state == State::Backup && self.witness.is_path_dead;
+        if active.is_none() && is_backup && self.witness.is_believed(now, self.priority != LOWEST) {
+            return;
+        }
         self.witness.set_active(now, active);
         match (active, self.state) {
-            (None, _) => {
+            (None, state) => {
                 self.witness.ask_at = Timestamp::MAX;
                 self.heal_path(out);
+                // It announced itself, and what it says when it yields does not arrive.
+                if was_active && state == State::Active && !self.is_leaving {
+                    self.announced = 0;
+                    self.announce(now, out);
+                }
             }
             (Some(_), State::Backup) => {
                 if self.witness.ask_at == Timestamp::MAX {

@@ -23,6 +23,8 @@ use std::time::Duration;
 pub(super) struct Witness {
     /// The highest priority of a peer that says elsewhere that it is active, and since when.
     active: Option<(u8, Timestamp)>,
+    /// Since when nobody says so any more.
+    silent_since: Option<Timestamp>,
     /// When somebody on the link last answered for the address.
     answered_at: Option<Timestamp>,
     /// When to ask next.
@@ -34,6 +36,7 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) const NONE: Self = Self {
         active: None,
+        silent_since: None,
         answered_at: None,
         ask_at: Timestamp::MAX,
         is_path_dead: false,
@@ -42,7 +45,16 @@ impl Witness {
     /// Takes what peers say. A change of priority is the same peer, or as good.
     pub(super) fn set_active(&mut self, now: Timestamp, priority: Option<u8>) {
         let since = self.active.map_or(now, |(_, since)| since);
+        self.silent_since = None;
         self.active = priority.map(|priority| (priority, since));
+    }
+
+    /// Whether a word that does not come any more is still to be believed: the path of word may have
+    /// broken, not the peer, which goes on to answer on the link. A node that
+    /// `serves` waits for it no longer than [`BELIEVED`], any other for as long as the link answers.
+    pub(super) fn is_believed(&mut self, now: Timestamp, serves: bool) -> bool {
+        let since = *self.silent_since.get_or_insert(now);
+        self.active.is_some() && (!serves || now.saturating_since(since) < BELIEVED)
     }
 
     /// An advert arrived: what is said elsewhere may be older.
@@ -83,5 +95,8 @@ impl Witness {
     }
 }
 
+/// How long the last word is believed where the link bears it out: longer than a process takes to
+/// start again, or a connection to be made again.
+const BELIEVED: Duration = Duration::from_secs(5);
 /// Heartbeats come every half second and are believed for two.
 const SETTLED: Duration = Duration::from_millis(2500);

@@ -221,13 +221,17 @@ impl Node<'_> {
         self.ask("/v3/kv/range", range(prefix)).await
     }
 
-    /// How many keys begin with `prefix`, as the majority of the cluster has them.
+    /// The key behind `prefix` that was written last, without its value, and how many there are, as
+    /// the majority of the cluster has them.
     ///
     /// # Errors
     /// [`EtcdError`].
-    pub async fn count(self, prefix: &str) -> Result<Range, EtcdError> {
+    pub async fn newest(self, prefix: &str) -> Result<Range, EtcdError> {
         let mut body = range(prefix);
-        body["count_only"] = true.into();
+        body["keys_only"] = true.into();
+        body["limit"] = "1".into();
+        body["sort_order"] = "DESCEND".into();
+        body["sort_target"] = "MOD".into();
         self.ask("/v3/kv/range", body).await
     }
 

@@ -7,7 +7,7 @@ pub(crate) use log::{connected, count, relayed, write};
 
 use crate::auth::Guard;
 use crate::outcome::Outcome;
-use crate::state::{Backend, Frontend, RouteCounts, Server, Traffic};
+use crate::state::{Backend, Frontend, Metered, RouteCounts, Server, Traffic};
 use crate::tunnel::RelayEnd;
 use crate::worker::Worker;
 use catamaran_core::Timestamp;
@@ -60,6 +60,9 @@ impl<'a> Facts<'a> {
     /// Counts the exchange as begun at what is known of it.
     #[inline]
     pub(crate) fn count_begun(&self, worker: &Worker) {
+        if !Metered::COUNTS {
+            return;
+        }
         if let Some(route) = self.route {
             let workers = &route.workers;
             workers.of(worker.index, Traffic::new).begun.add_alone(1);
@@ -71,10 +74,14 @@ impl<'a> Facts<'a> {
 
     /// Counts a try at `server`, which is not noted yet.
     pub(crate) fn note_server(&mut self, worker: &Worker, server: &Server) {
+        let is_elsewhere = self.is_elsewhere(server);
+        self.is_redispatched |= is_elsewhere;
+        if !Metered::COUNTS {
+            return;
+        }
         let counts = server.counts(worker.index);
         counts.traffic.begun.add_alone(1);
-        if self.is_elsewhere(server) {
-            self.is_redispatched = true;
+        if is_elsewhere {
             counts.redispatches.add_alone(1);
         }
     }

@@ -47,7 +47,7 @@ impl<'a> Exchange<'a> {
         context: &'a mut Context,
     ) -> Self {
         let facts = Facts::new(worker.tick(), context.request.head_len as u64);
-        frontend.counts(worker.index).traffic.begun.add_alone(1);
+        frontend.count_begun(worker.index);
         if frontend.model.access_log.is_some() {
             log::note_request(client, context);
         }

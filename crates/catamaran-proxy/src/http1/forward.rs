@@ -192,7 +192,7 @@ impl<'a> Exchange<'a> {
             && let Some(mut connection) = self.worker.idle.take(server.id(), freshness, now)
         {
             connection.is_reused = true;
-            server.counts(self.worker.index).reuses.add_alone(1);
+            server.count_reuse(self.worker.index);
             self.trace_connection(None);
             // An entry made just now; one that bound the client was confirmed by who made it.
             if chosen.why != Why::Sticky {

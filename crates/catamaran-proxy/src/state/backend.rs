@@ -1,5 +1,6 @@
 //! One backend, as workers and the control plane share it.
 
+use super::parts::Parts;
 use super::{Histogram, Layout, Metered, PerWorker, Server, Target, Traffic, Waiting};
 use arc_swap::{ArcSwap, Guard};
 use catamaran_core::Key;
@@ -9,7 +10,7 @@ use catamaran_core::model::{self, BackendId, Name, ServerAddr, ServerId};
 use catamaran_core::retry::Budget;
 use catamaran_core::server::ServerState;
 use catamaran_core::stick::{Entry, ServerKey, Table};
-use catamaran_core::tables::{Part, Shards};
+use catamaran_core::tables::{Fill, Part, Shards};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -68,7 +69,7 @@ struct Making {
 /// An affinity table.
 #[derive(Debug)]
 struct Stick {
-    shards: Box<[Mutex<Table>]>,
+    shards: Parts<Table>,
     /// Entries when they were last counted.
     entries: AtomicUsize,
 }
@@ -297,7 +298,7 @@ impl Backend {
     /// The part of the affinity table that holds `key`.
     pub(crate) fn stick_shard(&self, key: Key) -> Option<MutexGuard<'_, Table>> {
         let stick = self.stick.as_ref()?;
-        Some(lock(&stick.shards[key.shard(STICK_SHARDS)]))
+        Some(stick.shards.lock(key.shard(STICK_SHARDS)))
     }
 
     /// Drops affinity entries whose window is over, and counts those that are left.
@@ -316,9 +317,8 @@ impl Backend {
 
     /// Affinity entries that had to give way to others while they bound.
     pub fn stick_evicted(&self) -> u64 {
-        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
-        let shards = shards.unwrap_or_default().iter();
-        shards.map(|shard| lock(shard).evicted()).sum()
+        let shards = self.stick.iter().flat_map(|stick| stick.shards.each());
+        shards.map(|shard| shard.evicted()).sum()
     }
 
     /// The affinity table, to be copied as it changes.
@@ -330,7 +330,7 @@ impl Backend {
     /// without one.
     pub fn stick_len(&self) -> Option<usize> {
         let shards = &self.stick.as_ref()?.shards;
-        Some(shards.iter().map(|shard| lock(shard).len()).sum())
+        Some(shards.each().map(|shard| shard.len()).sum())
     }
 
     /// Entries of the affinity table that bind at `now`, at most `max` from `cursor` on (0 is the
@@ -342,13 +342,14 @@ impl Backend {
         cursor: u64,
         max: usize,
     ) -> (Vec<StickEntry>, Option<u64>) {
-        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
-        let shards = shards.unwrap_or_default();
+        let Some(stick) = &self.stick else {
+            return (Vec::new(), None);
+        };
         let mut skipped = usize::try_from(cursor % SHARD_STEP).unwrap_or(usize::MAX);
         let first = usize::try_from(cursor / SHARD_STEP).unwrap_or(usize::MAX);
         let mut page = Vec::new();
-        for (index, shard) in shards.iter().enumerate().skip(first) {
-            let table = lock(shard);
+        for index in first..STICK_SHARDS.get() {
+            let table = stick.shards.lock(index);
             for (key, entry) in table.iter(now).skip(std::mem::take(&mut skipped)) {
                 if page.len() == max {
                     let taken = page
@@ -394,9 +395,8 @@ impl Backend {
 
     /// Forgets every key. Returns how many there were.
     pub fn stick_clear(&self) -> usize {
-        let shards = self.stick.as_ref().map(|stick| &*stick.shards);
-        let shards = shards.unwrap_or_default().iter();
-        shards.map(|shard| lock(shard).clear()).sum()
+        let shards = self.stick.iter().flat_map(|stick| stick.shards.each());
+        shards.map(|mut shard| shard.clear()).sum()
     }
 
     /// Requests in flight at all its servers, for the log: where there are many servers, as it was
@@ -462,9 +462,8 @@ impl StickEntry {
 impl Stick {
     fn new(config: &model::Stick) -> Arc<Self> {
         let entries = Self::entries_of_shard(config);
-        let shard = |_| Mutex::new(Table::new(config, entries));
         Arc::new(Self {
-            shards: (0..STICK_SHARDS.get()).map(shard).collect(),
+            shards: Parts::new(STICK_SHARDS.get(), || Table::new(config, entries)),
             entries: AtomicUsize::new(0),
         })
     }
@@ -474,16 +473,15 @@ impl Stick {
     }
 
     fn reconfigure(&self, config: &model::Stick) {
-        for shard in &self.shards {
-            lock(shard).reconfigure(config, Self::entries_of_shard(config));
+        for mut shard in self.shards.each() {
+            shard.reconfigure(config, Self::entries_of_shard(config));
         }
     }
 
     fn expire(&self, now: Timestamp) {
         /// Entries dropped under one lock.
         const BATCH: usize = 1024;
-        let left = self.shards.iter().map(|shard| {
-            let mut shard = lock(shard);
+        let left = self.shards.each().map(|mut shard| {
             shard.handle_timeout(now, BATCH);
             shard.len()
         });
@@ -497,7 +495,11 @@ impl Shards for Stick {
     }
 
     fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
-        act(Part::Stick(&mut lock(&self.shards[shard])));
+        act(Part::Stick(&mut self.shards.lock(shard)));
+    }
+
+    fn fill_from(&self, fill: Box<dyn Fill>) {
+        self.shards.fill_from(fill);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One frontend, as the workers share it.
 
+use super::parts::Parts;
 use super::shared::Process;
 use super::{Backend, Bandwidth, Connections, Gate, Map, Metered, PerWorker, RouteCounts};
 use super::{Tables, Tarpit, Traffic, lock};
@@ -9,7 +10,7 @@ use crate::trace::Tracing;
 use catamaran_core::limit::{Limiter, RetryAfter, Sources, SourcesError};
 use catamaran_core::model::{self, BackendId, Denial, FrontendId, MapId, Name, RateKey, RateLimit};
 use catamaran_core::route::RouteTable;
-use catamaran_core::tables::{Part, Shards};
+use catamaran_core::tables::{Fill, Part, Shards};
 use catamaran_core::{Key, Timestamp};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -101,7 +102,7 @@ pub struct RateKeys {
 #[derive(Debug)]
 struct SharedLimiter {
     by: RateKey,
-    shards: Box<[Mutex<Limiter>]>,
+    shards: Parts<Limiter>,
 }
 
 /// A connection counted for its source, while it lives.
@@ -258,6 +259,13 @@ impl Frontend {
     /// The counters of the worker of this index.
     pub(crate) fn counts(&self, worker: usize) -> &FrontendCounts {
         &self.metrics[worker]
+    }
+
+    /// Counts an exchange as begun.
+    pub(crate) fn count_begun(&self, worker: usize) {
+        if Metered::COUNTS {
+            self.counts(worker).traffic.begun.add_alone(1);
+        }
     }
 
     /// Its counters, by worker.
@@ -484,9 +492,7 @@ impl SharedLimiter {
         let keys = Self::keys_of_shard(limit);
         Arc::new(Self {
             by: limit.by.clone(),
-            shards: (0..SHARDS.get())
-                .map(|_| Mutex::new(Limiter::new(limit, keys)))
-                .collect(),
+            shards: Parts::new(SHARDS.get(), || Limiter::new(limit, keys)),
         })
     }
 
@@ -498,15 +504,14 @@ impl SharedLimiter {
     }
 
     fn reconfigure(&self, limit: &RateLimit) {
-        for shard in &self.shards {
-            lock(shard).reconfigure(limit, Self::keys_of_shard(limit));
+        for mut shard in self.shards.each() {
+            shard.reconfigure(limit, Self::keys_of_shard(limit));
         }
     }
 
     fn keys(&self) -> RateKeys {
         let mut keys = RateKeys::default();
-        for shard in &self.shards {
-            let shard = lock(shard);
+        for shard in self.shards.each() {
             keys.now += shard.len();
             keys.max += shard.max_len();
             keys.evicted += shard.evicted();
@@ -528,7 +533,7 @@ impl SharedLimiter {
             RateKey::SourceIp => Key::of_network(client),
             RateKey::Header(name) => Key::of_bytes(header(name).unwrap_or_default()),
         };
-        lock(&self.shards[key.shard(SHARDS)]).check(now, key)
+        self.shards.lock(key.shard(SHARDS)).check(now, key)
     }
 }
 
@@ -538,7 +543,11 @@ impl Shards for SharedLimiter {
     }
 
     fn with(&self, shard: usize, act: &mut dyn FnMut(Part<'_>)) {
-        act(Part::Rate(&mut lock(&self.shards[shard])));
+        act(Part::Rate(&mut self.shards.lock(shard)));
+    }
+
+    fn fill_from(&self, fill: Box<dyn Fill>) {
+        self.shards.fill_from(fill);
     }
 }
 

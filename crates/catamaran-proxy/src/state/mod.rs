@@ -12,6 +12,7 @@ mod in_flight;
 mod kept;
 mod lists;
 mod metered;
+mod parts;
 mod pulse;
 mod server;
 mod shared;

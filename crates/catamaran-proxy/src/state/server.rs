@@ -198,6 +198,13 @@ impl Server {
         self.metrics.of(worker)
     }
 
+    /// Counts a request sent over a connection used before.
+    pub(crate) fn count_reuse(&self, worker: usize) {
+        if Metered::COUNTS {
+            self.counts(worker).reuses.add_alone(1);
+        }
+    }
+
     /// Counts a latency sample.
     pub(crate) fn observe(&self, now: Timestamp, began: Timestamp) {
         self.state.observe_latency(now, now.saturating_since(began));

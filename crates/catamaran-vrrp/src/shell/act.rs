@@ -214,9 +214,8 @@ impl Shell {
         let routes = self.routes(index);
         if let Some(place) = self.place(index) {
             self.set_virtual_mac(index, true);
-            let router = &mut self.routers[index];
-            let failures = &mut router.counters.failures;
-            *failures += addresses::add(&mut self.netlink, place, &router.addresses);
+            self.put_addresses(index, place);
+            let failures = &mut self.routers[index].counters.failures;
             *failures += routes::add(&mut self.netlink, &routes);
         }
     }
@@ -237,11 +236,20 @@ impl Shell {
         let routes = self.routes(index);
         if let Some(place) = self.place(index) {
             self.set_virtual_mac(index, true);
-            let router = &mut self.routers[index];
-            let failures = &mut router.counters.failures;
-            *failures += addresses::add(&mut self.netlink, place, &router.addresses);
+            self.put_addresses(index, place);
+            let failures = &mut self.routers[index].counters.failures;
             *failures += routes::renew(&mut self.netlink, &routes);
         }
+    }
+
+    fn put_addresses(&mut self, index: usize, place: Place) {
+        let router = &mut self.routers[index];
+        let failures = addresses::add(&mut self.netlink, place, &router.addresses);
+        router.counters.failures += failures;
+        router.failed_adds = match failures {
+            0 => 0,
+            _ => router.failed_adds.saturating_add(1),
+        };
     }
 
     /// Has the interface of the virtual MAC address, if there is one, receive or not.

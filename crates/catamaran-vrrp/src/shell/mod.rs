@@ -1,7 +1,8 @@
 //! The loop of the vrrp process.
 //!
-//! Each turn reads everything that has arrived before it looks at a timer: a process that slept
-//! finds the adverts of others first, and only then learns how late it is.
+//! Each turn looks first whether the process slept for so long that another may be active, and gives
+//! up then. Next it reads everything that has arrived before it looks at a timer: a backup that slept
+//! finds the adverts of others first.
 
 mod act;
 
@@ -22,6 +23,7 @@ use catamaran_core::vrrp::{Counters, Dropped, Family, Machine, State, Status, Tr
 use catamaran_sys::netlink::Netlink;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::task::Poll;
 use std::time::Duration;
@@ -60,6 +62,8 @@ struct Router {
     told_at: [Timestamp; Dropped::ALL.len()],
     /// When the log last told that another node has other addresses.
     differs_told_at: Timestamp,
+    /// How often in a row its addresses could not be put on this host.
+    failed_adds: u32,
 }
 
 /// Everything that the loop holds.
@@ -164,6 +168,7 @@ impl Shell {
                     counters: Counters::default(),
                     told_at: [Timestamp::ZERO; Dropped::ALL.len()],
                     differs_told_at: Timestamp::ZERO,
+                    failed_adds: 0,
                 });
             }
         }
@@ -192,6 +197,9 @@ impl Shell {
 
     /// Does all that is to be done now.
     fn turn(&mut self) -> Result<(), Error> {
+        // What waits may be questions that another node has answered by now.
+        self.machine.handle_wake(now());
+        self.act();
         self.receive();
         if self.watch.drain().map_err(Error::Netlink)? {
             self.refresh_interfaces();
@@ -254,8 +262,15 @@ impl Shell {
             self.readiness.serves = false;
         }
         let serves = self.readiness.serves && !self.is_orphan;
-        for (one, tracking) in self.virtual_ips.iter().zip(&mut self.tracking) {
-            tracking.set_serves(serves);
+        for (at, (one, tracking)) in self.virtual_ips.iter().zip(&mut self.tracking).enumerate() {
+            let mut of_it = (0..).zip(&self.routers).filter(|(_, r)| r.virtual_ip == at);
+            let may_lead = of_it.all(|(index, router)| {
+                // Who takes an address from a node that serves is to know what that knows.
+                let is_active = self.machine.state(index) == State::Active;
+                let knows = is_active || !one.preempt || self.readiness.is_current;
+                knows && router.failed_adds < MAX_FAILED_ADDS
+            });
+            tracking.set_serves(serves && may_lead);
             for (index, item) in one.track.iter().enumerate() {
                 let fails = match item.what {
                     Tracked::Backend(id) => {
@@ -284,7 +299,8 @@ impl Shell {
             let others = self.readiness.others.iter().filter(|other| {
                 self.readiness.serves && (other.router_id, other.is_v6) == (router_id, is_v6)
             });
-            let best = others.map(|other| other.priority).max();
+            let own = self.machine.priority(index);
+            let best = others.map(|other| other.rank(own)).max();
             self.machine.handle_witness(now, index, best);
         }
         self.act();
@@ -362,11 +378,15 @@ impl Shell {
 
     fn refresh_router(&mut self, index: usize) {
         let settings = self.machine.settings(index).clone();
+        let all = self.virtual_ips.iter().flat_map(|one| &one.addresses);
+        let all: Vec<IpAddr> = all.map(|one| one.address).collect();
         let router = &mut self.routers[index];
         let name = &self.virtual_ips[router.virtual_ip].interface;
         let usable = self
             .interfaces
-            .usable(name, settings.family, &settings.addresses);
+            .usable(name, settings.family, &settings.addresses, &all)
+            // Virtual addresses are put there.
+            .filter(|_| self.interfaces.loopback().is_some());
         let before = router.sockets.as_ref().map(Sockets::usable);
         if usable == before {
             return;
@@ -396,7 +416,8 @@ impl Shell {
                 tracing::warn!(
                     interface = name,
                     family = settings.family.as_str(),
-                    "interface is missing, down or without an address"
+                    "interface is missing, down or without an address, or the loopback interface is \
+                     down (`ip link set lo up`)"
                 );
                 None
             }
@@ -485,6 +506,9 @@ fn is_empty(error: &io::Error) -> bool {
 
 /// News that may wait for the loop, which never waits itself.
 const MAX_WAITING: usize = 16;
+/// After so many tries in a row that failed to put an address on this host, another node is to have
+/// it: the second is a second after the first.
+const MAX_FAILED_ADDS: u32 = 2;
 /// How often at least the loop looks at the line to the data process.
 const TURN: Duration = Duration::from_millis(50);
 /// How often the data process is told of states and counters.

@@ -137,7 +137,10 @@ impl Ctl {
         let body = json!({ "binary": binary });
         let serves = self.client.change("POST", "/v1/upgrade", Some(&body))?;
         let told = serves["serves"].as_str().unwrap_or_default();
-        self.say(&serves, &format!("serving: {told}"))
+        match serves["done"].as_bool() {
+            Some(false) => self.say(&serves, told),
+            _ => self.say(&serves, &format!("serving: {told}")),
+        }
     }
 
     fn status(&self) -> Result<(), Failure> {

@@ -3,14 +3,18 @@
 use crate::balancer::{Balancer, quoted};
 use crate::operator::ask;
 use crate::trial::{is_full, rounds};
+use crate::upgrade::upgrade;
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::{
-    Client, Origin, ReservedPort, Signal, TempDir, descendants, http_get, signal_pid,
+    Client, Load, Origin, ReservedPort, RunningLoad, Signal, TempDir, descendants, http_get,
+    signal_pid,
 };
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where the nodes of a cluster listen for each other, and their secrets.
@@ -191,6 +195,52 @@ fn a_limit_holds_for_both_nodes_together() {
         }
     }
     assert!((200..=230).contains(&passed), "{passed}");
+}
+
+/// Requests that passed of so many to each node at the same moment.
+fn burst(nodes: &[Balancer], clients: usize, requests: usize) -> usize {
+    let start = Barrier::new(nodes.len() * clients);
+    let (start, targets) = (&start, &vec!["/"; requests][..]);
+    std::thread::scope(|scope| {
+        let client = |node: &Balancer| {
+            let mut client = node.connect();
+            scope.spawn(move || {
+                start.wait();
+                let answers = client.pipeline(targets).unwrap();
+                answers.iter().filter(|one| one.status == 200).count()
+            })
+        };
+        let all = nodes.iter().flat_map(|node| vec![node; clients]);
+        let all: Vec<_> = all.map(client).collect();
+        all.into_iter().map(|one| one.join().unwrap()).sum()
+    })
+}
+
+#[test]
+fn bursts_to_both_nodes_at_once_get_no_more_than_one_node_would_give() {
+    let (_origins, addrs) = numbered(1);
+    let cluster = Cluster::of(&["a", "b"]);
+    let limit = "rate-limit = { requests = 100, per = \"1s\", burst = 100 }";
+    let both = ["a", "b"].map(|name| {
+        let section = cluster.section(name, &["first"]);
+        Balancer::start(&config(&section, &addrs, limit, ""))
+    });
+    both.iter().for_each(in_step);
+    let (start, mut passed) = (Instant::now(), 0);
+    for wave in 0..8 {
+        passed += burst(&both, 4, 40);
+        let time = start.elapsed().as_secs_f64();
+        let lag = 0.25;
+        let most = (100.0 + 100.0 * time) * 1.05 + 100.0 * lag;
+        assert!(
+            (passed as f64) < most,
+            "{passed} of {most} in wave {wave}, after {time} s"
+        );
+        // None, a short one, a long one.
+        std::thread::sleep(Duration::from_millis(100 * (wave % 4)));
+    }
+    let least = (100.0 + 100.0 * start.elapsed().as_secs_f64()) / 2.0;
+    assert!(passed as f64 > least, "{passed}, at least {least}");
 }
 
 #[test]
@@ -448,6 +498,57 @@ fn a_node_joins_leaves_and_joins_again_by_reload() {
             cluster["peers"][0]["state"] == "away"
         });
         assert_eq!(peers(&b)["node"], Value::Null);
+    }
+}
+
+#[test]
+fn an_upgrade_of_a_node_under_load_keeps_its_peer_and_what_both_know() {
+    let (_origins, addrs) = numbered(3);
+    let cluster = Cluster::of(&["a", "b"]);
+    let both = ["a", "b"].map(|name| {
+        let section = cluster.section(name, &["first"]);
+        Balancer::start(&config(&section, &addrs, "", STICK))
+    });
+    both.iter().for_each(in_step);
+    let [a, b] = &both;
+    let before: Vec<String> = (0..100).map(|n| server_of(a.addr(), n)).collect();
+    told(a, 100);
+    let loads = both.each_ref().map(|node| {
+        let load = Load::new(node.addr(), 100.0);
+        load.max_in_flight(64).start()
+    });
+    let (mut known, mut next) = (before, 100);
+    for node in [a, b, a] {
+        let other = if node.addr() == a.addr() { b } else { a };
+        // While one node is upgraded, the other binds clients that it has never seen.
+        let ends = AtomicBool::new(false);
+        let bound = std::thread::scope(|scope| {
+            let clients = scope.spawn(|| {
+                let numbers = (next..).take_while(|_| !ends.load(Ordering::Relaxed));
+                let bound = numbers.map(|number| server_of(other.addr(), number));
+                bound.collect::<Vec<String>>()
+            });
+            upgrade(node);
+            ends.store(true, Ordering::Relaxed);
+            clients.join().unwrap()
+        });
+        next += u32::try_from(bound.len()).unwrap();
+        known.extend(bound);
+        both.iter().for_each(in_step);
+        for node in &both {
+            wait_for(node, "all is told", |cluster| {
+                cluster["peers"][0]["waiting"] == 0
+            });
+            assert_eq!(kept(&known, node.addr()), known.len());
+        }
+    }
+    for report in loads.map(RunningLoad::stop) {
+        assert_eq!(report.failures(), 0, "{report:?}");
+        assert!(report.ok > 0, "{report:?}");
+    }
+    for node in &both {
+        let told = peers(node);
+        assert_eq!(told["peers"][0]["state"], "in-step", "{told}");
     }
 }
 

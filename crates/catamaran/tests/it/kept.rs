@@ -81,6 +81,25 @@ fn clients_stay_on_their_server_when_the_data_process_is_killed() {
 }
 
 #[test]
+fn clients_stay_on_their_server_when_the_next_data_process_dies_at_once() {
+    let (_origins, addrs) = numbered(8);
+    let stick = "balance = \"random\"\nstick = { on = \"source-ip\", for = \"1h\" }";
+    let balancer = steered(&addrs, "", stick);
+    let answers = |hosts: u8| -> Vec<String> {
+        (0..hosts)
+            .map(|host| answer_from(&balancer, host))
+            .collect()
+    };
+    let expected = answers(50);
+    wait_for_copy(&balancer, "tables");
+    kill(&balancer);
+    // Few parts of the table have been needed so far.
+    assert_eq!(answers(3), expected[..3]);
+    kill(&balancer);
+    assert_eq!(answers(50), expected);
+}
+
+#[test]
 fn a_limit_that_is_used_up_stays_used_up_when_the_data_process_is_killed() {
     let (_origins, addrs) = numbered(1);
     let config = crate::operator::config(&addrs, "", "").replace(

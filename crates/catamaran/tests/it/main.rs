@@ -21,6 +21,7 @@ mod dying_servers;
 mod echo;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod fleet;
 mod hostile;
 mod hostile_clients;
 mod hostile_servers;

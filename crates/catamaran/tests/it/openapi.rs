@@ -2,7 +2,7 @@
 //! what `openapi.json` says.
 
 use crate::cluster::Cluster;
-use crate::etcd::Store;
+use crate::fleet::Fleet;
 use crate::operator::{ask, socket_of, steered};
 use crate::{PATIENCE, eventually};
 use catamaran_testkit::Origin;
@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 type Call = (&'static str, String, String, Value);
 
 /// The operations of a fleet, in an order in which each finds what it needs.
+#[cfg(feature = "etcd")]
 fn calls_of_fleet() -> Vec<Call> {
     let with = |id, body: Value| (id, String::new(), String::new(), body);
     vec![
@@ -106,19 +107,20 @@ fn every_operation_is_called_and_answers_as_it_is_described() {
     let a = Origin::fixed(200, "a").start().unwrap();
     let b = Origin::fixed(200, "b").start().unwrap();
     let cluster = Cluster::of(&["a", "b"]);
-    let store = Store::start();
+    let fleet = Fleet::start();
     let stick = format!(
         "stick = {{ on = \"source-ip\", for = \"1h\" }}\nhealth = {{ http = \"/\" }}\n\
-         [list.office]\n[map.hosts]\nkey = \"host\"\n{}\n\
-         [etcd]\nendpoints = \"{}\"\ninterval = \"100ms\"",
+         [list.office]\n[map.hosts]\nkey = \"host\"\n{}\n{}",
         cluster.section("a", &["first"]),
-        store.addr()
+        fleet.section()
     );
     let balancer = steered(&[a.addr()], "", &stick);
     let (_, description) = ask(&balancer, "GET", "/v1/openapi.json", "");
     let described = operations(&description);
     let config = std::fs::read_to_string(balancer.process.config_path()).unwrap();
-    let mut all = calls_of_fleet();
+    let mut all = Vec::new();
+    #[cfg(feature = "etcd")]
+    all.extend(calls_of_fleet());
     all.extend(calls(&a.addr().to_string(), &b.addr().to_string(), &config));
     let called: BTreeSet<&str> = all.iter().map(|(id, ..)| *id).collect();
     for (id, method, path, operation) in &described {
@@ -136,8 +138,9 @@ fn every_operation_is_called_and_answers_as_it_is_described() {
         );
     }
     for (id, server, query, body) in all {
+        #[cfg(feature = "etcd")]
         if id == "accept-etcd" {
-            store.wipe();
+            fleet.wipe();
             eventually("another cluster", || {
                 let (_, fleet) = ask(&balancer, "GET", "/v1/etcd", "");
                 (!fleet["foreign"].is_null()).then_some(())

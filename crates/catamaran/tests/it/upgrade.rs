@@ -20,7 +20,7 @@ fn data_pid(balancer: &Balancer) -> u32 {
 }
 
 /// Has the same binary take its own place; returns what it was.
-fn upgrade(balancer: &Balancer) -> u32 {
+pub(crate) fn upgrade(balancer: &Balancer) -> u32 {
     let before = data_pid(balancer);
     let (status, told) = ask(balancer, "POST", "/v1/upgrade", "{}");
     assert_eq!(status, 200, "{told}\n{}", balancer.process.stderr());
@@ -262,6 +262,25 @@ fn whom_the_old_process_binds_while_it_drains_is_bound_in_the_new_one() {
 }
 
 /// Sends a datagram from a socket of its own; returns what comes back.
+/// The deadline is long enough for an upgrade on a busy machine, and the tunnel would go on for an hour.
+#[test]
+fn what_the_old_process_has_of_a_server_ends_at_the_deadline_of_its_drain() {
+    let served = Origin::fixed(200, "x").start().unwrap();
+    let echo = Origin::tcp(tunnel::echo()).start().unwrap();
+    let balancer = full(&[served.addr()], served.addr(), echo.addr());
+    let mut client = Client::connect(balancer.addr_of("tcp")).unwrap();
+    client.send(b"hi").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"hi");
+    let path = format!("/v1/backends/echo/servers/{}", echo.addr());
+    let drain = r#"{ "admin": "drain", "deadline_ms": 8000 }"#;
+    assert_eq!(ask(&balancer, "PATCH", &path, drain).0, 200);
+    upgrade(&balancer);
+    client.set_patience(PATIENCE).unwrap();
+    assert!(client.receive(1).is_err());
+    let wanted = "drained; 1 in flight were ended";
+    balancer.process.wait_for_stderr(wanted, PATIENCE).unwrap();
+}
+
 fn datagram(to: SocketAddr) -> Option<usize> {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     let patience = Some(Duration::from_secs(5));

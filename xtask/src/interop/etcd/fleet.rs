@@ -70,6 +70,13 @@ impl Balancer {
         self.json(&["config", "put", &file.display().to_string()])
     }
 
+    /// Puts a text into etcd for the node of this name alone.
+    pub(super) fn put_for(&self, node: &str, text: &str) -> Result<Value> {
+        let file = self.dir.write("node.toml", text)?;
+        let file = file.display().to_string();
+        self.json(&["config", "put", &file, "--node", node])
+    }
+
     /// The fleet as it sees it.
     pub(super) fn fleet(&self) -> Result<Value> {
         self.json(&["etcd"])

@@ -25,7 +25,7 @@ pub(super) fn run() -> Result<()> {
     shell::run("cargo", &["build", "--locked", "-p", "catamaran"])?;
     let program = std::path::absolute("target/debug/catamaran")?;
     let mut story = Story::begin(&program)?;
-    let scenes: [(&str, Scene); 8] = [
+    let scenes: [(&str, Scene); 9] = [
         ("a node of etcd is killed", Story::one_node_dies),
         ("all nodes of etcd are killed", Story::all_nodes_die),
         ("a value is corrupt", Story::a_value_is_corrupt),
@@ -34,6 +34,10 @@ pub(super) fn run() -> Result<()> {
             Story::a_lease_runs_out,
         ),
         ("a server leaves", Story::a_server_leaves),
+        (
+            "a node has a text of its own",
+            Story::a_text_is_for_one_node,
+        ),
         ("a thousand changes in a row", Story::a_thousand_changes),
         ("etcd comes back empty", Story::etcd_comes_back_empty),
         (
@@ -198,6 +202,40 @@ impl Story {
         self.balancer.wait_for_servers(&["one", "two"])?;
         self.balancer
             .wait_until("both are registered", |fleet| registered(fleet) == 2)?;
+        Ok(())
+    }
+
+    /// Another node listens elsewhere and answers on a path that the first one does not know.
+    fn a_text_is_for_one_node(&mut self) -> Result<()> {
+        let door = free_addr()?;
+        let text = |number: u32| {
+            format!(
+                "[frontend.web]\nlisten = \"{door}\"\n[[frontend.web.route]]\nname = \"own\"\n\
+                 path = \"/own/{number}\"\nrespond = {{ status = 418 }}\n"
+            )
+        };
+        let first = self.balancer.put_for("b", &text(1))?;
+        ensure!(first["error"].is_null(), "{first}");
+        let nodes = self.cluster.endpoints();
+        let other = Balancer::start(&self.program, "b", &endpoints(&nodes))?;
+        let serves =
+            |put: Value| move |fleet: &Value| fleet["config"]["node_revision"] == put["revision"];
+        other.wait_until("its own text serves", serves(first))?;
+        other.wait_for_servers(&["one", "two"])?;
+        let status = |at, path: &str| Ok::<_, anyhow::Error>(http_get(at, path)?.status);
+        ensure!(status(door, "/own/1")? == 418, "b does not serve its text");
+        ensure!(status(door, "/")? == 200, "b does not serve the fleet's");
+        ensure!(status(self.door, "/own/1")? == 200, "a serves b's text");
+        // What serves already is changed by whichever node it is put through.
+        for (number, through) in [(2, &self.balancer), (3, &other)] {
+            let put = through.put_for("b", &text(number))?;
+            other.wait_until("the next one serves", serves(put))?;
+            let path = format!("/own/{number}");
+            ensure!(status(door, &path)? == 418, "b does not serve {number}");
+            ensure!(status(self.door, &path)? == 200, "a serves {number}");
+        }
+        let fleet = self.balancer.fleet()?;
+        ensure!(fleet["config"]["node_revision"].is_null(), "{fleet}");
         Ok(())
     }
 

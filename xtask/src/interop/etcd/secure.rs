@@ -25,7 +25,7 @@ pub(super) fn run(program: &Path) -> Result<()> {
             "--prefix=true",
             "balancer",
             "readwrite",
-            "/catamaran/",
+            "/catamaran",
         ],
         &["user", "add", "lb:s3cret"],
         &["user", "grant-role", "lb", "balancer"],

@@ -37,7 +37,11 @@ fn page(plane: &Plane) -> String {
     let rates = plane.rates.view();
     let frontends = snapshot.frontends.iter().zip(1..);
     for (frontend, number) in frontends {
-        of_frontend(frontend, number, &rates).write(&mut page);
+        let mut row = of_frontend(frontend, number, &rates);
+        if plane.reloader.drained().contains(&frontend.model.name) {
+            row.set(Column::Status, "STOP");
+        }
+        row.write(&mut page);
     }
     let first = snapshot.frontends.len() + 1;
     for (backend, number) in snapshot.backends.iter().zip(first..) {

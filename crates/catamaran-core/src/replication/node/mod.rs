@@ -42,6 +42,8 @@ pub struct Settings {
     /// Whether the tables hold what an earlier run of this node knew. Then what peers counted before
     /// they have told all is in the limits already, and not charged again.
     pub is_restored: bool,
+    /// Whether they hold all that peers knew, too: that run was in this process and had been told.
+    pub is_current: bool,
 }
 
 /// Names that cannot be told apart.
@@ -130,7 +132,7 @@ pub struct PeerStatus<'a> {
     pub waiting: usize,
     /// How old the oldest change is that is not known to have arrived.
     pub lag: Duration,
-    /// Digest of its configuration; `None` while there is no connection.
+    /// Digest of its configuration; `None` while there is no connection, or none to compare.
     pub digest: Option<u64>,
     /// Whether its configuration is another than ours.
     pub is_drifted: bool,
@@ -164,9 +166,13 @@ pub struct Node {
     routers: Vec<RouterView>,
     events: VecDeque<Event>,
     started_at: Timestamp,
+    /// When the turn of the limits began.
+    turn_at: Timestamp,
     program: String,
     is_restored: bool,
     is_current: bool,
+    /// Whether this run has been told all, or has waited long enough.
+    is_told: bool,
 }
 
 impl Node {
@@ -195,9 +201,11 @@ impl Node {
             routers: Vec::new(),
             events: VecDeque::new(),
             started_at: now.mono,
+            turn_at: now.mono,
             program: settings.program,
             is_restored: settings.is_restored,
-            is_current: false,
+            is_current: settings.is_current,
+            is_told: false,
         })
     }
 
@@ -216,12 +224,12 @@ impl Node {
         self.collect(now);
     }
 
-    /// Says what configuration this node runs.
+    /// Says what configuration this node runs; 0 for one that peers are not to have alike.
     pub fn handle_digest(&mut self, digest: u64) {
         let before = std::mem::replace(&mut self.digest, digest);
         for (peer, link) in self.links.iter().enumerate() {
             let Some(said) = &link.said else { continue };
-            let (was, is) = (said.digest != before, said.digest != digest);
+            let (was, is) = (is_drift(said.digest, before), is_drift(said.digest, digest));
             if was != is {
                 self.events.push_back(Event::Drift(peer, is));
             }
@@ -299,6 +307,7 @@ impl Node {
     /// Collects what changed here and does what is due. Calling it early or often is harmless.
     pub fn handle_timeout(&mut self, now: Now) {
         self.collect(now);
+        self.check_turn(now.mono);
         for peer in 0..self.links.len() {
             let link = &mut self.links[peer];
             let Some(connection) = &link.connection else {
@@ -349,7 +358,7 @@ impl Node {
             }
             None => link.lost_at.map(|at| at + ADOPT_AFTER),
         });
-        let wait = (!self.is_current).then(|| self.started_at + WAIT_FOR_PEERS);
+        let wait = (!self.is_told).then(|| self.started_at + WAIT_FOR_PEERS);
         due.chain(wait).min().unwrap_or(Timestamp::MAX)
     }
 
@@ -426,10 +435,17 @@ impl Node {
             is_taught: link.teaching == Teaching::Done,
             waiting: link.waiting(),
             lag: link.lag(now.mono),
-            digest: link.said.as_ref().map(|said| said.digest),
+            digest: link
+                .said
+                .as_ref()
+                .map(|said| said.digest)
+                .filter(|it| *it != 0),
             heard_at: link.heard_at,
             speaks: link.speaks.as_ref(),
-            is_drifted: link.said.as_ref().is_some_and(|s| s.digest != self.digest),
+            is_drifted: link
+                .said
+                .as_ref()
+                .is_some_and(|s| is_drift(s.digest, self.digest)),
             routers: link.said.as_ref().map_or(&[], |said| &said.routers),
             counters: link.counters,
         })
@@ -456,6 +472,23 @@ impl Node {
                 link.mark_slot(now.mono, Source::Rates, slot);
             }
         });
+    }
+
+    /// Begins a turn of the limits, if the last is over and all have what was collected by then.
+    fn check_turn(&mut self, now: Timestamp) {
+        let took = now.saturating_since(self.turn_at);
+        let mut met = self.links.iter().filter(|link| link.is_met());
+        // What is collected is sent a moment later.
+        if took >= TURN && met.all(|link| link.lag(now) + TURN / 2 <= took) {
+            self.begin_turn(now);
+        }
+    }
+
+    fn begin_turn(&mut self, now: Timestamp) {
+        let met = self.links.iter().filter(|link| link.is_met());
+        let connected: Vec<NodeId> = met.map(|link| link.id).collect();
+        self.turn_at = now;
+        self.rates.begin_turn(now, &connected);
     }
 
     /// Tells the others what is known from a peer that is lost: it may not have reached them.
@@ -514,7 +547,7 @@ impl Node {
     }
 
     fn check_current(&mut self, now: Now) {
-        if self.is_current {
+        if self.is_told {
             return;
         }
         let is_taught = |link: &Link| link.said.as_ref().is_some_and(|said| said.is_taught);
@@ -525,16 +558,25 @@ impl Node {
             .iter()
             .filter(|link| link.is_met() || !has_waited);
         if awaited.all(is_taught) {
-            self.is_current = true;
-            self.events.push_back(Event::Current);
+            self.is_told = true;
+            if !std::mem::replace(&mut self.is_current, true) {
+                self.events.push_back(Event::Current);
+            }
         }
     }
+}
+
+/// Whether configurations of these digests are different and should not be.
+const fn is_drift(one: u64, other: u64) -> bool {
+    one != other && one != 0 && other != 0
 }
 
 /// Time between two heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// After so long without a word the connection to a peer is given up: four heartbeats.
 pub const SILENCE: Duration = Duration::from_secs(2);
+/// How long a turn of the limits takes at least: several times what news takes.
+const TURN: Duration = Duration::from_millis(50);
 /// How long a node that starts waits for peers before it counts as current without them.
 pub const WAIT_FOR_PEERS: Duration = Duration::from_secs(5);
 /// How long a peer may be away before what it said last is told again to the others.

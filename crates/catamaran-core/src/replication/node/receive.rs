@@ -5,7 +5,7 @@ use super::super::link::Teaching;
 use super::super::message::{Batch, Heartbeat, Hello, MIN_VERSION, Message, NoteEntry, VERSION};
 use super::super::notes::Note;
 use super::super::wire::{DecodeError, Reader};
-use super::{Acquaintance, Event, Node, PeerIndex, Refused};
+use super::{Acquaintance, Event, Node, PeerIndex, Refused, is_drift};
 
 impl Node {
     pub(super) fn handle_message(
@@ -84,16 +84,18 @@ impl Node {
             self.adopt(now, peer);
         }
         self.events.push_back(Event::Met(peer, acquaintance));
+        // From now on it may let pass what is not known here.
+        self.begin_turn(now.mono);
         Ok(())
     }
 
     fn handle_heartbeat(&mut self, peer: PeerIndex, heartbeat: Heartbeat) {
-        let is_drifted = heartbeat.digest != self.digest;
+        let is_drifted = is_drift(heartbeat.digest, self.digest);
         let link = &mut self.links[peer];
         let was_drifted = link
             .said
             .as_ref()
-            .is_some_and(|said| said.digest != self.digest);
+            .is_some_and(|said| is_drift(said.digest, self.digest));
         link.said = Some(heartbeat);
         if is_drifted != was_drifted {
             self.events.push_back(Event::Drift(peer, is_drifted));
@@ -139,7 +141,7 @@ impl Node {
         batch: &Batch<'_>,
     ) -> Result<(), DecodeError> {
         let me = (self.id, self.incarnation);
-        let charges = self.is_current || !self.is_restored;
+        let charges = self.is_told || !self.is_restored;
         let is_known = self.rates.apply(now, (me, charges), batch)?;
         let counters = &mut self.links[peer].counters;
         counters.received += batch.entries().count() as u64;

@@ -6,7 +6,7 @@
 
 mod net;
 
-use super::Event;
+use super::{Event, Incarnation, Node, Now, Settings, WAIT_FOR_PEERS};
 use crate::Timestamp;
 use crate::model::{Denial, RateKey, RateLimit};
 use crate::stick::Why;
@@ -199,6 +199,62 @@ fn a_limit_of_100_is_100_for_the_pair_even_for_a_burst_to_both() {
     assert!(f64::from(passed) >= allowed * 0.9, "{passed} of {allowed}");
 }
 
+/// Nobody waits for news before giving out what is left, and yet it is given out once.
+#[test]
+fn bursts_to_all_nodes_at_once_get_no_more_than_one_node_would_give() {
+    for_each_seed(|rng| {
+        let (requests, burst) = (rng.u32(20..500), rng.u32(1..300));
+        let nodes = rng.usize(2..=5);
+        let mut net = Net::new(nodes, LONG, false, rng.fork());
+        net.set_limit(&RateLimit {
+            requests,
+            period: Duration::from_secs(1),
+            burst,
+            by: RateKey::SourceIp,
+            max_keys: 100,
+            denial: Denial::default(),
+        });
+        net.settle(Duration::from_secs(5));
+        let start = net.now();
+        let lag = (TICK * 2 + net::WELL.max_delay).as_secs_f64();
+        let mut passed = 0_u32;
+        for _ in 0..rng.usize(1..40) {
+            for node in 0..nodes {
+                for _ in 0..rng.u32(0..300) {
+                    passed += u32::from(net.request(node, 7));
+                }
+            }
+            let time = net.now().saturating_since(start).as_secs_f64();
+            let allowed = f64::from(burst) + f64::from(requests) * time;
+            // A node that has anything left at all gives out one.
+            let most = allowed * 1.05 + f64::from(requests) * lag + nodes as f64;
+            assert!(f64::from(passed) <= most, "{passed} of {allowed}");
+            net.run(Duration::from_millis(rng.u64(0..300)));
+        }
+    });
+}
+
+/// Of a pair with one virtual address one node has all clients, and they have the whole limit.
+#[test]
+fn a_node_whose_peers_have_no_clients_gives_a_whole_burst_at_once() {
+    let mut net = Net::new(2, LONG, false, Rng::with_seed(1));
+    net.set_limit(&RateLimit {
+        requests: 100,
+        period: Duration::from_secs(1),
+        burst: 100,
+        by: RateKey::SourceIp,
+        max_keys: 100,
+        denial: Denial::default(),
+    });
+    net.settle(Duration::from_secs(5));
+    for _ in 0..20 {
+        assert!(net.request(0, 1));
+        net.run(Duration::from_millis(100));
+    }
+    let passed = (0..200).filter(|_| net.request(0, 7)).count();
+    assert_eq!(passed, 100);
+}
+
 #[test]
 fn a_node_that_comes_to_others_is_current_when_it_was_told_all() {
     let mut net = Net::new(3, LONG, false, Rng::with_seed(1));
@@ -214,6 +270,35 @@ fn a_node_that_comes_to_others_is_current_when_it_was_told_all() {
         assert_eq!(server(2), server(0));
     }
     assert!(net.nodes[2].events.contains(&Event::Current));
+}
+
+#[test]
+fn a_node_that_was_current_is_so_from_the_start_of_another_run_in_its_process() {
+    let now = Now {
+        mono: Timestamp::from_nanos(1 << 50),
+        wall_ms: 1 << 40,
+    };
+    for was_current in [false, true] {
+        let settings = Settings {
+            node: "a".to_owned(),
+            peers: vec!["b".to_owned()],
+            incarnation: Incarnation(1),
+            max_counts: 10,
+            program: String::new(),
+            is_restored: true,
+            is_current: was_current,
+        };
+        let mut node = Node::new(now, settings).unwrap();
+        node.handle_timeout(now);
+        assert_eq!(node.is_current(), was_current);
+        let later = Now {
+            mono: now.mono + WAIT_FOR_PEERS,
+            ..now
+        };
+        node.handle_timeout(later);
+        assert!(node.is_current());
+        assert_eq!(node.poll_event() == Some(Event::Current), !was_current);
+    }
 }
 
 const LONG: Duration = Duration::from_secs(600);

@@ -144,6 +144,7 @@ impl Net {
             max_counts: 10_000,
             program: String::new(),
             is_restored: false,
+            is_current: false,
         };
         let mut machine = Node::new(now, settings).unwrap();
         machine.handle_tables(now, &self.nodes[node].tables.all());

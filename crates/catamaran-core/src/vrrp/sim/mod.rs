@@ -228,6 +228,10 @@ fn a_second_active_that_only_heartbeats_tell_of_ends_with_the_strongest_left() {
         net.run(Duration::from_secs(10));
         let left = net.the_active();
         assert_eq!(Some(&priorities[left]), priorities.iter().max());
+        // Neighbours believe whoever spoke last.
+        for other in (0..priorities.len()).filter(|other| *other != left) {
+            assert!(net.last_announcement(left) > net.last_announcement(other));
+        }
     });
 }
 

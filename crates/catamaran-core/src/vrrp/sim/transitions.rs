@@ -307,6 +307,16 @@ fn a_timer_that_is_far_too_late_costs_the_address_before_anything_else() {
 }
 
 #[test]
+fn an_active_that_wakes_gives_up_before_it_looks_at_what_arrived() {
+    let mut machine = active(vec![settings(100, false)]);
+    machine.handle_wake(active_since());
+    assert_eq!(machine.state(0), State::Active);
+    machine.handle_wake(after(active_since(), 60_000));
+    assert_eq!(machine.state(0), State::Backup);
+    assert_eq!(actions(&mut machine)[0], Action::RemoveAddresses(0));
+}
+
+#[test]
 fn a_backup_that_slept_listens_once_more() {
     let mut machine = backup(vec![settings(100, false)]);
     let woke = after(START, 5000);
@@ -425,6 +435,32 @@ fn a_backup_asks_before_it_takes_over_from_a_peer_that_lives_and_stays_if_the_li
 }
 
 #[test]
+fn a_hiccup_of_the_heartbeat_changes_nothing_as_long_as_the_link_answers() {
+    for (priority, believes_for) in [(100, 5000), (1, 60_000)] {
+        let mut machine = backup_with_a_witness();
+        machine.handle_priority(after(START, 101), 0, priority);
+        // Adverts are lost, word of the active and its answers are not.
+        pass(&mut machine, 3000, |machine, now| {
+            machine.handle_witness(now, 0, Some(150));
+            machine.handle_answer(now, 0);
+        });
+        assert!(machine.is_path_dead(0));
+        // Then word of it is lost, too.
+        pass(&mut machine, 3000 + believes_for - 200, |machine, now| {
+            machine.handle_witness(now, 0, None);
+            machine.handle_answer(now, 0);
+        });
+        assert_eq!(machine.state(0), State::Backup, "{priority}");
+        // When the link falls silent as well, it is dead.
+        let done = pass(&mut machine, 3000 + believes_for + 500, |machine, now| {
+            machine.handle_witness(now, 0, None);
+        });
+        assert_eq!(machine.state(0), State::Active, "{priority}");
+        assert!(done.contains(&Action::Announce(0)));
+    }
+}
+
+#[test]
 fn a_backup_takes_over_in_time_when_nobody_answers_on_the_link() {
     let mut machine = backup_with_a_witness();
     let mut taken_at = Timestamp::ZERO;
@@ -477,8 +513,15 @@ fn an_active_stays_when_the_link_does_not_answer_for_the_stronger_one() {
     let asked = done.iter().filter(|&&action| action == Action::Ask(0));
     assert!((2..=5).contains(&asked.count()));
     machine.handle_witness(after(START, 6000), 0, None);
-    assert_eq!(actions(&mut machine), [Action::Event(0, Event::PathHealed)]);
+    // The other has announced itself, so that neighbours are told again, and again later.
+    let healed = Action::Event(0, Event::PathHealed);
+    assert_eq!(actions(&mut machine), [healed, Action::Announce(0)]);
     assert!(!machine.is_in_conflict(0));
+    machine.handle_witness(after(START, 6050), 0, None);
+    assert_eq!(actions(&mut machine), []);
+    let done = pass(&mut machine, 13_000, |_, _| {});
+    let told = done.iter().filter(|&&action| action == Action::Announce(0));
+    assert_eq!(told.count(), 3);
 }
 
 #[test]

@@ -59,9 +59,24 @@ fn a_node_takes_configuration_and_servers_from_etcd_and_keeps_both_while_it_is_a
     let (status, put) = put(&balancer, &fleet(door.addr(), ""));
     assert_eq!((status, &put["serves"]), (200, &json!(true)), "{put}");
     assert_eq!(served(door.addr()), "one");
+    // This store ends every watch, and is away for a moment then.
+    let line = |state: &str| {
+        eventually("a line of the fleet", || {
+            let line = ask(&balancer, "GET", "/v1/state", "").1["fleet"].take();
+            (line["state"] == state).then_some(line)
+        })
+    };
+    let well = line("connected");
+    assert_eq!(well["fleet_revision"], put["revision"], "{well}");
+    assert_eq!(
+        (&well["registered"], &well["missing"]),
+        (&json!(1), &json!(0))
+    );
 
     drop(store);
     until(&balancer, "etcd is away", |fleet| fleet["state"] == "away");
+    let away = line("away");
+    assert!(away["last_error"].is_string(), "{away}");
     assert_eq!(served(door.addr()), "one");
 
     // A start without etcd serves from what was kept.
@@ -104,6 +119,32 @@ fn a_text_that_cannot_serve_is_told_and_the_last_good_one_goes_on() {
     assert_eq!((status, &back["serves"]), (200, &json!(true)), "{back}");
     until(&balancer, "no mistake", |fleet| {
         fleet["config"]["error"].is_null()
+    });
+}
+
+#[test]
+fn a_watch_whose_connection_died_without_a_word_is_noticed() {
+    let door = ReservedPort::any().unwrap();
+    let origin = Origin::fixed(200, "one").start().unwrap();
+    let store = Store::start();
+    let balancer = Balancer::start(&node(store.addr()));
+    store.put("/catamaran/servers/api/one", &origin.addr().to_string());
+    put(&balancer, &fleet(door.addr(), ""));
+    assert_eq!(served(door.addr()), "one");
+    store.fall_silent();
+    eventually("a silent watch", || {
+        (store.silent_watches() > 0).then_some(())
+    });
+    // There are as many keys as before.
+    let other = Origin::fixed(200, "other").start().unwrap();
+    store.put("/catamaran/servers/api/one", &other.addr().to_string());
+    eventually("the other server", || {
+        (served(door.addr()) == "other").then_some(())
+    });
+    let text = fleet(door.addr(), "timeouts = { connect = \"1s\" }");
+    store.put("/catamaran/config", &text);
+    until(&balancer, "the other text", |fleet| {
+        fleet["config"]["fleet_revision"] == fleet["revision"]
     });
 }
 

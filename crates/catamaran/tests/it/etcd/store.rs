@@ -1,5 +1,5 @@
 //! As much of etcd's JSON gateway as a fleet uses, in memory. A watch tells nothing and ends at
-//! once, so that whoever watches lists again.
+//! once, so that whoever watches lists again; or it never ends, as one whose connection died.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +23,10 @@ struct Keys {
     /// Leases that were granted, and those that are no more.
     leases: u64,
     ended: BTreeSet<u64>,
+    /// Whether watches never end.
+    is_silent: bool,
+    /// Watches that never end.
+    silent: u64,
 }
 
 #[derive(Clone)]
@@ -72,6 +76,16 @@ impl Store {
         Some(String::from_utf8_lossy(&entry.value).into_owned())
     }
 
+    /// Has watches tell nothing and never end from now on.
+    pub(crate) fn fall_silent(&self) {
+        self.keys.lock().unwrap().is_silent = true;
+    }
+
+    /// Watches that will never end.
+    pub(crate) fn silent_watches(&self) -> u64 {
+        self.keys.lock().unwrap().silent
+    }
+
     /// Becomes another cluster, in which there is nothing.
     pub(crate) fn wipe(&self) {
         let mut keys = self.keys.lock().unwrap();
@@ -110,6 +124,14 @@ impl Keys {
                 json!({ "result": { "ID": asked["ID"] } })
             }
             "/v3/lease/keepalive" => json!({ "result": { "ID": asked["ID"], "TTL": "10" } }),
+            "/v3/watch" if self.is_silent => {
+                self.silent += 1;
+                let created = "{\"result\":{\"created\":true}}\n";
+                let length = created.len();
+                return Reply::raw(format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{created}\r\n"
+                ));
+            }
             "/v3/watch" => json!({ "result": { "created": true } }),
             _ => return Reply::new(404, "no such path"),
         };
@@ -127,7 +149,15 @@ impl Keys {
             false => *key >= from && *key < to,
         };
         let found = self.values.iter().filter(|(key, _)| is_in(key));
+        let mut found: Vec<_> = found.collect();
+        let count = found.len().to_string();
+        if asked["sort_target"] == "MOD" {
+            // One is asked for.
+            found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.modified));
+            found.truncate(1);
+        }
         let found: Vec<Value> = found
+            .into_iter()
             .map(|(key, entry)| {
                 json!({
                     "key": STANDARD.encode(key),
@@ -138,11 +168,7 @@ impl Keys {
                 })
             })
             .collect();
-        let count = found.len().to_string();
-        match asked["count_only"] == true {
-            true => json!({ "count": count }),
-            false => json!({ "kvs": found, "count": count }),
-        }
+        json!({ "kvs": found, "count": count })
     }
 
     fn transact(&mut self, asked: &Value) -> Value {

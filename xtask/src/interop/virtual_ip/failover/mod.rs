@@ -7,6 +7,7 @@
 //! `CATAMARAN_ROUNDS=full` plays 20 rounds of all events, a number plays as many.
 
 mod answers;
+mod heartbeat;
 pub(super) mod load;
 mod side;
 
@@ -62,6 +63,7 @@ struct Row {
 /// Runs the case.
 pub(in crate::interop) fn run() -> Result<()> {
     let program = pair::build()?;
+    heartbeat::run(&program)?;
     let mut rows = Vec::new();
     for interval_ms in [100, 10] {
         for (event, what) in EVENTS {

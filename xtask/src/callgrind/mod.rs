@@ -4,9 +4,16 @@
 //! a change that makes the hot path longer shows in CI. The proxy runs under valgrind twice, with
 //! few and with many requests one after another on one connection; the difference between the two
 //! counts is what the additional requests cost, starting and stopping cancel out.
+//!
+//! The same is done with a program built to count nothing: what it takes less is what the metrics
+//! cost, with all that is computed for them only. And of a node with a peer and one without; see
+//! `replication`.
+
+mod replication;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +33,12 @@ const CASE: &str = "keep-alive-128";
 
 /// How far a count may lie above the bound: another order of hash keys or of timers moves it.
 const TOLERANCE: f64 = 0.03;
+
+/// What the metrics may cost, of all instructions of a request.
+const MOST_FOR_METRICS: f64 = 0.02;
+
+const PROGRAM: &str = "target/release/catamaran";
+const UNCOUNTED: &str = "target/release/catamaran-uncounted";
 
 const FEW: u64 = 1000;
 const MANY: u64 = 6000;
@@ -49,19 +62,54 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if !shell::works("valgrind", &["--version"]) {
         bail!("valgrind is not installed: apt-get install -y valgrind");
     }
-    shell::build_release("catamaran")?;
-    let few = instructions(FEW)?;
-    let many = instructions(MANY)?;
-    let measured = many.saturating_sub(few) / (MANY - FEW);
+    build_both()?;
+    let measured = per_request(Path::new(PROGRAM))?;
+    let without = per_request(Path::new(UNCOUNTED))?;
     if writes {
-        return write(measured);
+        write(measured)?;
+    } else {
+        compare_with_bound(measured)?;
     }
+    share_of_metrics(measured, without)?;
+    replication::run()
+}
+
+fn compare_with_bound(measured: u64) -> Result<()> {
     let text = fs::read_to_string(BOUNDS).with_context(|| format!("cannot read {BOUNDS}"))?;
     let bounds: BTreeMap<String, Bound> = toml::from_str(&text)?;
     let Some(bound) = bounds.get(CASE) else {
         bail!("{CASE}: {measured} instructions per request, but {BOUNDS} has no bound; `--write`");
     };
     compare(measured, bound.instructions)
+}
+
+/// Builds the program as it is, and as it would be if it counted nothing.
+fn build_both() -> Result<()> {
+    shell::build_release_with("catamaran", &["--features", "uncounted"])?;
+    fs::copy(PROGRAM, UNCOUNTED).context("cannot keep the program that counts nothing")?;
+    shell::build_release("catamaran")
+}
+
+fn per_request(program: &Path) -> Result<u64> {
+    let few = instructions(program, FEW)?;
+    let many = instructions(program, MANY)?;
+    Ok(many.saturating_sub(few) / (MANY - FEW))
+}
+
+/// Tells what the metrics cost, and fails when that is too much.
+fn share_of_metrics(measured: u64, without: u64) -> Result<()> {
+    if without >= measured {
+        bail!("a request takes {measured} instructions, and {without} where nothing is counted");
+    }
+    let cost = measured - without;
+    let share = cost as f64 / measured as f64;
+    let percent = 100.0 * share;
+    let text = format!("metrics: {cost} instructions of {measured}, {percent:.1} %");
+    if share > MOST_FOR_METRICS {
+        bail!("{text}, of 2 % that they may cost; count less for each request");
+    }
+    shell::say(&text);
+    Ok(())
 }
 
 fn compare(measured: u64, bound: u64) -> Result<()> {
@@ -92,7 +140,7 @@ fn write(measured: u64) -> Result<()> {
 }
 
 /// Counts the instructions of a whole life of the proxy with this many requests.
-fn instructions(requests: u64) -> Result<u64> {
+fn instructions(program: &Path, requests: u64) -> Result<u64> {
     let origin = Origin::fixed(200, &"x".repeat(128))
         .without_records()
         .start()?;
@@ -104,12 +152,12 @@ fn instructions(requests: u64) -> Result<u64> {
          [backend.origins]\nservers = [\"{server}\"]\n\
          health = {{ http = \"/health\", interval = \"1h\" }}\n"
     );
-    let catamaran = std::env::current_dir()?.join("target/release/catamaran");
+    let program: PathBuf = std::env::current_dir()?.join(program);
     let dir = TempDir::create()?;
     let file = dir.write("catamaran.toml", &config)?;
     let mut process = Program::new("valgrind")?
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(catamaran)
+        .arg(program)
         .args(["run", "--no-supervisor", "-c"])
         .arg(file)
         .start()?;
@@ -149,6 +197,14 @@ mod tests {
         let said = "==7== Events    : Ir\n==7== Collected : 123456\n==7==\n";
         assert_eq!(collected(said).unwrap(), 123_456);
         assert!(collected("==7== oops").is_err());
+    }
+
+    #[test]
+    fn metrics_may_cost_two_percent_and_not_more() {
+        assert!(share_of_metrics(1000, 980).is_ok());
+        assert!(share_of_metrics(1000, 979).is_err());
+        // Counting costs something: a program that takes no less counts, too.
+        assert!(share_of_metrics(1000, 1000).is_err());
     }
 
     #[test]

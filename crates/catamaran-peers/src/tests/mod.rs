@@ -1,5 +1,8 @@
 //! Nodes of a mesh on this machine, over real connections.
 
+mod speed;
+mod versions;
+
 use crate::centre::{Config, Handle, Observer, start};
 use crate::counters::{Counters, Counts};
 use crate::nameless;
@@ -196,6 +199,7 @@ impl Places {
             program: "catamaran 0.0.0".to_owned(),
             max_counts: 1000,
             is_restored: false,
+            is_current: false,
             clock,
             counters: Arc::clone(&counters),
         };
@@ -429,60 +433,4 @@ async fn strangers_and_those_who_want_another_are_refused() {
     assert_eq!(answers(&hello(1, 1, "x", "b")).await, (false, 1));
     assert_eq!(answers(&hello(1, 1, "a", "c")).await, (false, 1));
     assert_eq!(answers(b"nonsense").await, (false, 1));
-}
-
-/// CPU time of this process, in seconds.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks
-        .map(|ticks| ticks.parse::<f64>().unwrap())
-        .sum::<f64>()
-        / 100.0
-}
-
-/// Not a test of anything but speed: `cargo test --release -p catamaran-peers -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "tells how fast it is, which only a release build on a quiet machine can say"]
-async fn a_million_entries_and_100_000_updates_a_second() {
-    const ENTRIES: u32 = 1_000_000;
-    let mut places = Places::of(&["a", "b"]).await;
-    let a = places.start("a", &secrets(&[1]));
-    (0..ENTRIES).for_each(|number| a.tables.learn(number, 1));
-    let (began, used) = (Instant::now(), cpu());
-    let b = places.start("b", &secrets(&[1]));
-    eventually("b knows all", async || b.tables.len() == ENTRIES as usize).await;
-    eventually("b is current", async || b.is_current()).await;
-    println!(
-        "1,000,000 entries taught in {:?}, with {:.2} s of CPU for both nodes",
-        began.elapsed(),
-        cpu() - used
-    );
-    let (began, used) = (Instant::now(), cpu());
-    let (mut most_waiting, mut most_lag) = (0, Duration::ZERO);
-    for round in 0..500 {
-        for step in 0..1000 {
-            let number = (round * 1000 + step) * 7919 % ENTRIES;
-            a.tables.learn(number, 2 + round);
-        }
-        let due = began + Duration::from_millis(10) * (round + 1);
-        tokio::time::sleep_until(due.into()).await;
-        let peer = a.peer();
-        most_waiting = most_waiting.max(peer.waiting);
-        most_lag = most_lag.max(peer.lag);
-    }
-    let wrote = began.elapsed();
-    eventually("b heard all", async || a.peer().waiting == 0).await;
-    let updates = 500_000.0 / wrote.as_secs_f64();
-    println!(
-        "{updates:.0} updates/s for {wrote:?}; all had arrived {:?} later; at most {most_waiting} \
-         waited, for {most_lag:?}; {:.2} s of CPU for both nodes and the updates",
-        began.elapsed() - wrote,
-        cpu() - used
-    );
-    assert_eq!(
-        b.tables.server_of(499 * 1000 * 7919 % ENTRIES),
-        Some(server(501))
-    );
 }
