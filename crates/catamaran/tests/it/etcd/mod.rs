@@ -59,7 +59,8 @@ fn a_node_takes_configuration_and_servers_from_etcd_and_keeps_both_while_it_is_a
     let (status, put) = put(&balancer, &fleet(door.addr(), ""));
     assert_eq!((status, &put["serves"]), (200, &json!(true)), "{put}");
     assert_eq!(served(door.addr()), "one");
-    // This store ends every watch, and is away for a moment then.
+    // Else it would end every watch, and be away most of the time.
+    store.fall_silent();
     let line = |state: &str| {
         eventually("a line of the fleet", || {
             let line = ask(&balancer, "GET", "/v1/state", "").1["fleet"].take();
