@@ -10,6 +10,7 @@
 //!        └──drains, hints, letters┘ └──view, notes─────┘
 //! ```
 
+mod forget;
 mod metrics;
 mod push;
 mod reporter;

@@ -447,6 +447,36 @@ fn a_drain_ends_with_the_server_that_it_was_about() {
 }
 
 #[test]
+fn affinity_that_an_operator_deletes_at_one_node_is_gone_at_the_other() {
+    let (_origins, addrs) = numbered(3);
+    let cluster = Cluster::of(&["a", "b"]);
+    let [a, b] = ["a", "b"].map(|name| {
+        let section = cluster.section(name, &["first"]);
+        Balancer::start(&config(&section, &addrs, "", STICK))
+    });
+    in_step(&a);
+    for number in 0..10 {
+        server_of(a.addr(), number);
+    }
+    let entries = |node: &Balancer| ask(node, "GET", "/v1/tables", "").1[0]["entries"].clone();
+    eventually("b has them", || (entries(&b) == 10).then_some(()));
+    told(&a, 10);
+    let entry = format!("/v1/tables/app/entry?key={}", source(3));
+    assert_eq!(ask(&a, "DELETE", &entry, "").0, 200);
+    assert_eq!((entries(&a), entries(&b)), (9.into(), 9.into()));
+    assert_eq!(ask(&b, "GET", &entry, "").0, 404);
+    assert_eq!(ask(&b, "DELETE", "/v1/tables/app", "").0, 200);
+    assert_eq!((entries(&a), entries(&b)), (0.into(), 0.into()));
+    // Where it comes back from is told.
+    kill_all(&b);
+    wait_for(&a, "b is away", |cluster| {
+        cluster["peers"][0]["state"] == "away"
+    });
+    assert_eq!(ask(&a, "DELETE", "/v1/tables/app", "").0, 200);
+    assert!(a.process.stderr().contains("but not at b: do it there too"));
+}
+
+#[test]
 fn drift_is_seen_told_and_mended_by_a_push() {
     let (_origins, addrs) = numbered(2);
     let cluster = Cluster::of(&["a", "b"]);
