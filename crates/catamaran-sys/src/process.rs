@@ -271,10 +271,10 @@ mod tests {
         let mut leader = Command::new("sh")
             .args(["-c", "sleep 60 & echo; wait"])
             .process_group(0)
-            .stdout(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut out = std::io::BufReader::new(leader.stdout.take().unwrap());
+        let mut out = io::BufReader::new(leader.stdout.take().unwrap());
         out.read_line(&mut String::new()).unwrap();
         kill_group(leader.id()).unwrap();
         assert_eq!(leader.wait().unwrap().signal(), Some(libc::SIGKILL));
