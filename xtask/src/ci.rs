@@ -43,8 +43,8 @@ const STEPS: &[Step] = &[
         variables: &[],
     },
     Step {
-        name: "no etcd",
-        // As somebody builds it who wants neither etcd nor what it brings.
+        name: "no etcd, no scripts",
+        // As somebody builds it who wants neither etcd nor scripts of load tests, nor what they bring.
         arguments: &[
             "clippy",
             "-p",

@@ -3,11 +3,12 @@
 //! A worker writes into a [`Board`] of its own, without a lock, and gives it away once a second; the
 //! thread that leads the run merges what it gets into one board for the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::metric::{MetricId, Registry, SinkId};
+use crate::samples::{Tap, TapSource};
 use crate::sink::Sink;
 use crate::tags::{TagSet, Tags, TagsId};
 
@@ -17,6 +18,8 @@ pub struct Board {
     sinks: Vec<Sink>,
     /// Checks by the path of their group and their name.
     pub checks: BTreeMap<(String, String), Tally>,
+    /// The paths of groups.
+    pub groups: BTreeSet<String>,
     /// How requests ended, and how many of them so.
     pub answers: BTreeMap<Answered, u64>,
 }
@@ -64,6 +67,7 @@ impl Board {
                 .map(|&kind| Sink::new(kind))
                 .collect(),
             checks: BTreeMap::new(),
+            groups: BTreeSet::new(),
             answers: BTreeMap::new(),
         }
     }
@@ -85,6 +89,7 @@ impl Board {
         for (mine, theirs) in self.sinks.iter_mut().zip(&other.sinks) {
             mine.merge(theirs);
         }
+        self.groups.extend(other.groups.iter().cloned());
         for (how, &times) in &other.answers {
             self.answered(how.clone(), times);
         }
@@ -133,6 +138,8 @@ pub struct Recorder {
     parts: Vec<Box<[(MetricId, SinkId)]>>,
     board: Board,
     checks_met: u64,
+    /// Where every sample is written, too.
+    taps: Vec<Tap>,
 }
 
 impl Recorder {
@@ -145,7 +152,15 @@ impl Recorder {
             registry,
             tags: Tags::default(),
             checks_met: 0,
+            taps: Vec::new(),
         }
+    }
+
+    /// Writes every sample to these from now on.
+    #[must_use]
+    pub fn with_taps(mut self, sources: &[TapSource]) -> Self {
+        self.taps = sources.iter().map(TapSource::tap).collect();
+        self
     }
 
     /// Names a set of tags.
@@ -191,6 +206,12 @@ impl Recorder {
                 self.board.record_times(sink, value, times, now_nanos);
             }
         }
+        for tap in &mut self.taps {
+            let set = &self.tags;
+            for _ in 0..times {
+                tap.sample(metric, tags, || set.set(tags), value, now_nanos);
+            }
+        }
     }
 
     /// Counts a check of the group with this path.
@@ -209,13 +230,26 @@ impl Recorder {
         }
     }
 
+    /// Notes that there is a group with this path.
+    pub fn group(&mut self, path: &str) {
+        if !self.board.groups.contains(path) {
+            self.board.groups.insert(path.to_owned());
+        }
+    }
+
     /// Counts how a request ended.
     pub fn answered(&mut self, how: Answered) {
         self.board.answered(how, 1);
     }
 
+    /// Gives on what the taps have gathered.
+    pub fn flush_taps(&mut self) {
+        self.taps.iter_mut().for_each(Tap::flush);
+    }
+
     /// Gives away what was counted since the last time.
     pub fn take(&mut self) -> Board {
+        self.flush_taps();
         std::mem::replace(&mut self.board, Board::new(&self.registry))
     }
 }

@@ -3,15 +3,17 @@
 //!
 //! ```text
 //! plain      a run without a script: options, virtual users, what is printed
+//! script     k6's scripts: QuickJS, one coroutine for each iteration; with the feature `scripts`
 //! engine     workers, virtual users, schedules driven in time; the only threads and timers
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
 //! options    what a script, the environment and the command line say, and which is believed
+//! samples    each sample as a line of a file
 //! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
 //!            what a run is and what it amounts to: no I/O, no clock
 //! ```
 //! Names, units, thresholds and exit codes are those of k6, so that what its users know holds here.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod board;
 pub mod client;
@@ -21,8 +23,11 @@ pub mod exit_code;
 pub mod metric;
 pub mod options;
 pub mod plain;
+pub mod samples;
 pub mod scenario;
 pub mod schedule;
+#[cfg(feature = "scripts")]
+pub mod script;
 pub mod sink;
 pub mod summary;
 pub mod tags;

@@ -11,6 +11,14 @@ use crate::sink::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MetricId(u32);
 
+impl MetricId {
+    /// The number, counted from 0.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// The sink of a metric or of a sub-metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SinkId(u32);
@@ -237,6 +245,12 @@ impl Registry {
             });
             MetricError::Unknown(name.to_owned(), hint)
         })
+    }
+
+    /// The metric of this number, if there is one.
+    #[must_use]
+    pub fn at(&self, number: u32) -> Option<MetricId> {
+        (self.metrics.len() > number as usize).then_some(MetricId(number))
     }
 
     /// One metric.

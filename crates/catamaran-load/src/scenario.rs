@@ -115,6 +115,15 @@ impl Executor {
         }
     }
 
+    /// How rate or virtual users move, if they do.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        match self {
+            Self::RampingVus { stages, .. } | Self::RampingArrivalRate { stages, .. } => stages,
+            _ => &[],
+        }
+    }
+
     /// When no new iteration begins, from the scenario's start.
     #[must_use]
     pub fn regular_duration(&self) -> Duration {

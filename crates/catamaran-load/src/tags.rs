@@ -4,6 +4,9 @@
 //! passes four bytes; whether a sub-metric takes the samples of a set is decided once per set.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::FixedState;
 
 /// A set of tags known to one [`Tags`]. The default is the empty set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +28,8 @@ pub type TagSet = Vec<(String, String)>;
 pub struct Tags {
     ids: HashMap<TagSet, TagsId>,
     sets: Vec<TagSet>,
+    /// By hash: pairs as they were handed in, so that those of most requests need no sorting.
+    as_given: HashMap<u64, Vec<(TagSet, TagsId)>, FixedState>,
 }
 
 impl Default for Tags {
@@ -32,6 +37,7 @@ impl Default for Tags {
         Self {
             ids: HashMap::from([(TagSet::new(), TagsId(0))]),
             sets: vec![TagSet::new()],
+            as_given: HashMap::default(),
         }
     }
 }
@@ -42,6 +48,29 @@ impl Tags {
     /// Once [`MAX_SETS`] sets are known, a new one is taken for the empty set: values that make every
     /// request its own set would fill the memory. [`Self::is_full`] tells.
     pub fn intern(&mut self, pairs: &[(&str, &str)]) -> TagsId {
+        let hash = FixedState::default().hash_one(pairs);
+        let known = self.as_given.get(&hash).map_or(&[][..], Vec::as_slice);
+        let is_same = |set: &TagSet| {
+            let own = set.iter();
+            let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+            own.eq(pairs.iter().copied())
+        };
+        if let Some((_, id)) = known.iter().find(|(set, _)| is_same(set)) {
+            return *id;
+        }
+        let id = self.intern_sorted(pairs);
+        if self.as_given.len() < MAX_SETS {
+            let own = pairs.iter();
+            let own = own.map(|&(name, value)| (name.to_owned(), value.to_owned()));
+            self.as_given
+                .entry(hash)
+                .or_default()
+                .push((own.collect(), id));
+        }
+        id
+    }
+
+    fn intern_sorted(&mut self, pairs: &[(&str, &str)]) -> TagsId {
         let mut set = TagSet::with_capacity(pairs.len());
         for &(name, value) in pairs {
             match set.binary_search_by(|(known, _)| known.as_str().cmp(name)) {

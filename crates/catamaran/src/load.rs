@@ -3,8 +3,14 @@
 use anyhow::{Context as _, bail};
 use catamaran_load::client::ProxyHeader;
 use catamaran_load::exit_code;
+#[cfg(feature = "load-scripts")]
+use catamaran_load::options::Options;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
+use catamaran_load::samples::Target;
+use catamaran_load::scenario::Overload;
 use catamaran_load::schedule::Stage;
+#[cfg(feature = "load-scripts")]
+use catamaran_load::script::{self, ScriptOptions};
 use catamaran_load::time_text::parse_duration;
 use clap::ValueEnum;
 use std::io::Write as _;
@@ -21,23 +27,34 @@ use std::time::Duration;
     Exit status: 0 all held, 99 a threshold did not, 104 the command line is wrong, 105 a signal, \
     107 the run could not go on.")]
 pub(crate) struct LoadArgs {
-    /// URLs, or HOST:PORT with --tcp and --udp
+    /// URLs, a script of k6 (.js), or HOST:PORT with --tcp and --udp
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
-    /// Open model: requests a second, whatever becomes of the earlier ones
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 100.0,
-        conflicts_with = "vus"
-    )]
-    rate: f64,
+    /// Open model, the default: requests a second, whatever becomes of the earlier ones. Default 100
+    #[arg(long, value_name = "N", conflicts_with = "vus")]
+    rate: Option<f64>,
     /// Closed model: virtual users that ask again when they were answered
     #[arg(long, value_name = "N")]
     vus: Option<u64>,
-    /// How long
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = read_duration)]
-    duration: Duration,
+    /// How long. Default 10s, or what the script says
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    duration: Option<Duration>,
+    /// Of a script: iterations of all virtual users together
+    #[arg(short, long, value_name = "N")]
+    iterations: Option<u64>,
+    /// Of a script: a variable of `__ENV` (repeatable)
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = read_variable)]
+    env: Vec<(String, String)>,
+    /// Of a script: what becomes of an iteration that is due while all virtual users are at work.
+    /// Default: it is dropped, as k6 does
+    #[arg(long, value_name = "WHAT")]
+    on_overload: Option<OnOverload>,
+    /// Of a script: write every sample, to json=FILE or csv=FILE (repeatable)
+    #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
+    out: Vec<Target>,
+    /// Of a script: write the summary as JSON
+    #[arg(long, value_name = "FILE")]
+    summary_export: Option<PathBuf>,
     /// Move rate or virtual users to a target in a time, as 30s:2000 (repeatable, or with commas);
     /// takes the place of --duration
     #[arg(
@@ -81,6 +98,9 @@ pub(crate) struct LoadArgs {
     /// A new connection for every request
     #[arg(long)]
     no_keep_alive: bool,
+    /// Trust whatever certificate the target shows
+    #[arg(long)]
+    insecure: bool,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
     timeout: Duration,
@@ -111,6 +131,15 @@ pub(crate) struct LoadArgs {
     report: Option<PathBuf>,
 }
 
+/// What becomes of what cannot begin in time.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnOverload {
+    /// It is counted and forgotten
+    Drop,
+    /// It waits, and its wait counts
+    Queue,
+}
+
 /// Version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ProxyVersion {
@@ -123,8 +152,8 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     // Too low a limit shows as failed connections, which say so.
     let _ = catamaran_sys::process::raise_descriptor_limit();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let options = match args.options() {
-        Ok(options) => options,
+    let load = match args.load() {
+        Ok(load) => load,
         Err(error) => {
             writeln!(err, "catamaran load: {error:#}")?;
             return Ok(ExitCode::from(exit_code::INVALID));
@@ -134,14 +163,94 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
         out: &mut out,
         err: &mut err,
     };
-    let code = plain::run(options, &mut console).await?;
+    let code = match load {
+        Load::Plain(options) => plain::run(*options, &mut console).await?,
+        #[cfg(feature = "load-scripts")]
+        Load::Script(options) => script::run(*options, &mut console).await?,
+    };
     Ok(ExitCode::from(code))
 }
 
+/// What is run.
+enum Load {
+    Plain(Box<PlainOptions>),
+    #[cfg(feature = "load-scripts")]
+    Script(Box<ScriptOptions>),
+}
+
 impl LoadArgs {
-    fn options(self) -> anyhow::Result<PlainOptions> {
-        if let Some(script) = self.targets.iter().find(|target| is_script(target)) {
-            bail!("`{script}`: scripts are not supported yet; write URLs");
+    fn load(self) -> anyhow::Result<Load> {
+        let Some(script) = self
+            .targets
+            .iter()
+            .find(|target| is_script(target))
+            .cloned()
+        else {
+            return Ok(Load::Plain(Box::new(self.plain()?)));
+        };
+        if self.targets.len() > 1 {
+            bail!("`{script}` is a script, beside which there can be no other target");
+        }
+        #[cfg(feature = "load-scripts")]
+        return Ok(Load::Script(Box::new(self.script(script)?)));
+        #[cfg(not(feature = "load-scripts"))]
+        bail!("`{script}`: this program was built without scripts (the feature load-scripts)");
+    }
+
+    #[cfg(feature = "load-scripts")]
+    fn script(self, path: String) -> anyhow::Result<ScriptOptions> {
+        let of_urls = [
+            ("--rate", self.rate.is_some()),
+            ("--weights", !self.weights.is_empty()),
+            ("--method", self.method.is_some()),
+            ("--header", !self.fields.is_empty()),
+            ("--data", self.data.is_some() || self.data_file.is_some()),
+            ("--tcp", self.tcp),
+            ("--udp", self.udp),
+            ("--unix", self.unix.is_some()),
+            ("--proxy-protocol", self.proxy_protocol.is_some()),
+            ("--threshold", !self.thresholds.is_empty()),
+            ("--find-max", self.find_max.is_some()),
+            ("--json", self.json),
+            ("--report", self.report.is_some()),
+        ];
+        if let Some((name, _)) = of_urls.iter().find(|(_, is_given)| *is_given) {
+            bail!("{name} is for runs without a script; say it in the script's options");
+        }
+        Ok(ScriptOptions {
+            path: path.into(),
+            options: Options {
+                vus: self.vus,
+                duration: self.duration,
+                iterations: self.iterations,
+                stages: (!self.stages.is_empty()).then_some(self.stages),
+                insecure_skip_tls_verify: self.insecure.then_some(true),
+                no_connection_reuse: self.no_keep_alive.then_some(true),
+                ..Options::default()
+            },
+            env: self.env,
+            overload: self.on_overload.map(|what| match what {
+                OnOverload::Drop => Overload::Drop,
+                OnOverload::Queue => Overload::Queue,
+            }),
+            workers: self.workers,
+            summary_export: self.summary_export,
+            outputs: self.out,
+            is_full: self.full,
+            is_quiet: self.quiet,
+        })
+    }
+
+    fn plain(self) -> anyhow::Result<PlainOptions> {
+        let of_scripts = [
+            ("--iterations", self.iterations.is_some()),
+            ("--env", !self.env.is_empty()),
+            ("--out", !self.out.is_empty()),
+            ("--on-overload", self.on_overload.is_some()),
+            ("--summary-export", self.summary_export.is_some()),
+        ];
+        if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
+            bail!("{name} is for scripts");
         }
         let body = match (self.data, &self.data_file) {
             (Some(text), _) => Some(text.into_bytes()),
@@ -172,12 +281,15 @@ impl LoadArgs {
                     Some(ProxyVersion::V2) => ProxyHeader::V2,
                 },
                 keeps_connections: !self.no_keep_alive,
+                verifies: !self.insecure,
             },
             model: match self.vus {
                 Some(vus) => Model::Closed { vus },
-                None => Model::Open { rate: self.rate },
+                None => Model::Open {
+                    rate: self.rate.unwrap_or(100.0),
+                },
             },
-            duration: self.duration,
+            duration: self.duration.unwrap_or(Duration::from_secs(10)),
             stages: self.stages,
             timeout: self.timeout,
             max_connections: self.max_connections,
@@ -218,6 +330,13 @@ fn read_stage(text: &str) -> Result<Stage, String> {
     })
 }
 
+fn read_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("expected a name, = and a value, such as URL=http://127.0.0.1:8080")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn read_field(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once(':')
@@ -236,7 +355,11 @@ mod tests {
         let Command::Load(args) = args.command else {
             panic!("another command")
         };
-        args.options()
+        match args.load()? {
+            Load::Plain(options) => Ok(*options),
+            #[cfg(feature = "load-scripts")]
+            Load::Script(options) => bail!("the script {}", options.path.display()),
+        }
     }
 
     #[test]
@@ -271,7 +394,9 @@ mod tests {
             options("test.js")
                 .unwrap_err()
                 .to_string()
-                .contains("scripts")
+                .contains("script")
         );
+        let told = options("test.js --rate 5").unwrap_err().to_string();
+        assert!(told.contains("script"), "{told}");
     }
 }

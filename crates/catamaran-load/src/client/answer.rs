@@ -11,6 +11,8 @@ pub struct Kept {
     pub head: Vec<u8>,
     /// The body without its framing.
     pub body: Vec<u8>,
+    /// Whether the body is left out.
+    pub skips_body: bool,
 }
 
 /// Reads one answer after the other.
@@ -132,7 +134,7 @@ impl AnswerReader {
         while !bytes.is_empty() && !self.body.is_finished() {
             let step = self.body.advance(bytes)?;
             self.body_bytes += step.data.len() as u64;
-            if let Some(kept) = kept.as_deref_mut() {
+            if let Some(kept) = kept.as_deref_mut().filter(|kept| !kept.skips_body) {
                 if kept.body.len() + step.data.len() > max_body {
                     return Err(Failure::TooLarge(max_body));
                 }

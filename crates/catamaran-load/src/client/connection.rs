@@ -9,7 +9,8 @@ use std::sync::Arc;
 use catamaran_sys::clock::now_nanos;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{AnswerReader, Failure, ProxyHeader};
+use super::tls::TlsStream;
+use super::{AnswerReader, Failure, ProxyHeader, TlsClient};
 
 /// Where connections go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,7 @@ impl fmt::Display for Endpoint {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// A connection with what is read of the answer in hand.
@@ -50,6 +52,8 @@ pub struct Opened {
     pub connection: Connection,
     /// Nanoseconds that connecting took.
     pub connecting_nanos: u64,
+    /// Nanoseconds that the handshake of TLS took.
+    pub handshaking_nanos: u64,
     /// Bytes of the PROXY header that went out first.
     pub sent: u64,
 }
@@ -79,8 +83,30 @@ impl Connection {
         Ok(Opened {
             connection,
             connecting_nanos,
+            handshaking_nanos: 0,
             sent: header.len() as u64,
         })
+    }
+
+    /// Speaks TLS from here on with the host of this name. Only TCP connections can.
+    pub async fn secure(mut self, client: &TlsClient, host: &str) -> Result<Self, Failure> {
+        self.stream = match self.stream {
+            Stream::Tcp(stream) => {
+                let stream = TlsStream::connect(stream, client, host).await?;
+                Stream::Tls(Box::new(stream))
+            }
+            other => other,
+        };
+        Ok(self)
+    }
+
+    /// The version of TLS and its cipher suite; empty of a plain connection.
+    #[must_use]
+    pub fn agreed(&self) -> (&'static str, String) {
+        match &self.stream {
+            Stream::Tls(stream) => stream.agreed(),
+            _ => ("", String::new()),
+        }
     }
 
     /// The address of the target, of a TCP connection.
@@ -88,6 +114,7 @@ impl Connection {
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match &self.stream {
             Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Tls(stream) => stream.tcp().peer_addr().ok(),
             Stream::Unix(_) => None,
         }
     }
@@ -95,6 +122,7 @@ impl Connection {
     fn local_addr(&self) -> Option<SocketAddr> {
         match &self.stream {
             Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Tls(stream) => stream.tcp().local_addr().ok(),
             Stream::Unix(_) => None,
         }
     }
@@ -113,6 +141,9 @@ impl Connection {
 
 impl Stream {
     pub(super) async fn write(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        if let Self::Tls(stream) = self {
+            return stream.write([head, body]).await;
+        }
         let mut done = 0;
         while done < head.len() + body.len() {
             let parts = [
@@ -124,12 +155,14 @@ impl Stream {
                 (Self::Tcp(stream), true) => stream.try_write(&head[done..]),
                 (Self::Tcp(stream), false) => stream.try_write_vectored(&parts),
                 (Self::Unix(stream), _) => stream.try_write_vectored(&parts),
+                (Self::Tls(_), _) => return Ok(()),
             };
             match result {
                 Ok(len) => done += len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
                     Self::Tcp(stream) => stream.writable().await?,
                     Self::Unix(stream) => stream.writable().await?,
+                    Self::Tls(_) => return Ok(()),
                 },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -140,15 +173,22 @@ impl Stream {
 
     /// The buffer is the thread's: an idle connection holds none.
     pub(super) async fn read<T>(&self, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+        if let Self::Tls(stream) = self {
+            let mut buf = vec![0; TLS_READ_BYTES];
+            let len = stream.read(&mut buf).await?;
+            return Ok(take(&buf[..len]));
+        }
         loop {
             match self {
                 Self::Tcp(stream) => stream.readable().await?,
                 Self::Unix(stream) => stream.readable().await?,
+                Self::Tls(_) => {}
             }
             let taken = SCRATCH.with_borrow_mut(|buf| {
                 let result = match self {
                     Self::Tcp(stream) => stream.try_read(buf),
                     Self::Unix(stream) => stream.try_read(buf),
+                    Self::Tls(_) => Ok(0),
                 };
                 result.map(|len| take(&buf[..len]))
             });
@@ -173,3 +213,5 @@ thread_local! {
 
 /// Bytes taken by one read: large answers in few calls, within a processor's second cache.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes of one record of TLS.
+const TLS_READ_BYTES: usize = 16 * 1024;

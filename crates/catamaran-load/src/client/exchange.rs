@@ -14,6 +14,8 @@ pub struct Phases {
     pub blocked: u64,
     /// Connecting.
     pub connecting: u64,
+    /// Shaking hands for TLS.
+    pub handshaking: u64,
     /// From the first byte written to the last.
     pub sending: u64,
     /// From the last byte written to the first received.
@@ -39,7 +41,7 @@ pub struct Answer {
     pub keeps_connection: bool,
     /// Bytes received, framing included.
     pub received: u64,
-    /// Times; `blocked` and `connecting` are the caller's.
+    /// Times; `blocked`, `connecting` and `handshaking` are the caller's.
     pub phases: Phases,
 }
 

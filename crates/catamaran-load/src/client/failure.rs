@@ -39,6 +39,15 @@ pub enum Failure {
     /// The answer is not HTTP, or cannot be told apart from what follows it.
     #[error("malformed answer: {0}")]
     Malformed(String),
+    /// TLS failed.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// Nobody whom this machine trusts vouches for the target's certificate.
+    #[error("x509: certificate signed by unknown authority")]
+    UnknownAuthority,
+    /// The certificate is for another name.
+    #[error("x509: certificate is not valid for this name")]
+    OtherName,
     /// The answer is larger than is kept.
     #[error("answer larger than {0} bytes")]
     TooLarge(usize),
@@ -56,6 +65,9 @@ impl Failure {
             Self::ConnectTimeout => 1211,
             Self::Refused => 1212,
             Self::Reset => 1220,
+            Self::Tls(_) => 1300,
+            Self::UnknownAuthority => 1310,
+            Self::OtherName => 1311,
         }
     }
 

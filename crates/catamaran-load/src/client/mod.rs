@@ -9,6 +9,7 @@ mod exchange;
 mod failure;
 mod proxy_header;
 mod request;
+mod tls;
 mod url;
 
 pub use answer::{AnswerReader, Kept};
@@ -17,4 +18,5 @@ pub use exchange::{Answer, Phases, exchange, set_timeout};
 pub use failure::Failure;
 pub use proxy_header::ProxyHeader;
 pub use request::{HeaderError, RequestText};
+pub use tls::{LazyTls, TlsClient};
 pub use url::{Url, UrlError};

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-/// An absolute `http` URL, taken apart.
+/// An absolute `http` or `https` URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// The text up to the fragment.
     text: String,
+    /// Whether it is `https`.
+    pub is_tls: bool,
     /// Name or address, IPv6 without brackets.
     pub host: String,
-    /// The port, 80 unless it is written.
+    /// The port; 80, or 443 of `https`, unless it is written.
     pub port: u16,
     /// What the `Host` field says.
     pub authority: String,
@@ -25,13 +27,8 @@ pub enum UrlError {
     /// There is no scheme.
     #[error("`{0}` has no scheme; write http://{0}")]
     NoScheme(String),
-    /// TLS is not there yet.
-    #[error(
-        "`{0}`: https is not supported yet; use http, or put a TLS terminator before the target"
-    )]
-    Tls(String),
     /// The scheme is another one.
-    #[error("`{0}`: only http is supported")]
+    #[error("`{0}`: only http and https are supported")]
     Scheme(String),
     /// Something is wrong with host or port.
     #[error("`{0}` has no valid host and port; write http://HOST:PORT/PATH")]
@@ -47,11 +44,11 @@ impl Url {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(UrlError::NoScheme(text.to_owned()));
         };
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(UrlError::Tls(text.to_owned())),
+        let is_tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
             _ => return Err(UrlError::Scheme(text.to_owned())),
-        }
+        };
         let rest = rest.split('#').next().unwrap_or_default();
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err(UrlError::Characters(text.to_owned()));
@@ -67,12 +64,13 @@ impl Url {
             None => (None, place),
         };
         let invalid = || UrlError::Host(text.to_owned());
-        let (host, port) = split_authority(authority).ok_or_else(invalid)?;
+        let (host, port) = split_authority(authority, is_tls).ok_or_else(invalid)?;
         if !catamaran_http1::is_valid_host(authority.as_bytes()) {
             return Err(invalid());
         }
         Ok(Self {
-            text: format!("http://{authority}{target}"),
+            text: format!("{}://{authority}{target}", scheme_of(is_tls)),
+            is_tls,
             host: host.to_owned(),
             port,
             authority: authority.to_owned(),
@@ -87,9 +85,10 @@ impl Url {
         if location.contains("://") {
             return Self::parse(location);
         }
-        let origin = format!("http://{}", self.authority);
+        let scheme = scheme_of(self.is_tls);
+        let origin = format!("{scheme}://{}", self.authority);
         if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("http://{rest}"));
+            return Self::parse(&format!("{scheme}://{rest}"));
         }
         if location.starts_with('/') {
             return Self::parse(&format!("{origin}{location}"));
@@ -112,7 +111,11 @@ impl fmt::Display for Url {
     }
 }
 
-fn split_authority(authority: &str) -> Option<(&str, u16)> {
+fn scheme_of(is_tls: bool) -> &'static str {
+    if is_tls { "https" } else { "http" }
+}
+
+fn split_authority(authority: &str, is_tls: bool) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
@@ -124,6 +127,7 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
         None => authority.split_once(':').unwrap_or((authority, "")),
     };
     let port = match port {
+        "" if is_tls => 443,
         "" => 80,
         _ => port.parse().ok().filter(|&port| port > 0)?,
     };
@@ -209,13 +213,15 @@ mod tests {
         let url = Url::parse("HTTP://[::1]?q=ä|").unwrap();
         assert_eq!((url.host.as_str(), url.port), ("::1", 80));
         assert_eq!(url.target, "/?q=%C3%A4%7C");
+        let url = Url::parse("https://a/").unwrap();
+        assert_eq!((url.is_tls, url.port), (true, 443));
+        assert_eq!(url.join("/x").unwrap().to_string(), "https://a/x");
     }
 
     #[test]
     fn what_cannot_be_asked_says_what_to_do() {
         let told = |text: &str| Url::parse(text).unwrap_err().to_string();
         assert!(told("localhost:80/x").contains("write http://localhost:80/x"));
-        assert!(told("https://a/").contains("https is not supported yet"));
         assert!(told("ftp://a/").contains("only http"));
         for text in [
             "http://",

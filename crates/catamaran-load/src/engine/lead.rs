@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use catamaran_sys::clock::now_nanos;
@@ -13,12 +13,15 @@ use tokio::sync::watch;
 
 use super::Crew;
 use super::drive::sleep_until;
+use super::local::Shared;
 use super::worker::{Job, spawn};
 use crate::board::Board;
 use crate::metric::{Registry, builtin};
+use crate::samples::{Tap, TapSource};
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::sink;
+use crate::tags::TagsId;
 use crate::threshold::Guarded;
 
 /// What a run is.
@@ -32,6 +35,8 @@ pub struct Course {
     pub thresholds: Vec<Guarded>,
     /// Worker threads, 1 at least.
     pub workers: u64,
+    /// Where every sample is written, too.
+    pub taps: Vec<TapSource>,
 }
 
 /// What the lead tells all workers.
@@ -53,6 +58,10 @@ pub(super) enum Message {
     Failed(String),
     /// The operator should know.
     Warning(String),
+    /// A script ends the run.
+    Aborted(String),
+    /// A script lets the run end as failed.
+    MarkedFailed,
     /// A full second has passed.
     Interval(Report),
     /// The worker is done.
@@ -127,6 +136,8 @@ pub struct Outcome {
     pub cut: u64,
     /// The greatest share of its time that a worker was busy, 0 to 1.
     pub busiest: f64,
+    /// Whether a script called it failed.
+    pub is_marked_failed: bool,
 }
 
 /// How a run ended.
@@ -138,6 +149,8 @@ pub enum Ending {
     Signal,
     /// A threshold said so.
     Threshold,
+    /// A script said so, and why.
+    Aborted(String),
     /// Something made it impossible.
     Failed(String),
 }
@@ -154,8 +167,7 @@ pub async fn lead<C: Crew>(
 ) -> io::Result<Outcome> {
     let (commands, _) = watch::channel(Command::Wait);
     let (to_lead, messages) = unbounded_channel();
-    let shared = course.scenarios.iter().map(|_| AtomicU64::new(0)).collect();
-    let shared: Arc<Vec<AtomicU64>> = Arc::new(shared);
+    let shared = Arc::new(Shared::new(course.scenarios.len()));
     let mut threads = Vec::new();
     for index in 0..course.workers {
         threads.push(spawn(Job {
@@ -166,13 +178,15 @@ pub async fn lead<C: Crew>(
             crew: Arc::clone(&crew),
             registry: Arc::clone(&course.registry),
             scenarios: Arc::clone(&course.scenarios),
-            shared_iterations: Arc::clone(&shared),
+            shared: Arc::clone(&shared),
+            taps: course.taps.clone(),
             commands: commands.subscribe(),
             to_lead: to_lead.clone(),
         })?);
     }
     drop(to_lead);
     let mut run = Run::new(course, commands, observer, keep);
+    run.shared = shared;
     run.follow(messages).await?;
     for thread in threads {
         // One that panicked has told so by its missing report.
@@ -199,6 +213,9 @@ struct Run<'a> {
     busiest: Duration,
     ending: Ending,
     has_lost_tags: bool,
+    is_marked_failed: bool,
+    shared: Arc<Shared>,
+    taps: Vec<Tap>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -232,6 +249,9 @@ impl<'a> Run<'a> {
             busiest: Duration::ZERO,
             ending: Ending::Finished,
             has_lost_tags: false,
+            is_marked_failed: false,
+            shared: Arc::default(),
+            taps: course.taps.iter().map(TapSource::tap).collect(),
         }
     }
 
@@ -286,6 +306,8 @@ impl<'a> Run<'a> {
             }
             Message::Failed(why) => self.finish(Ending::Failed(why), Command::Cut),
             Message::Warning(text) => self.observer.warn(&text),
+            Message::Aborted(why) => self.finish(Ending::Aborted(why), Command::Cut),
+            Message::MarkedFailed => self.is_marked_failed = true,
             Message::Interval(report) => {
                 let second = report.second;
                 self.note(&report);
@@ -324,6 +346,15 @@ impl<'a> Run<'a> {
                 whole: report.whole,
                 cut: report.cut,
             };
+        }
+        let told = [
+            (&self.shared.active, self.sum(|latest| latest.active)),
+            (&self.shared.made, self.sum(|latest| latest.made)),
+            (&self.shared.whole, self.sum(|latest| latest.whole)),
+            (&self.shared.cut, self.sum(|latest| latest.cut)),
+        ];
+        for (cell, sum) in told {
+            cell.store(sum, Ordering::Relaxed);
         }
         if report.has_lost_tags && !self.has_lost_tags {
             self.has_lost_tags = true;
@@ -377,7 +408,12 @@ impl<'a> Run<'a> {
         ];
         for (metric, value) in values {
             let sink = self.course.registry.metric(metric).sink;
-            self.total.record(sink, sink::as_f64(value), now);
+            let value = sink::as_f64(value);
+            self.total.record(sink, value, now);
+            for tap in &mut self.taps {
+                tap.sample(metric, TagsId::default(), || &[], value, now);
+                tap.flush();
+            }
         }
     }
 
@@ -421,6 +457,7 @@ impl<'a> Run<'a> {
             board: self.total,
             run_time,
             ending: self.ending,
+            is_marked_failed: self.is_marked_failed,
             busiest,
         }
     }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use catamaran_sys::clock::now_nanos;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::lead::Message;
 use super::stop::Stop;
 use crate::board::Recorder;
-use crate::metric::MetricId;
+use crate::metric::{MetricId, Registry};
+use crate::samples::TapSource;
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::tags::TagsId;
@@ -26,13 +27,57 @@ pub struct Local {
     pub recorder: RefCell<Recorder>,
     /// All scenarios of the run.
     pub scenarios: Arc<Vec<Scenario>>,
-    /// By scenario: iterations begun, of those that all workers share.
-    pub(super) shared_iterations: Arc<Vec<AtomicU64>>,
+    /// What all workers count together.
+    pub shared: Arc<Shared>,
+    /// When the run began, in nanoseconds of the monotonic clock.
+    pub start: Cell<u64>,
     pub(super) stops: Vec<Rc<Stop>>,
     pub(super) counts: Counts,
     /// Sent at most once each.
     warned: RefCell<BTreeSet<String>>,
     to_lead: UnboundedSender<Message>,
+    aborted: RefCell<Option<String>>,
+    /// Of one that belongs to no worker: what nobody has heard yet.
+    untold: RefCell<Option<UnboundedReceiver<Message>>>,
+}
+
+/// What was told where no lead listens.
+#[derive(Debug, Default)]
+pub struct Untold {
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// Whether a script called the run failed.
+    pub is_marked_failed: bool,
+}
+
+/// What all workers count together.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// By scenario: iterations begun, of those that all workers share.
+    pub iterations: Vec<AtomicU64>,
+    /// By scenario: iterations that asked for their number.
+    pub asked_iterations: Vec<AtomicU64>,
+    /// Virtual users at an iteration, as told last.
+    pub active: AtomicU64,
+    /// Virtual users made, as told last.
+    pub made: AtomicU64,
+    /// Iterations that ended by themselves, as told last.
+    pub whole: AtomicU64,
+    /// Iterations cut off, as told last.
+    pub cut: AtomicU64,
+}
+
+impl Shared {
+    /// Returns one for so many scenarios.
+    #[must_use]
+    pub fn new(scenarios: usize) -> Self {
+        let zeros = || (0..scenarios).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            iterations: zeros(),
+            asked_iterations: zeros(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Numbers that the progress line shows.
@@ -53,7 +98,7 @@ impl Local {
         stripe: Stripe,
         recorder: Recorder,
         scenarios: Arc<Vec<Scenario>>,
-        shared_iterations: Arc<Vec<AtomicU64>>,
+        shared: Arc<Shared>,
         to_lead: UnboundedSender<Message>,
     ) -> Self {
         Self {
@@ -61,11 +106,44 @@ impl Local {
             recorder: RefCell::new(recorder),
             stops: scenarios.iter().map(|_| Rc::default()).collect(),
             scenarios,
-            shared_iterations,
+            shared,
+            start: Cell::new(now_nanos()),
             counts: Counts::default(),
             warned: RefCell::default(),
             to_lead,
+            aborted: RefCell::default(),
+            untold: RefCell::default(),
         }
+    }
+
+    /// One that belongs to no worker, for what is run before and after the others.
+    #[must_use]
+    pub fn detached(
+        registry: Arc<Registry>,
+        scenarios: Arc<Vec<Scenario>>,
+        taps: &[TapSource],
+    ) -> Self {
+        let (to_lead, messages) = unbounded_channel();
+        let whole = Stripe { index: 0, of: 1 };
+        let shared = Arc::new(Shared::new(scenarios.len()));
+        let recorder = Recorder::new(registry).with_taps(taps);
+        let mut local = Self::new(whole, recorder, scenarios, shared, to_lead);
+        local.untold = RefCell::new(Some(messages));
+        local
+    }
+
+    /// What one that belongs to no worker had to tell since the last time.
+    pub fn untold(&self) -> Untold {
+        let mut untold = Untold::default();
+        let mut messages = self.untold.borrow_mut();
+        while let Some(Ok(message)) = messages.as_mut().map(UnboundedReceiver::try_recv) {
+            match message {
+                Message::Warning(text) => untold.warnings.push(text),
+                Message::MarkedFailed => untold.is_marked_failed = true,
+                _ => {}
+            }
+        }
+        untold
     }
 
     /// Adds a sample of now.
@@ -98,6 +176,28 @@ impl Local {
     }
 
     /// Ends the run as a script asks.
+    pub fn abort(&self, why: String) {
+        self.aborted.replace(Some(why.clone()));
+        self.tell(Message::Aborted(why));
+    }
+
+    /// Whether a script of this thread ended the run.
+    #[must_use]
+    pub fn has_aborted(&self) -> bool {
+        self.aborted.borrow().is_some()
+    }
+
+    /// Why a script of this thread ended the run, if one did.
+    #[must_use]
+    pub fn aborted(&self) -> Option<String> {
+        self.aborted.borrow().clone()
+    }
+
+    /// Lets the run go on, but end as failed.
+    pub fn mark_failed(&self) {
+        self.tell(Message::MarkedFailed);
+    }
+
     pub(super) fn tell(&self, message: Message) {
         // A lead that has gone needs no telling.
         let _ = self.to_lead.send(message);

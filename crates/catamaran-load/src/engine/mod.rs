@@ -20,7 +20,7 @@ mod worker;
 use std::rc::Rc;
 
 pub use lead::{Course, Ending, Observer, Outcome, Progress, Second, lead};
-pub use local::Local;
+pub use local::{Local, Shared, Untold};
 pub use stop::Stop;
 
 /// One iteration that is about to begin.

@@ -3,7 +3,6 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use catamaran_sys::clock::now_nanos;
@@ -15,9 +14,10 @@ use tokio::task::{JoinSet, LocalSet};
 use super::Crew;
 use super::drive::{Drive, nanos, sleep_until};
 use super::lead::{Command, Message, Report};
-use super::local::{Local, increment};
+use super::local::{Local, Shared, increment};
 use crate::board::Recorder;
 use crate::metric::Registry;
+use crate::samples::TapSource;
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 
@@ -27,7 +27,8 @@ pub(super) struct Job<C> {
     pub(super) crew: Arc<C>,
     pub(super) registry: Arc<Registry>,
     pub(super) scenarios: Arc<Vec<Scenario>>,
-    pub(super) shared_iterations: Arc<Vec<AtomicU64>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) taps: Vec<TapSource>,
     pub(super) commands: watch::Receiver<Command>,
     pub(super) to_lead: UnboundedSender<Message>,
 }
@@ -54,18 +55,13 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
         crew,
         registry,
         scenarios,
-        shared_iterations,
+        shared,
+        taps,
         mut commands,
         to_lead,
     } = job;
-    let recorder = Recorder::new(registry);
-    let local = Rc::new(Local::new(
-        stripe,
-        recorder,
-        scenarios,
-        shared_iterations,
-        to_lead,
-    ));
+    let recorder = Recorder::new(registry).with_taps(&taps);
+    let local = Rc::new(Local::new(stripe, recorder, scenarios, shared, to_lead));
     let vus = make_vus(&local, &*crew)?;
     local.tell(Message::Ready);
     let Ok(Command::Start(start)) = commands
@@ -75,6 +71,7 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
     else {
         return Ok(report(&local, 0, 0, Duration::ZERO));
     };
+    local.start.set(start);
     let obeying = tokio::task::spawn_local(obey(Rc::clone(&local), commands));
     let reporting = tokio::task::spawn_local(report_each_second(Rc::clone(&local), start));
     sleep_until(start).await;

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
 use super::scenarios::{GRACE, MAX_DURATION};
 use super::{Options, OptionsError};
 use crate::metric::Registry;
 use crate::scenario::{Executor, Overload, Scenario};
+use crate::schedule::Stage;
 use crate::threshold::Guarded;
+use crate::time_text::{exact, millis};
 
 /// Scenarios and thresholds, ready to be run.
 #[derive(Clone, Debug)]
@@ -112,6 +116,52 @@ impl Options {
             });
         }
         Ok(all)
+    }
+
+    /// What a script sees of all this: the scenarios as they are run, and what else was said.
+    #[must_use]
+    pub fn to_json(&self, scenarios: &[Scenario]) -> Value {
+        let stage = |stage: &Stage| {
+            let (duration, millis) = (exact(stage.duration), millis(stage.duration));
+            json!({"duration": duration, "millis": millis, "target": stage.target})
+        };
+        let scenario = |scenario: &Scenario| {
+            let stages = scenario.executor.stages().iter();
+            let stages: Vec<Value> = stages.map(stage).collect();
+            let value = json!({
+                "stages": stages,
+                "executor": scenario.executor.name(),
+                "exec": scenario.exec,
+                "startTime": exact(scenario.start_time),
+                "gracefulStop": exact(scenario.graceful_stop),
+                "env": scenario.env,
+                "tags": scenario.tags,
+            });
+            (scenario.name.clone(), value)
+        };
+        let scenarios: Map<String, Value> = scenarios.iter().map(scenario).collect();
+        let time = |time: &Option<Duration>| time.map(exact);
+        json!({
+            "scenarios": scenarios,
+            "vus": self.vus,
+            "iterations": self.iterations,
+            "duration": time(&self.duration),
+            "setupTimeout": time(&self.setup_timeout),
+            "teardownTimeout": time(&self.teardown_timeout),
+            "minIterationDuration": time(&self.min_iteration_duration),
+            "userAgent": self.user_agent,
+            "maxRedirects": self.max_redirects,
+            "batch": self.batch,
+            "batchPerHost": self.batch_per_host,
+            "throw": self.throw,
+            "discardResponseBodies": self.discard_response_bodies,
+            "noConnectionReuse": self.no_connection_reuse,
+            "noVUConnectionReuse": self.no_vu_connection_reuse,
+            "noCookiesReset": self.no_cookies_reset,
+            "insecureSkipTLSVerify": self.insecure_skip_tls_verify,
+            "hosts": self.hosts,
+            "tags": self.tags,
+        })
     }
 
     /// Both together.

@@ -9,7 +9,7 @@ mod error;
 mod read;
 mod scenarios;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use derive::Derived;
@@ -66,6 +66,16 @@ pub struct Options {
     pub throw: Option<bool>,
     /// Requests of one `http.batch` that are under way at once.
     pub batch: Option<u32>,
+    /// Of those, to one host.
+    pub batch_per_host: Option<u32>,
+    /// Whether cookies outlive an iteration.
+    pub no_cookies_reset: Option<bool>,
+    /// Addresses of names, in place of what the system says.
+    pub hosts: Option<BTreeMap<String, String>>,
+    /// The tags that the load test adds by itself.
+    pub system_tags: Option<BTreeSet<String>>,
+    /// Whether certificates are not verified.
+    pub insecure_skip_tls_verify: Option<bool>,
 }
 
 impl Options {
@@ -89,6 +99,7 @@ impl Options {
             vus duration iterations stages scenarios thresholds setup_timeout teardown_timeout no_setup
             no_teardown no_thresholds min_iteration_duration summary_trend_stats tags user_agent
             max_redirects discard_response_bodies no_connection_reuse no_vu_connection_reuse throw batch
+            batch_per_host no_cookies_reset hosts system_tags insecure_skip_tls_verify
         }
         self
     }

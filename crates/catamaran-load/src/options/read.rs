@@ -1,6 +1,6 @@
 //! Reads the options of a script and of the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -35,7 +35,7 @@ impl Options {
             };
             let value = match *name {
                 "stages" => stages_from_text(&text)?,
-                "summaryTrendStats" => text.split(',').map(str::trim).collect(),
+                "summaryTrendStats" | "systemTags" => text.split(',').map(str::trim).collect(),
                 "tags" => tags_from_text(&text)?,
                 _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
             };
@@ -67,8 +67,13 @@ impl Options {
             "noVUConnectionReuse" => self.no_vu_connection_reuse = Some(truth(name, value)?),
             "throw" => self.throw = Some(truth(name, value)?),
             "batch" => self.batch = Some(small(name, value)?),
+            "batchPerHost" => self.batch_per_host = Some(small(name, value)?),
+            "noCookiesReset" => self.no_cookies_reset = Some(truth(name, value)?),
+            "hosts" => self.hosts = Some(texts(name, value)?),
+            "systemTags" => self.system_tags = Some(names(name, value)?),
+            "insecureSkipTLSVerify" => self.insecure_skip_tls_verify = Some(truth(name, value)?),
             // For k6's own cloud and for what has no bearing here; scripts carry them around.
-            "cloud" | "ext" | "insecureSkipTLSVerify" | "noColor" | "tlsVersion" => {}
+            "cloud" | "ext" | "noColor" | "noUsageReport" => {}
             _ => return Err(unsupported(name)),
         }
         Ok(())
@@ -181,6 +186,13 @@ fn statistics(name: &str, value: &Value) -> Result<Vec<Statistic>, OptionsError>
     list.iter().map(read).collect()
 }
 
+fn names(name: &str, value: &Value) -> Result<BTreeSet<String>, OptionsError> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| kind(name, value, "a list of texts"))?;
+    list.iter().map(|value| text(name, value)).collect()
+}
+
 fn thresholds(map: &Map<String, Value>) -> Result<Vec<(String, Vec<Threshold>)>, OptionsError> {
     let of_metric = |(metric, value): (&String, &Value)| {
         let alone = [value.clone()];
@@ -258,6 +270,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("K6_NO_VU_CONNECTION_REUSE", "noVUConnectionReuse"),
     ("K6_THROW", "throw"),
     ("K6_BATCH", "batch"),
+    ("K6_BATCH_PER_HOST", "batchPerHost"),
+    ("K6_NO_COOKIES_RESET", "noCookiesReset"),
+    ("K6_SYSTEM_TAGS", "systemTags"),
+    ("K6_INSECURE_SKIP_TLS_VERIFY", "insecureSkipTLSVerify"),
 ];
 
 /// Options of k6 that are not there yet, and what to do without them.
@@ -266,36 +282,27 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "rps",
         "use a scenario with the executor constant-arrival-rate",
     ),
-    (
-        "batchPerHost",
-        "set `batch`, which bounds all requests of a batch",
-    ),
     ("blacklistIPs", "keep such addresses out of the script"),
     ("blockHostnames", "keep such names out of the script"),
     (
         "dns",
         "names are resolved once by the system; put addresses into URLs",
     ),
-    (
-        "hosts",
-        "put the address into the URL and the name into the Host field",
-    ),
     ("httpDebug", "print what matters with console.log"),
     (
         "localIPs",
         "requests come from the address that the system chooses",
     ),
-    ("noCookiesReset", "send the Cookie field yourself"),
     ("paused", "start the run when it is to begin"),
     ("summaryTimeUnit", "times are printed in the unit that fits"),
-    ("systemTags", "all tags are kept; choose them in thresholds"),
     (
         "tlsAuth",
-        "TLS is not there yet; put a TLS terminator before the target",
+        "client certificates are not there yet; put a TLS terminator before the target",
     ),
+    ("tlsCipherSuites", "the best that both sides know is taken"),
     (
-        "tlsCipherSuites",
-        "TLS is not there yet; put a TLS terminator before the target",
+        "tlsVersion",
+        "TLS 1.3 and 1.2 are spoken, the newer one first",
     ),
     ("execution", "it is called `scenarios`"),
 ];

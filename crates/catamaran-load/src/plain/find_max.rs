@@ -85,7 +85,7 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
         match &outcome.ending {
             Ending::Finished | Ending::Threshold => {}
             Ending::Signal => return Ok(exit_code::SIGNAL),
-            Ending::Failed(why) => {
+            Ending::Failed(why) | Ending::Aborted(why) => {
                 writeln!(console.err, "catamaran load: {why}")?;
                 return Ok(exit_code::FAILED);
             }

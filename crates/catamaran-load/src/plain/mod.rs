@@ -10,7 +10,7 @@ mod report;
 mod run;
 mod series;
 mod target;
-mod verdict;
+pub(crate) mod verdict;
 mod vu;
 
 pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError};

@@ -76,6 +76,8 @@ pub struct Exchange {
     pub proxy: ProxyHeader,
     /// Whether connections serve more than one request.
     pub keeps_connections: bool,
+    /// Whether certificates of `https` are verified.
+    pub verifies: bool,
 }
 
 /// How requests begin.
@@ -258,6 +260,7 @@ pub(super) mod tests {
                 unix: None,
                 proxy: ProxyHeader::None,
                 keeps_connections: true,
+                verifies: true,
             },
             model: Model::Open { rate: 100.0 },
             duration: Duration::from_secs(1),

@@ -105,6 +105,7 @@ impl Prepared {
             scenarios: Arc::new(vec![scenario]),
             thresholds: self.thresholds.clone(),
             workers: self.workers,
+            taps: Vec::new(),
         };
         let crew = PlainCrew {
             options: Arc::clone(&self.options),

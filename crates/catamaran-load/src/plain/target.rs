@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use super::options::{PlainOptions, Protocol, UsageError};
-use crate::client::{Endpoint, RequestText, Url};
+use crate::client::{Endpoint, RequestText, TlsClient, Url};
 
 /// One target.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Target {
     pub(super) name: String,
     /// Where connections go.
     pub(super) endpoint: Endpoint,
+    /// What TLS begins with and the host that it is spoken with, of `https`.
+    pub(super) tls: Option<(TlsClient, String)>,
     /// The request, of HTTP.
     pub(super) request: Option<RequestText>,
     /// Asked so often, relative to the others.
@@ -47,9 +49,20 @@ fn http(options: &PlainOptions, text: &str, weight: u64) -> Result<Target, Usage
         Some(path) => Endpoint::Unix(Arc::new(path.clone())),
         None => Endpoint::Tcp(resolve(&url.host, url.port)?),
     };
+    let tls = if url.is_tls {
+        if exchange.unix.is_some() {
+            let text = "https over a unix socket is not supported; write http".to_owned();
+            return Err(UsageError::Other(text));
+        }
+        let client = TlsClient::new(exchange.verifies).map_err(UsageError::Other)?;
+        Some((client, url.host.clone()))
+    } else {
+        None
+    };
     Ok(Target {
         name: url.to_string(),
         endpoint,
+        tls,
         request: Some(request),
         weight,
     })
@@ -71,6 +84,7 @@ fn raw(options: &PlainOptions, text: &str, weight: u64) -> Result<Target, UsageE
     Ok(Target {
         name: text.to_owned(),
         endpoint,
+        tls: None,
         request: None,
         weight,
     })
@@ -114,8 +128,12 @@ mod tests {
             Endpoint::Tcp("[::1]:1".parse().unwrap())
         );
         assert_eq!((targets[0].weight, targets[1].weight), (3, 1));
+        assert!(targets[0].tls.is_none());
         options.targets = vec!["https://127.0.0.1/".to_owned()];
-        assert!(prepare(&options).unwrap_err().to_string().contains("https"));
+        let targets = prepare(&options).unwrap();
+        assert_eq!(targets[0].tls.as_ref().unwrap().1, "127.0.0.1");
+        let https = Endpoint::Tcp("127.0.0.1:443".parse().unwrap());
+        assert_eq!(targets[0].endpoint, https);
         options.protocol = Protocol::Udp;
         options.targets = vec!["127.0.0.1".to_owned()];
         assert!(

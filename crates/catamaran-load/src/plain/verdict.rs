@@ -6,6 +6,27 @@ use crate::sink::{Sink, as_f64};
 
 /// What the operator should know before believing the figures, each a sentence or two.
 pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
+    let mut found = warnings_of_machine(registry, outcome);
+    let dropped = dropped(registry, outcome);
+    if dropped > 0.0 {
+        found.push(format!(
+            "the target did not keep up: {dropped} requests were due and never sent; the corrected \
+             latencies count for each how long it had waited at the end, which is less than it would have"
+        ));
+    }
+    found
+}
+
+/// Iterations that were due and never begun.
+pub(crate) fn dropped(registry: &Registry, outcome: &Outcome) -> f64 {
+    match outcome.board.metric(registry, builtin::DROPPED_ITERATIONS) {
+        Sink::Counter(dropped) => *dropped,
+        _ => 0.0,
+    }
+}
+
+/// What this machine itself did to the figures.
+pub(crate) fn warnings_of_machine(registry: &Registry, outcome: &Outcome) -> Vec<String> {
     let mut found = Vec::new();
     if outcome.busiest > BUSY {
         found.push(format!(
@@ -25,20 +46,11 @@ pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
             lateness.quantile(0.99)
         ));
     }
-    let dropped = outcome.board.metric(registry, builtin::DROPPED_ITERATIONS);
-    if let Sink::Counter(dropped) = dropped
-        && *dropped > 0.0
-    {
-        found.push(format!(
-            "the target did not keep up: {dropped} requests were due and never sent; the corrected \
-             latencies count for each how long it had waited at the end, which is less than it would have"
-        ));
-    }
     found
 }
 
 /// How much the uncorrected p(99) flatters, where it does so by half and more.
-pub(super) fn flattery(registry: &Registry, outcome: &Outcome) -> Option<String> {
+pub(crate) fn flattery(registry: &Registry, outcome: &Outcome) -> Option<String> {
     let pairs = [
         (
             builtin::HTTP_REQ_DURATION,

@@ -154,7 +154,13 @@ impl PlainVu {
         let opened = Connection::open(endpoint, self.options.exchange.proxy).await?;
         done.phases.connecting = opened.connecting_nanos;
         done.sent += opened.sent;
-        Ok(Line::Stream(opened.connection))
+        let Some((client, host)) = &self.targets[index].tls else {
+            return Ok(Line::Stream(opened.connection));
+        };
+        let begin = now_nanos();
+        let connection = opened.connection.secure(client, host).await?;
+        done.phases.handshaking = now_nanos() - begin;
+        Ok(Line::Stream(connection))
     }
 
     async fn ask_on(&mut self, line: Line, index: usize, done: &mut Done) -> Result<(), Failure> {
@@ -173,9 +179,12 @@ impl PlainVu {
                         done.status = answer.status;
                         done.received = answer.received;
                         done.sent += (request.head.len() + body.len()) as u64;
-                        let (blocked, connecting) = (done.phases.blocked, done.phases.connecting);
-                        done.phases = answer.phases;
-                        (done.phases.blocked, done.phases.connecting) = (blocked, connecting);
+                        done.phases = Phases {
+                            blocked: done.phases.blocked,
+                            connecting: done.phases.connecting,
+                            handshaking: done.phases.handshaking,
+                            ..answer.phases
+                        };
                         answer.keeps_connection
                     }
                     (None, Protocol::Tcp { answer_bytes }) => {
@@ -237,6 +246,12 @@ impl PlainVu {
         }
         if is_http {
             add(builtin::HTTP_REQ_BLOCKED, millis(phases.blocked));
+            if self.targets[target].tls.is_some() {
+                add(
+                    builtin::HTTP_REQ_TLS_HANDSHAKING,
+                    millis(phases.handshaking),
+                );
+            }
             add(builtin::HTTP_REQ_SENDING, millis(phases.sending));
             add(builtin::HTTP_REQ_WAITING, millis(phases.waiting));
             add(builtin::HTTP_REQ_RECEIVING, millis(phases.receiving));

@@ -1,8 +1,11 @@
 //! The summary as JSON, with the keys of k6's `--summary-export`.
 
+use std::io::IsTerminal as _;
+
 use serde_json::{Map, Value, json};
 
 use super::Summary;
+use super::groups::{self, Form};
 use crate::sink::{Sink, per_second, share};
 
 /// All metrics with samples: `{name: {avg, …, thresholds: {expression: crossed}}}`.
@@ -70,6 +73,72 @@ fn figures(summary: &Summary<'_>, sink: &Sink) -> Map<String, Value> {
         }
     };
     pairs.into_iter().collect()
+}
+
+/// What `--summary-export` writes.
+#[must_use]
+pub fn summary_export(summary: &Summary<'_>, setup_data: Option<&Value>) -> Value {
+    let mut document = json!({
+        "metrics": metrics(summary),
+        "root_group": groups::tree(summary, Form::ByName),
+    });
+    if let Some(data) = setup_data {
+        document["setup_data"] = data.clone();
+    }
+    document
+}
+
+/// What `handleSummary` is given.
+#[must_use]
+pub fn handle_summary(summary: &Summary<'_>, setup_data: Option<&Value>) -> Value {
+    let mut all = Map::new();
+    for metric in summary.registry.metrics() {
+        let parts = metric.parts.iter().map(|part| (&part.name, part.sink));
+        for (name, sink) in std::iter::once((&metric.name, metric.sink)).chain(parts) {
+            let found = summary.board.sink(sink);
+            let guarded = summary
+                .thresholds
+                .iter()
+                .find(|guarded| guarded.sink == sink);
+            if found.is_empty() && guarded.is_none() {
+                continue;
+            }
+            let mut values = figures(summary, found);
+            // Here the share of a rate is called so.
+            if matches!(found, Sink::Rate { .. })
+                && let Some(share) = values.remove("value")
+            {
+                values.insert("rate".to_owned(), share);
+            }
+            let mut entry = json!({
+                "type": metric.kind.name(), "contains": metric.contains.name(), "values": values,
+            });
+            if let Some(guarded) = guarded {
+                let judged = summary.judge(guarded).map(|judged| {
+                    let holds = json!({"ok": judged.verdict.holds});
+                    (judged.threshold.source.clone(), holds)
+                });
+                entry["thresholds"] = Value::Object(judged.collect());
+            }
+            all.insert(name.clone(), entry);
+        }
+    }
+    let statistics = summary.trend_statistics.iter();
+    let statistics: Vec<String> = statistics.map(ToString::to_string).collect();
+    let mut document = json!({
+        "root_group": groups::tree(summary, Form::Lists),
+        "options": {"summaryTrendStats": statistics, "summaryTimeUnit": "", "noColor": false},
+        "state": {
+            "isStdOutTTY": std::io::stdout().is_terminal(),
+            "isStdErrTTY": std::io::stderr().is_terminal(),
+            "testRunDurationMs": summary.run_time.as_secs_f64() * 1e3,
+        },
+        "metrics": all,
+    });
+    if let Some(data) = setup_data {
+        document["setup_data"] = data.clone();
+    }
+    document
 }
 
 /// A number as JavaScript writes it: whole ones without a point.

@@ -4,6 +4,8 @@
 //! JSON with the keys of k6's `--summary-export`.
 
 pub mod export;
+mod groups;
+pub(crate) mod md5;
 pub mod text;
 
 use std::time::Duration;

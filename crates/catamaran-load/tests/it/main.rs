@@ -4,6 +4,8 @@
 
 mod plain;
 mod protocols;
+#[cfg(feature = "scripts")]
+mod script;
 mod stall;
 
 use std::time::Duration;
@@ -55,6 +57,7 @@ fn options(target: &str) -> PlainOptions {
             unix: None,
             proxy: ProxyHeader::None,
             keeps_connections: true,
+            verifies: true,
         },
         model: Model::Open { rate: 100.0 },
         duration: Duration::from_secs(1),

@@ -146,7 +146,6 @@ fn a_target_that_is_not_there_is_a_result() {
 #[test]
 fn what_cannot_be_run_is_told_before_the_start() {
     for (target, told) in [
-        ("https://127.0.0.1/", "https is not supported yet"),
         ("127.0.0.1:80", "write http://127.0.0.1:80"),
         ("http://a..b/", "`a..b` has no address"),
     ] {

@@ -37,8 +37,7 @@ fn a_signal_ends_a_load_with_its_summary() {
 #[test]
 fn what_cannot_be_loaded_ends_with_104() {
     for (target, told) in [
-        ("https://127.0.0.1/", "https is not supported yet"),
-        ("script.js", "scripts are not supported yet"),
+        ("no-such-script.js", "No such file"),
         ("127.0.0.1:80", "write http://127.0.0.1:80"),
     ] {
         let mut load = catamaran(&["load", target]).start().unwrap();

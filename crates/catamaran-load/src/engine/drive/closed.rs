@@ -31,7 +31,7 @@ pub(super) async fn run<C: Crew>(drive: &Rc<Drive<C>>, vus: Vec<C::Vu>) {
 async fn work<C: Crew>(drive: &Drive<C>, mut vu: C::Vu, number: u64) {
     match drive.executor() {
         Executor::SharedIterations { iterations, .. } => {
-            let begun = &drive.local.shared_iterations[drive.scenario];
+            let begun = &drive.local.shared.iterations[drive.scenario];
             let has_one = || begun.fetch_add(1, Ordering::Relaxed) < *iterations;
             let work =
                 async { while drive.goes_on() && has_one() && step(drive, &mut vu).await {} };
@@ -112,7 +112,7 @@ fn note_left_over<C: Crew>(drive: &Drive<C>) {
     if let Executor::SharedIterations { iterations, .. } = drive.executor()
         && local.stripe.index == 0
     {
-        let begun = local.shared_iterations[drive.scenario].load(Ordering::Relaxed);
+        let begun = local.shared.iterations[drive.scenario].load(Ordering::Relaxed);
         note_dropped(drive, iterations.saturating_sub(begun));
     }
 }

@@ -1,0 +1,69 @@
+//! Cookie jars, as scripts see them.
+
+use std::rc::Rc;
+
+use rquickjs_core::{Ctx, Exception, Result};
+
+use super::{Host, Natives, must_run};
+use crate::client::Url;
+use crate::script::http::Jar;
+
+impl Host {
+    fn with_jar<R>(&self, ctx: &Ctx<'_>, at: usize, work: impl FnOnce(&mut Jar) -> R) -> Result<R> {
+        let mut jars = self.jars.borrow_mut();
+        let jar = jars.get_mut(at).ok_or_else(|| {
+            let text = "this cookie jar is of an earlier iteration; make a new one";
+            Exception::throw_message(ctx, text)
+        })?;
+        Ok(work(jar))
+    }
+}
+
+pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
+    let read = |ctx: &Ctx<'js>, url: &str| {
+        Url::parse(url).map_err(|error| Exception::throw_message(ctx, &error.to_string()))
+    };
+    let own = Rc::clone(natives.host);
+    natives.add("newJar", move |ctx: Ctx<'js>| {
+        must_run(&ctx, "a cookie jar")?;
+        let mut jars = own.jars.borrow_mut();
+        if jars.len() >= MAX_JARS {
+            let text = format!("an iteration has {MAX_JARS} cookie jars at most");
+            return Err(Exception::throw_range(&ctx, &text));
+        }
+        jars.push(Jar::default());
+        Ok(jars.len() - 1)
+    })?;
+    let own = Rc::clone(natives.host);
+    natives.add(
+        "jarCookies",
+        move |ctx: Ctx<'js>, at: usize, url: String| {
+            let url = read(&ctx, &url)?;
+            own.with_jar(&ctx, at, |jar| {
+                let pairs = jar.cookies_for(&url).into_iter();
+                pairs
+                    .flat_map(|(name, value)| [name, value])
+                    .collect::<Vec<_>>()
+            })
+        },
+    )?;
+    let own = Rc::clone(natives.host);
+    natives.add(
+        "jarSet",
+        move |ctx: Ctx<'js>, at: usize, url: String, line: String| {
+            let url = read(&ctx, &url)?;
+            own.with_jar(&ctx, at, |jar| jar.take(&url, &line))
+        },
+    )?;
+    let own = Rc::clone(natives.host);
+    natives.add(
+        "jarRemove",
+        move |ctx: Ctx<'js>, at: usize, url: String, name: Option<String>| {
+            let url = read(&ctx, &url)?;
+            own.with_jar(&ctx, at, |jar| jar.remove(&url, name.as_deref()))
+        },
+    )
+}
+
+/// Cookie jars of one iteration.
+const MAX_JARS: usize = 1000;

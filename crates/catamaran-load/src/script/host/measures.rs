@@ -1,0 +1,109 @@
+//! Checks, groups, metrics and the console.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::rc::Rc;
+
+use catamaran_sys::clock::now_nanos;
+use rquickjs_core::{Ctx, Exception, Result};
+
+use super::{Host, Natives, SystemTag, must_not_run};
+use crate::metric::{Contains, MetricId, builtin};
+use crate::sink::{Kind, as_f64};
+
+impl Host {
+    fn check(&self, name: &str, holds: bool, flat: &[String]) {
+        let check = self.has(SystemTag::Check).then_some(("check", name));
+        let pairs = flat.chunks_exact(2);
+        let pairs = pairs.map(|pair| (pair[0].as_str(), pair[1].as_str()));
+        let tags = self.tags(check.into_iter().chain(pairs));
+        let group = self.group.borrow();
+        let mut recorder = self.local.recorder.borrow_mut();
+        recorder.check(&group, name, holds);
+        let value = f64::from(u8::from(holds));
+        recorder.record(builtin::CHECKS, tags, value, now_nanos());
+    }
+
+    fn begin_group(&self, name: &str) {
+        let mut group = self.group.borrow_mut();
+        let begun = (group.len(), now_nanos());
+        self.groups_begun.borrow_mut().push(begun);
+        // Writing to a text cannot fail.
+        let _ = write!(group, "::{name}");
+        self.local.recorder.borrow_mut().group(&group);
+    }
+
+    fn end_group(&self) {
+        let Some((len, begun)) = self.groups_begun.borrow_mut().pop() else {
+            return;
+        };
+        let tags = self.tags_of(&[]);
+        let took = as_f64(now_nanos() - begun) / 1e6;
+        self.local.record(builtin::GROUP_DURATION, tags, took);
+        self.group.borrow_mut().truncate(len);
+    }
+
+    fn declare(&self, kind: &str, name: &str, is_time: bool) -> std::result::Result<u32, String> {
+        let kind = match kind {
+            "counter" => Kind::Counter,
+            "gauge" => Kind::Gauge,
+            "rate" => Kind::Rate,
+            _ => Kind::Trend,
+        };
+        let contains = if is_time {
+            Contains::Time
+        } else {
+            Contains::Default
+        };
+        let declared = match &self.declaring {
+            Some(registry) => registry.borrow_mut().declare(name, kind, contains),
+            None => self.local.recorder.borrow().registry().named(name),
+        };
+        declared
+            .map(MetricId::number)
+            .map_err(|error| error.to_string())
+    }
+
+    fn add(&self, metric: u32, value: f64, flat: &[String]) {
+        let tags = self.tags_of(flat);
+        let mut recorder = self.local.recorder.borrow_mut();
+        if let Some(metric) = recorder.registry().at(metric) {
+            recorder.record(metric, tags, value, now_nanos());
+        }
+    }
+}
+
+pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
+    let own = Rc::clone(natives.host);
+    natives.add(
+        "check",
+        move |name: String, holds: bool, tags: Option<Vec<String>>| {
+            own.check(&name, holds, &tags.unwrap_or_default());
+        },
+    )?;
+    let own = Rc::clone(natives.host);
+    natives.add("beginGroup", move |name: String| own.begin_group(&name))?;
+    let own = Rc::clone(natives.host);
+    natives.add("endGroup", move || own.end_group())?;
+    let own = Rc::clone(natives.host);
+    let declare = move |ctx: Ctx<'js>, kind: String, name: String, is_time: bool| {
+        must_not_run(&ctx, "making a metric")?;
+        let declared = own.declare(&kind, &name, is_time);
+        declared.map_err(|why| Exception::throw_message(&ctx, &why))
+    };
+    natives.add("declare", declare)?;
+    let own = Rc::clone(natives.host);
+    natives.add(
+        "add",
+        move |metric: u32, value: f64, tags: Option<Vec<String>>| {
+            own.add(metric, value, &tags.unwrap_or_default());
+        },
+    )?;
+    natives.add("log", |level: String, text: String| {
+        // A terminal that has gone is no reason to end the run.
+        let _ = writeln!(
+            std::io::stderr(),
+            "level={level} msg={text:?} source=console"
+        );
+    })
+}

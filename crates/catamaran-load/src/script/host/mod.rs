@@ -1,0 +1,308 @@
+//! What scripts can do: the functions behind the modules, and what the host knows of each realm.
+
+mod cookies;
+mod data;
+mod facts;
+mod later;
+mod measures;
+mod system_tags;
+mod waits;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rquickjs_core::object::Accessor;
+use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result};
+
+use super::http::{Jar, Pool};
+use super::loader::Library;
+use super::realm::Script;
+use super::seam;
+use crate::client::LazyTls;
+use crate::engine::{Local, Stop};
+use crate::metric::Registry;
+use crate::tags::TagsId;
+use later::Later;
+pub(super) use later::next_later;
+pub(super) use system_tags::{SystemTag, SystemTags};
+pub(super) use waits::wait;
+
+/// What is the same for all virtual users of a run.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) user_agent: String,
+    pub(super) max_redirects: u32,
+    pub(super) throws: bool,
+    pub(super) discards_bodies: bool,
+    pub(super) keeps_connections: bool,
+    pub(super) keeps_connections_over_iterations: bool,
+    pub(super) keeps_cookies_over_iterations: bool,
+    pub(super) batch: usize,
+    pub(super) batch_per_host: usize,
+    /// Addresses of names, in place of what the system says.
+    pub(super) hosts: BTreeMap<String, String>,
+    /// Tags of all samples.
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) system_tags: SystemTags,
+    /// What connections over TLS begin with.
+    pub(super) tls: LazyTls,
+    /// The options as JSON, for `exec.test.options`.
+    pub(super) options: String,
+}
+
+/// Who a realm belongs to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// `__VU`; 0 outside of scenarios.
+    pub(super) vu: u64,
+    /// The number of its scenario.
+    pub(super) scenario: Option<usize>,
+}
+
+/// What the host knows of one realm.
+pub(super) struct Host {
+    pub(super) local: Rc<Local>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) place: Place,
+    /// While metrics may still be declared: where they are.
+    pub(super) declaring: Option<RefCell<Registry>>,
+    pub(super) iteration: Cell<u64>,
+    /// Its number among all iterations of the scenario that asked for theirs.
+    pub(super) unique: Cell<Option<u64>>,
+    pub(super) pool: RefCell<Pool>,
+    /// Cookie jars; the first is the virtual user's own.
+    pub(super) jars: RefCell<Vec<Jar>>,
+    /// When the iteration should have begun, until its first request has taken it.
+    pub(super) intended: Cell<Option<u64>>,
+    /// Tags that the script gave its virtual user.
+    pub(super) vu_tags: RefCell<BTreeMap<String, String>>,
+    /// The summary as text, for `handleSummary`.
+    pub(super) summary: RefCell<String>,
+    library: Arc<Library>,
+    /// What promises were rejected with that nobody has looked at.
+    rejections: RefCell<Vec<String>>,
+    later: RefCell<Later>,
+    stop: RefCell<Rc<Stop>>,
+    group: RefCell<String>,
+    groups_begun: RefCell<Vec<(usize, u64)>>,
+    scenario_tags: Vec<(String, String)>,
+    directory: std::path::PathBuf,
+}
+
+impl Host {
+    pub(super) fn new(
+        local: Rc<Local>,
+        settings: Arc<Settings>,
+        script: &Script,
+        place: Place,
+        declaring: Option<Registry>,
+    ) -> Self {
+        let mut scenario_tags = settings.tags.clone();
+        if let Some(scenario) = place.scenario.map(|index| &local.scenarios[index]) {
+            let own = scenario.tags.iter();
+            scenario_tags.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+            if settings.system_tags.has(SystemTag::Scenario) {
+                scenario_tags.push(("scenario".to_owned(), scenario.name.clone()));
+            }
+        }
+        let path = std::path::Path::new(&script.path);
+        Self {
+            local,
+            settings,
+            place,
+            declaring: declaring.map(RefCell::new),
+            iteration: Cell::new(0),
+            unique: Cell::new(None),
+            pool: RefCell::default(),
+            jars: RefCell::new(vec![Jar::default()]),
+            intended: Cell::new(None),
+            vu_tags: RefCell::default(),
+            summary: RefCell::default(),
+            library: Arc::clone(&script.library),
+            rejections: RefCell::default(),
+            later: RefCell::default(),
+            stop: RefCell::default(),
+            group: RefCell::default(),
+            groups_begun: RefCell::default(),
+            scenario_tags,
+            directory: path.parent().unwrap_or(path).to_owned(),
+        }
+    }
+
+    pub(super) fn stop(&self) -> Rc<Stop> {
+        Rc::clone(&self.stop.borrow())
+    }
+
+    /// Whether the iteration is cut off.
+    pub(super) fn is_cut(&self) -> bool {
+        self.stop.borrow().is_cut() || self.local.has_aborted()
+    }
+
+    /// Prepares for an iteration, or for `setup` and `teardown` with their group.
+    pub(super) fn begin(&self, stop: &Rc<Stop>, group: &str) {
+        self.stop.replace(Rc::clone(stop));
+        group.clone_into(&mut self.group.borrow_mut());
+        self.groups_begun.borrow_mut().clear();
+        self.unique.set(None);
+        let mut jars = self.jars.borrow_mut();
+        jars.truncate(1);
+        if !self.settings.keeps_cookies_over_iterations {
+            jars[0].clear();
+        }
+        if !self.settings.keeps_connections_over_iterations {
+            self.pool.borrow_mut().clear();
+        }
+    }
+
+    /// Ends what timers and requests wait for: nothing of it belongs to the next iteration. Returns
+    /// whether there was anything.
+    pub(super) fn forget_later(&self) -> bool {
+        !self.later.take().is_empty()
+    }
+
+    /// Notes that a promise was rejected, or that somebody took the rejection after all.
+    pub(super) fn note_rejection(&self, why: impl FnOnce() -> String, is_handled: bool) {
+        let mut rejections = self.rejections.borrow_mut();
+        if is_handled {
+            // Which one is not told; that there is one less is.
+            rejections.pop();
+        } else if rejections.len() < MAX_REJECTIONS {
+            rejections.push(why());
+        }
+    }
+
+    /// The first rejection that nobody took; all are forgotten.
+    pub(super) fn take_rejection(&self) -> Option<String> {
+        self.rejections.take().into_iter().next()
+    }
+
+    /// Names the set of these tags with those of the group and the scenario below them.
+    pub(super) fn tags<'a>(&self, own: impl Iterator<Item = (&'a str, &'a str)>) -> TagsId {
+        let own: Vec<_> = own.collect();
+        let group = self.group.borrow();
+        let vu_tags = self.vu_tags.borrow();
+        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(20);
+        let of_scenario = self.scenario_tags.iter();
+        pairs.extend(of_scenario.map(|(name, value)| (name.as_str(), value.as_str())));
+        if self.has(SystemTag::Group) {
+            pairs.push(("group", &group));
+        }
+        let vu_tags = vu_tags.iter();
+        pairs.extend(vu_tags.map(|(name, value)| (name.as_str(), value.as_str())));
+        pairs.extend_from_slice(&own);
+        self.local.recorder.borrow_mut().intern(&pairs)
+    }
+
+    /// As above, with names and values by turns.
+    pub(super) fn tags_of(&self, flat: &[String]) -> TagsId {
+        let pairs = flat.chunks_exact(2);
+        self.tags(pairs.map(|pair| (pair[0].as_str(), pair[1].as_str())))
+    }
+
+    /// Names the tags that iterations have: those of the scenario, without a group.
+    pub(super) fn iteration_tags(&self) -> TagsId {
+        let vu_tags = self.vu_tags.borrow();
+        let own = self.scenario_tags.iter();
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let vu = vu_tags.iter();
+        let vu = vu.map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs: Vec<_> = own.chain(vu).collect();
+        self.local.recorder.borrow_mut().intern(&pairs)
+    }
+
+    /// Whether the load test adds this tag by itself.
+    pub(super) fn has(&self, tag: SystemTag) -> bool {
+        self.settings.system_tags.has(tag)
+    }
+}
+
+/// Puts the host's functions and the usual globals into a realm.
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    host: &Rc<Host>,
+    script: &Script,
+    env: &BTreeMap<String, String>,
+) -> Result<()> {
+    let object = Object::new(ctx.clone())?;
+    let natives = Natives {
+        ctx,
+        host,
+        object: &object,
+    };
+    measures::install(&natives)?;
+    waits::install(&natives)?;
+    later::install(&natives)?;
+    data::install(&natives)?;
+    facts::install(&natives)?;
+    cookies::install(&natives)?;
+    super::http::install(&natives)?;
+    object.set("throws", host.settings.throws)?;
+    let globals = ctx.globals();
+    globals.set("__host", object)?;
+    let variables = Object::new(ctx.clone())?;
+    let all = script.env.iter().map(|(name, value)| (name, value));
+    for (name, value) in all.chain(env) {
+        variables.set(&**name, &**value)?;
+    }
+    globals.set("__ENV", variables)?;
+    globals.set("__VU", host.place.vu)?;
+    let own = Rc::clone(host);
+    let iteration = Accessor::from(move || own.iteration.get());
+    globals.prop("__ITER", iteration.configurable())
+}
+
+/// Where native functions are put.
+pub(super) struct Natives<'a, 'js> {
+    pub(super) ctx: &'a Ctx<'js>,
+    pub(super) host: &'a Rc<Host>,
+    pub(super) object: &'a Object<'js>,
+}
+
+impl<'js> Natives<'_, 'js> {
+    /// Adds a function under a name.
+    pub(super) fn add<P, F>(&self, name: &str, function: F) -> Result<()>
+    where
+        F: rquickjs_core::function::IntoJsFunc<'js, P> + 'js,
+    {
+        let function = Function::new(self.ctx.clone(), function)?;
+        self.object.set(name, function)
+    }
+
+    /// Adds a value under a name.
+    pub(super) fn set(&self, name: &str, value: impl IntoJs<'js>) -> Result<()> {
+        self.object.set(name, value)
+    }
+}
+
+/// Refuses what a script may not do at its top level.
+pub(super) fn must_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
+    if seam::is_on_fiber() {
+        return Ok(());
+    }
+    let text = format!("{what} is for functions that run, not for the top level of the script");
+    Err(Exception::throw_message(ctx, &text))
+}
+
+/// Refuses what a script may do at its top level only.
+pub(super) fn must_not_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
+    if !seam::is_on_fiber() {
+        return Ok(());
+    }
+    let text = format!("{what} is for the top level of the script, not for functions that run");
+    Err(Exception::throw_message(ctx, &text))
+}
+
+/// A time from JavaScript's milliseconds, at most a day: what is longer is meant for ever.
+pub(super) fn millis(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1e3)
+        .unwrap_or(if millis > 0.0 { DAY } else { Duration::ZERO })
+        .min(DAY)
+}
+
+/// Rejections of one iteration that are told apart.
+const MAX_REJECTIONS: usize = 100;
+
+const DAY: Duration = Duration::from_secs(86_400);

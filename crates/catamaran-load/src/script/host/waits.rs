@@ -1,0 +1,73 @@
+//! What makes a script wait.
+
+use std::rc::Rc;
+
+use rquickjs_core::function::Opt;
+use rquickjs_core::{Array, Ctx, Exception, Object, Result, Value};
+
+use super::{Host, Natives, millis, must_run};
+use crate::script::http::{self, Ask};
+use crate::script::seam;
+use crate::time_text::{self, parse_duration};
+
+/// Waits on the fiber, but not beyond a cut, which ends the script.
+pub(in crate::script) fn wait<T>(
+    ctx: &Ctx<'_>,
+    host: &Host,
+    work: impl Future<Output = T>,
+) -> Result<T> {
+    let stop = host.stop();
+    let done = seam::wait(async {
+        tokio::select! {
+            biased;
+            () = stop.was_cut() => None,
+            done = work => Some(done),
+        }
+    });
+    done.map_or_else(|| Err(cut(ctx)?), Ok)
+}
+
+/// The error that ends a script, whatever it catches.
+pub(super) fn cut(ctx: &Ctx<'_>) -> Result<rquickjs_core::Error> {
+    let error = Exception::from_message(ctx.clone(), "the run ended")?;
+    let error = error.into_object().into_value();
+    Ok(seam::throw_uncatchable(ctx, error))
+}
+
+pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
+    let own = Rc::clone(natives.host);
+    natives.add("sleep", move |ctx: Ctx<'js>, seconds: f64| {
+        must_run(&ctx, "sleep")?;
+        wait(&ctx, &own, tokio::time::sleep(millis(seconds * 1e3)))
+    })?;
+    let own = Rc::clone(natives.host);
+    natives.add(
+        "request",
+        move |ctx: Ctx<'js>,
+              method: String,
+              url: String,
+              body: Opt<Value<'js>>,
+              more: Opt<Object<'js>>| {
+            must_run(&ctx, "a request")?;
+            let ask = Ask::read(&ctx, &own, method, url, body.0, more.0)?;
+            let reply = wait(&ctx, &own, http::perform(&own, ask))?;
+            http::into_js(&ctx, reply)
+        },
+    )?;
+    let own = Rc::clone(natives.host);
+    natives.add("batch", move |ctx: Ctx<'js>, list: Vec<Array<'js>>| {
+        must_run(&ctx, "a batch")?;
+        let read = |args: &Array<'js>| {
+            let (method, url) = (args.get(0)?, args.get(1)?);
+            Ask::read(&ctx, &own, method, url, args.get(2)?, args.get(3)?)
+        };
+        let asks = list.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let replies = wait(&ctx, &own, http::perform_all(&own, asks))?;
+        let replies = replies.into_iter().map(|reply| http::into_js(&ctx, reply));
+        replies.collect::<Result<Vec<_>>>()
+    })?;
+    natives.add("millis", |ctx: Ctx<'js>, text: String| {
+        let read = parse_duration(&text).map(time_text::millis);
+        read.map_err(|error| Exception::throw_message(&ctx, &error.to_string()))
+    })
+}

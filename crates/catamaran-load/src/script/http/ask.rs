@@ -1,0 +1,140 @@
+//! What a script asks for.
+
+use std::time::Duration;
+
+use rquickjs_core::{Ctx, Exception, Object, Result, Value};
+
+use crate::script::host::{Host, millis};
+use crate::script::seam;
+
+/// A request as the script wants it.
+#[derive(Clone, Debug)]
+pub(in crate::script) struct Ask {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) fields: Vec<(String, String)>,
+    /// Cookies of this request alone, and whether each takes the place of the jar's.
+    pub(super) cookies: Vec<(String, String, bool)>,
+    /// The number of the cookie jar.
+    pub(super) jar: usize,
+    /// Names and values by turns.
+    pub(super) tags: Vec<String>,
+    pub(super) timeout: Duration,
+    pub(super) redirects: u32,
+    pub(super) keep: Keep,
+    /// Pairs of least and greatest status that are expected; empty, if nothing is judged. `None` is 200
+    /// to 399.
+    pub(super) expected: Option<Vec<u16>>,
+    pub(super) auth: Auth,
+}
+
+/// How a body is given to the script.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Keep {
+    #[default]
+    Text,
+    Binary,
+    Nothing,
+}
+
+/// How name and password of a URL are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Auth {
+    #[default]
+    Basic,
+    Digest,
+}
+
+impl Ask {
+    /// Reads the arguments of a request; `more` is there if there is anything unusual.
+    pub(in crate::script) fn read<'js>(
+        ctx: &Ctx<'js>,
+        host: &Host,
+        method: String,
+        url: String,
+        body: Option<Value<'js>>,
+        more: Option<Object<'js>>,
+    ) -> Result<Self> {
+        let settings = &host.settings;
+        let mut ask = Self {
+            method,
+            url,
+            body: body.and_then(|body| bytes_of(&body)),
+            fields: Vec::new(),
+            cookies: Vec::new(),
+            jar: 0,
+            tags: Vec::new(),
+            timeout: TIMEOUT,
+            redirects: settings.max_redirects,
+            keep: if settings.discards_bodies {
+                Keep::Nothing
+            } else {
+                Keep::Text
+            },
+            expected: None,
+            auth: Auth::Basic,
+        };
+        if let Some(more) = more {
+            ask.read_more(ctx, &more)?;
+        }
+        Ok(ask)
+    }
+
+    fn read_more<'js>(&mut self, ctx: &Ctx<'js>, more: &Object<'js>) -> Result<()> {
+        let fields: Option<Vec<String>> = more.get("fields")?;
+        self.fields = pairs(fields.unwrap_or_default());
+        let cookies: Option<Vec<String>> = more.get("cookies")?;
+        let cookies = cookies.unwrap_or_default();
+        self.cookies = cookies
+            .chunks_exact(3)
+            .map(|cookie| (cookie[0].clone(), cookie[1].clone(), cookie[2] == "true"))
+            .collect();
+        self.jar = more.get::<_, Option<usize>>("jar")?.unwrap_or(0);
+        self.tags = more
+            .get::<_, Option<Vec<String>>>("tags")?
+            .unwrap_or_default();
+        if let Some(timeout) = more.get::<_, Option<f64>>("timeout")? {
+            self.timeout = millis(timeout);
+        }
+        if let Some(redirects) = more.get::<_, Option<u32>>("redirects")? {
+            self.redirects = redirects;
+        }
+        self.expected = more.get("expected")?;
+        let told = |what: &str, other: &str, known: &str| {
+            let text = format!("no {what} is called `{other}`; there are {known}");
+            Exception::throw_message(ctx, &text)
+        };
+        let keep: Option<String> = more.get("responseType")?;
+        match keep.as_deref() {
+            None | Some("") => {}
+            Some("text") => self.keep = Keep::Text,
+            Some("binary") => self.keep = Keep::Binary,
+            Some("none") => self.keep = Keep::Nothing,
+            Some(other) => return Err(told("responseType", other, "text, binary, none")),
+        }
+        let auth: Option<String> = more.get("auth")?;
+        match auth.as_deref() {
+            None | Some("" | "basic") => {}
+            Some("digest") => self.auth = Auth::Digest,
+            Some(other) => return Err(told("auth", other, "basic and digest (not yet ntlm)")),
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a text or of an `ArrayBuffer`.
+fn bytes_of(body: &Value<'_>) -> Option<Vec<u8>> {
+    match body.as_string() {
+        Some(text) => Some(text.to_string().unwrap_or_default().into_bytes()),
+        None => seam::bytes_of(body),
+    }
+}
+
+fn pairs(flat: Vec<String>) -> Vec<(String, String)> {
+    let mut flat = flat.into_iter();
+    std::iter::from_fn(|| flat.next().zip(flat.next())).collect()
+}
+
+/// How long a request may take, unless it says so itself.
+const TIMEOUT: Duration = Duration::from_secs(60);

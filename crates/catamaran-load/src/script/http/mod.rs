@@ -1,0 +1,13 @@
+//! The requests of scripts: what is asked, sent, kept of it and recorded.
+
+mod ask;
+mod digest;
+mod jar;
+mod record;
+mod reply;
+mod send;
+
+pub(super) use ask::Ask;
+pub(super) use jar::Jar;
+pub(super) use reply::{Reply, install, into_js};
+pub(super) use send::{Pool, perform, perform_all};

@@ -1,0 +1,157 @@
+//! What a script gets back.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
+use rquickjs_core::function::{Constructor, This};
+use rquickjs_core::object::Accessor;
+use rquickjs_core::{ArrayBuffer, Class, Ctx, IntoJs, Object, Result, Value};
+
+use super::ask::Keep;
+use super::send::Written;
+use crate::client::Phases;
+use crate::script::host::Natives;
+use crate::script::seam::Held;
+use crate::sink::as_f64;
+
+/// The answer to a request, or why there is none.
+#[derive(Debug, Default)]
+pub(in crate::script) struct Reply {
+    pub(super) status: u16,
+    pub(super) url: String,
+    pub(super) error: String,
+    pub(super) code: u16,
+    pub(super) remote: Option<SocketAddr>,
+    /// Status line and fields as they came.
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) keep: Keep,
+    pub(super) phases: Phases,
+    /// The version of TLS and its cipher suite; empty without.
+    pub(super) agreed: (&'static str, String),
+    /// The request as it was sent.
+    pub(super) request: Option<Rc<Written>>,
+    /// Its body.
+    pub(super) sent_body: Vec<u8>,
+}
+
+impl Reply {
+    pub(super) fn head_text(&self) -> String {
+        String::from_utf8_lossy(&self.head).into_owned()
+    }
+
+    /// The values of a field of this name.
+    pub(super) fn field<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let lines = self.head.split(|&byte| byte == b'\n');
+        lines.filter_map(move |line| {
+            let line = std::str::from_utf8(line).ok()?;
+            let (own, value) = line.split_once(':')?;
+            own.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    fn status_text(&self) -> String {
+        let line = self.head.split(|&byte| byte == b'\r').next();
+        let line = String::from_utf8_lossy(line.unwrap_or_default());
+        line.split_once(' ')
+            .map(|(_, rest)| rest.trim().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn body<'js>(&self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
+        match self.keep {
+            Keep::Nothing => Ok(Value::new_null(ctx.clone())),
+            _ if self.status == 0 => Ok(Value::new_null(ctx.clone())),
+            Keep::Binary => Ok(ArrayBuffer::new_copy(ctx.clone(), &self.body)?.into_value()),
+            Keep::Text => String::from_utf8_lossy(&self.body).into_js(ctx),
+        }
+    }
+
+    fn times(&self) -> Vec<f64> {
+        let phases = &self.phases;
+        let times = [
+            phases.blocked,
+            phases.connecting,
+            phases.handshaking,
+            phases.sending,
+            phases.waiting,
+            phases.receiving,
+        ];
+        times.iter().map(|&nanos| as_f64(nanos) / 1e6).collect()
+    }
+}
+
+/// Gives a reply to the script; it is taken apart when it is asked for.
+pub(in crate::script) fn into_js<'js>(ctx: &Ctx<'js>, reply: Reply) -> Result<Value<'js>> {
+    Ok(Class::instance(ctx.clone(), Held(reply))?.into_value())
+}
+
+impl<'js> Trace<'js> for Held<Reply> {
+    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
+}
+
+impl<'js> JsClass<'js> for Held<Reply> {
+    const NAME: &'static str = "Response";
+
+    type Mutable = Readable;
+
+    fn prototype(ctx: &Ctx<'js>) -> Result<Option<Object<'js>>> {
+        let prototype = Object::new(ctx.clone())?;
+        getter(&prototype, "status", |reply, _| Ok(reply.status))?;
+        getter(&prototype, "url", |reply, _| Ok(reply.url.clone()))?;
+        getter(&prototype, "error", |reply, _| Ok(reply.error.clone()))?;
+        getter(&prototype, "error_code", |reply, _| Ok(reply.code))?;
+        getter(
+            &prototype,
+            "status_text",
+            |reply, _| Ok(reply.status_text()),
+        )?;
+        getter(&prototype, "proto", |reply, _| {
+            Ok(if reply.status == 0 { "" } else { "HTTP/1.1" })
+        })?;
+        getter(&prototype, "remote_ip", |reply, _| {
+            let ip = reply.remote.map(|addr| addr.ip().to_string());
+            Ok(ip.unwrap_or_default())
+        })?;
+        getter(&prototype, "remote_port", |reply, _| {
+            Ok(reply.remote.map_or(0, |addr| addr.port()))
+        })?;
+        getter(&prototype, "tls_version", |reply, _| Ok(reply.agreed.0))?;
+        getter(&prototype, "tls_cipher_suite", |reply, _| {
+            Ok(reply.agreed.1.clone())
+        })?;
+        getter(&prototype, "__body", |reply, ctx| reply.body(ctx))?;
+        getter(&prototype, "__head", |reply, _| Ok(reply.head_text()))?;
+        getter(&prototype, "__times", |reply, _| Ok(reply.times()))?;
+        getter(&prototype, "__request", |reply, _| {
+            let head = reply.request.as_ref();
+            let head = head.map_or(&[][..], |written| &written.text.head);
+            let head = String::from_utf8_lossy(head);
+            let body = String::from_utf8_lossy(&reply.sent_body);
+            Ok(vec![head.into_owned(), body.into_owned()])
+        })?;
+        Ok(Some(prototype))
+    }
+
+    fn constructor(_ctx: &Ctx<'js>) -> Result<Option<Constructor<'js>>> {
+        Ok(None)
+    }
+}
+
+fn getter<'js, T: IntoJs<'js> + 'js>(
+    prototype: &Object<'js>,
+    name: &str,
+    get: impl Fn(&Reply, &Ctx<'js>) -> Result<T> + 'js,
+) -> Result<()> {
+    let accessor = Accessor::from(move |ctx: Ctx<'js>, this: This<Class<'js, Held<Reply>>>| {
+        get(&this.0.borrow().0, &ctx)
+    });
+    prototype.prop(name, accessor.configurable().enumerable())
+}
+
+/// Puts the prototype of responses where the module `k6/http` finds it and adds to it.
+pub(in crate::script) fn install(natives: &Natives<'_, '_>) -> Result<()> {
+    let prototype = Class::<Held<Reply>>::prototype(natives.ctx)?;
+    natives.set("responsePrototype", prototype)
+}

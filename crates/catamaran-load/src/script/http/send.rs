@@ -1,0 +1,429 @@
+//! Sends requests: connections, redirects, cookies, authentication.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use catamaran_sys::clock::now_nanos;
+use tokio::task::JoinSet;
+
+use super::ask::{Ask, Auth, Keep};
+use super::digest;
+use super::jar::Jar;
+use super::record::{Moved, record};
+use super::reply::Reply;
+use crate::client::{
+    Answer, Connection, Endpoint, Failure, Kept, Phases, ProxyHeader, RequestText, Url, exchange,
+    set_timeout,
+};
+use crate::script::host::Host;
+
+/// The idle connections of one virtual user, and the addresses of names.
+#[derive(Debug, Default)]
+pub(in crate::script) struct Pool {
+    /// By address, and the host of those over TLS.
+    idle: HashMap<(SocketAddr, Option<String>), Vec<Connection>>,
+    known: HashMap<(String, u16), (SocketAddr, u64)>,
+    /// Requests without anything unusual, written before; the latest last.
+    written: Vec<Rc<Written>>,
+}
+
+/// A request that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Written {
+    method: String,
+    /// The URL as the script has it.
+    given: String,
+    url: Url,
+    pub(super) text: RequestText,
+}
+
+impl Pool {
+    /// Closes all connections.
+    pub(in crate::script) fn clear(&mut self) {
+        self.idle.clear();
+    }
+}
+
+/// Sends a request and follows its redirects.
+pub(in crate::script) async fn perform(host: &Rc<Host>, mut ask: Ask) -> Reply {
+    let timeout = u64::try_from(ask.timeout.as_nanos()).unwrap_or(u64::MAX / 4);
+    let deadline = now_nanos().saturating_add(timeout);
+    loop {
+        let reply = authorized(host, &ask, deadline).await;
+        let Some(next) = redirected(&reply) else {
+            return reply;
+        };
+        if ask.redirects == 0 {
+            return reply;
+        }
+        ask.redirects -= 1;
+        if matches!(reply.status, 301..=303) {
+            if ask.method != "HEAD" {
+                "GET".clone_into(&mut ask.method);
+            }
+            ask.body = None;
+            let is_of_body = |name: &str| name.eq_ignore_ascii_case("content-type");
+            ask.fields.retain(|(name, _)| !is_of_body(name));
+        }
+        if next.authority != Url::parse(&reply.url).map_or(String::new(), |url| url.authority) {
+            // What is secret is not for another host.
+            let is_secret = |name: &str| name.eq_ignore_ascii_case("authorization");
+            ask.fields.retain(|(name, _)| !is_secret(name));
+        }
+        ask.url = next.to_string();
+    }
+}
+
+/// Sends the requests of a batch, some at a time, and gives the replies in their order.
+pub(in crate::script) async fn perform_all(host: &Rc<Host>, asks: Vec<Ask>) -> Vec<Reply> {
+    let at_once = host.settings.batch.max(1);
+    let per_host = host.settings.batch_per_host.max(1);
+    let mut replies: Vec<Option<Reply>> = asks.iter().map(|_| None).collect();
+    let mut waiting: Vec<_> = asks.into_iter().enumerate().rev().collect();
+    let mut of_host: HashMap<String, usize> = HashMap::new();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < at_once {
+            let has_room = |(_, ask): &(usize, Ask)| {
+                of_host.get(&authority(&ask.url)).copied().unwrap_or(0) < per_host
+            };
+            let Some(at) = waiting.iter().rposition(has_room) else {
+                break;
+            };
+            let (index, ask) = waiting.remove(at);
+            let name = authority(&ask.url);
+            *of_host.entry(name.clone()).or_default() += 1;
+            let host = Rc::clone(host);
+            running.spawn_local(async move { (index, name, perform(&host, ask).await) });
+        }
+        match running.join_next().await {
+            Some(Ok((index, name, reply))) => {
+                replies[index] = Some(reply);
+                of_host.entry(name).and_modify(|count| *count -= 1);
+            }
+            Some(Err(_)) => {}
+            None => break,
+        }
+    }
+    replies.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+fn authority(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or("").to_owned()
+}
+
+/// Where an answer sends the client, if it does.
+fn redirected(reply: &Reply) -> Option<Url> {
+    if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = reply.field("location").next()?;
+    Url::parse(&reply.url).ok()?.join(location).ok()
+}
+
+/// Sends one request, with digest authentication twice: the first answer says what is to be proved.
+async fn authorized(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
+    if ask.auth == Auth::Basic {
+        return once(host, ask, deadline).await;
+    }
+    let Some((url, user)) = Url::parse(&ask.url)
+        .ok()
+        .and_then(|url| url.user.clone().map(|user| (url, user)))
+    else {
+        return once(host, ask, deadline).await;
+    };
+    let mut first = ask.clone();
+    first.expected = Some(vec![401, 401]);
+    first.url = url.to_string();
+    let reply = once(host, &first, deadline).await;
+    let nonce = format!("{:016x}", fastrand::u64(..));
+    let answer = reply.field("www-authenticate").find_map(|challenge| {
+        digest::authorization(challenge, &user, &ask.method, &url.target, &nonce)
+    });
+    let Some(answer) = answer.filter(|_| reply.status == 401) else {
+        return reply;
+    };
+    let field = ("Authorization".to_owned(), answer);
+    first.fields.push(field);
+    first.expected.clone_from(&ask.expected);
+    once(host, &first, deadline).await
+}
+
+/// Sends one request and records what came of it.
+async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
+    let mut reply = Reply {
+        url: ask.url.clone(),
+        keep: ask.keep,
+        ..Reply::default()
+    };
+    let begin = now_nanos();
+    let mut moved = Moved::default();
+    match prepare(host, ask) {
+        Ok(written) => {
+            let (url, request) = (&written.url, &written.text);
+            reply.url = url.to_string();
+            let mut kept = Kept::default();
+            let work = send(host, ask, url, request, &mut kept, &mut reply);
+            match set_timeout(deadline, work).await {
+                Ok(answer) => {
+                    let body = ask.body.as_ref().map_or(0, Vec::len);
+                    moved.sent = (request.head.len() + body) as u64;
+                    moved.received = answer.received;
+                    reply.status = answer.status;
+                    reply.head = kept.head;
+                    reply.body = kept.body;
+                    if answer.status >= 400 {
+                        reply.code = 1000 + answer.status;
+                    }
+                    take_cookies(host, ask, url, &reply);
+                }
+                Err(failure) => {
+                    reply.code = failure.code();
+                    reply.error = failure.to_string();
+                    let taken = now_nanos() - begin;
+                    reply.phases.waiting = taken.saturating_sub(reply.phases.blocked);
+                }
+            }
+            reply.request = Some(written);
+        }
+        Err(why) => {
+            reply.code = INVALID_URL;
+            reply.error = why;
+        }
+    }
+    if let Some(body) = ask.body.as_ref().filter(|_| ask.keep != Keep::Nothing) {
+        reply.sent_body.clone_from(body);
+    }
+    record(host, ask, &reply, moved);
+    reply
+}
+
+fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: &Reply) {
+    let mut jars = host.jars.borrow_mut();
+    if let Some(jar) = jars.get_mut(ask.jar) {
+        for line in reply.field("set-cookie") {
+            jar.take(url, line);
+        }
+    }
+}
+
+/// Writes a request, or finds it written.
+fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
+    let has_no_cookies = ask.cookies.is_empty() && has_empty_jar(host, ask);
+    let is_plain = ask.fields.is_empty() && ask.body.is_none() && has_no_cookies;
+    let mut pool = host.pool.borrow_mut();
+    if is_plain {
+        let is_it =
+            |written: &&Rc<Written>| written.given == ask.url && written.method == ask.method;
+        if let Some(written) = pool.written.iter().rev().find(is_it) {
+            return Ok(Rc::clone(written));
+        }
+    }
+    let url = Url::parse(&ask.url).map_err(|error| error.to_string())?;
+    let text = write(host, ask, &url)?;
+    let written = Rc::new(Written {
+        method: ask.method.clone(),
+        given: ask.url.clone(),
+        url,
+        text,
+    });
+    if is_plain {
+        if pool.written.len() >= MAX_WRITTEN {
+            pool.written.remove(0);
+        }
+        pool.written.push(Rc::clone(&written));
+    }
+    Ok(written)
+}
+
+fn has_empty_jar(host: &Host, ask: &Ask) -> bool {
+    let jars = host.jars.borrow();
+    jars.get(ask.jar).is_none_or(Jar::is_empty)
+}
+
+fn write(host: &Host, ask: &Ask, url: &Url) -> Result<RequestText, String> {
+    let len = ask.body.as_ref().map(Vec::len);
+    let cookies = cookies(host, ask, url);
+    let is_usual = cookies.is_empty() && host.settings.keeps_connections;
+    let request = if is_usual {
+        RequestText::new(
+            &ask.method,
+            url,
+            &ask.fields,
+            len,
+            &host.settings.user_agent,
+        )
+    } else {
+        let mut fields = ask.fields.clone();
+        if !cookies.is_empty() {
+            fields.push(("Cookie".to_owned(), cookies));
+        }
+        if !host.settings.keeps_connections {
+            fields.push(("Connection".to_owned(), "close".to_owned()));
+        }
+        RequestText::new(&ask.method, url, &fields, len, &host.settings.user_agent)
+    };
+    request.map_err(|error| error.to_string())
+}
+
+/// The value of `Cookie`: the jar's and the request's own.
+fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
+    let jars = host.jars.borrow();
+    let of_jar = jars.get(ask.jar).map(|jar| jar.cookies_for(url));
+    let replaces = |name: &str| {
+        let mut own = ask.cookies.iter();
+        own.any(|(known, _, replaces)| *replaces && known == name)
+    };
+    let of_jar = of_jar.unwrap_or_default().into_iter();
+    let of_jar = of_jar.filter(|(name, _)| !replaces(name));
+    let own = ask.cookies.iter();
+    let own = own.map(|(name, value, _)| (name.clone(), value.clone()));
+    let texts: Vec<String> = of_jar
+        .chain(own)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    texts.join("; ")
+}
+
+/// Sends a request on an idle connection or on a new one.
+async fn send(
+    host: &Rc<Host>,
+    ask: &Ask,
+    url: &Url,
+    request: &RequestText,
+    kept: &mut Kept,
+    reply: &mut Reply,
+) -> Result<Answer, Failure> {
+    let begin = now_nanos();
+    let body = ask.body.as_deref().unwrap_or_default();
+    let addr = resolve(host, url).await?;
+    reply.remote = Some(addr);
+    let key = (addr, url.is_tls.then(|| url.host.clone()));
+    let mut is_new = false;
+    loop {
+        let idle = take_idle(host, &key);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => {
+                is_new = true;
+                open(host, url, addr, reply).await?
+            }
+        };
+        if url.is_tls {
+            reply.agreed = connection.agreed();
+        }
+        reply.phases.blocked = now_nanos() - begin;
+        // Heads are always kept; a body that nobody wants is read and forgotten.
+        kept.skips_body = ask.keep == Keep::Nothing;
+        let result = exchange(
+            &mut connection,
+            &request.head,
+            body,
+            request.kind,
+            Some(kept),
+        )
+        .await;
+        match result {
+            Err(failure) if !is_new && request.is_idempotent && failure.is_stale_connection() => {}
+            Err(failure) => return Err(failure),
+            Ok(answer) => {
+                reply.phases = Phases {
+                    blocked: reply.phases.blocked,
+                    connecting: reply.phases.connecting,
+                    handshaking: reply.phases.handshaking,
+                    ..answer.phases
+                };
+                if answer.keeps_connection && host.settings.keeps_connections {
+                    let mut pool = host.pool.borrow_mut();
+                    if pool.idle.len() >= MAX_PLACES {
+                        pool.idle.clear();
+                    }
+                    pool.idle.entry(key).or_default().push(connection);
+                }
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+fn take_idle(host: &Host, key: &(SocketAddr, Option<String>)) -> Option<Connection> {
+    host.pool.borrow_mut().idle.get_mut(key)?.pop()
+}
+
+/// Makes a connection, and notes what it took.
+async fn open(
+    host: &Host,
+    url: &Url,
+    addr: SocketAddr,
+    reply: &mut Reply,
+) -> Result<Connection, Failure> {
+    let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
+    reply.phases.connecting = opened.connecting_nanos;
+    if !url.is_tls {
+        return Ok(opened.connection);
+    }
+    let begin = now_nanos();
+    let tls = host.settings.tls.client()?;
+    let connection = opened.connection.secure(tls, &url.host).await?;
+    reply.phases.handshaking = now_nanos() - begin;
+    Ok(connection)
+}
+
+/// The address of a URL's host; names are asked for again after five minutes.
+async fn resolve(host: &Rc<Host>, url: &Url) -> Result<SocketAddr, Failure> {
+    let failed = |why: String| Failure::Lookup {
+        name: url.host.clone(),
+        why,
+    };
+    if let Some(text) = mapped(host, url) {
+        let addr = text.parse().or_else(|_| {
+            let ip: Result<IpAddr, _> = text.parse();
+            ip.map(|ip| SocketAddr::new(ip, url.port))
+        });
+        return addr.map_err(|_| failed(format!("`hosts` says `{text}`, which is no address")));
+    }
+    if let Ok(ip) = url.host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, url.port));
+    }
+    let key = (url.host.clone(), url.port);
+    let now = now_nanos();
+    if let Some((addr, at)) = host.pool.borrow().known.get(&key)
+        && now - at < NAME_NANOS
+    {
+        return Ok(*addr);
+    }
+    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+    let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    let v4 = found.iter().find(|addr| addr.is_ipv4());
+    let addr = v4.or_else(|| found.first()).copied();
+    let addr = addr.ok_or_else(|| failed("no such host".to_owned()))?;
+    let known = &mut host.pool.borrow_mut().known;
+    if known.len() >= MAX_NAMES {
+        known.clear();
+    }
+    known.insert(key, (addr, now));
+    Ok(addr)
+}
+
+/// What the option `hosts` says of a host, with or without its port.
+fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
+    let hosts = &host.settings.hosts;
+    if hosts.is_empty() {
+        return None;
+    }
+    let with_port = format!("{}:{}", url.host, url.port);
+    hosts.get(&with_port).or_else(|| hosts.get(&url.host))
+}
+
+/// k6's code of a URL that cannot be asked.
+const INVALID_URL: u16 = 1020;
+/// Names whose addresses a virtual user remembers.
+const MAX_NAMES: usize = 1000;
+/// Targets to which a virtual user keeps idle connections.
+const MAX_PLACES: usize = 256;
+/// Requests that a virtual user keeps written.
+const MAX_WRITTEN: usize = 8;
+/// How long the address of a name is believed, as in k6.
+const NAME_NANOS: u64 = 300_000_000_000;

@@ -1,0 +1,231 @@
+//! The modules that a script imports, found, compiled once and shared by all realms.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rquickjs_core::loader::{ImportAttributes, Loader, Resolver};
+use rquickjs_core::module::Declared;
+use rquickjs_core::{Ctx, Error, Module, Result};
+
+use super::commonjs;
+use super::seam::{self, Compiled};
+
+/// What all realms of a run share.
+#[derive(Debug, Default)]
+pub(super) struct Library {
+    compiled: Mutex<HashMap<String, Arc<Compiled>>>,
+    /// The elements of each `SharedArray` as JSON.
+    arrays: Mutex<HashMap<String, Arc<[String]>>>,
+}
+
+impl Library {
+    /// A module by the name that [`Modules`] found; compiled by whoever needs it first.
+    pub(super) fn declare<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Module<'js, Declared>> {
+        let compiled = self.compiled.lock();
+        let known = compiled
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        if let Some(compiled) = known {
+            return seam::load(ctx, &compiled);
+        }
+        let source = source_of(name).map_err(|why| Error::new_loading_message(name, why))?;
+        let module = Module::declare(ctx.clone(), name, source)?;
+        let compiled = Arc::new(seam::compile(&module)?);
+        let mut all = self.compiled.lock();
+        let all = all.as_mut().map_err(|_| Error::Unknown)?;
+        all.insert(name.to_owned(), compiled);
+        Ok(module)
+    }
+
+    /// The elements of a shared array, if it was made.
+    pub(super) fn array(&self, name: &str) -> Option<Arc<[String]>> {
+        let arrays = self.arrays.lock();
+        let arrays = arrays.unwrap_or_else(PoisonError::into_inner);
+        arrays.get(name).cloned()
+    }
+
+    /// Keeps the elements of a shared array.
+    pub(super) fn keep_array(&self, name: String, elements: Vec<String>) {
+        let arrays = self.arrays.lock();
+        let mut arrays = arrays.unwrap_or_else(PoisonError::into_inner);
+        arrays.insert(name, elements.into());
+    }
+}
+
+/// The text of a module, as an ES module.
+fn source_of(name: &str) -> std::result::Result<String, String> {
+    if let Some((_, source)) = OWN.iter().find(|(own, _)| *own == name) {
+        return Ok((*source).to_owned());
+    }
+    let source = std::fs::read_to_string(name).map_err(|error| error.to_string())?;
+    if Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "json")
+    {
+        return Ok(format!("export default {source};"));
+    }
+    Ok(commonjs::as_module(source))
+}
+
+/// Resolves names: our own modules by name, files by path.
+#[derive(Clone, Debug)]
+pub(super) struct Modules(pub(super) Arc<Library>);
+
+impl Resolver for Modules {
+    fn resolve<'js>(
+        &mut self,
+        _ctx: &Ctx<'js>,
+        base: &str,
+        name: &str,
+        _attributes: Option<ImportAttributes<'js>>,
+    ) -> Result<String> {
+        locate(base, name).map_err(|why| Error::new_resolving_message(base, name, why))
+    }
+}
+
+impl Loader for Modules {
+    fn load<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        name: &str,
+        _attributes: Option<ImportAttributes<'js>>,
+    ) -> Result<Module<'js, Declared>> {
+        self.0.declare(ctx, name)
+    }
+}
+
+/// The name of our own module or the path of a file that `name` means in the module `base`.
+fn locate(base: &str, name: &str) -> std::result::Result<String, String> {
+    if let Some((_, own)) = STAND_INS.iter().find(|(url, _)| name.starts_with(url)) {
+        return Ok((*own).to_owned());
+    }
+    if OWN.iter().any(|(own, _)| *own == name) {
+        return Ok(name.to_owned());
+    }
+    if let Some((_, remedy)) = MISSING
+        .iter()
+        .find(|(missing, _)| name.starts_with(missing))
+    {
+        return Err(format!("module `{name}` is not supported yet; {remedy}"));
+    }
+    let is_path = name.starts_with('.') || name.starts_with('/') || name.starts_with("file://");
+    if !is_path {
+        let own = OWN.iter().map(|(own, _)| *own);
+        let own: Vec<_> = own.filter(|own| own.starts_with("k6")).collect();
+        return Err(format!(
+            "no module is called `{name}`; there are {} and files, which begin with ./ or /",
+            own.join(", ")
+        ));
+    }
+    let name = name.strip_prefix("file://").unwrap_or(name);
+    if is_typescript(Path::new(name)) {
+        return Err(no_typescript(name));
+    }
+    let directory = Path::new(base).parent().unwrap_or_else(|| Path::new(""));
+    let path = plain(&directory.join(name));
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Whether a file is called like TypeScript.
+pub(super) fn is_typescript(path: &Path) -> bool {
+    let endings = ["ts", "tsx", "mts", "cts"];
+    path.extension()
+        .is_some_and(|ending| endings.iter().any(|own| ending == *own))
+}
+
+/// What to do with TypeScript.
+pub(super) fn no_typescript(name: &str) -> String {
+    format!(
+        "`{name}`: TypeScript is not supported yet; strip the types first, as with `esbuild --format=esm`"
+    )
+}
+
+/// The path without `.` and `..`, so that a file has one name however it is imported.
+fn plain(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if found.file_name().is_some() => {
+                found.pop();
+            }
+            other => found.push(other),
+        }
+    }
+    found
+}
+
+/// The module behind all others.
+pub(super) const HOST: &str = "catamaran:host";
+
+/// The modules that are there.
+const OWN: &[(&str, &str)] = &[
+    (HOST, include_str!("modules/host.js")),
+    ("k6", include_str!("modules/k6.js")),
+    ("k6/crypto", include_str!("modules/crypto.js")),
+    ("k6/data", include_str!("modules/data.js")),
+    ("k6/encoding", include_str!("modules/encoding.js")),
+    ("k6/execution", include_str!("modules/execution.js")),
+    ("k6/http", include_str!("modules/http.js")),
+    ("k6/metrics", include_str!("modules/metrics.js")),
+    ("k6/timers", include_str!("modules/timers.js")),
+    ("catamaran:formdata", include_str!("modules/formdata.js")),
+    ("catamaran:k6-summary", include_str!("modules/summary.js")),
+    ("catamaran:k6-utils", include_str!("modules/utils.js")),
+];
+
+/// Libraries that many scripts take from the network, and our own modules in their place.
+const STAND_INS: &[(&str, &str)] = &[
+    ("https://jslib.k6.io/formdata/", "catamaran:formdata"),
+    ("https://jslib.k6.io/k6-summary/", "catamaran:k6-summary"),
+    ("https://jslib.k6.io/k6-utils/", "catamaran:k6-utils"),
+];
+
+/// Beginnings of names of modules that are not there, and what to do.
+const MISSING: &[(&str, &str)] = &[
+    ("k6/browser", "browsers are not driven by this load test"),
+    (
+        "k6/x/",
+        "extensions of k6 are Go programs and cannot be loaded",
+    ),
+    ("k6/ws", "test WebSockets with k6 meanwhile"),
+    ("k6/websockets", "test WebSockets with k6 meanwhile"),
+    ("k6/net/grpc", "test gRPC with k6 meanwhile"),
+    ("k6/html", "look at res.body"),
+    (
+        "k6/",
+        "leave it out, or write what you need of it in the script",
+    ),
+    ("https://", "download the file and import it by its path"),
+    ("http://", "download the file and import it by its path"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_located_from_the_module_that_imports() {
+        assert_eq!(locate("/a/b.js", "k6/http").as_deref(), Ok("k6/http"));
+        assert_eq!(locate("/a/b.js", "./c.js").as_deref(), Ok("/a/c.js"));
+        assert_eq!(locate("/a/b.js", "../c/./d.js").as_deref(), Ok("/c/d.js"));
+        assert_eq!(locate("/a/b.js", "file:///x.js").as_deref(), Ok("/x.js"));
+        let library = "https://jslib.k6.io/k6-utils/1.4.0/index.js";
+        assert_eq!(
+            locate("/a/b.js", library).as_deref(),
+            Ok("catamaran:k6-utils")
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_a_remedy() {
+        let told = |name: &str| locate("/a/b.js", name).unwrap_err();
+        assert!(told("k6/browser").contains("`k6/browser` is not supported"));
+        assert!(told("k6/secrets").contains("leave it out"));
+        assert!(told("https://jslib.k6.io/x.js").contains("download"));
+        assert!(told("lodash").contains("begin with ./"));
+        assert!(told("./a.ts").contains("TypeScript"));
+    }
+}

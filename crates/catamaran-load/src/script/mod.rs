@@ -1,0 +1,22 @@
+//! Scripts of k6: run as they are, each virtual user in an engine of its own.
+//!
+//! ```text
+//! run       a whole run, from options to exit code     prepared, stages, screen
+//! vu        one iteration after the other
+//! realm     a script in its engine                     loader, commonjs: its modules
+//! host      what a script can do there                 http: its requests
+//! seam      how it waits: all that is unsafe
+//! ```
+//! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
+
+mod commonjs;
+mod host;
+mod http;
+mod loader;
+mod realm;
+mod run;
+#[expect(unsafe_code, reason = "see its safety argument; nothing else is")]
+mod seam;
+mod vu;
+
+pub use run::{ScriptOptions, run};

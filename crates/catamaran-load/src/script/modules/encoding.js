@@ -1,0 +1,13 @@
+// The module `k6/encoding`.
+import { bytes, host } from "catamaran:host";
+
+export function b64encode(data, kind = "std") {
+  return host.toBase64(bytes(data), String(kind));
+}
+
+export function b64decode(text, kind = "std", format = "b") {
+  const decoded = host.fromBase64(String(text), String(kind));
+  return format === "s" ? host.decode(decoded) : decoded;
+}
+
+export default { b64encode, b64decode };

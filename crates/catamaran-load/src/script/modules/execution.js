@@ -1,0 +1,78 @@
+// The module `k6/execution`.
+import { host } from "catamaran:host";
+
+function fact(name, what) {
+  const value = host.fact(name);
+  if (value === undefined || value === null) {
+    throw new Error(`${what} is known in scenarios only, not in setup, teardown or the top level`);
+  }
+  return value;
+}
+
+export const scenario = {
+  get name() { return named()[0]; },
+  get executor() { return named()[1]; },
+  get startTime() { return fact("startTime", "exec.scenario.startTime"); },
+  get progress() { return fact("progress", "exec.scenario.progress"); },
+  get iterationInInstance() { return fact("unique", "exec.scenario.iterationInInstance"); },
+  get iterationInTest() { return fact("unique", "exec.scenario.iterationInTest"); },
+};
+
+function named() {
+  const found = host.scenario();
+  if (!found) {
+    throw new Error("exec.scenario is known in scenarios only, not in setup, teardown or the top level");
+  }
+  return found;
+}
+
+export const instance = {
+  get currentTestRunDuration() { return host.fact("elapsed"); },
+  get iterationsCompleted() { return host.fact("whole"); },
+  get iterationsInterrupted() { return host.fact("cut"); },
+  get vusActive() { return host.fact("active"); },
+  get vusInitialized() { return host.fact("made"); },
+};
+
+let options;
+export const test = {
+  abort(why) { host.abort(why === undefined ? "" : String(why)); },
+  fail(why) {
+    if (why !== undefined) {
+      console.error(String(why));
+    }
+    host.markFailed();
+  },
+  get options() { return options ??= JSON.parse(host.options); },
+};
+
+const tags = new Proxy({}, {
+  set(target, name, value) {
+    if (!["string", "number", "boolean"].includes(typeof value)) {
+      throw new TypeError(`the tag ${String(name)} must be a text, a number or a truth`);
+    }
+    host.setTag(String(name), String(value));
+    target[name] = String(value);
+    return true;
+  },
+  deleteProperty(target, name) {
+    host.removeTag(String(name));
+    return delete target[name];
+  },
+});
+
+export const vu = {
+  get idInInstance() { return host.fact("vu"); },
+  get idInTest() { return host.fact("vu"); },
+  get iterationInInstance() { return host.fact("iteration"); },
+  get iterationInScenario() { return host.fact("iteration"); },
+  get tags() { return tags; },
+  set tags(all) { Object.assign(tags, all); },
+  metrics: {
+    get tags() { return tags; },
+    set tags(all) { Object.assign(tags, all); },
+    metadata: {},
+  },
+};
+
+export default { scenario, instance, test, vu };

@@ -1,0 +1,332 @@
+//! A script in an engine of its own: one for each virtual user, and one each for options, setup,
+//! teardown and the summary.
+//!
+//! Nothing is shared between realms, so that no state leaks between virtual users, as in k6.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use catamaran_sys::clock::now_nanos;
+use corosensei::stack::DefaultStack;
+use rquickjs_core::promise::PromiseState;
+use rquickjs_core::{
+    CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Object, Persistent, Result,
+    Runtime, Value,
+};
+
+use super::host::{self, Host};
+use super::loader::{HOST, Library, Modules};
+use super::seam::{self, Fiber};
+
+/// The script and what it is given, the same for all realms.
+#[derive(Debug)]
+pub(super) struct Script {
+    /// The path, absolute.
+    pub(super) path: String,
+    /// Its modules, and what its realms share.
+    pub(super) library: Arc<Library>,
+    /// `__ENV`.
+    pub(super) env: Vec<(String, String)>,
+}
+
+/// How a call into a script ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Called {
+    /// With this value as JSON, if it was wanted; `None` of `undefined`.
+    Returned(Option<String>),
+    /// With an exception: what it says, with its stack.
+    Threw(String),
+    /// It was cut off.
+    Cut,
+}
+
+/// What becomes of the value that a function returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It is given back as JSON.
+    Value,
+    /// It is forgotten.
+    Nothing,
+}
+
+/// One realm. Fields are dropped in this order: values before their context.
+pub(super) struct Realm {
+    exports: RefCell<Option<Persistent<Object<'static>>>>,
+    complete: RefCell<Option<Persistent<Function<'static>>>>,
+    forget: RefCell<Option<Persistent<Function<'static>>>>,
+    data: RefCell<Option<Persistent<Value<'static>>>>,
+    /// The function called last, with its name.
+    called: RefCell<Option<(String, Persistent<Function<'static>>)>>,
+    context: Context,
+    pub(super) host: Rc<Host>,
+    /// When the top level must be done, in nanoseconds of the monotonic clock.
+    deadline: Rc<Cell<u64>>,
+}
+
+impl Realm {
+    /// Runs the script's top level, with `env` beside the variables of all.
+    pub(super) fn new(
+        script: &Script,
+        env: &BTreeMap<String, String>,
+        host: Rc<Host>,
+    ) -> std::result::Result<Rc<Self>, String> {
+        let told = |error: rquickjs_core::Error| error.to_string();
+        let runtime = Runtime::new().map_err(told)?;
+        runtime.set_max_stack_size(SCRIPT_STACK_BYTES);
+        runtime.set_memory_limit(MAX_MEMORY_BYTES);
+        let modules = Modules(Arc::clone(&script.library));
+        runtime.set_loader(modules.clone(), modules);
+        let deadline = Rc::new(Cell::new(now_nanos() + INIT_NANOS));
+        let (watched, until) = (Rc::clone(&host), Rc::clone(&deadline));
+        runtime.set_interrupt_handler(Some(Box::new(move || {
+            seam::give_way();
+            watched.is_cut() || now_nanos() > until.get()
+        })));
+        let noted = Rc::clone(&host);
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(
+            move |_ctx, _promise, reason, is_handled| {
+                noted.note_rejection(|| describe_value(&reason), is_handled);
+            },
+        )));
+        let realm = Rc::new(Self {
+            exports: RefCell::default(),
+            complete: RefCell::default(),
+            forget: RefCell::default(),
+            data: RefCell::default(),
+            called: RefCell::default(),
+            context: Context::full(&runtime).map_err(told)?,
+            host,
+            deadline,
+        });
+        realm.enter(|ctx| realm.load(ctx, script, env))?;
+        realm.deadline.set(u64::MAX);
+        Ok(realm)
+    }
+
+    fn enter<R>(&self, work: impl FnOnce(&Ctx<'_>) -> R) -> R {
+        self.context.with(|ctx| {
+            seam::entered(&ctx);
+            work(&ctx)
+        })
+    }
+
+    fn load(
+        &self,
+        ctx: &Ctx<'_>,
+        script: &Script,
+        env: &BTreeMap<String, String>,
+    ) -> std::result::Result<(), String> {
+        let loaded = (|| {
+            host::install(ctx, &self.host, script, env)?;
+            let own = evaluate(ctx, script, HOST)?;
+            let named = |name: &str| -> Result<_> {
+                let function = own.get::<_, Function<'_>>(name)?;
+                Ok(Some(Persistent::save(ctx, function)))
+            };
+            self.complete.replace(named("complete")?);
+            self.forget.replace(named("forget")?);
+            let exports = evaluate(ctx, script, &script.path)?;
+            // What a CommonJS module exports is not known before it runs.
+            let exports = match exports.get::<_, Object<'_>>("__commonjs") {
+                Ok(common) => common,
+                Err(_) => exports,
+            };
+            self.exports.replace(Some(Persistent::save(ctx, exports)));
+            Ok(())
+        })();
+        loaded.catch(ctx).map_err(|error| {
+            if self.deadline.get() < now_nanos() {
+                "the script's top level took longer than a minute".to_owned()
+            } else {
+                describe(&error)
+            }
+        })
+    }
+
+    /// Whether the script exports a function of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.enter(|ctx| {
+            let exports = self.exports(ctx);
+            exports
+                .and_then(|exports| exports.get::<_, Function<'_>>(name))
+                .is_ok()
+        })
+    }
+
+    /// An export as JSON; `None`, if there is none.
+    pub(super) fn export(&self, name: &str) -> std::result::Result<Option<String>, String> {
+        self.enter(|ctx| {
+            let read = || {
+                let value: Value<'_> = self.exports(ctx)?.get(name)?;
+                json(ctx, value)
+            };
+            read().catch(ctx).map_err(|error| describe(&error))
+        })
+    }
+
+    /// Calls an exported function with `argument`, which is read once and kept.
+    fn call(&self, name: &str, argument: Option<&str>, wanted: Wanted) -> Called {
+        self.enter(|ctx| {
+            let called = self.try_call(ctx, name, argument, wanted).catch(ctx);
+            let forget = self.forget.borrow().clone();
+            if self.host.forget_later()
+                && let Some(Ok(forget)) = forget.map(|forget| forget.restore(ctx))
+            {
+                // Of one that is cut off nothing is called any more, so that it forgets in vain.
+                let _ = forget.call::<_, ()>(()).catch(ctx);
+            }
+            let rejection = self.host.take_rejection();
+            match (called, rejection) {
+                _ if self.host.is_cut() => Called::Cut,
+                (Err(error), _) => Called::Threw(describe(&error)),
+                (Ok(_), Some(why)) => Called::Threw(format!("Uncaught (in promise) {why}")),
+                (Ok(value), None) => Called::Returned(value),
+            }
+        })
+    }
+
+    fn try_call<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        name: &str,
+        argument: Option<&str>,
+        wanted: Wanted,
+    ) -> Result<Option<String>> {
+        let function = self.function(ctx, name)?;
+        let argument = self.argument(ctx, argument)?;
+        let value: Value<'js> = function.call((argument,))?;
+        let promise = value.as_promise().cloned();
+        self.run_later(ctx)?;
+        let value = match promise.map(|promise| promise.result::<Value<'js>>()) {
+            None => value,
+            Some(Some(result)) => result?,
+            Some(None) => return Ok(None),
+        };
+        match wanted {
+            Wanted::Value => json(ctx, value),
+            Wanted::Nothing => Ok(None),
+        }
+    }
+
+    /// Runs promises and timers until there are none left, as k6 does before an iteration ends.
+    fn run_later(&self, ctx: &Ctx<'_>) -> Result<()> {
+        loop {
+            while !self.host.is_cut() && ctx.execute_pending_job() {}
+            let Some((number, outcome)) = host::next_later(ctx, &self.host)? else {
+                return Ok(());
+            };
+            let complete = self.complete.borrow().clone();
+            if let Some(complete) = complete {
+                complete.restore(ctx)?.call::<_, ()>((number, outcome))?;
+            }
+        }
+    }
+
+    fn function<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Function<'js>> {
+        if let Some((known, function)) = &*self.called.borrow()
+            && known == name
+        {
+            return function.clone().restore(ctx);
+        }
+        let function: Function<'js> = self.exports(ctx)?.get(name)?;
+        let kept = Persistent::save(ctx, function.clone());
+        self.called.replace(Some((name.to_owned(), kept)));
+        Ok(function)
+    }
+
+    fn argument<'js>(&self, ctx: &Ctx<'js>, text: Option<&str>) -> Result<Value<'js>> {
+        let Some(text) = text else {
+            return Ok(Value::new_undefined(ctx.clone()));
+        };
+        if let Some(kept) = self.data.borrow().clone() {
+            return kept.restore(ctx);
+        }
+        let value = ctx.json_parse(text)?;
+        self.data
+            .replace(Some(Persistent::save(ctx, value.clone())));
+        Ok(value)
+    }
+
+    fn exports<'js>(&self, ctx: &Ctx<'js>) -> Result<Object<'js>> {
+        let exports = self.exports.borrow().clone();
+        exports.ok_or(rquickjs_core::Error::Unknown)?.restore(ctx)
+    }
+}
+
+/// Calls an exported function on a fiber, so that it may wait.
+pub(super) fn call_on_fiber(
+    realm: &Rc<Realm>,
+    stack: DefaultStack,
+    name: &str,
+    argument: Option<Arc<str>>,
+    wanted: Wanted,
+) -> Fiber<Called> {
+    let (realm, name) = (Rc::clone(realm), name.to_owned());
+    Fiber::new(stack, move || {
+        realm.call(&name, argument.as_deref(), wanted)
+    })
+}
+
+/// Runs the top level of a module. Returns what it exports.
+fn evaluate<'js>(ctx: &Ctx<'js>, script: &Script, name: &str) -> Result<Object<'js>> {
+    let (module, promise) = script.library.declare(ctx, name)?.eval()?;
+    while promise.state() == PromiseState::Pending && ctx.execute_pending_job() {}
+    match promise.result::<Value<'_>>() {
+        Some(result) => result.map(drop)?,
+        None => {
+            let text = "the script waits at its top level for what never comes";
+            return Err(Exception::throw_message(ctx, text));
+        }
+    }
+    module.namespace()
+}
+
+/// A value as JSON; `None` of what JSON has no words for.
+fn json<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Option<String>> {
+    let text = ctx.json_stringify(value)?;
+    text.map(|text| text.to_string()).transpose()
+}
+
+/// What was thrown, and where.
+fn describe(error: &CaughtError<'_>) -> String {
+    match error {
+        CaughtError::Exception(exception) => describe_exception(exception),
+        CaughtError::Value(value) => format!("Uncaught {}", describe_value(value)),
+        CaughtError::Error(error) => error.to_string(),
+    }
+}
+
+fn describe_exception(exception: &Exception<'_>) -> String {
+    let name: String = exception.as_object().get("name").unwrap_or_default();
+    let message = exception.message().unwrap_or_default();
+    let stack = exception.stack().unwrap_or_default();
+    // A getter of the script's may have thrown meanwhile.
+    exception.as_object().ctx().catch();
+    let text = format!("{name}: {message}\n{}", stack.trim_end());
+    text.trim_end().to_owned()
+}
+
+/// Anything that was thrown or that a promise was rejected with.
+fn describe_value(value: &Value<'_>) -> String {
+    let exception = value.as_object().cloned().and_then(Exception::from_object);
+    if let Some(exception) = exception {
+        return describe_exception(&exception);
+    }
+    let text = value.as_string().map(rquickjs_core::String::to_string);
+    let text = text.and_then(Result::ok).or_else(|| {
+        let text = value.ctx().json_stringify(value.clone()).ok()??;
+        text.to_string().ok()
+    });
+    text.unwrap_or_else(|| "undefined".to_owned())
+}
+
+/// Bytes of the stack that a script runs on. Only what is touched takes memory.
+pub(super) const STACK_BYTES: usize = 1024 * 1024;
+/// What the engine may use of them; the rest is for host functions.
+const SCRIPT_STACK_BYTES: usize = 640 * 1024;
+/// Bytes that one virtual user may hold: an endless loop of allocations ends as an exception.
+const MAX_MEMORY_BYTES: usize = 512 * 1024 * 1024;
+/// How long the top level of a script may take.
+const INIT_NANOS: u64 = 60_000_000_000;

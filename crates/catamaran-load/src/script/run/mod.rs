@@ -1,0 +1,202 @@
+//! Runs a script from its options to the exit code.
+
+mod prepare;
+mod print;
+mod screen;
+mod stages;
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::task::LocalSet;
+
+use super::vu::ScriptCrew;
+use crate::engine::{Course, Ending, Local, Outcome, lead};
+use crate::exit_code;
+use crate::options::Options;
+use crate::plain::Console;
+use crate::samples::{Samples, Target};
+use crate::scenario::Overload;
+use prepare::Prepared;
+use screen::Screen;
+
+/// A run of a script.
+#[derive(Clone, Debug, Default)]
+pub struct ScriptOptions {
+    /// The script.
+    pub path: PathBuf,
+    /// Options of the command line.
+    pub options: Options,
+    /// Variables of `__ENV` beside those of the environment.
+    pub env: Vec<(String, String)>,
+    /// What becomes of an iteration of an open model that finds no free virtual user; as k6 does, it is
+    /// dropped, unless this says otherwise.
+    pub overload: Option<Overload>,
+    /// Worker threads; as many as processors without.
+    pub workers: Option<u64>,
+    /// Where the summary is written as JSON.
+    pub summary_export: Option<PathBuf>,
+    /// Where every sample is written.
+    pub outputs: Vec<Target>,
+    /// Whether all metrics are printed.
+    pub is_full: bool,
+    /// Whether nothing is printed while it runs.
+    pub is_quiet: bool,
+}
+
+/// Why a run ends before its time: the exit code and what is said.
+struct Failed(u8, String);
+
+impl Failed {
+    fn invalid(why: impl std::fmt::Display) -> Self {
+        Self(exit_code::INVALID, why.to_string())
+    }
+}
+
+/// Runs to the end. Returns the exit code ([`crate::exit_code`]).
+///
+/// # Errors
+/// When nothing can be printed, or the system gives no threads.
+pub async fn run(options: ScriptOptions, console: &mut Console<'_>) -> io::Result<u8> {
+    let prepared = match Prepared::new(options, console) {
+        Ok(prepared) => prepared,
+        Err(failed) => return tell(console, &failed),
+    };
+    LocalSet::new().run_until(prepared.run(console)).await
+}
+
+impl Prepared {
+    async fn run(self, console: &mut Console<'_>) -> io::Result<u8> {
+        if !self.given.is_quiet {
+            screen::introduce(&self, console)?;
+        }
+        let samples = match self.open_outputs() {
+            Ok(samples) => samples,
+            Err(failed) => return tell(console, &failed),
+        };
+        let code = self.play(&samples, console).await?;
+        for (target, samples) in self.given.outputs.iter().zip(samples) {
+            let name = target.path.clone().unwrap_or_default();
+            let name = name.display();
+            match samples.close() {
+                Ok(0) => {}
+                Ok(lost) => writeln!(
+                    console.err,
+                    "warning: {name}: {lost} samples left out: the disk did not follow"
+                )?,
+                Err(error) => writeln!(console.err, "error: {name}: {error}")?,
+            }
+        }
+        Ok(code)
+    }
+
+    fn open_outputs(&self) -> Result<Vec<Samples>, Failed> {
+        let open = |target: &Target| {
+            let tags = &self.settings.system_tags.names;
+            Samples::open(target, &self.registry, &self.derived.thresholds, tags).map_err(|error| {
+                let name = target.path.clone().unwrap_or_default();
+                Failed::invalid(format!("{}: {error}", name.display()))
+            })
+        };
+        self.given.outputs.iter().map(open).collect()
+    }
+
+    async fn play(&self, samples: &[Samples], console: &mut Console<'_>) -> io::Result<u8> {
+        let course = self.course(samples);
+        let local = Rc::new(Local::detached(
+            Arc::clone(&self.registry),
+            Arc::clone(&course.scenarios),
+            &course.taps,
+        ));
+        let data = match self.set_up(&local).await {
+            Ok(data) => data,
+            Err(failed) => {
+                self.hear(&local, console)?;
+                return tell(console, &failed);
+            }
+        };
+        let mut is_marked_failed = self.hear(&local, console)?;
+        let crew = self.crew(data.clone());
+        let mut screen = Screen {
+            err: console.err,
+            is_quiet: self.given.is_quiet,
+        };
+        let mut outcome = lead(&course, Arc::new(crew), &mut screen, &mut |_| {}).await?;
+        if let Ending::Failed(why) = &outcome.ending {
+            return tell(console, &Failed(exit_code::FAILED, why.clone()));
+        }
+        let torn = self.tear_down(&local, data.clone()).await;
+        is_marked_failed |= self.hear(&local, console)?;
+        outcome.is_marked_failed |= is_marked_failed;
+        outcome.board.merge(&local.recorder.borrow_mut().take());
+        self.print(&outcome, &local, data.as_deref(), console)
+            .await?;
+        let code = self.exit_code(&outcome, console)?;
+        match torn {
+            Ok(()) => Ok(code),
+            Err(failed) => {
+                let torn = tell(console, &failed)?;
+                Ok(if code == exit_code::OK { torn } else { code })
+            }
+        }
+    }
+
+    fn course(&self, samples: &[Samples]) -> Course {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = self.given.workers.unwrap_or(processors as u64).max(1);
+        let scenarios = self.derived.scenarios.iter();
+        // An open model needs a virtual user in each worker, or its share would begin nothing.
+        let fewest = scenarios.map(|scenario| scenario.executor.max_vus()).min();
+        Course {
+            registry: Arc::clone(&self.registry),
+            scenarios: Arc::new(self.derived.scenarios.clone()),
+            thresholds: self.derived.thresholds.clone(),
+            workers: wanted.min(fewest.unwrap_or(1).max(1)),
+            taps: samples.iter().map(Samples::source).collect(),
+        }
+    }
+
+    fn crew(&self, data: Option<Arc<str>>) -> ScriptCrew {
+        let scenarios = self.derived.scenarios.iter();
+        let before = scenarios.scan(0, |sum, scenario| {
+            let before = *sum;
+            *sum += scenario.executor.max_vus();
+            Some(before)
+        });
+        ScriptCrew {
+            script: Arc::clone(&self.script),
+            settings: Arc::clone(&self.settings),
+            data: self
+                .has_setup
+                .then(|| data.unwrap_or_else(|| "null".into())),
+            min_iteration: self.options.min_iteration_duration.unwrap_or_default(),
+            before: before.collect(),
+        }
+    }
+
+    fn exit_code(&self, outcome: &Outcome, console: &mut Console<'_>) -> io::Result<u8> {
+        if let Ending::Aborted(why) = &outcome.ending {
+            let text = format!("the script aborted the run: {why}");
+            return tell(console, &Failed(exit_code::ABORTED, text));
+        }
+        if outcome.ending == Ending::Signal {
+            return Ok(exit_code::SIGNAL);
+        }
+        if !self.summary(outcome, &[]).crossed().is_empty() {
+            return Ok(exit_code::THRESHOLDS);
+        }
+        if outcome.is_marked_failed {
+            let text = "the script called the run failed".to_owned();
+            return tell(console, &Failed(exit_code::MARKED_FAILED, text));
+        }
+        Ok(exit_code::OK)
+    }
+}
+
+/// Says why the run ends. Returns the exit code.
+fn tell(console: &mut Console<'_>, failed: &Failed) -> io::Result<u8> {
+    writeln!(console.err, "catamaran load: {}", failed.1)?;
+    Ok(failed.0)
+}

@@ -1,0 +1,153 @@
+//! What must be known before a run begins: the script, its options, its metrics.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Failed, ScriptOptions};
+use crate::client::LazyTls;
+use crate::engine::Local;
+use crate::exit_code;
+use crate::metric::Registry;
+use crate::options::{Derived, Options};
+use crate::plain::Console;
+use crate::script::host::{Host, Place, Settings, SystemTags};
+use crate::script::loader::{Library, is_typescript, no_typescript};
+use crate::script::realm::{Realm, Script};
+
+/// A script whose options are known.
+pub(super) struct Prepared {
+    pub(super) given: ScriptOptions,
+    pub(super) options: Options,
+    pub(super) derived: Derived,
+    pub(super) registry: Arc<Registry>,
+    pub(super) script: Arc<Script>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) has_setup: bool,
+    pub(super) has_teardown: bool,
+    pub(super) has_summary: bool,
+}
+
+impl Prepared {
+    /// Runs the top level of the script and reads what it says.
+    pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
+        let broken = |why: String| Failed(exit_code::FAILED, why);
+        let script = Arc::new(read(&given).map_err(Failed::invalid)?);
+        let local = Rc::new(Local::detached(
+            Arc::new(Registry::new()),
+            Arc::default(),
+            &[],
+        ));
+        let first = Arc::new(settings(&Options::default(), "{}"));
+        let place = Place::default();
+        let host = Rc::new(Host::new(
+            Rc::clone(&local),
+            first,
+            &script,
+            place,
+            Some(Registry::new()),
+        ));
+        let realm = Realm::new(&script, &BTreeMap::new(), Rc::clone(&host));
+        let untold = local.untold();
+        for text in untold.warnings {
+            // A terminal that has gone is no reason to end the run.
+            let _ = writeln!(console.err, "warning: {text}");
+        }
+        if let Some(why) = local.aborted() {
+            let text = format!("the script aborted the run: {why}");
+            return Err(Failed(exit_code::ABORTED, text));
+        }
+        let realm = realm.map_err(broken)?;
+        let options = options(&given, &realm)?;
+        let declared = host.declaring.as_ref();
+        let declared = declared.map(|registry| registry.borrow().clone());
+        let mut registry = declared.unwrap_or_default();
+        // k6 always has this one.
+        let part = "http_req_duration{expected_response:true}";
+        registry.select(part).map_err(Failed::invalid)?;
+        let mut derived = options.derive(&mut registry).map_err(Failed::invalid)?;
+        for scenario in &mut derived.scenarios {
+            scenario.overload = given.overload.unwrap_or(scenario.overload);
+        }
+        for scenario in &derived.scenarios {
+            if !realm.has(&scenario.exec) {
+                let (name, exec) = (&scenario.name, &scenario.exec);
+                let text = format!("scenario `{name}`: the script exports no function `{exec}`");
+                return Err(Failed::invalid(text));
+            }
+        }
+        let text = options.to_json(&derived.scenarios).to_string();
+        Ok(Self {
+            settings: Arc::new(settings(&options, &text)),
+            has_setup: realm.has("setup") && options.no_setup != Some(true),
+            has_teardown: realm.has("teardown") && options.no_teardown != Some(true),
+            has_summary: realm.has("handleSummary"),
+            given,
+            options,
+            derived,
+            registry: Arc::new(registry),
+            script,
+        })
+    }
+}
+
+/// The options of the script, the environment and the command line.
+fn options(given: &ScriptOptions, realm: &Realm) -> Result<Options, Failed> {
+    let broken = |why: String| Failed(exit_code::FAILED, why);
+    let from_script = match realm.export("options").map_err(broken)? {
+        Some(text) => {
+            let value: Value = serde_json::from_str(&text).unwrap_or_default();
+            Options::from_script(&value).map_err(Failed::invalid)?
+        }
+        None => Options::default(),
+    };
+    let environment = Options::from_environment(std::env::vars()).map_err(Failed::invalid)?;
+    Ok(from_script.with(environment).with(given.options.clone()))
+}
+
+/// Finds the script and what it is given.
+fn read(given: &ScriptOptions) -> Result<Script, String> {
+    let shown = given.path.display();
+    if is_typescript(&given.path) {
+        return Err(no_typescript(&shown.to_string()));
+    }
+    let told = |error: io::Error| format!("{shown}: {error}");
+    let path = given.path.canonicalize().map_err(told)?;
+    let env = std::env::vars().chain(given.env.iter().cloned()).collect();
+    Ok(Script {
+        path: path.to_string_lossy().into_owned(),
+        library: Arc::new(Library::default()),
+        env,
+    })
+}
+
+fn settings(options: &Options, text: &str) -> Settings {
+    let user_agent = options.user_agent.clone();
+    let tags = options.tags.iter().flatten();
+    let count = |given: Option<u32>, usual: usize| {
+        given.map_or(usual, |count| usize::try_from(count).unwrap_or(usual))
+    };
+    Settings {
+        user_agent: user_agent.unwrap_or_else(|| USER_AGENT.to_owned()),
+        max_redirects: options.max_redirects.unwrap_or(10),
+        throws: options.throw == Some(true),
+        discards_bodies: options.discard_response_bodies == Some(true),
+        keeps_connections: options.no_connection_reuse != Some(true),
+        keeps_connections_over_iterations: options.no_vu_connection_reuse != Some(true),
+        keeps_cookies_over_iterations: options.no_cookies_reset == Some(true),
+        batch: count(options.batch, 20),
+        batch_per_host: count(options.batch_per_host, 6),
+        hosts: options.hosts.clone().unwrap_or_default(),
+        tags: tags
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        system_tags: SystemTags::new(options.system_tags.clone()),
+        tls: LazyTls::new(options.insecure_skip_tls_verify != Some(true)),
+        options: text.to_owned(),
+    }
+}
+
+const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));

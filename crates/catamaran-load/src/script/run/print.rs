@@ -1,0 +1,152 @@
+//! What is printed and written at the end of a run.
+
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::prepare::Prepared;
+use crate::engine::{Local, Outcome};
+use crate::plain::{Console, verdict};
+use crate::scenario::Scenario;
+use crate::script::realm::Called;
+use crate::sink::Statistic;
+use crate::summary::{Summary, export, text};
+
+impl Prepared {
+    pub(super) fn summary<'a>(
+        &'a self,
+        outcome: &'a Outcome,
+        trend_statistics: &'a [Statistic],
+    ) -> Summary<'a> {
+        Summary {
+            registry: &self.registry,
+            board: &outcome.board,
+            run_time: outcome.run_time,
+            thresholds: &self.derived.thresholds,
+            trend_statistics,
+            is_full: self.given.is_full,
+        }
+    }
+
+    pub(super) async fn print(
+        &self,
+        outcome: &Outcome,
+        local: &Rc<Local>,
+        data: Option<&str>,
+        console: &mut Console<'_>,
+    ) -> io::Result<()> {
+        let statistics = self.options.summary_trend_stats.clone();
+        let statistics = statistics.unwrap_or_else(|| TREND_STATISTICS.to_vec());
+        let summary = self.summary(outcome, &statistics);
+        let data = data.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let shown = text::render(&summary);
+        let is_told = self.has_summary
+            && self
+                .hand_over(&summary, &shown, local, data.as_ref(), console)
+                .await?;
+        if !is_told {
+            write!(console.out, "{shown}")?;
+        }
+        if let Some(path) = &self.given.summary_export {
+            let document = export::summary_export(&summary, data.as_ref());
+            if let Err(error) = std::fs::write(path, format!("{document:#}")) {
+                writeln!(console.err, "error: {}: {error}", path.display())?;
+            }
+        }
+        for line in self.warnings(outcome) {
+            writeln!(console.err, "warning: {line}")?;
+        }
+        let crossed = summary.crossed();
+        if !crossed.is_empty() {
+            let crossed = crossed.join(", ");
+            writeln!(
+                console.err,
+                "error: thresholds on metrics '{crossed}' have been crossed"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What the operator should know before believing the figures.
+    fn warnings(&self, outcome: &Outcome) -> Vec<String> {
+        let registry = &self.registry;
+        let mut lines = Vec::new();
+        // A short run is busy with its own start.
+        if outcome.run_time > SHORT {
+            lines = verdict::warnings_of_machine(registry, outcome);
+        }
+        let dropped = verdict::dropped(registry, outcome);
+        let is_open = |scenario: &Scenario| scenario.executor.arrivals().is_some();
+        if dropped > 0.0 && self.derived.scenarios.iter().any(is_open) {
+            lines.push(format!(
+                "{dropped} iterations were due and found no free virtual user: the latencies know nothing of \
+                 them; raise maxVUs, or let them wait with --on-overload queue"
+            ));
+        }
+        lines.extend(verdict::flattery(registry, outcome));
+        lines
+    }
+
+    /// Lets the script make the summary. Returns whether it did.
+    async fn hand_over(
+        &self,
+        summary: &Summary<'_>,
+        shown: &str,
+        local: &Rc<Local>,
+        data: Option<&Value>,
+        console: &mut Console<'_>,
+    ) -> io::Result<bool> {
+        let argument = export::handle_summary(summary, data).to_string();
+        let name = "handleSummary";
+        let called = self.call(local, name, Some(argument.into()), TIMEOUT, shown);
+        match called.await {
+            Ok(Called::Returned(Some(text))) => return deliver(&text, console),
+            Ok(Called::Returned(None)) => return Ok(true),
+            Ok(Called::Threw(why)) | Err(why) => writeln!(console.err, "error: {name}: {why}")?,
+            Ok(Called::Cut) => writeln!(console.err, "error: {name} took too long")?,
+        }
+        Ok(false)
+    }
+}
+
+/// Writes what `handleSummary` returned. Returns whether it returned an object, as it should.
+fn deliver(text: &str, console: &mut Console<'_>) -> io::Result<bool> {
+    let Ok(Value::Object(files)) = serde_json::from_str::<Value>(text) else {
+        let text = "error: handleSummary must return an object of paths and texts";
+        writeln!(console.err, "{text}")?;
+        return Ok(false);
+    };
+    for (path, content) in &files {
+        let Some(content) = content.as_str() else {
+            writeln!(console.err, "error: handleSummary: `{path}` is no text")?;
+            continue;
+        };
+        match path.as_str() {
+            "stdout" => write!(console.out, "{content}")?,
+            "stderr" => write!(console.err, "{content}")?,
+            _ => {
+                if let Err(error) = std::fs::write(Path::new(path), content) {
+                    writeln!(console.err, "error: {path}: {error}")?;
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// A run that says nothing about the load.
+const SHORT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The columns of trends, as in k6.
+const TREND_STATISTICS: &[Statistic] = &[
+    Statistic::Average,
+    Statistic::Min,
+    Statistic::Median,
+    Statistic::Max,
+    Statistic::Percentile(90.0),
+    Statistic::Percentile(95.0),
+];

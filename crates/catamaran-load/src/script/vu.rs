@@ -1,0 +1,122 @@
+//! A virtual user that runs a script.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catamaran_sys::clock::now_nanos;
+use corosensei::stack::DefaultStack;
+
+use super::host::{Host, Place, Settings};
+use super::realm::{Called, Realm, STACK_BYTES, Script, Wanted, call_on_fiber};
+use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
+use crate::metric::builtin;
+use crate::sink::as_f64;
+
+/// Makes virtual users that run a script.
+#[derive(Debug)]
+pub(super) struct ScriptCrew {
+    pub(super) script: Arc<Script>,
+    pub(super) settings: Arc<Settings>,
+    /// What `setup` returned, as JSON.
+    pub(super) data: Option<Arc<str>>,
+    pub(super) min_iteration: Duration,
+    /// By scenario: virtual users of those before it.
+    pub(super) before: Vec<u64>,
+}
+
+/// One virtual user.
+pub(super) struct ScriptVu {
+    realm: Rc<Realm>,
+    exec: String,
+    data: Option<Arc<str>>,
+    min_iteration: Duration,
+    /// The stack of its last iteration, for the next.
+    stack: Option<DefaultStack>,
+}
+
+impl Crew for ScriptCrew {
+    type Vu = ScriptVu;
+
+    fn make(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<ScriptVu, String> {
+        let own = &local.scenarios[scenario];
+        let place = Place {
+            vu: self.before[scenario] + number,
+            scenario: Some(scenario),
+        };
+        let settings = Arc::clone(&self.settings);
+        let host = Host::new(Rc::clone(local), settings, &self.script, place, None);
+        Ok(ScriptVu {
+            realm: Realm::new(&self.script, &own.env, Rc::new(host))?,
+            exec: own.exec.clone(),
+            data: self.data.clone(),
+            min_iteration: self.min_iteration,
+            stack: None,
+        })
+    }
+
+    fn not_begun(&self, local: &Local, scenario: usize, waited: u64, times: u64) {
+        let tags = local.scenario_tags(scenario);
+        let millis = as_f64(waited) / 1e6;
+        let mut recorder = local.recorder.borrow_mut();
+        let metric = builtin::ITERATION_LATENESS;
+        recorder.record_times(metric, tags, millis, times, now_nanos());
+    }
+}
+
+impl Vu for ScriptVu {
+    const MAY_BE_DROPPED: bool = false;
+
+    async fn iterate(&mut self, iteration: Iteration, stop: &Rc<Stop>) -> Ended {
+        let host = Rc::clone(&self.realm.host);
+        host.begin(stop, "");
+        host.intended.set(iteration.intended);
+        let stack = self.stack.take();
+        let Ok(stack) = stack.map_or_else(|| DefaultStack::new(STACK_BYTES), Ok) else {
+            host.local.fail(NO_STACK.to_owned());
+            return Ended::Cut;
+        };
+        let begin = now_nanos();
+        let data = self.data.clone();
+        let mut fiber = call_on_fiber(&self.realm, stack, &self.exec, data, Wanted::Nothing);
+        let called = (&mut fiber).await;
+        self.stack = fiber.into_stack();
+        host.iteration.set(host.iteration.get() + 1);
+        if called == Called::Cut {
+            return Ended::Cut;
+        }
+        if let Called::Threw(why) = called {
+            host.local.warn(why);
+        }
+        let took = now_nanos() - begin;
+        self.record(iteration, begin, took);
+        let rest = self
+            .min_iteration
+            .saturating_sub(Duration::from_nanos(took));
+        if !rest.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.drained() => {}
+            }
+        }
+        Ended::Whole
+    }
+}
+
+impl ScriptVu {
+    fn record(&self, iteration: Iteration, begin: u64, took: u64) {
+        let host = &self.realm.host;
+        let tags = host.iteration_tags();
+        let local = &host.local;
+        let millis = |nanos: u64| as_f64(nanos) / 1e6;
+        local.record(builtin::ITERATION_DURATION, tags, millis(took));
+        local.record(builtin::ITERATIONS, tags, 1.0);
+        if let Some(intended) = iteration.intended {
+            let late = millis(begin.saturating_sub(intended));
+            local.record(builtin::ITERATION_LATENESS, tags, late);
+        }
+    }
+}
+
+const NO_STACK: &str = "the system gives no memory for the stack of an iteration; run fewer virtual \
+    users, or raise vm.max_map_count";

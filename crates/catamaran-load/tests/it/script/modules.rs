@@ -1,0 +1,165 @@
+//! The modules that scripts import, and how they find them.
+
+use catamaran_testkit::TempDir;
+
+use super::{once, play, play_in};
+
+#[test]
+fn digests_and_codings_are_those_of_k6() {
+    let body = r"
+        same(crypto.md5('abc', 'hex'), '900150983cd24fb0d6963f7d28e17f72');
+        same(crypto.sha1('abc', 'base64'), 'qZk+NkcGgWq6PiVxeFDCbJzQ2J0=');
+        same(crypto.sha256('abc', 'base64rawurl'), 'ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0');
+        same(crypto.hmac('sha256', 'key', 'The quick brown fox jumps over the lazy dog', 'hex'),
+          'f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8');
+        const hash = crypto.createHash('sha256'); hash.update('a'); hash.update(new Uint8Array([98, 99]).buffer);
+        same(hash.digest('hex'), crypto.sha256('abc', 'hex'));
+        const mac = crypto.createHMAC('md5', 'k'); mac.update('x');
+        same(mac.digest('hex'), crypto.hmac('md5', 'k', 'x', 'hex'));
+        same(new Uint8Array(crypto.sha512('abc', 'binary')).length, 64);
+        same(crypto.randomBytes(5).byteLength, 5);
+        same(crypto.hexEncode('AZ'), '415a');
+        same(thrown(() => crypto.ripemd160('x', 'hex')).includes('not supported'), true);
+        same(thrown(() => crypto.md5('x', 'octal')).includes('hex'), true);
+        same(encoding.b64encode('hello?>'), 'aGVsbG8/Pg==');
+        same(encoding.b64encode('hello?>', 'rawurl'), 'aGVsbG8_Pg');
+        same(encoding.b64decode('aGVsbG8_Pg', 'rawurl', 's'), 'hello?>');
+        same(new Uint8Array(encoding.b64decode('AQI='))[1], 2);
+        same(new TextDecoder().decode(new TextEncoder().encode('ä€')), 'ä€');
+        same(globalThis.crypto.randomUUID().length, 36);
+        same(globalThis.crypto.getRandomValues(new Uint32Array(3)).length, 3);
+    ";
+    let imports = "import crypto from 'k6/crypto'; import encoding from 'k6/encoding';";
+    play(&once(imports, body), "").is_well();
+}
+
+#[test]
+fn a_shared_array_is_made_once_and_cannot_be_changed() {
+    let dir = TempDir::create().unwrap();
+    dir.write("users.json", r#"[{"name":"a"},{"name":"b"},{"name":"c"}]"#)
+        .unwrap();
+    let body = r"
+        same(users.length, 3);
+        same(users[1].name, 'b');
+        same(users[9], undefined);
+        same([...users].map((u) => u.name).join(''), 'abc');
+        same(users.filter((u) => u.name > 'a').length, 2);
+        same(users.find((u) => u.name === 'c').name, 'c');
+        same(thrown(() => { users[0] = 1; }).includes('changed'), true);
+        same(thrown(() => { 'use strict'; users[0].name = 'x'; }) !== 'nothing', true);
+        same(thrown(() => users.push(1)) !== 'nothing', true);
+        same(Array.isArray(users), true);
+        same(JSON.stringify(users), JSON.stringify([{ name: 'a' }, { name: 'b' }, { name: 'c' }]));
+        same(Object.keys(users).length, 3);
+    ";
+    let imports = "import { SharedArray } from 'k6/data';\n\
+        const users = new SharedArray('users', () => JSON.parse(open('./users.json')));\n\
+        const bytes = new Uint8Array(open('users.json', 'b'));\n\
+        if (bytes[0] !== 91) throw new Error('bytes');\n\
+        if (__VU > 0) new SharedArray('users', () => { throw new Error('made again'); });\n\
+        export const options = { vus: 3, iterations: 6 };";
+    play_in(&dir, &once(imports, body), "", |_| {}).is_well();
+}
+
+#[test]
+fn files_are_imported_by_path_once_for_each_virtual_user() {
+    let dir = TempDir::create().unwrap();
+    std::fs::create_dir(dir.path().join("lib")).unwrap();
+    dir.write(
+        "lib/state.js",
+        "export let count = 0; export const next = () => ++count;",
+    )
+    .unwrap();
+    dir.write(
+        "lib/index.js",
+        "export * from './state.js'; export { default as config } from '../config.json'; export default class Api {}",
+    )
+    .unwrap();
+    dir.write("config.json", r#"{"base": 7}"#).unwrap();
+    let body = r"
+        next();
+        same(count, __ITER + 1);
+        same(state.count, count);
+        same(config.base, 7);
+        same(new Api() instanceof Api, true);
+    ";
+    let imports = "import Api, { count, next, config } from './lib/index.js';\n\
+        import * as state from './lib/state.js';\n\
+        export const options = { scenarios: { a: { executor: 'per-vu-iterations', vus: 2, iterations: 3 } } };";
+    play_in(&dir, &once(imports, body), "", |_| {}).is_well();
+}
+
+#[test]
+fn commonjs_works_too() {
+    let dir = TempDir::create().unwrap();
+    dir.write(
+        "lib.js",
+        "const { sleep } = require('k6');\nmodule.exports = { twice: (x) => 2 * x, sleep };",
+    )
+    .unwrap();
+    dir.write("named.js", "exports.five = 5; exports.other = () => 6;")
+        .unwrap();
+    let script = r"
+        const http = require('k6/http');
+        const lib = require('./lib.js');
+        const { check } = require('k6');
+        exports.options = { iterations: 2 };
+        module.exports.default = function () {
+          const ok = check(lib, { twice: (l) => l.twice(3) === 6, http: () => typeof http.get === 'function' });
+          if (!ok) throw new Error('not ok');
+        };
+    ";
+    let ran = play_in(&dir, script, "", |_| {});
+    assert_eq!(ran.is_well().figure("iterations", "count"), 2.0);
+    let body = "same([lib.twice(2), five, other()], [4, 5, 6]);";
+    let imports = "import lib from './lib.js'; import { five, other } from './named.js';";
+    play_in(&dir, &once(imports, body), "", |_| {}).is_well();
+}
+
+#[test]
+fn libraries_of_k6_need_no_network() {
+    let body = r"
+        same(uuidv4().length, 36);
+        const n = randomIntBetween(3, 4);
+        same(n === 3 || n === 4, true);
+        same(randomItem(['x']), 'x');
+        same(randomString(8).length, 8);
+        same(findBetween('<a>x</a><a>y</a>', '<a>', '</a>'), 'x');
+        same(findBetween('<a>x</a><a>y</a>', '<a>', '</a>', true), ['x', 'y']);
+    ";
+    let imports = "import { uuidv4, randomIntBetween, randomItem, randomString, findBetween } \
+        from 'https://jslib.k6.io/k6-utils/1.4.0/index.js';\n\
+        import { textSummary } from 'https://jslib.k6.io/k6-summary/0.1.0/index.js';\n\
+        export function handleSummary(data) { return { stdout: textSummary(data, { indent: '>' }) }; }";
+    let ran = play(&once(imports, body), "");
+    ran.is_well();
+    assert!(ran.out.contains(">  █ TOTAL RESULTS"), "{}", ran.out);
+}
+
+#[test]
+fn what_belongs_to_the_top_level_is_refused_later_and_the_other_way_round() {
+    let body = r"
+        same(thrown(() => open('x')).includes('top level'), true);
+        same(thrown(() => new Counter('late')).includes('top level'), true);
+        same(typeof __host, 'undefined');
+        same(typeof global.JSON, 'object');
+    ";
+    let imports = "import { Counter } from 'k6/metrics';";
+    play(&once(imports, body), "").is_well();
+    for top in [
+        "sleep(1)",
+        "setTimeout(() => {}, 1)",
+        "http.get('http://127.0.0.1/')",
+        "new http.CookieJar()",
+    ] {
+        let script = format!(
+            "import http from 'k6/http'; import {{ sleep }} from 'k6'; {top}; export default () => {{}}"
+        );
+        let ran = play(&script, "");
+        assert!(
+            ran.err.contains("not for the top level"),
+            "{top}: {}",
+            ran.err
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! What a run leaves behind: samples, summary.
+
+use catamaran_load::samples::Target;
+use catamaran_testkit::TempDir;
+use serde_json::Value;
+
+use super::{origin, play_in, url_of};
+
+const SCRIPT: &str = r"
+    import http from 'k6/http';
+    import { check, group } from 'k6';
+    import { Counter } from 'k6/metrics';
+    const c = new Counter('mine');
+    export const options = { iterations: 3, thresholds: { mine: ['count>2'], 'mine{k:v}': ['count>2'] } };
+    export function setup() { http.get(__ENV.URL); }
+    export default function () {
+      group('g', () => { check(http.get(`${__ENV.URL}/a,b`), { ok: (r) => r.status === 200 }); });
+      c.add(2, { k: 'v' });
+    }
+";
+
+#[test]
+fn every_sample_is_a_line_of_json() {
+    let origin = origin();
+    let dir = TempDir::create().unwrap();
+    let path = dir.path().join("out.json");
+    let ran = play_in(&dir, SCRIPT, &url_of(&origin), |options| {
+        options.outputs = vec![Target::read(&format!("json={}", path.display())).unwrap()];
+    });
+    ran.is_well();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let points = |metric: &str| -> Vec<&Value> {
+        let is_point = |line: &&Value| line["type"] == "Point" && line["metric"] == metric;
+        lines.iter().filter(is_point).collect()
+    };
+    assert_eq!(points("http_reqs").len(), 4);
+    assert_eq!(points("http_reqs")[0]["data"]["tags"]["group"], "::setup");
+    let inner = &points("http_req_duration")[1]["data"];
+    assert_eq!(inner["tags"]["group"], "::g");
+    assert_eq!(inner["tags"]["status"], "200");
+    assert_eq!(inner["tags"]["scenario"], "default");
+    assert!(inner["value"].as_f64().unwrap() > 0.0);
+    assert!(inner["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(points("mine")[0]["data"]["value"], 2);
+    assert_eq!(points("checks")[0]["data"]["tags"]["check"], "ok");
+    let is_metric = |line: &&Value| line["type"] == "Metric" && line["metric"] == "mine";
+    let metric = lines.iter().find(is_metric).unwrap();
+    assert_eq!(metric["data"]["type"], "counter");
+    assert_eq!(metric["data"]["thresholds"][0], "count>2");
+    assert_eq!(metric["data"]["submetrics"][0]["suffix"], "k:v");
+    let first = |kind: &str| {
+        let is_it = |line: &Value| line["type"] == kind && line["metric"] == "mine";
+        lines.iter().position(is_it).unwrap()
+    };
+    assert!(first("Metric") < first("Point"));
+}
+
+#[test]
+fn every_sample_is_a_line_of_csv() {
+    let origin = origin();
+    let dir = TempDir::create().unwrap();
+    let path = dir.path().join("out.csv");
+    play_in(&dir, SCRIPT, &url_of(&origin), |options| {
+        options.outputs = vec![Target::read(&format!("csv={}", path.display())).unwrap()];
+    })
+    .is_well();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next().unwrap(),
+        "metric_name,timestamp,metric_value,check,error,error_code,expected_response,group,method,name,\
+         proto,scenario,service,status,subproto,tls_version,url,extra_tags,metadata"
+    );
+    let mine = text.lines().find(|line| line.starts_with("mine,")).unwrap();
+    assert!(
+        mine.ends_with(",2.000000,,,,,,,,,default,,,,,,k=v,"),
+        "{mine}"
+    );
+    let quoted = format!("\"{}/a,b\"", url_of(&origin));
+    assert!(text.contains(&quoted));
+    assert_eq!(text.matches("\nhttp_reqs,").count(), 4);
+}
+
+#[test]
+fn an_output_that_cannot_be_had_is_told_before_the_start() {
+    let dir = TempDir::create().unwrap();
+    let ran = play_in(&dir, SCRIPT, "", |options| {
+        options.outputs = vec![Target::read("json=/no/such/directory/x").unwrap()];
+    });
+    assert_eq!(ran.code, 104);
+    assert!(ran.err.contains("/no/such/directory/x"), "{}", ran.err);
+}

@@ -1,0 +1,85 @@
+//! Requests over TLS.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use catamaran_load::exit_code;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{once, play};
+
+/// A server that answers over TLS with a certificate that nobody vouches for, until the test ends.
+fn secure_server() -> u16 {
+    let certificate = include_bytes!("../certificate/certificate.pem");
+    let key = include_bytes!("../certificate/key.pem");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(certificate).unwrap()],
+            PrivateKeyDer::from_pem_slice(key).unwrap(),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(session, stream.unwrap());
+            std::thread::spawn(move || {
+                let mut buf = [0; 65536];
+                // Small requests come whole; a large one says so in its path.
+                while let Ok(len @ 1..) = stream.read(&mut buf) {
+                    let is_large = buf[..len].starts_with(b"GET /large");
+                    let body = "x".repeat(if is_large { 1_000_000 } else { 2 });
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    if stream.write_all(head.as_bytes()).is_err()
+                        || stream.write_all(body.as_bytes()).is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn https_works_once_the_certificate_is_trusted_or_ignored() {
+    let port = secure_server();
+    let url = format!("https://localhost:{port}");
+    let body = r"
+        const res = http.get(url);
+        same([res.status, res.body, res.proto], [200, 'xx', 'HTTP/1.1']);
+        same(res.tls_version, 'tls1.3');
+        same(res.tls_cipher_suite.startsWith('TLS_'), true);
+        same(res.timings.tls_handshaking > 0, true);
+        same(http.get(url).timings.tls_handshaking, 0);
+        same(http.get(`${url}/large`).body.length, 1000000);
+        same(http.post(url, 'y'.repeat(10000)).status, 200);
+    ";
+    let script = format!(
+        "{}\nexport const options = {{ insecureSkipTLSVerify: true, \
+        thresholds: {{ 'http_reqs{{tls_version:tls1.3}}': ['count==4'] }} }};",
+        once("", body)
+    );
+    play(&script, &url).is_well();
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_fails_the_request() {
+    let port = secure_server();
+    let body = "const res = http.get(url); same([res.status, res.error_code], [0, 1310]); \
+        same(res.error.includes('unknown authority'), true);";
+    let ran = play(&once("", body), &format!("https://localhost:{port}"));
+    assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+    assert!(!ran.err.contains("is not"), "{}", ran.err);
+    assert_eq!(ran.figure("http_req_failed", "value"), 1.0);
+}
