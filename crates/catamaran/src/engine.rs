@@ -1,6 +1,6 @@
 //! The data plane and its control plane, started and ended together.
 
-use crate::admin;
+use crate::admin::{self, SocketFile};
 use crate::handover::Doors as Passed;
 use crate::host::ProcessHost;
 use crate::limits;
@@ -37,6 +37,7 @@ pub(crate) struct Engine {
     counted_before: CountedBefore,
     /// Whether pages and API take new connections, and copies of their sockets.
     doors: (watch::Sender<bool>, Passed),
+    admin_file: SocketFile,
     /// Whether the process before this one has ended.
     predecessor: Option<watch::Receiver<bool>>,
     /// Ends the control thread when dropped.
@@ -123,6 +124,7 @@ impl Engine {
             mesh,
             keeper,
             counted_before,
+            admin_file: SocketFile::of(sockets.sockets[0].as_ref()),
             doors: (open, sockets),
             predecessor: None,
             control: Some(control),
@@ -138,6 +140,7 @@ impl Engine {
         if let Some(keeper) = &self.keeper {
             keeper.leave();
         }
+        self.admin_file.set_left(true);
         self.doors.1.copy()
     }
 
@@ -147,6 +150,7 @@ impl Engine {
             keeper.resume();
         }
         self.mesh.resume();
+        self.admin_file.set_left(false);
         self.doors.0.send_replace(true);
     }
 
