@@ -79,7 +79,8 @@ impl EtcdError {
                 code: UNAUTHENTICATED,
                 ..
             }
-        ) || matches!(self, Self::Refused { message, .. } if message.contains("auth token"))
+        ) || matches!(self, Self::Refused { message, .. }
+            if STALE.iter().any(|words| message.contains(words)))
     }
 
     /// Whether a lease that was named is no more.
@@ -98,8 +99,36 @@ impl EtcdError {
     }
 }
 
+/// Words of etcd about a token that is no longer good: it ran out, or users and roles were changed
+/// since it was given.
+const STALE: [&str; 2] = ["auth token", "revision of auth store is old"];
 /// Codes of gRPC (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
 const UNKNOWN: i64 = 2;
 const DEADLINE: i64 = 4;
 const UNAVAILABLE: i64 = 14;
 const UNAUTHENTICATED: i64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_from_before_a_change_of_roles_is_no_longer_good() {
+        let refused = |code, message: &str| EtcdError::Refused {
+            node: EtcdEndpoint {
+                host: "a".to_owned(),
+                port: 1,
+            },
+            code,
+            message: message.to_owned(),
+        };
+        for (code, message) in [
+            (3, "etcdserver: revision of auth store is old"),
+            (16, "etcdserver: invalid auth token"),
+            (2, "etcdserver: invalid auth token"),
+        ] {
+            assert!(refused(code, message).is_stale_token(), "{message}");
+        }
+        assert!(!refused(7, "etcdserver: permission denied").is_stale_token());
+    }
+}

@@ -181,6 +181,17 @@ impl Compare {
             "mod_revision": revision.to_string(),
         }))
     }
+
+    /// The key stands under this lease.
+    #[must_use]
+    pub fn leased(key: &str, lease: u64) -> Self {
+        Self(json!({
+            "key": encoded(key),
+            "target": "LEASE",
+            "result": "EQUAL",
+            "lease": lease.to_string(),
+        }))
+    }
 }
 
 impl Op {
@@ -188,6 +199,14 @@ impl Op {
     #[must_use]
     pub fn put(key: &str, value: &[u8]) -> Self {
         Self(json!({ "request_put": { "key": encoded(key), "value": encoded(value) } }))
+    }
+
+    /// Writes a key that ends with a lease.
+    #[must_use]
+    pub fn put_under(key: &str, value: &[u8], lease: u64) -> Self {
+        let mut op = Self::put(key, value);
+        op.0["request_put"]["lease"] = lease.to_string().into();
+        op
     }
 
     /// Deletes a key.

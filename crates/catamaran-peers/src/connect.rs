@@ -2,15 +2,17 @@
 
 use crate::centre::{Arrival, ToCentre};
 use crate::counters::{Counters, add, count};
+use crate::nameless::{self, Nameless};
 use crate::noise::{NoiseError, Opener, Sealer, initiate, respond};
 use catamaran_core::model::{ClusterPeer, ClusterSecret};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -55,9 +57,9 @@ impl Drop for Tasks {
 
 /// Accepts whoever connects and knows the secret.
 pub(crate) async fn listen(listener: TcpListener, context: Context) {
-    let room = Arc::new(Semaphore::new(MAX_NAMELESS));
+    let mut nameless = Nameless::default();
     loop {
-        let stream = match listener.accept().await {
+        let (stream, from) = match listener.accept().await {
             Ok((stream, from)) => (stream, from),
             Err(error) => {
                 warn!(%error, "connections of peers cannot be accepted; are there descriptors left?");
@@ -65,38 +67,42 @@ pub(crate) async fn listen(listener: TcpListener, context: Context) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            count(&context.counters.crowded_out);
-            continue;
-        };
-        let context = context.clone();
-        tokio::spawn(async move {
-            let (stream, from) = stream;
-            match in_time(welcome(stream, &context)).await {
-                Ok((secured, hello)) => {
-                    let arrival = Arrival::Accepted(hello, from);
-                    let _ = context
-                        .centre
-                        .send(ToCentre::Arrived(secured, arrival))
-                        .await;
-                }
-                Err(NoiseError::WrongSecret) => {
-                    if count(&context.counters.wrong_secrets) {
-                        warn!(
-                            %from,
-                            "somebody connects who does not know the secret; if that is a peer, \
-                             give it the same secret file"
-                        );
-                    }
-                }
-                Err(error) => {
-                    if count(&context.counters.refused) {
-                        warn!(%from, %error, "a connection came to nothing before it had a name");
-                    }
-                }
+        if nameless.make_room() && count(&context.counters.crowded_out) {
+            warn!(
+                %from,
+                "more than {} connections do not say who they are, and the oldest are closed; let \
+                 only peers reach this port", nameless::MAX
+            );
+        }
+        let task = tokio::spawn(meet(stream, from, context.clone()));
+        nameless.push(from.ip(), task.abort_handle());
+    }
+}
+
+/// Learns who connects.
+async fn meet(stream: TcpStream, from: SocketAddr, context: Context) {
+    match in_time(welcome(stream, &context)).await {
+        Ok((secured, hello)) => {
+            let arrived = ToCentre::Arrived(secured, Arrival::Accepted(hello, from));
+            // It knows the secret, and gives way to nobody any more.
+            tokio::spawn(async move {
+                let _ = context.centre.send(arrived).await;
+            });
+        }
+        Err(NoiseError::WrongSecret) => {
+            if count(&context.counters.wrong_secrets) {
+                warn!(
+                    %from,
+                    "somebody connects who does not know the secret; if that is a peer, give it \
+                     the same secret file"
+                );
             }
-            drop(permit);
-        });
+        }
+        Err(error) => {
+            if count(&context.counters.refused) {
+                warn!(%from, %error, "a connection came to nothing before it had a name");
+            }
+        }
     }
 }
 
@@ -284,7 +290,5 @@ pub(crate) fn tell_met(peer: &str) {
 const TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(3);
-/// Connections at once that have not said who they are.
-const MAX_NAMELESS: usize = 16;
 /// Payloads that wait for a writer, 65 kB each at most.
 const QUEUE: usize = 8;

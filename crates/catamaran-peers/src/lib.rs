@@ -14,6 +14,7 @@
 mod centre;
 mod connect;
 mod counters;
+mod nameless;
 mod noise;
 #[cfg(test)]
 mod tests;

@@ -118,6 +118,21 @@ pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Kills the process that leads a group, and all that are in it.
+///
+/// # Errors
+/// When there is no such group, it is not ours to signal, or the number is that of no process of ours.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(leader)
+        .ok()
+        // 0 is our own group, and -1 everybody.
+        .filter(|&pid| pid > 1)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: kill takes integers only; a number below -1 names one group.
+    check(unsafe { libc::kill(-leader, libc::SIGKILL) })?;
+    Ok(())
+}
+
 /// Has the kernel send `signal` to the child of `command` when the *thread* that spawns it ends,
 /// however it ends.
 pub fn set_parent_death_signal(command: &mut Command, signal: i32) {
@@ -255,6 +270,25 @@ mod tests {
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
         assert!(send_signal(0, libc::SIGTERM).is_err());
         assert!(send_signal(u32::MAX, libc::SIGTERM).is_err());
+    }
+
+    #[test]
+    fn a_group_ends_with_its_leader() {
+        use std::io::BufRead as _;
+        use std::os::unix::process::CommandExt as _;
+        let mut leader = Command::new("sh")
+            .args(["-c", "sleep 60 & echo; wait"])
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = io::BufReader::new(leader.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        kill_group(leader.id()).unwrap();
+        assert_eq!(leader.wait().unwrap().signal(), Some(libc::SIGKILL));
+        // The end of what both wrote to.
+        assert_eq!(out.read_line(&mut String::new()).unwrap(), 0);
+        assert!(kill_group(0).is_err() && kill_group(1).is_err() && kill_group(u32::MAX).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use catamaran_core::model::{Hook, VirtualIp};
 use catamaran_core::vrrp::{Reason, State};
+use catamaran_sys::process::kill_group;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
@@ -80,19 +81,36 @@ async fn run(hook: &Hook, fixed: &[(&str, String)], change: &Change) {
     }
 }
 
-/// Runs `command` to its end; what went wrong, in words.
+/// Runs `command` to its end; what went wrong, in words. One that is too slow, or nobody waits for any
+/// more, ends with all that it started.
 pub(crate) async fn exit_of(mut command: Command, timeout: Duration) -> Result<(), String> {
     let mut child = command
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("did not start: {error}"))?;
-    match tokio::time::timeout(timeout, child.wait()).await {
+    let mut group = Group(child.id());
+    let outcome = tokio::time::timeout(timeout, child.wait()).await;
+    if outcome.is_ok() {
+        // What it left behind on purpose stays; its number may be another's by now.
+        group.0 = None;
+    }
+    match outcome {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("ended with {status}")),
         Ok(Err(error)) => Err(format!("was lost: {error}")),
-        Err(_) => {
-            // It is reaped by the runtime; waiting for it could take as long again.
-            let _ = child.start_kill();
-            Err(format!("was killed after {timeout:?}"))
+        // It is reaped by the runtime; waiting for it could take as long again.
+        Err(_) => Err(format!("was killed after {timeout:?}")),
+    }
+}
+
+/// A command and what it started, by the number of the command; killed when dropped.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // What is gone needs no killing.
+            let _ = kill_group(leader);
         }
     }
 }

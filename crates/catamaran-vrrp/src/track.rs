@@ -186,4 +186,18 @@ mod tests {
         );
         assert!(run(&["/no/such/program"]).await.is_err());
     }
+
+    #[tokio::test]
+    async fn what_a_command_started_ends_with_it_when_it_is_too_slow() {
+        let (mut ours, theirs) = std::io::pipe().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 600 & wait"]).stdout(theirs);
+        let outcome = exit_of(command, Duration::from_millis(200)).await;
+        assert!(outcome.unwrap_err().contains("killed"));
+        // Whoever still has its end would keep this from ending.
+        let end =
+            tokio::task::spawn_blocking(move || std::io::copy(&mut ours, &mut std::io::sink()));
+        let end = tokio::time::timeout(Duration::from_secs(60), end).await;
+        assert_eq!(end.unwrap().unwrap().unwrap(), 0);
+    }
 }

@@ -24,9 +24,10 @@ use crate::shell;
 
 /// What `cargo xtask callgrind --help` prints.
 pub(crate) const HELP: &str = "\
-cargo xtask callgrind [--write]
+cargo xtask callgrind [--write | --replication]
 
-  --write  make what was measured the new bound in xtask/hot-path.toml";
+  --write        make what was measured the new bound in xtask/hot-path.toml
+  --replication  only what a peer costs";
 
 const BOUNDS: &str = "xtask/hot-path.toml";
 const CASE: &str = "keep-alive-128";
@@ -54,13 +55,18 @@ struct Bound {
 
 /// Measures and compares with the bound.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let writes = match arguments {
-        [] => false,
-        [word] if word == "--write" => true,
+    let (writes, only_replication) = match arguments {
+        [] => (false, false),
+        [word] if word == "--write" => (true, false),
+        [word] if word == "--replication" => (false, true),
         _ => bail!("unknown argument\n\n{HELP}"),
     };
     if !shell::works("valgrind", &["--version"]) {
         bail!("valgrind is not installed: apt-get install -y valgrind");
+    }
+    if only_replication {
+        shell::build_release("catamaran")?;
+        return replication::run();
     }
     build_both()?;
     let measured = per_request(Path::new(PROGRAM))?;

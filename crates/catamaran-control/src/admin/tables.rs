@@ -160,10 +160,13 @@ pub(crate) async fn delete(
 ) -> Result<Json<Changed>, Refused> {
     let backend = &with_table(&plane, &backend)?;
     let key = key_of(backend, &which.key)?;
-    if !backend.stick_forget(key) {
+    let was_bound = backend.stick_forget(key);
+    let untold = plane.mesh.forget(&backend.model.name, Some(key)).await;
+    if !was_bound {
         return Err(none_bound());
     }
-    note(&plane, backend, "an affinity entry was deleted");
+    let told = told("an affinity entry was deleted", &untold);
+    note(&plane, backend, &told);
     Ok(Json(Changed {
         kept: Kept::UntilRestart,
     }))
@@ -175,12 +178,13 @@ pub(crate) async fn clear(
 ) -> Result<Json<Cleared>, Refused> {
     let backend = &with_table(&plane, &backend)?;
     let forgotten = backend.stick_clear();
+    let untold = plane.mesh.forget(&backend.model.name, None).await;
     let plural = if forgotten == 1 { "y was" } else { "ies were" };
-    note(
-        &plane,
-        backend,
+    let told = told(
         &format!("{forgotten} affinity entr{plural} deleted"),
+        &untold,
     );
+    note(&plane, backend, &told);
     Ok(Json(Cleared {
         kept: Kept::UntilRestart,
         forgotten,
@@ -242,6 +246,17 @@ fn bad_digits() -> Refused {
 
 fn none_bound() -> Refused {
     Refused::unknown("no entry of that key binds now")
+}
+
+/// What was deleted, and where it was not: there it comes back from.
+fn told(deleted: &str, untold: &[String]) -> String {
+    match untold {
+        [] => deleted.to_owned(),
+        names => format!(
+            "{deleted}, but not at {}: do it there too, or it comes back",
+            names.join(", ")
+        ),
+    }
 }
 
 fn note(plane: &Plane, backend: &Backend, message: &str) {

@@ -10,6 +10,7 @@
 //!        └──drains, hints, letters┘ └──view, notes─────┘
 //! ```
 
+mod forget;
 mod metrics;
 mod push;
 mod reporter;
@@ -20,15 +21,16 @@ mod told;
 pub(crate) use push::Pushed;
 pub use sight::{SeenPeer, Sight};
 
-use crate::admin::{Events, Plane};
+use crate::admin::{Events, Plane, admin_word};
 use catamaran_core::Timestamp;
 use catamaran_core::model::{Cluster, Name};
 use catamaran_core::replication::{Letter, NoteKind, RouterView};
+use catamaran_core::server::Admin;
 use catamaran_peers::{Counters, Handle};
 use reporter::Reporter;
 use running::{Before, Running};
 pub(crate) use sight::{PeerView, View};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +54,8 @@ struct Inner {
     /// Notes for peers that are still to be told, and notes of theirs that are still to be heeded.
     outbox: Mutex<Notes>,
     inbox: Mutex<Notes>,
+    /// Servers that are here and not ready, by the names of the notes that say so.
+    drained: Mutex<BTreeSet<String>>,
     routers: Mutex<Vec<RouterView>>,
     letters: mpsc::Sender<(usize, Letter)>,
     arrived: Mutex<Option<mpsc::Receiver<(usize, Letter)>>>,
@@ -83,6 +87,7 @@ impl Mesh {
             counters: Arc::default(),
             outbox: Mutex::default(),
             inbox: Mutex::default(),
+            drained: Mutex::default(),
             routers: Mutex::default(),
             letters,
             arrived: Mutex::new(Some(arrived)),
@@ -132,7 +137,11 @@ impl Mesh {
 
     /// Has peers told that an operator wants this of a server: `ready`, `drain` or `maintenance`.
     pub(crate) fn tell_admin(&self, backend: &Name, server: &Name, word: &str) {
-        self.put(NoteKind::DRAIN, told::name_of(backend, server), word);
+        let name = told::name_of(backend, server);
+        if lock(&self.0.running).is_some() {
+            self.note_drained(name.clone(), word != admin_word(Admin::Ready));
+        }
+        self.put(NoteKind::DRAIN, name, word);
     }
 
     /// Has peers told what checks found of a server: `up` or `down`.
@@ -202,6 +211,7 @@ impl Mesh {
             if let Some(routers) = self.changed(|known| known.routers_of(routers)) {
                 handle.set_routers(routers).await?;
             }
+            self.end_drains(&snapshot);
             let notes = std::mem::take(&mut *lock(&self.0.outbox));
             for ((kind, name), bytes) in notes {
                 handle.put_note(kind, name, bytes).await?;
@@ -242,7 +252,7 @@ impl Mesh {
         // Whatever node is started next in this process finds what this one knew.
         lock(&self.0.before).is_restored = true;
         tracing::info!(node = %cluster.node, listen = %cluster.listen, "replication");
-        told::recall(&plane.shared.snapshot(), &handle).await;
+        self.recall(&plane.shared.snapshot(), &handle).await;
     }
 
     fn stop(&self) {

@@ -1,6 +1,7 @@
-//! Mending drift: one node sends its configuration, the others put it in place.
+//! Letters between nodes, and what they are for most of all: mending drift. One node sends its
+//! configuration, the others put it in place.
 
-use super::{Mesh, lock};
+use super::{Mesh, forget, lock};
 use crate::admin::{Kind, Plane, Refused};
 use crate::reload::Text;
 use catamaran_core::replication::{Letter, LetterKind};
@@ -49,21 +50,29 @@ impl Mesh {
 
     /// Sends `text` to the peer at this place of the configuration, and waits for its answer.
     pub(crate) async fn push(&self, peer: usize, text: &str) -> Pushed {
+        let text = text.as_bytes().to_vec();
+        self.write(peer, LetterKind::CONFIG, text, PATIENCE).await
+    }
+
+    /// Writes a letter to the peer at this place of the configuration, and waits for its answer.
+    pub(super) async fn write(
+        &self,
+        peer: usize,
+        kind: LetterKind,
+        bytes: Vec<u8>,
+        patience: Duration,
+    ) -> Pushed {
         let Some(handle) = self.handle() else {
             return Pushed::failed("replication has stopped");
         };
         let id = self.0.next_letter.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = oneshot::channel();
         lock(&self.0.asked).insert(id, asker);
-        let letter = Letter {
-            kind: LetterKind::CONFIG,
-            id,
-            bytes: text.as_bytes().to_vec(),
-        };
+        let letter = Letter { kind, id, bytes };
         let pushed = match handle.send_letter(peer, letter).await {
             Err(stopped) => Pushed::failed(stopped.to_string()),
             Ok(Err(refused)) => Pushed::failed(refused.to_string()),
-            Ok(Ok(())) => match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(())) => match tokio::time::timeout(patience, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Pushed::failed("replication has stopped"),
                 Err(_) => Pushed::failed(
@@ -77,14 +86,18 @@ impl Mesh {
 
     /// Does what a letter asks for, beside the loop that reads them.
     pub(super) fn handle_letter(&self, plane: &Arc<Plane>, peer: usize, letter: Letter) {
-        if letter.kind != LetterKind::CONFIG {
+        if ![LetterKind::CONFIG, LetterKind::FORGET].contains(&letter.kind) {
             return;
         }
         let (mesh, plane) = (self.clone(), Arc::clone(plane));
         tokio::spawn(async move {
             let names = mesh.peer_names().unwrap_or_default();
             let from = names.get(peer).map_or("a peer", String::as_str);
-            let answer = match put(&plane, from, letter.bytes).await {
+            let done = match letter.kind {
+                LetterKind::FORGET => forget::heed(&plane, from, &letter.bytes),
+                _ => put(&plane, from, letter.bytes).await,
+            };
+            let answer = match done {
                 Ok(message) => Pushed {
                     applied: true,
                     ..Pushed::failed(message)

@@ -104,7 +104,7 @@ pub enum Change {
 pub struct News {
     /// Services of which other servers are to be used.
     pub services: BTreeSet<Arc<str>>,
-    /// Whether the texts are others.
+    /// Whether the texts are others, or were written anew.
     pub texts: bool,
     /// What an operator would ask about, in order.
     pub told: Vec<Told>,
@@ -304,7 +304,7 @@ impl Fleet {
     pub fn saved(&self, texts: Texts) -> Saved {
         Saved {
             known: self.known,
-            processed: self.processed,
+            processed: self.processed_with(&texts),
             foreign: self.foreign.clone(),
             texts,
             servers: self
@@ -313,6 +313,19 @@ impl Fleet {
                 .map(|held| held.server.clone())
                 .collect(),
         }
+    }
+
+    /// Up to which revision every change is in what is kept, if `texts` are: one that was heard of
+    /// and cannot serve is not among them, and the next process finds it anew.
+    fn processed_with(&self, texts: &Texts) -> u64 {
+        let layers = [Layer::Fleet, Layer::Node].into_iter();
+        let left_out = layers.filter_map(|layer| {
+            let heard = self.texts.of(layer)?.modified;
+            let kept = texts.of(layer).map(|text| text.modified);
+            // After a cluster was accepted nothing is known of when its texts were written.
+            (heard != 0 && kept != Some(heard)).then(|| heard - 1)
+        });
+        left_out.fold(self.processed, u64::min)
     }
 
     /// Judges whether the listing is of the cluster that is known.
@@ -386,18 +399,16 @@ impl Fleet {
         } else {
             &mut self.texts
         };
-        let place = texts.of_mut(layer);
-        let is_same = place
-            .as_ref()
-            .is_some_and(|before| before.text == text.text);
         let words = Arc::clone(&text.text);
-        *place = Some(text);
+        let is_written_anew = texts.of(layer) != Some(&text);
+        let before = texts.of_mut(layer).replace(text);
         if is_foreign {
-            let serves = self.texts.of(layer).is_some_and(|of| of.text == words);
-            if !is_same && !serves {
+            let serving = self.texts.of(layer);
+            let mut known = [before.as_ref(), serving].into_iter().flatten();
+            if !known.any(|known| known.text == words) {
                 self.news.told.push(Told::TextHeld(layer));
             }
-        } else if !is_same {
+        } else if is_written_anew {
             self.news.texts = true;
         }
     }

@@ -162,7 +162,9 @@ fn what_is_accepted_counts_and_servers_that_it_lacks_get_their_grace_time() {
     let mut fleet = fleet();
     let found = || listing(mark(2, 5), Some(text("two", 4)), &[server("c", 2)]);
     fleet.handle_listing(at(1), found());
+    let good = fleet.texts().clone();
     assert!(fleet.accept() && !fleet.accept());
+    assert_eq!(fleet.saved(good).processed, 0);
     fleet.handle_listing(at(2), found());
     assert!(fleet.take_news().texts);
     assert_eq!(&*fleet.texts().fleet.as_ref().unwrap().text, "two");
@@ -220,6 +222,44 @@ fn what_is_saved_serves_the_next_process() {
     assert!(news.texts && news.services.contains("api") && news.told.is_empty());
     assert_eq!(names(&after), ["a", "b"]);
     assert!(after.foreign().is_some());
+}
+
+/// A fleet that heard of a text at revision 12 that cannot serve, restarted.
+fn restarted_beside_a_text_that_cannot_serve() -> Fleet {
+    let mut before = fleet();
+    let good = before.texts().clone();
+    before.handle_change(at(1), Change::Text(Layer::Fleet, text("wrong", 12)));
+    before.handle_change(at(1), Change::Server(server("c", 13)));
+    Fleet::new(GRACE, before.saved(good))
+}
+
+#[test]
+fn a_restart_beside_a_text_that_cannot_serve_finds_the_same_store() {
+    let mut after = restarted_beside_a_text_that_cannot_serve();
+    let servers = [server("a", 8), server("b", 9), server("c", 13)];
+    let listing = listing(mark(1, 13), Some(text("wrong", 12)), &servers);
+    after.handle_listing(at(2), listing);
+    assert_eq!(after.foreign(), None);
+    after.handle_change(at(3), Change::Text(Layer::Fleet, text("two", 14)));
+    assert!(after.take_news().texts && after.waiting().fleet.is_none());
+    assert_eq!(after.texts().fleet, Some(text("two", 14)));
+}
+
+#[test]
+fn a_restart_beside_a_text_that_cannot_serve_still_finds_another_past() {
+    let mut after = restarted_beside_a_text_that_cannot_serve();
+    let listing = listing(mark(1, 13), Some(text("two", 3)), &[]);
+    after.handle_listing(at(2), listing);
+    assert_eq!(after.foreign().map(|f| f.reason), Some(Reason::Rewritten));
+}
+
+#[test]
+fn the_same_text_written_anew_is_news_so_that_what_serves_has_its_revision() {
+    let mut fleet = fleet();
+    fleet.handle_change(at(1), Change::Text(Layer::Fleet, text("one", 12)));
+    assert!(fleet.take_news().texts);
+    fleet.handle_listing(at(2), listing(mark(1, 12), Some(text("one", 12)), &[]));
+    assert!(!fleet.take_news().texts);
 }
 
 #[test]

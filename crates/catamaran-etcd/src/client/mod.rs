@@ -124,6 +124,16 @@ impl Client {
             .await
     }
 
+    /// One key as the node that is asked has it, which may be late. Costs the cluster nothing.
+    ///
+    /// # Errors
+    /// [`EtcdError`] of the last node that was tried.
+    pub async fn peek(&self, key: &str) -> Result<Range, EtcdError> {
+        let body = json!({ "key": encoded(key), "serializable": true });
+        self.at_any(|node| node.ask("/v3/kv/range", body.clone()))
+            .await
+    }
+
     /// Does `then` in one step if all that is compared holds.
     ///
     /// A transaction whose answer was lost may have been done, and is done again at another node:

@@ -5,6 +5,7 @@ mod versions;
 
 use crate::centre::{Config, Handle, Observer, start};
 use crate::counters::{Counters, Counts};
+use crate::nameless;
 use crate::noise::initiate;
 use catamaran_core::model::{Cluster, ClusterPeer, ClusterSecret, Name, Stick, StickKey};
 use catamaran_core::replication::{
@@ -13,10 +14,12 @@ use catamaran_core::replication::{
 use catamaran_core::stick::{ServerKey, Table};
 use catamaran_core::tables::{KeptTable, Part, Shards, TableKind, TableName};
 use catamaran_core::{Key, Timestamp};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const SHARDS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
@@ -284,6 +287,29 @@ async fn who_does_not_know_the_secret_is_refused_and_counted_and_comes_in_once_i
     assert!(!b.peer().is_connected);
     a.set_secrets(secrets(&[2])).await;
     eventually("a is in", async || b.peer().is_connected).await;
+}
+
+#[tokio::test]
+async fn strangers_who_are_silent_do_not_keep_a_peer_away() {
+    let mut places = Places::of(&["a", "b"]).await;
+    let target: SocketAddr = places.0[1].2.parse().unwrap();
+    let b = places.start("b", &secrets(&[1]));
+    for _ in 0..2 * nameless::MAX {
+        tokio::spawn(async move {
+            // Whoever is closed comes again.
+            loop {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+                let mut stream = socket.connect(target).await.unwrap();
+                // How it ends does not matter.
+                let _ = stream.read(&mut [0]).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+    eventually("it is crowded", async || b.counts().crowded_out > 1000).await;
+    let _a = places.start("a", &secrets(&[1]));
+    eventually("they meet", async || b.peer().is_connected).await;
 }
 
 #[tokio::test]

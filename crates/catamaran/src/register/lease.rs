@@ -1,7 +1,7 @@
 //! A registration and the lease that it stands under.
 
 use catamaran_core::fleet::Registration;
-use catamaran_etcd::{Client, EtcdError, registration};
+use catamaran_etcd::{Client, Compare, EtcdError, Op, registration};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -25,6 +25,8 @@ pub(super) struct Registrar {
     /// How long the registration outlives the last sign of life.
     ttl: Duration,
     lease: Option<u64>,
+    /// Whether another registered by our name, and was left alone.
+    is_replaced: bool,
     /// Whether the last thing that was tried failed, so that it is told once.
     is_failing: bool,
 }
@@ -42,6 +44,7 @@ impl Registrar {
             registration,
             ttl,
             lease: None,
+            is_replaced: false,
             is_failing: false,
         }
     }
@@ -76,7 +79,7 @@ impl Registrar {
     async fn keep(&mut self) -> Result<(), EtcdError> {
         if let Some(lease) = self.lease {
             match self.client.keep_alive(lease).await {
-                Ok(true) => return Ok(()),
+                Ok(true) => return self.stand(lease).await,
                 Err(error) if !error.is_lost_lease() => return Err(error),
                 Ok(false) | Err(_) => self.lease = None,
             }
@@ -85,11 +88,42 @@ impl Registrar {
         let value = registration::write(&self.registration);
         self.client.put(&self.key, &value, Some(lease)).await?;
         self.lease = Some(lease);
+        self.is_replaced = false;
         tracing::info!(key = self.key, "registered");
         Ok(())
     }
 
-    /// Says that the server leaves, and takes its registration away.
+    /// Sees to it that the registration stands as long as its lease. Whoever registered by our name
+    /// later has taken our place, until it goes.
+    async fn stand(&mut self, lease: u64) -> Result<(), EtcdError> {
+        let found = self.client.peek(&self.key).await?;
+        if let Some(found) = found.kvs.first() {
+            let was_replaced = std::mem::replace(&mut self.is_replaced, found.lease != lease);
+            if self.is_replaced && !was_replaced {
+                tracing::warn!(
+                    key = self.key,
+                    "another has registered by this name and takes its place; give each a `--name` \
+                     of its own"
+                );
+            }
+            return Ok(());
+        }
+        let nobody = Compare::written_by(&self.key, 0);
+        let value = registration::write(&self.registration);
+        let put = Op::put_under(&self.key, &value, lease);
+        if self
+            .client
+            .transact(vec![nobody], vec![put])
+            .await?
+            .succeeded
+        {
+            self.is_replaced = false;
+            tracing::info!(key = self.key, "registered again: it was gone");
+        }
+        Ok(())
+    }
+
+    /// Says that the server leaves, and takes its registration away; not that of another by its name.
     async fn withdraw(&mut self) -> Result<(), EtcdError> {
         let Some(lease) = self.lease else {
             return Ok(());
@@ -99,9 +133,11 @@ impl Registrar {
             ..self.registration
         };
         let value = registration::write(&leaving);
-        let said = self.client.put(&self.key, &value, Some(lease)).await;
+        let is_ours = Compare::leased(&self.key, lease);
+        let say = Op::put_under(&self.key, &value, lease);
+        let said = self.client.transact(vec![is_ours], vec![say]).await;
         let done = match said {
-            Ok(()) => self.client.revoke(lease).await,
+            Ok(_) => self.client.revoke(lease).await,
             Err(error) => Err(error),
         };
         match done {

@@ -386,6 +386,97 @@ fn what_an_operator_drains_at_one_node_drains_at_the_other() {
 }
 
 #[test]
+fn a_drain_ends_with_the_server_that_it_was_about() {
+    let (_origins, addrs) = numbered(3);
+    let cluster = Cluster::of(&["a", "b"]);
+    let start = |name: &str| {
+        let section = cluster.section(name, &["first"]);
+        Balancer::start(&config(&section, &addrs[..2], "", STICK))
+    };
+    let (a, b) = (start("a"), start("b"));
+    in_step(&a);
+    let servers = "/v1/backends/app/servers";
+    let admin = |node: &Balancer, server: SocketAddr| {
+        let (_, server) = ask(node, "GET", &format!("{servers}/{server}"), "");
+        server["admin"].as_str().map(str::to_owned)
+    };
+    let drain = |node: &Balancer, server: SocketAddr| {
+        let path = format!("{servers}/{server}");
+        let (status, told) = ask(node, "PATCH", &path, "{\"admin\": \"drain\"}");
+        assert_eq!(status, 200, "{told}");
+    };
+    let is_drained = |node: &Balancer, server: SocketAddr| {
+        eventually("the drain", || {
+            (admin(node, server).as_deref() == Some("drain")).then_some(())
+        });
+    };
+    let add = |node: &Balancer| {
+        let new = format!("{{\"address\": \"{}\"}}", addrs[2]);
+        let (status, told) = ask(node, "POST", servers, &new);
+        assert_eq!(status, 200, "{told}");
+    };
+    [&a, &b].into_iter().for_each(add);
+    drain(&a, addrs[2]);
+    is_drained(&b, addrs[2]);
+    for node in [&a, &b] {
+        let path = format!("{servers}/{}", addrs[2]);
+        assert_eq!(ask(node, "DELETE", &path, "").0, 200);
+    }
+    // Another of the same name, weeks later. What is told after its beginning has passed all before.
+    [&a, &b].into_iter().for_each(add);
+    for (number, (from, to)) in [(&a, &b), (&b, &a)].into_iter().enumerate() {
+        drain(from, addrs[number]);
+        is_drained(to, addrs[number]);
+    }
+    // The next run is told all that is known.
+    let pid = ask(&a, "GET", "/v1/process", "").1["pid"].as_u64().unwrap();
+    signal_pid(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
+    wait_for(&b, "a is back", |cluster| {
+        let peer = &cluster["peers"][0];
+        peer["state"] == "in-step" && peer["totals"]["disconnects"].as_u64() >= Some(1)
+    });
+    let body = "{\"admin\": \"maintenance\"}";
+    let path = format!("{servers}/{}", addrs[0]);
+    assert_eq!(ask(&b, "PATCH", &path, body).0, 200);
+    eventually("a hears b", || {
+        (admin(&a, addrs[0]).as_deref() == Some("maintenance")).then_some(())
+    });
+    for node in [&a, &b] {
+        assert_eq!(admin(node, addrs[2]).as_deref(), Some("ready"));
+    }
+}
+
+#[test]
+fn affinity_that_an_operator_deletes_at_one_node_is_gone_at_the_other() {
+    let (_origins, addrs) = numbered(3);
+    let cluster = Cluster::of(&["a", "b"]);
+    let [a, b] = ["a", "b"].map(|name| {
+        let section = cluster.section(name, &["first"]);
+        Balancer::start(&config(&section, &addrs, "", STICK))
+    });
+    in_step(&a);
+    for number in 0..10 {
+        server_of(a.addr(), number);
+    }
+    let entries = |node: &Balancer| ask(node, "GET", "/v1/tables", "").1[0]["entries"].clone();
+    eventually("b has them", || (entries(&b) == 10).then_some(()));
+    told(&a, 10);
+    let entry = format!("/v1/tables/app/entry?key={}", source(3));
+    assert_eq!(ask(&a, "DELETE", &entry, "").0, 200);
+    assert_eq!((entries(&a), entries(&b)), (9.into(), 9.into()));
+    assert_eq!(ask(&b, "GET", &entry, "").0, 404);
+    assert_eq!(ask(&b, "DELETE", "/v1/tables/app", "").0, 200);
+    assert_eq!((entries(&a), entries(&b)), (0.into(), 0.into()));
+    // Where it comes back from is told.
+    kill_all(&b);
+    wait_for(&a, "b is away", |cluster| {
+        cluster["peers"][0]["state"] == "away"
+    });
+    assert_eq!(ask(&a, "DELETE", "/v1/tables/app", "").0, 200);
+    assert!(a.process.stderr().contains("but not at b: do it there too"));
+}
+
+#[test]
 fn drift_is_seen_told_and_mended_by_a_push() {
     let (_origins, addrs) = numbered(2);
     let cluster = Cluster::of(&["a", "b"]);

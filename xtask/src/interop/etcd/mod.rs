@@ -25,20 +25,26 @@ pub(super) fn run() -> Result<()> {
     shell::run("cargo", &["build", "--locked", "-p", "catamaran"])?;
     let program = std::path::absolute("target/debug/catamaran")?;
     let mut story = Story::begin(&program)?;
-    let scenes: [(&str, Scene); 9] = [
+    let scenes: [(&str, Scene); 12] = [
         ("a node of etcd is killed", Story::one_node_dies),
         ("all nodes of etcd are killed", Story::all_nodes_die),
         ("a value is corrupt", Story::a_value_is_corrupt),
+        (
+            "the balancer starts beside a text that cannot serve",
+            Story::a_start_beside_a_wrong_text,
+        ),
         (
             "a lease runs out and its server is well",
             Story::a_lease_runs_out,
         ),
         ("a server leaves", Story::a_server_leaves),
+        ("a server moves", Story::a_server_moves),
         (
             "a node has a text of its own",
             Story::a_text_is_for_one_node,
         ),
         ("a thousand changes in a row", Story::a_thousand_changes),
+        ("a history of megabytes", Story::a_long_history),
         ("etcd comes back empty", Story::etcd_comes_back_empty),
         (
             "the balancer starts without etcd",
@@ -178,6 +184,26 @@ impl Story {
         self.balancer.wait_for_servers(&["one", "two"])
     }
 
+    fn a_start_beside_a_wrong_text(&mut self) -> Result<()> {
+        let report = self.load.take().context("no load")?.stop();
+        ensure!(report.failures() == 0, "requests failed: {report:?}");
+        self.cluster
+            .ctl(&["put", "/catamaran/config", "[frontend.web"])?;
+        let is_told = |fleet: &Value| !fleet["config"]["error"].is_null();
+        self.balancer.wait_until("the mistake is told", is_told)?;
+        self.balancer.restart()?;
+        let is_judged = |fleet: &Value| is(fleet, "connected") || is(fleet, "etcd-foreign");
+        let fleet = self.balancer.wait_until("etcd is watched", is_judged)?;
+        ensure!(
+            fleet["foreign"].is_null(),
+            "it is taken for another: {fleet}"
+        );
+        self.balancer.wait_until("the mistake is told", is_told)?;
+        self.wait_for_answers()?;
+        self.load = Some(Load::new(self.door, 100.0).start());
+        self.a_change_arrives(2500)
+    }
+
     fn a_lease_runs_out(&mut self) -> Result<()> {
         let nodes = self.cluster.endpoints();
         let one = &mut self.servers[0];
@@ -203,6 +229,31 @@ impl Story {
         self.balancer
             .wait_until("both are registered", |fleet| registered(fleet) == 2)?;
         Ok(())
+    }
+
+    /// The new one starts elsewhere before the old one stops.
+    fn a_server_moves(&mut self) -> Result<()> {
+        let nodes = self.cluster.endpoints();
+        let new = Server::start(&self.program, "two", &nodes)?;
+        let address = new.address.to_string();
+        self.balancer.wait_until("the new one is used", |fleet| {
+            let mut servers = fleet["servers"].as_array().into_iter().flatten();
+            servers.any(|server| server["address"] == address.as_str())
+        })?;
+        let mut old = std::mem::replace(&mut self.servers[1], new);
+        let code = old.stop()?;
+        ensure!(code == Some(0), "its exit code is {code:?}");
+        let key = "/catamaran/servers/api/two";
+        let told = self.cluster.ctl(&["get", key])?;
+        ensure!(told.contains(&address), "the old one took it away: {told}");
+        // Somebody deletes it by mistake.
+        self.cluster.ctl(&["del", key])?;
+        let until = Instant::now() + PATIENCE;
+        while !self.cluster.ctl(&["get", key])?.contains(&address) {
+            ensure!(Instant::now() < until, "it did not register again");
+            sleep(Duration::from_millis(50));
+        }
+        self.balancer.wait_for_servers(&["one", "two"])
     }
 
     /// Another node listens elsewhere and answers on a path that the first one does not know.
@@ -264,6 +315,27 @@ impl Story {
             );
             sleep(Duration::from_millis(50));
         }
+        Ok(())
+    }
+
+    /// Who starts lists what it needs, and none of the texts of the past.
+    fn a_long_history(&mut self) -> Result<()> {
+        let ballast = format!("# {}\n", "x".repeat(100)).repeat(5000);
+        for number in 4000..4012 {
+            let put = self
+                .balancer
+                .put(&format!("{}{ballast}", self.text(number)))?;
+            ensure!(put["serves"] == true, "{put}");
+        }
+        let put = self.balancer.put(&self.text(4012))?;
+        ensure!(put["serves"] == true, "{put}");
+        // Its door is not that of the first.
+        let own = format!("[frontend.web]\nlisten = \"{}\"\n", free_addr()?);
+        self.balancer.put_for("c", &own)?;
+        let nodes = self.cluster.endpoints();
+        let other = Balancer::start(&self.program, "c", &endpoints(&nodes))?;
+        let is_well = |fleet: &Value| is(fleet, "connected") && fleet["disconnects"] == 0;
+        other.wait_until("a new node is connected", is_well)?;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ impl LetterKind {
     pub const CONFIG: Self = Self(1);
     /// What became of a letter, by its number.
     pub const ANSWER: Self = Self(2);
+    /// Affinity that the receiver is asked to forget.
+    pub const FORGET: Self = Self(3);
 }
 
 /// A letter.

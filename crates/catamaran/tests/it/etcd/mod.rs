@@ -8,7 +8,7 @@ pub(crate) use store::Store;
 use crate::balancer::Balancer;
 use crate::operator::ask;
 use crate::{PATIENCE, catamaran, eventually};
-use catamaran_testkit::{Origin, ReservedPort, Signal, http_get};
+use catamaran_testkit::{Origin, Process, ReservedPort, Signal, http_get};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -59,7 +59,8 @@ fn a_node_takes_configuration_and_servers_from_etcd_and_keeps_both_while_it_is_a
     let (status, put) = put(&balancer, &fleet(door.addr(), ""));
     assert_eq!((status, &put["serves"]), (200, &json!(true)), "{put}");
     assert_eq!(served(door.addr()), "one");
-    // This store ends every watch, and is away for a moment then.
+    // Else it would end every watch, and be away most of the time.
+    store.fall_silent();
     let line = |state: &str| {
         eventually("a line of the fleet", || {
             let line = ask(&balancer, "GET", "/v1/state", "").1["fleet"].take();
@@ -240,6 +241,47 @@ fn a_registered_command_is_found_while_it_is_well_and_ends_as_it_does() {
         process.stderr().contains("withdrawn"),
         "{}",
         process.stderr()
+    );
+}
+
+/// A server that registers itself as `one` at this address, and takes connections or not.
+fn registered(store: &Store, address: &str) -> Process {
+    let etcd = store.addr().to_string();
+    let words = [
+        &["register", "--etcd", &etcd, "--service", "api"][..],
+        &["--name", "one", "--address", address, "--ttl", "2s"],
+        &["--leave-delay", "10ms", "--health", "none", "--"],
+        &["sleep", "600"],
+    ];
+    catamaran(&words.concat()).start().unwrap()
+}
+
+#[test]
+fn a_server_whose_place_another_took_leaves_without_taking_that_away() {
+    let store = Store::start();
+    let key = "/catamaran/servers/api/one";
+    let is_at = |address: &str| {
+        let value = store.get(key);
+        value.is_some_and(|value| value == format!("{{\"address\":\"{address}\"}}"))
+    };
+    let mut old = registered(&store, "127.0.0.1:11");
+    eventually("the old one", || is_at("127.0.0.1:11").then_some(()));
+    let new = registered(&store, "127.0.0.1:12");
+    eventually("the new one", || is_at("127.0.0.1:12").then_some(()));
+    eventually("the old one sees that", || {
+        old.stderr().contains("takes its place").then_some(())
+    });
+    old.signal(Signal::TERM).unwrap();
+    old.wait(PATIENCE).unwrap();
+    assert!(is_at("127.0.0.1:12"), "{:?}", store.get(key));
+
+    // Somebody deletes it by mistake.
+    store.delete(key);
+    eventually("it is back", || is_at("127.0.0.1:12").then_some(()));
+    assert!(
+        new.stderr().contains("registered again"),
+        "{}",
+        new.stderr()
     );
 }
 

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use catamaran_testkit::{Origin, Reply, Request};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +20,9 @@ struct Keys {
     cluster_id: u64,
     revision: u64,
     values: BTreeMap<Vec<u8>, Entry>,
+    /// Leases that were granted, and those that are no more.
+    leases: u64,
+    ended: BTreeSet<u64>,
     /// Whether watches never end.
     is_silent: bool,
     /// Watches that never end.
@@ -31,6 +34,8 @@ struct Entry {
     value: Vec<u8>,
     created: u64,
     modified: u64,
+    /// 0 is none.
+    lease: u64,
 }
 
 impl Store {
@@ -54,7 +59,14 @@ impl Store {
     pub(crate) fn put(&self, key: &str, value: &str) {
         let mut keys = self.keys.lock().unwrap();
         keys.revision += 1;
-        keys.put(key.into(), value.into());
+        keys.put(key.into(), value.into(), 0);
+    }
+
+    /// Deletes a key.
+    pub(crate) fn delete(&self, key: &str) {
+        let mut keys = self.keys.lock().unwrap();
+        keys.revision += 1;
+        keys.values.remove(key.as_bytes());
     }
 
     /// The value of a key.
@@ -93,18 +105,25 @@ impl Keys {
             "/v3/kv/range" => self.range(&asked),
             "/v3/kv/put" => {
                 self.revision += 1;
-                self.put(bytes(&asked["key"]), bytes(&asked["value"]));
+                self.write(&asked);
                 json!({})
             }
             "/v3/kv/txn" => self.transact(&asked),
-            "/v3/lease/grant" => json!({ "ID": "7", "TTL": "10" }),
+            "/v3/lease/grant" => {
+                self.leases += 1;
+                json!({ "ID": self.leases.to_string(), "TTL": "10" })
+            }
             "/v3/lease/revoke" => {
                 self.revision += 1;
-                self.values
-                    .retain(|key, _| !key.starts_with(b"/catamaran/servers/"));
+                let lease = number(&asked["ID"]);
+                self.ended.insert(lease);
+                self.values.retain(|_, entry| entry.lease != lease);
                 json!({})
             }
-            "/v3/lease/keepalive" => json!({ "result": { "ID": "7", "TTL": "10" } }),
+            "/v3/lease/keepalive" if self.ended.contains(&number(&asked["ID"])) => {
+                json!({ "result": { "ID": asked["ID"] } })
+            }
+            "/v3/lease/keepalive" => json!({ "result": { "ID": asked["ID"], "TTL": "10" } }),
             "/v3/watch" if self.is_silent => {
                 self.silent += 1;
                 let created = "{\"result\":{\"created\":true}}\n";
@@ -145,6 +164,7 @@ impl Keys {
                     "value": STANDARD.encode(&entry.value),
                     "create_revision": entry.created.to_string(),
                     "mod_revision": entry.modified.to_string(),
+                    "lease": entry.lease.to_string(),
                 })
             })
             .collect();
@@ -158,22 +178,36 @@ impl Keys {
             .flatten()
             .all(|compare| {
                 let entry = self.values.get(&bytes(&compare["key"]));
-                let modified = entry.map_or(0, |entry| entry.modified);
-                compare["mod_revision"].as_str() == Some(modified.to_string().as_str())
+                match compare["target"].as_str() {
+                    Some("LEASE") => {
+                        number(&compare["lease"]) == entry.map_or(0, |entry| entry.lease)
+                    }
+                    _ => {
+                        number(&compare["mod_revision"]) == entry.map_or(0, |entry| entry.modified)
+                    }
+                }
             });
         if holds {
             self.revision += 1;
             for op in asked["success"].as_array().into_iter().flatten() {
                 let put = &op["request_put"];
                 if put.is_object() {
-                    self.put(bytes(&put["key"]), bytes(&put["value"]));
+                    self.write(put);
                 }
             }
         }
         json!({ "succeeded": holds })
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    fn write(&mut self, put: &Value) {
+        self.put(
+            bytes(&put["key"]),
+            bytes(&put["value"]),
+            number(&put["lease"]),
+        );
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, lease: u64) {
         let modified = self.revision;
         let before = self.values.get(&key);
         let created = before.map_or(modified, |entry| entry.created);
@@ -181,6 +215,7 @@ impl Keys {
             value,
             created,
             modified,
+            lease,
         };
         self.values.insert(key, entry);
     }
@@ -190,4 +225,10 @@ fn bytes(value: &Value) -> Vec<u8> {
     STANDARD
         .decode(value.as_str().unwrap_or_default())
         .unwrap_or_default()
+}
+
+/// A number of 64 bits, which is a string; 0 if it is left out.
+fn number(value: &Value) -> u64 {
+    let text = value.as_str().unwrap_or("0");
+    text.parse().unwrap()
 }
