@@ -78,10 +78,7 @@ impl Engine {
             (Arc::clone(&overlays), drained),
             Arc::clone(&events),
         );
-        // What the process before had checked need not be checked first.
-        let was_ready = kept.as_ref().is_some_and(Found::was_ready);
-        let first = [Readiness::Starting, Readiness::Ready][usize::from(was_ready)];
-        let (readiness, _) = watch::channel(first);
+        let (readiness, _) = watch::channel(first_readiness(kept.as_ref()));
         let host: Arc<dyn Host> = Arc::new(host);
         let counted_before = CountedBefore::default();
         let is_restored = kept.as_ref().is_some_and(Found::has_entries);
@@ -329,6 +326,14 @@ async fn open(
     let pages = endpoint.as_ref().map(Endpoint::socket);
     let sockets = [unix.transpose()?, tcp.transpose()?, pages.transpose()?];
     Ok((endpoint, doors, Passed { sockets }))
+}
+
+/// What the process before had checked need not be checked first.
+fn first_readiness(kept: Option<&Found>) -> Readiness {
+    match kept.is_some_and(Found::was_ready) {
+        true => Readiness::Ready,
+        false => Readiness::Starting,
+    }
 }
 
 /// Takes note of the frontends that were drained when the data process before this one ended.
