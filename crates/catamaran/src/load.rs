@@ -7,6 +7,7 @@ use catamaran_load::exit_code;
 use catamaran_load::options::Options;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
 use catamaran_load::samples::Target;
+#[cfg(feature = "load-scripts")]
 use catamaran_load::scenario::Overload;
 use catamaran_load::schedule::Stage;
 #[cfg(feature = "load-scripts")]
