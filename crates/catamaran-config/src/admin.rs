@@ -70,12 +70,12 @@ fn name(node: Node<'_>) -> Option<String> {
 
 fn token(node: Node<'_>) -> Option<Secret> {
     let file = node.text("a file (a string)")?;
-    let bytes = match node.reader().read_file(Path::new(&file)) {
+    let path = Path::new(&file);
+    let make = format!("make one with `(umask 077; openssl rand -hex 32 > {file})`");
+    let bytes = match node.reader().read_file(path) {
         Ok(bytes) => bytes,
         Err(source) => {
-            node.error(format!(
-                "`{file}` cannot be read: {source}; make one with `openssl rand -hex 32 > {file}`"
-            ));
+            node.error(node.reader().unreadable(path, &source, &make));
             return None;
         }
     };
@@ -83,10 +83,20 @@ fn token(node: Node<'_>) -> Option<Secret> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     if text.len() < MIN_TOKEN_BYTES || !is_plain {
         node.error(format!(
-            "`{file}` must hold one word of at least {MIN_TOKEN_BYTES} printable characters; make \
-             one with `openssl rand -hex 32 > {file}`"
+            "`{file}` must hold one word of at least {MIN_TOKEN_BYTES} printable characters; \
+             {make}"
         ));
         return None;
+    }
+    // Not refused, as a secret of [cluster] is: its group may be meant to steer with it.
+    if let Some(mode) = node.reader().mode(path)
+        && mode & 0o007 != 0
+    {
+        let message = format!(
+            "every user of this machine may read `{file}` (mode {mode:04o}), and who knows the \
+             token can change anything; `chmod 600 {file}` mends that"
+        );
+        node.reader().warn(node.at(), message);
     }
     Some(Secret::new(text))
 }

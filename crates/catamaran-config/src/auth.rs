@@ -129,9 +129,8 @@ fn secret_file(node: Node<'_>) -> Option<(String, String)> {
     let path = node.text("a file (a string)")?;
     let read = node.reader().read_file(Path::new(&path));
     let bytes = read.map_err(|source| {
-        node.error(format!(
-            "`{path}` cannot be read: {source}; write the file, or let this user read it"
-        ));
+        let path = Path::new(&path);
+        node.error(node.reader().unreadable(path, &source, "write the file"));
     });
     let bytes = bytes.ok().filter(|bytes| {
         let fits = bytes.len() <= MAX_BYTES;

@@ -155,10 +155,11 @@ fn secret(node: Node<'_>) -> Option<ClusterSecret> {
     let bytes = match node.reader().read_file(path) {
         Ok(bytes) => bytes,
         Err(source) => {
-            node.error(format!(
-                "`{file}` cannot be read: {source}; make one with `(umask 077; openssl rand -hex \
-                 32 > {file})` and give every node the same"
-            ));
+            let make = format!(
+                "make one with `(umask 077; openssl rand -hex 32 > {file})` and give every node \
+                 the same"
+            );
+            node.error(node.reader().unreadable(path, &source, &make));
             return None;
         }
     };
@@ -176,7 +177,7 @@ fn secret(node: Node<'_>) -> Option<ClusterSecret> {
     if secret.is_none() {
         node.error(format!(
             "`{file}` does not hold 64 hexadecimal digits and nothing else; make one with \
-             `openssl rand -hex 32 > {file}`"
+             `(umask 077; openssl rand -hex 32 > {file})`"
         ));
     }
     secret

@@ -96,7 +96,7 @@ pub(crate) fn items(section: &str, table: &Table) -> BTreeMap<String, String> {
             ("servers", Value::Array(servers)) if section.starts_with("backend.") => {
                 list("server", servers, &["name", "address"], &mut out);
             }
-            ("listen", value) => match value {
+            ("listen", value) if section.starts_with("frontend.") => match value {
                 Value::Array(listeners) => list("listen", listeners, &["address"], &mut out),
                 one => list("listen", std::slice::from_ref(one), &["address"], &mut out),
             },

@@ -196,8 +196,9 @@ fn file(node: Node<'_>) -> Option<(String, String)> {
             None
         }
         Err(source) => {
-            let told = "let this user read it, or name another";
-            node.error(format!("`{file}` cannot be read: {source}; {told}"));
+            let path = Path::new(&file);
+            let told = "write the file, or name another";
+            node.error(node.reader().unreadable(path, &source, told));
             None
         }
     }

@@ -124,9 +124,8 @@ fn headers(node: Node<'_>) -> Option<Vec<(String, Secret)>> {
     let path = node.text("a file (a string)")?;
     let read = node.reader().read_file(Path::new(&path));
     let bytes = read.map_err(|source| {
-        node.error(format!(
-            "`{path}` cannot be read: {source}; write a line such as `Authorization: Bearer …` to it"
-        ));
+        let told = "write a line such as `Authorization: Bearer …` to it";
+        node.error(node.reader().unreadable(Path::new(&path), &source, told));
     });
     let text = String::from_utf8(bytes.ok()?);
     let text =

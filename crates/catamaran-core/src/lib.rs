@@ -41,7 +41,9 @@ pub mod stick;
 pub mod tables;
 mod time;
 pub mod trace;
+mod unreadable;
 pub mod vrrp;
 
 pub use key::Key;
 pub use time::Timestamp;
+pub use unreadable::unreadable;

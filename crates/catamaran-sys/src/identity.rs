@@ -1,7 +1,7 @@
 //! Users and groups: finding them by name, and becoming one.
 
 use crate::check;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -66,6 +66,46 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
     Ok((!found.is_null()).then_some(entry.gr_gid))
 }
 
+/// The name of the user that this process acts as; its number where it has no name, or none that
+/// can be looked up.
+#[must_use]
+pub fn own_name() -> String {
+    let uid = crate::process::effective_user();
+    let mut buf = vec![0_u8; ENTRY];
+    // SAFETY: passwd is a structure of integers and pointers, for which zero is a value.
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all of them outlive the call, which writes within `buf` as long as it is told.
+    let failed = unsafe {
+        libc::getpwuid_r(
+            uid,
+            &raw mut entry,
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+            &raw mut found,
+        )
+    };
+    if failed != 0 || found.is_null() || entry.pw_name.is_null() {
+        return uid.to_string();
+    }
+    // SAFETY: the name is a string in `buf`, which lives on.
+    let name = unsafe { CStr::from_ptr(entry.pw_name) };
+    name.to_string_lossy().into_owned()
+}
+
+/// Whether owner and permissions of a file let this process read it. What else may deny it, as
+/// Landlock does, is not asked.
+#[must_use]
+pub fn may_read(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: the path outlives the call, which only reads it.
+    let asked =
+        unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK, libc::AT_EACCESS) };
+    asked == 0
+}
+
 /// Becomes `identity` for good, with no other groups; every capability is gone with it.
 ///
 /// # Errors
@@ -113,5 +153,21 @@ mod tests {
         assert_eq!(group("root").unwrap(), Some(0));
         assert_eq!(user("no such user").unwrap(), None);
         assert_eq!(group("no such group").unwrap(), None);
+    }
+
+    #[test]
+    fn the_name_of_this_user_leads_back_to_it() {
+        let uid = crate::process::effective_user();
+        let name = own_name();
+        let found = user(&name).unwrap().map(|identity| identity.uid);
+        // Containers have users without a name.
+        assert_eq!(found.unwrap_or_else(|| name.parse().unwrap()), uid);
+    }
+
+    #[test]
+    fn what_may_be_read_is_told_from_what_is_not_there() {
+        assert!(may_read(Path::new("/etc/passwd")));
+        assert!(!may_read(Path::new("/etc/passwd/no")));
+        assert!(!may_read(Path::new("/nowhere")));
     }
 }

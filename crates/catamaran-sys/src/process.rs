@@ -1,6 +1,7 @@
 //! The process and its threads: limits, processors, privileges, children.
 
 use crate::check;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -80,6 +81,13 @@ pub fn set_no_new_privs() -> io::Result<()> {
     // SAFETY: PR_SET_NO_NEW_PRIVS takes integers and touches no memory of ours.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     Ok(())
+}
+
+/// Names the calling thread, and with the main thread the process, as `ps -e` and `pgrep` show it;
+/// what is longer than 15 bytes is cut.
+pub fn set_name(name: &CStr) {
+    // SAFETY: PR_SET_NAME reads a string, which outlives the call.
+    let _ = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
 /// The user that this process acts as.

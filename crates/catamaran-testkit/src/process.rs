@@ -75,6 +75,9 @@ impl Program {
         let dir = TempDir::create()?;
         let mut command = Command::new(path.into());
         command.current_dir(dir.path());
+        // Sockets of tests are not to lie among those of the machine's own service.
+        command.env("RUNTIME_DIRECTORY", dir.path().join("catamaran"));
+        command.env_remove("XDG_RUNTIME_DIR");
         Ok(Self { command, dir })
     }
 

@@ -5,6 +5,7 @@
 //! is read once a second, on a thread of its own.
 
 use catamaran_core::model::Authentication;
+use catamaran_core::unreadable;
 use catamaran_core::vrrp::{Dropped, Freshness, Seal, Stamps, Tag};
 use ring::hmac;
 use std::net::IpAddr;
@@ -28,7 +29,15 @@ pub(crate) struct Guard {
 impl Keys {
     /// Reads a file; what is wrong with it, in words that tell nothing of its content.
     pub(crate) fn read(path: &Path) -> Result<(Self, Vec<u8>), String> {
-        let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let bytes = std::fs::read(path).map_err(|error| {
+            let user = catamaran_sys::identity::own_name();
+            let make = format!(
+                "make one with `(umask 077; openssl rand -base64 32 > {})` and give every node the \
+                 same",
+                path.display()
+            );
+            unreadable(path, &error, (&user, path.exists()), &make)
+        })?;
         let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
         let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
         match lines.len() {

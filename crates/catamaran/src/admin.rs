@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Opens what `admin` says; `instance` tells the configuration from others. Must run on the runtime
@@ -82,20 +83,70 @@ fn usual_socket(instance: &str) -> Option<UnixListener> {
             }
         }
     }
-    tracing::info!(
-        "no admin socket: no usual place can be written to, or another instance has it; write \
-         `socket` under [admin] to use `catamaran ctl`"
+    tracing::warn!(
+        "no admin socket, so that `catamaran ctl` cannot steer this process: no usual place can be \
+         written to; `install -d -o {} {}` makes one that is used from the next start on, or write \
+         `socket` under [admin]",
+        catamaran_sys::identity::own_name(),
+        run_directory().display()
     );
     None
+}
+
+/// The file of an admin socket, removed at the end unless somebody else serves there by then.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: Option<PathBuf>,
+    /// Whether another process has the socket now.
+    is_left: AtomicBool,
+}
+
+impl SocketFile {
+    /// That of a socket that [`open`] has opened, here or in a process before this one.
+    pub(crate) fn of(socket: Option<&OwnedFd>) -> Self {
+        let path = socket.and_then(|socket| {
+            let socket = std::os::unix::net::UnixListener::from(socket.try_clone().ok()?);
+            let bound = socket.local_addr().ok()?;
+            // It was bound under another name first.
+            Some(bound.as_pathname()?.with_extension(""))
+        });
+        Self {
+            path,
+            is_left: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes note of whether another process has the socket.
+    pub(crate) fn set_left(&self, is_left: bool) {
+        self.is_left.store(is_left, Relaxed);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.as_ref().filter(|_| !self.is_left.load(Relaxed)) {
+            // Somebody may have removed it already, or taken its directory from us.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Where the socket is looked for when none is named, in this order.
 pub(crate) fn usual_paths() -> Vec<PathBuf> {
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let directories = std::iter::once(PathBuf::from("/run")).chain(user);
+    let user = user.map(|directory| directory.join(DIRECTORY));
+    let directories = std::iter::once(run_directory()).chain(user);
     directories
-        .map(|directory| directory.join(DIRECTORY).join("admin.sock"))
+        .map(|directory| directory.join("admin.sock"))
         .collect()
+}
+
+/// The one that systemd made for the service (`RuntimeDirectory=`), else that of the system.
+fn run_directory() -> PathBuf {
+    let made = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+    let first = std::env::split_paths(&made).next();
+    let first = first.filter(|directory| directory.is_absolute());
+    first.unwrap_or_else(|| Path::new("/run").join(DIRECTORY))
 }
 
 /// The directory of our own in which the usual socket lies.

@@ -1,6 +1,6 @@
 //! The data plane and its control plane, started and ended together.
 
-use crate::admin;
+use crate::admin::{self, SocketFile};
 use crate::handover::Doors as Passed;
 use crate::host::ProcessHost;
 use crate::limits;
@@ -37,6 +37,7 @@ pub(crate) struct Engine {
     counted_before: CountedBefore,
     /// Whether pages and API take new connections, and copies of their sockets.
     doors: (watch::Sender<bool>, Passed),
+    admin_file: SocketFile,
     /// Whether the process before this one has ended.
     predecessor: Option<watch::Receiver<bool>>,
     /// Ends the control thread when dropped.
@@ -77,10 +78,7 @@ impl Engine {
             (Arc::clone(&overlays), drained),
             Arc::clone(&events),
         );
-        // What the process before had checked need not be checked first.
-        let was_ready = kept.as_ref().is_some_and(Found::was_ready);
-        let first = [Readiness::Starting, Readiness::Ready][usize::from(was_ready)];
-        let (readiness, _) = watch::channel(first);
+        let (readiness, _) = watch::channel(first_readiness(kept.as_ref()));
         let host: Arc<dyn Host> = Arc::new(host);
         let counted_before = CountedBefore::default();
         let is_restored = kept.as_ref().is_some_and(Found::has_entries);
@@ -123,6 +121,7 @@ impl Engine {
             mesh,
             keeper,
             counted_before,
+            admin_file: SocketFile::of(sockets.sockets[0].as_ref()),
             doors: (open, sockets),
             predecessor: None,
             control: Some(control),
@@ -138,6 +137,7 @@ impl Engine {
         if let Some(keeper) = &self.keeper {
             keeper.leave();
         }
+        self.admin_file.set_left(true);
         self.doors.1.copy()
     }
 
@@ -147,6 +147,7 @@ impl Engine {
             keeper.resume();
         }
         self.mesh.resume();
+        self.admin_file.set_left(false);
         self.doors.0.send_replace(true);
     }
 
@@ -325,6 +326,14 @@ async fn open(
     let pages = endpoint.as_ref().map(Endpoint::socket);
     let sockets = [unix.transpose()?, tcp.transpose()?, pages.transpose()?];
     Ok((endpoint, doors, Passed { sockets }))
+}
+
+/// What the process before had checked need not be checked first.
+fn first_readiness(kept: Option<&Found>) -> Readiness {
+    match kept.is_some_and(Found::was_ready) {
+        true => Readiness::Ready,
+        false => Readiness::Starting,
+    }
 }
 
 /// Takes note of the frontends that were drained when the data process before this one ended.

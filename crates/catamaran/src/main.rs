@@ -40,6 +40,7 @@ mod vrrp;
 
 use anyhow::Context as _;
 use args::{Args, Command};
+use catamaran_sys::process::set_name;
 use clap::Parser as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -57,30 +58,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sets what `ps -e` and `top` show of a process that was started as `/proc/self/exe`.
-fn set_name(name: &str) {
-    // A system that hides /proc is no reason not to serve.
-    let _ = std::fs::write("/proc/self/comm", name);
-}
-
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Ctl(args) => Ok(ctl::run(&args)),
         Command::Data(args) => {
-            set_name("catamaran-data");
+            set_name(c"catamaran-data");
             block_on(data::run_supervised(&args))
         }
         Command::Demo(args) => block_on(demo::run(&args)),
         Command::Echo(args) => {
-            set_name("catamaran-echo");
+            set_name(c"catamaran-echo");
             block_on(echo::run(&args))
         }
         Command::Load(args) => block_on(load::run(*args)),
         Command::Top(args) => Ok(top::run(&args)),
         Command::Vrrp(args) => {
-            set_name("catamaran-vrrp");
+            set_name(c"catamaran-vrrp");
             block_on(vrrp::run(&args))
         }
         Command::Man(args) => man::run(&args),
@@ -91,8 +86,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Probe(args) => probe::run(&args),
         #[cfg(feature = "etcd")]
         Command::Register(args) => block_on(register::run(&args)),
-        Command::Run(args) if args.no_supervisor => block_on(data::run_foreground(&args)),
-        Command::Run(args) => block_on(supervisor::run(&args)),
+        Command::Run(args) => {
+            // An upgrade executes it by a descriptor, whose number would be its name.
+            set_name(c"catamaran");
+            match args.no_supervisor {
+                true => block_on(data::run_foreground(&args)),
+                false => block_on(supervisor::run(&args)),
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::admin;
 use crate::identity;
 use crate::source::Source;
 use anyhow::Context as _;
-use catamaran_core::model::{Config, LogTarget};
+use catamaran_core::model::{AdminSocket, Config, LogTarget};
 use catamaran_sys::sandbox::{self, Access};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(crate) fn enter(config: &Config, source: &Source) -> anyhow::Result<()> {
     if let Some(identity) = identity {
         // Root made them; their socket is to be another's.
         for directory in admin::make_directories(&config.admin) {
-            if directory.ends_with(admin::DIRECTORY) {
+            if directory.ends_with(admin::DIRECTORY) || config.admin.socket == AdminSocket::Usual {
                 catamaran_sys::identity::give(&directory, identity)
                     .with_context(|| directory.display().to_string())?;
             }
@@ -113,12 +113,13 @@ fn directory(path: &Path) -> PathBuf {
 }
 
 /// Files of the system that are read while serving: resolv.conf(5), hosts(5), nsswitch.conf(5), the
-/// time zone, and what the kernel tells of this process.
-const SYSTEM: [&str; 10] = [
+/// time zone, names of users for messages, and what the kernel tells of this process.
+const SYSTEM: [&str; 11] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/nsswitch.conf",
     "/etc/localtime",
+    "/etc/passwd",
     "/usr/share/zoneinfo",
     "/proc/self",
     "/proc/sys/kernel/hostname",

@@ -26,7 +26,10 @@ const OWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("catamaran-auth", &[]),
-    ("catamaran-config", &["catamaran-auth", "catamaran-core"]),
+    (
+        "catamaran-config",
+        &["catamaran-auth", "catamaran-core", "catamaran-sys"],
+    ),
     (
         "catamaran-control",
         &[

@@ -138,6 +138,15 @@ impl<'a> Reader<'a> {
         self.read_file.mode(path)
     }
 
+    /// Why a file with a secret cannot be read, with the remedy; `missing` is that for a file that is
+    /// not there.
+    pub(crate) fn unreadable(&self, path: &Path, error: &io::Error, missing: &str) -> String {
+        let user = catamaran_sys::identity::own_name();
+        let is_seen = self.mode(path).is_some();
+        let why = catamaran_core::unreadable(path, error, (&user, is_seen), missing);
+        format!("`{}` {why}", path.display())
+    }
+
     /// The line of byte `at`, for messages that name a second place.
     pub(crate) fn line(&self, at: usize) -> usize {
         self.lines.place(at).line

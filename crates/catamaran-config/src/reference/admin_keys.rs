@@ -14,7 +14,8 @@ pub(crate) static ADMIN: Section = Section {
             Kind::Either(&[Kind::Text("path"), Kind::Only(false)]),
             Means("`/run/catamaran/admin.sock`, else `$XDG_RUNTIME_DIR/catamaran/admin.sock`"),
             "Its unix socket, which only the user of the process may open (mode 0600). `false` \
-             turns it off.",
+             turns it off. Where systemd made another directory for the service \
+             (`RuntimeDirectory=`), it lies there instead of `/run/catamaran`.",
         ),
         Key::new(
             "listen",

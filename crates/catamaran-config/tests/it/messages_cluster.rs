@@ -15,6 +15,7 @@ impl ReadFile for Files {
             Some("good.key" | "open.key") => Ok(format!("{}\n", "a1".repeat(32)).into()),
             Some("new.key") => Ok("b2".repeat(32).into()),
             Some("bad.key") => Ok("hunter2".into()),
+            Some("denied.key") => Err(io::ErrorKind::PermissionDenied.into()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -28,6 +29,19 @@ impl ReadFile for Files {
 fn parse(lines: &str) -> Result<Loaded, Errors> {
     let text = format!("{VALID}[cluster]\n{lines}\n");
     catamaran_config::parse(&text, "c.toml", &|_| None, &Files)
+}
+
+#[test]
+fn a_secret_that_this_user_may_not_read_is_given_to_it_not_made_anew() {
+    let user = catamaran_sys::identity::own_name();
+    let lines = "node = \"a\"\npeers = { b = \"10.0.0.12:1\" }\nsecret-file = \"denied.key\"";
+    assert_eq!(
+        parse(lines).unwrap_err().to_string().trim_end(),
+        format!(
+            "c.toml:9:15: `denied.key` cannot be read: permission denied; `chown {user} \
+             denied.key` lets this user read it"
+        )
+    );
 }
 
 #[test]
@@ -107,7 +121,7 @@ const WRONG: &[(&str, &str)] = &[
     (
         "node = \"a\"\npeers = { b = \"10.0.0.12:1\" }\nsecret-file = \"bad.key\"",
         "9:15: `bad.key` does not hold 64 hexadecimal digits and nothing else; make one with \
-         `openssl rand -hex 32 > bad.key`",
+         `(umask 077; openssl rand -hex 32 > bad.key)`",
     ),
     (
         "node = \"a\"\npeers = { b = \"10.0.0.12:1\" }\nsecret-file = \"good.key\"\nsecret-files = [\"good.key\"]",

@@ -80,14 +80,18 @@ pub(super) fn between(
     changes.retain(|change| change.cost != Cost::Restart);
     for (item, old, new) in fixed(served, config, most_workers) {
         changes.retain(|change| change.section != "process" || change.item != item);
-        changes.push(Change {
-            kind: ChangeKind::Changed,
-            section: "process".to_owned(),
-            item: item.to_owned(),
-            old: Some(old),
-            new: Some(new),
-            cost: Cost::Restart,
-        });
+        changes.push(waiting("process", item, (old, new)));
+    }
+    for (kind, old, new) in fixed_sections(served, config) {
+        let mut is_written = false;
+        for change in changes.iter_mut().filter(|change| is_of(change, kind)) {
+            change.cost = Cost::Restart;
+            is_written = true;
+        }
+        // Written long ago, or in a file that the text names.
+        if !is_written {
+            changes.push(waiting(kind, "", (old, new)));
+        }
     }
     // A file that the text names may say something else although its name is the same.
     for (old, new) in pairs(served, config) {
@@ -104,6 +108,24 @@ pub(super) fn between(
         }
     }
     Diff { changes }
+}
+
+/// Something that comes only with a restart.
+fn waiting(section: &str, item: &str, (old, new): (String, String)) -> Change {
+    Change {
+        kind: ChangeKind::Changed,
+        section: section.to_owned(),
+        item: item.to_owned(),
+        old: Some(old),
+        new: Some(new),
+        cost: Cost::Restart,
+    }
+}
+
+/// Whether a change is in the section `kind`, or in one of that kind.
+fn is_of(change: &Change, kind: &str) -> bool {
+    let rest = change.section.strip_prefix(kind);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 type Frontend = catamaran_core::model::Frontend;
@@ -152,6 +174,12 @@ fn fixed(
             fixed.push((key, word(old), word(new)));
         }
     }
+    fixed
+}
+
+/// Sections that are fixed when the process starts and are to be others: kind, old, new.
+fn fixed_sections(served: &Config, config: &Config) -> Vec<(&'static str, String, String)> {
+    let mut fixed = Vec::new();
     if served.virtual_ips != config.virtual_ips {
         let names = |all: &[VirtualIp]| {
             let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
@@ -163,11 +191,11 @@ fn fixed(
     if served.admin != config.admin {
         // Without the values: one of them is a secret.
         let words = ("as before".to_owned(), "as written now".to_owned());
-        fixed.push(("[admin]", words.0, words.1));
+        fixed.push(("admin", words.0, words.1));
     }
     if served.etcd != config.etcd {
         let words = ("as before".to_owned(), "as written now".to_owned());
-        fixed.push(("[etcd]", words.0, words.1));
+        fixed.push(("etcd", words.0, words.1));
     }
     fixed
 }
@@ -284,6 +312,36 @@ mod tests {
             shown(OLD, &OLD.replace("workers = 2", "workers = 9")),
             "~ process workers: 2 -> 9 (comes only with a restart)\n"
         );
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_told_once_where_it_is_written() {
+        let old = format!(
+            "{OLD}[admin]\nlisten = \"127.0.0.1:7900\"\n[virtual-ip.main]\ninterface = \"eth0\"\n\
+             addresses = [\"192.0.2.1\"]\nrouter-id = 51\npriority = 150\n"
+        );
+        let new = old.replace(":7900", ":7901").replace("150", "200");
+        assert_eq!(
+            shown(&old, &new),
+            "~ admin listen: \"127.0.0.1:7900\" -> \"127.0.0.1:7901\" (comes only with a restart)\n\
+             ~ virtual-ip.main priority: 150 -> 200 (comes only with a restart)\n"
+        );
+        assert_eq!(
+            shown(OLD, &format!("{OLD}[admin]\nsocket = false\n")),
+            "+ admin (comes only with a restart)\n"
+        );
+    }
+
+    #[test]
+    fn what_was_written_long_ago_still_waits() {
+        let read = |text: &str| {
+            let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+            let loaded = catamaran_config::parse(text, "c.toml", &|_| None, &no_file);
+            loaded.unwrap().config
+        };
+        let new = format!("{OLD}[admin]\nsocket = false\n");
+        let diff = between((&new, &new), &read(OLD), &read(&new), 8);
+        assert_eq!(diff.to_string(), "~ admin (comes only with a restart)\n");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use catamaran_config::layers::Layers;
 use catamaran_config::{Beside, Errors, Loaded, ReadFile};
 use catamaran_core::model::{Config, ListenerKey, Name};
 use catamaran_proxy::{ApplyError, ListenerSockets, LogError, Plan, Shared, WantedListener};
+use catamaran_sys::identity;
 use layers::Wish;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -342,7 +343,7 @@ impl Reloader {
 
     fn plan(&self, config: Config) -> Result<Plan, ReloadError> {
         let plan = self.shared.plan(config).map_err(|error| LogError {
-            source: explain(error.source),
+            source: explain_log(error.source),
             ..error
         })?;
         Ok(plan)
@@ -504,7 +505,8 @@ struct Explained<'a>(Beside<'a>);
 
 impl ReadFile for Explained<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path).map_err(explain)
+        let read = self.0.read(path);
+        read.map_err(|error| explain(&self.0.0.join(path), error))
     }
 
     fn mode(&self, path: &Path) -> Option<u32> {
@@ -512,8 +514,19 @@ impl ReadFile for Explained<'_> {
     }
 }
 
-/// Adds to a denial what may be behind it other than the rights of a file.
-fn explain(error: io::Error) -> io::Error {
+/// Says of a denial when it is not the rights of the file that are behind it.
+fn explain(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied || !identity::may_read(path) {
+        return error;
+    }
+    io::Error::other(format!(
+        "{error}: a supervised data process gave up all directories but those of the \
+         configuration that it started with; restart to use another"
+    ))
+}
+
+/// Says of a log that cannot be opened what may be behind that other than the rights of a file.
+fn explain_log(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error;
     }

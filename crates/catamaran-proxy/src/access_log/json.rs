@@ -38,6 +38,7 @@ pub(super) fn format(record: &Record<'_>, out: &mut Vec<u8>) {
         }
     }
     bytes("termination", &record.termination, out);
+    text("outcome", Some(record.outcome), out);
     let counts = &record.counts;
     for (key, count) in [
         ("process_connections", counts.process),
@@ -57,6 +58,9 @@ pub(super) fn format(record: &Record<'_>, out: &mut Vec<u8>) {
 
 fn request_and_status(http: &Http<'_>, out: &mut Vec<u8>) {
     bytes("method", http.method, out);
+    if !http.host.is_empty() {
+        bytes("host", &http.host[..http.host.len().min(MAX_HOST)], out);
+    }
     bytes("target", http.logged_target(), out);
     text("version", Some(http.version), out);
     if let Some(status) = http.status {
@@ -70,6 +74,9 @@ fn request_and_status(http: &Http<'_>, out: &mut Vec<u8>) {
         bytes("trace_flags", &text[53..], out);
     }
 }
+
+/// Bytes of a host that are logged: a name has 253 at most, and a port follows.
+const MAX_HOST: usize = 260;
 
 fn key(key: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");

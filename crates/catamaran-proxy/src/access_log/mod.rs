@@ -53,6 +53,8 @@ pub struct Record<'a> {
     pub timers: Timers,
     /// Who ended it and where, as HAProxy's manual §8.5 codes it; `--` is a normal end. ASCII.
     pub termination: [u8; 2],
+    /// How it ended, in the word of metrics and error bodies.
+    pub outcome: &'static str,
     /// What was open when it ended.
     pub counts: Counts,
 }
@@ -86,6 +88,8 @@ pub struct Http<'a> {
     pub method: &'a [u8],
     /// The request target, as sent; at most 8 KiB of it are logged.
     pub target: &'a [u8],
+    /// The host that was asked for, with its port if one was written; empty if none is known.
+    pub host: &'a [u8],
     /// `HTTP/1.1`.
     pub version: &'a str,
     /// Status sent to the client; `None` if it got none.

@@ -15,6 +15,7 @@ fn http<'a>(method: &'a [u8], target: &'a [u8]) -> Http<'a> {
     Http {
         method,
         target,
+        host: b"www.example:8080",
         version: "HTTP/1.1",
         status: Some(200),
         trace: None,
@@ -46,6 +47,7 @@ fn record<'a>(address: &'a ServerAddr, http: Option<Http<'a>>) -> Record<'a> {
             total: ms(109),
         },
         termination: *b"--",
+        outcome: "done",
         counts: Counts {
             process: 1,
             frontend: 1,
@@ -180,6 +182,8 @@ fn json_holds_every_field_that_is_known() {
     assert_eq!(json["status"], 200);
     assert_eq!(json["total_ms"], 109);
     assert_eq!(json["termination"], "--");
+    assert_eq!(json["outcome"], "done");
+    assert_eq!(json["host"], "www.example:8080");
     assert_eq!(json["redispatched"], false);
     assert_eq!(json.get("route"), None);
 }

@@ -103,7 +103,8 @@ pub(crate) fn write(
 ) {
     let took = now.saturating_since(facts.began);
     let backend = facts.backend;
-    let code = outcome.consequence().log_code.as_bytes();
+    let consequence = outcome.consequence();
+    let code = consequence.log_code.as_bytes();
     let record = Record {
         time_unix_us: unix_micros(took),
         client: peer,
@@ -132,6 +133,7 @@ pub(crate) fn write(
             total: Some(took),
         },
         termination: [code[0], code[1]],
+        outcome: consequence.label,
         counts: counts(worker, frontend, facts, now),
     };
     worker.log(frontend, now, &record);

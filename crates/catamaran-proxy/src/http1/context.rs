@@ -25,8 +25,8 @@ pub(crate) struct Context {
     /// What was read from the server.
     pub(crate) reply: Buffer,
     pub(crate) ask: Ask,
-    /// Method and target for the access log, a space between them; empty without one. The buffer
-    /// they came in may be gone when the exchange ends.
+    /// Method, target and host for the access log, spaces between them; empty without one. The
+    /// buffer they came in may be gone when the exchange ends.
     pub(crate) request_line: Vec<u8>,
     /// A value being put together.
     pub(crate) scratch: Vec<u8>,

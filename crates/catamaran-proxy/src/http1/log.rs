@@ -19,6 +19,10 @@ pub(super) fn note_request(client: &Client, context: &mut Context) {
     line.extend_from_slice(head.method_span.of(buf));
     line.push(b' ');
     line.extend_from_slice(head.target.whole.of(buf));
+    if let Some(host) = head.host {
+        line.push(b' ');
+        line.extend_from_slice(host.of(buf));
+    }
 }
 
 /// Counts and logs an exchange that ended.
@@ -37,15 +41,13 @@ pub(super) fn ended(exchange: &mut Exchange<'_>, outcome: Outcome) {
     if frontend.model.access_log.is_none() {
         return;
     }
-    let line = &context.request_line;
-    // A method is a token: the first space ends it.
-    let space = line.iter().position(|&byte| byte == b' ');
-    let (method, target) = space.map_or((&line[..0], &line[..0]), |at| {
-        (&line[..at], &line[at + 1..])
-    });
+    // None of the three has a space in it.
+    let mut parts = context.request_line.split(|&byte| byte == b' ');
+    let mut part = || parts.next().unwrap_or_default();
     let http = Http {
-        method,
-        target,
+        method: part(),
+        target: part(),
+        host: part(),
         version: if context.request.version == Version::Http11 {
             "HTTP/1.1"
         } else {
@@ -84,6 +86,7 @@ pub(super) fn refused(
     let http = Http {
         method: b"",
         target: b"",
+        host: b"",
         version: "HTTP/1.1",
         status,
         trace: None,

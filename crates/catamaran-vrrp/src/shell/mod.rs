@@ -408,7 +408,8 @@ impl Shell {
                 usable.map(|usable| usable.local)
             }
             Some(Err(error)) => {
-                tracing::error!(interface = name, %error, "sockets cannot be opened");
+                let remedy = privileges::remedy_of(&error);
+                tracing::error!(interface = name, %error, "sockets cannot be opened{remedy}");
                 router.counters.failures += 1;
                 None
             }

@@ -455,10 +455,14 @@ impl Ctl {
             (_, false, _) if changes > 0 => writeln!(out, "nothing was changed: a dry run")?,
             (0, false, _) => writeln!(out, "nothing would change")?,
             (_, _, Some("until-reload")) => {
-                writeln!(out, "in place until the configuration file is read anew")?;
+                let but = but_for(count_waiting(applied));
+                writeln!(
+                    out,
+                    "in place until the configuration file is read anew{but}"
+                )?;
             }
             (0, ..) => writeln!(out, "in place; nothing has changed")?,
-            _ => writeln!(out, "in place")?,
+            _ => writeln!(out, "in place{}", but_for(count_waiting(applied)))?,
         }
         Ok(())
     }
@@ -505,6 +509,21 @@ enum Judged {
 /// How many changes an answer lists.
 fn count_changes(answer: &Value) -> usize {
     answer["changes"].as_array().map_or(0, Vec::len)
+}
+
+/// How many of them come only with a restart.
+fn count_waiting(answer: &Value) -> usize {
+    let changes = answer["changes"].as_array().into_iter().flatten();
+    changes.filter(|change| change["cost"] == "restart").count()
+}
+
+/// What is said of changes that are not in place.
+fn but_for(waiting: usize) -> String {
+    match waiting {
+        0 => String::new(),
+        1 => ", but for 1 that waits for a restart".to_owned(),
+        n => format!(", but for {n} that wait for a restart"),
+    }
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

@@ -263,8 +263,9 @@ pub(crate) fn events(events: &Value, now: f64) -> Table {
         Right("AGO"),
         Left("EVENT"),
         Left("ABOUT"),
-        Left("MESSAGE"),
         Left("BY"),
+        // Last, so that no line is as long as the longest.
+        Left("MESSAGE"),
     ]);
     for event in each(events) {
         let ago = event["at"].as_f64().map_or(0.0, |at| (now - at).max(0.0));
@@ -272,8 +273,8 @@ pub(crate) fn events(events: &Value, now: f64) -> Table {
             duration(&ago.into()),
             text(&event["kind"]),
             about(event),
-            message(event),
             by(event),
+            message(event),
         ]);
     }
     table

@@ -110,11 +110,17 @@ pub(crate) fn coloured(cell: &str) -> String {
     format!("\x1b[{code}m{cell}\x1b[0m")
 }
 
-/// Text from elsewhere must not steer the terminal.
+/// Text from elsewhere must not steer the terminal; the end of a line is shown as `\n`.
 pub(crate) fn without_controls(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            c if c.is_control() => shown.push('?'),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -145,5 +151,10 @@ mod tests {
         assert!(!printed(Colour::Ansi).contains("\x1b[2J"));
         assert_eq!(coloured("down (checks)"), "\x1b[31mdown (checks)\x1b[0m");
         assert_eq!(coloured("upper"), "upper");
+    }
+
+    #[test]
+    fn the_lines_of_a_value_can_be_told_apart() {
+        assert_eq!(without_controls("a = 1\nb = 2\u{1b}"), "a = 1\\nb = 2?");
     }
 }

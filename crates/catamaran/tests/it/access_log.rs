@@ -109,6 +109,7 @@ fn an_exchange_is_one_json_object_with_who_what_and_how_long() {
             ("version", "HTTP/1.1"),
             ("status", "200"),
             ("termination", "--"),
+            ("outcome", "done"),
             ("retries", "0"),
             ("redispatched", "false"),
         ],
@@ -204,7 +205,14 @@ fn the_termination_says_who_ended_it_and_when() {
     client.send(b"GARBAGE\r\n\r\n").unwrap();
     assert_eq!(client.receive_response("GET").unwrap().status, 400);
     let line = &lines(&path, cases.len() + 1)[cases.len()];
-    assert_members(line, &[("status", "400"), ("termination", "PR")]);
+    assert_members(
+        line,
+        &[
+            ("status", "400"),
+            ("termination", "PR"),
+            ("outcome", "bad-request"),
+        ],
+    );
 }
 
 #[test]

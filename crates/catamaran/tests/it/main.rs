@@ -4,6 +4,7 @@
 mod access;
 mod access_log;
 mod admin;
+mod admin_socket;
 mod affinity;
 mod auth;
 mod balancer;

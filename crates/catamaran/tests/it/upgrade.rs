@@ -26,6 +26,12 @@ pub(crate) fn upgrade(balancer: &Balancer) -> u32 {
     assert_eq!(status, 200, "{told}\n{}", balancer.process.stderr());
     let after = data_pid(balancer);
     assert_ne!(before, after);
+    let supervisor = balancer.process.pid();
+    // By that name it is found (pgrep, killall, exporters).
+    eventually("the name of the supervisor", || {
+        let name = std::fs::read_to_string(format!("/proc/{supervisor}/comm")).unwrap();
+        (name == "catamaran\n").then_some(())
+    });
     // The next upgrade is for the supervisor of the new binary.
     eventually("the new supervisor", || {
         let taken = format!("data process taken over pid={after}");
