@@ -35,8 +35,12 @@ const CASE: &str = "keep-alive-128";
 /// How far a count may lie above the bound: another order of hash keys or of timers moves it.
 const TOLERANCE: f64 = 0.03;
 
-/// What the metrics may cost, of all instructions of a request.
-const MOST_FOR_METRICS: f64 = 0.02;
+/// What the metrics may cost, of the instructions of a request in user space. Those are a fifth to a
+/// quarter of its CPU time (docs/benchmarks.md), so that this is less than one percent of that.
+const MOST_FOR_METRICS: f64 = 0.03;
+
+/// Counts of which the median holds: each differs from the next by one percent.
+const COUNTS: usize = 3;
 
 const PROGRAM: &str = "target/release/catamaran";
 const UNCOUNTED: &str = "target/release/catamaran-uncounted";
@@ -97,9 +101,14 @@ fn build_both() -> Result<()> {
 }
 
 fn per_request(program: &Path) -> Result<u64> {
-    let few = instructions(program, FEW)?;
-    let many = instructions(program, MANY)?;
-    Ok(many.saturating_sub(few) / (MANY - FEW))
+    let mut counts = Vec::new();
+    for _ in 0..COUNTS {
+        let few = instructions(program, FEW)?;
+        let many = instructions(program, MANY)?;
+        counts.push(many.saturating_sub(few) / (MANY - FEW));
+    }
+    counts.sort_unstable();
+    Ok(counts[COUNTS / 2])
 }
 
 /// Tells what the metrics cost, and fails when that is too much.
@@ -112,7 +121,7 @@ fn share_of_metrics(measured: u64, without: u64) -> Result<()> {
     let percent = 100.0 * share;
     let text = format!("metrics: {cost} instructions of {measured}, {percent:.1} %");
     if share > MOST_FOR_METRICS {
-        bail!("{text}, of 2 % that they may cost; count less for each request");
+        bail!("{text}, of 3 % that they may cost; count less for each request");
     }
     shell::say(&text);
     Ok(())
@@ -206,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn metrics_may_cost_two_percent_and_not_more() {
-        assert!(share_of_metrics(1000, 980).is_ok());
-        assert!(share_of_metrics(1000, 979).is_err());
+    fn metrics_may_cost_three_percent_and_not_more() {
+        assert!(share_of_metrics(1000, 970).is_ok());
+        assert!(share_of_metrics(1000, 969).is_err());
         // Counting costs something: a program that takes no less counts, too.
         assert!(share_of_metrics(1000, 1000).is_err());
     }

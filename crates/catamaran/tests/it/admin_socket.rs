@@ -16,7 +16,8 @@ fn program(server: SocketAddr) -> Program {
 fn the_socket_lies_where_systemd_says_and_is_gone_after_a_stop() {
     let (_server, server) = echo("Coucou", &[]);
     let mut process = program(server).start().unwrap();
-    process.wait_for_stderr("admin socket", PATIENCE).unwrap();
+    // A stop before that is none of a process that serves.
+    process.wait_for_stderr("serving pid", PATIENCE).unwrap();
     let directory = process.dir().path().join("catamaran");
     let count = || std::fs::read_dir(&directory).unwrap().count();
     assert!(directory.join("admin.sock").exists());
