@@ -37,10 +37,10 @@ const TOLERANCE: f64 = 0.03;
 
 /// What the metrics may cost, of the instructions of a request in user space. Those are a fifth to a
 /// quarter of its CPU time (docs/benchmarks.md), so that this is less than one percent of that.
-const MOST_FOR_METRICS: f64 = 0.03;
+const MOST_FOR_METRICS: f64 = 0.035;
 
 /// Counts of which the median holds: each differs from the next by one percent.
-const COUNTS: usize = 3;
+const COUNTS: usize = 5;
 
 const PROGRAM: &str = "target/release/catamaran";
 const UNCOUNTED: &str = "target/release/catamaran-uncounted";
@@ -121,7 +121,7 @@ fn share_of_metrics(measured: u64, without: u64) -> Result<()> {
     let percent = 100.0 * share;
     let text = format!("metrics: {cost} instructions of {measured}, {percent:.1} %");
     if share > MOST_FOR_METRICS {
-        bail!("{text}, of 3 % that they may cost; count less for each request");
+        bail!("{text}, of 3.5 % that they may cost; count less for each request");
     }
     shell::say(&text);
     Ok(())
@@ -215,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn metrics_may_cost_three_percent_and_not_more() {
-        assert!(share_of_metrics(1000, 970).is_ok());
-        assert!(share_of_metrics(1000, 969).is_err());
+    fn metrics_may_cost_a_share_of_a_request_and_not_more() {
+        assert!(share_of_metrics(1000, 965).is_ok());
+        assert!(share_of_metrics(1000, 964).is_err());
         // Counting costs something: a program that takes no less counts, too.
         assert!(share_of_metrics(1000, 1000).is_err());
     }
