@@ -6,7 +6,39 @@ use serde_json::{Map, Value, json};
 
 use super::Summary;
 use super::groups::{self, Form};
+use crate::metric::Metric;
 use crate::sink::{Sink, per_second, share};
+use crate::threshold::Guarded;
+
+/// A metric, or a part of one, that is told of.
+struct Shown<'a> {
+    metric: &'a Metric,
+    name: &'a String,
+    found: &'a Sink,
+    guarded: Option<&'a Guarded>,
+}
+
+/// What has samples or is guarded by thresholds.
+fn shown<'a>(summary: &Summary<'a>) -> impl Iterator<Item = Shown<'a>> {
+    let (board, thresholds) = (summary.board, summary.thresholds);
+    let metrics = summary.registry.metrics().iter();
+    let all = metrics.flat_map(|metric| {
+        let parts = metric.parts.iter().map(|part| (&part.name, part.sink));
+        let whole = std::iter::once((&metric.name, metric.sink));
+        whole.chain(parts).map(move |named| (metric, named))
+    });
+    all.filter_map(move |(metric, (name, sink))| {
+        let found = board.sink(sink);
+        let guarded = thresholds.iter().find(|guarded| guarded.sink == sink);
+        let is_shown = !found.is_empty() || guarded.is_some();
+        is_shown.then_some(Shown {
+            metric,
+            name,
+            found,
+            guarded,
+        })
+    })
+}
 
 /// All metrics with samples: `{name: {avg, …, thresholds: {expression: crossed}}}`.
 ///
@@ -14,30 +46,25 @@ use crate::sink::{Sink, per_second, share};
 #[must_use]
 pub fn metrics(summary: &Summary<'_>) -> Value {
     let mut all = Map::new();
-    for metric in summary.registry.metrics() {
-        let parts = metric.parts.iter().map(|part| (&part.name, part.sink));
-        for (name, sink) in std::iter::once((&metric.name, metric.sink)).chain(parts) {
-            let found = summary.board.sink(sink);
-            let guarded = summary
-                .thresholds
-                .iter()
-                .find(|guarded| guarded.sink == sink);
-            if found.is_empty() && guarded.is_none() {
-                continue;
-            }
-            let mut figures = figures(summary, found);
-            if let Some(guarded) = guarded {
-                let judged = summary.judge(guarded);
-                let crossed = judged.map(|judged| {
-                    (
-                        judged.threshold.source.clone(),
-                        json!(!judged.verdict.holds),
-                    )
-                });
-                figures.insert("thresholds".to_owned(), Value::Object(crossed.collect()));
-            }
-            all.insert(name.clone(), Value::Object(figures));
+    for Shown {
+        name,
+        found,
+        guarded,
+        ..
+    } in shown(summary)
+    {
+        let mut figures = figures(summary, found);
+        if let Some(guarded) = guarded {
+            let judged = summary.judge(guarded);
+            let crossed = judged.map(|judged| {
+                (
+                    judged.threshold.source.clone(),
+                    json!(!judged.verdict.holds),
+                )
+            });
+            figures.insert("thresholds".to_owned(), Value::Object(crossed.collect()));
         }
+        all.insert(name.clone(), Value::Object(figures));
     }
     Value::Object(all)
 }
@@ -92,36 +119,31 @@ pub fn summary_export(summary: &Summary<'_>, setup_data: Option<&Value>) -> Valu
 #[must_use]
 pub fn handle_summary(summary: &Summary<'_>, setup_data: Option<&Value>) -> Value {
     let mut all = Map::new();
-    for metric in summary.registry.metrics() {
-        let parts = metric.parts.iter().map(|part| (&part.name, part.sink));
-        for (name, sink) in std::iter::once((&metric.name, metric.sink)).chain(parts) {
-            let found = summary.board.sink(sink);
-            let guarded = summary
-                .thresholds
-                .iter()
-                .find(|guarded| guarded.sink == sink);
-            if found.is_empty() && guarded.is_none() {
-                continue;
-            }
-            let mut values = figures(summary, found);
-            // Here the share of a rate is called so.
-            if matches!(found, Sink::Rate { .. })
-                && let Some(share) = values.remove("value")
-            {
-                values.insert("rate".to_owned(), share);
-            }
-            let mut entry = json!({
-                "type": metric.kind.name(), "contains": metric.contains.name(), "values": values,
-            });
-            if let Some(guarded) = guarded {
-                let judged = summary.judge(guarded).map(|judged| {
-                    let holds = json!({"ok": judged.verdict.holds});
-                    (judged.threshold.source.clone(), holds)
-                });
-                entry["thresholds"] = Value::Object(judged.collect());
-            }
-            all.insert(name.clone(), entry);
+    for Shown {
+        metric,
+        name,
+        found,
+        guarded,
+    } in shown(summary)
+    {
+        let mut values = figures(summary, found);
+        // Here the share of a rate is called so.
+        if matches!(found, Sink::Rate { .. })
+            && let Some(share) = values.remove("value")
+        {
+            values.insert("rate".to_owned(), share);
         }
+        let mut entry = json!({
+            "type": metric.kind.name(), "contains": metric.contains.name(), "values": values,
+        });
+        if let Some(guarded) = guarded {
+            let judged = summary.judge(guarded).map(|judged| {
+                let holds = json!({"ok": judged.verdict.holds});
+                (judged.threshold.source.clone(), holds)
+            });
+            entry["thresholds"] = Value::Object(judged.collect());
+        }
+        all.insert(name.clone(), entry);
     }
     let statistics = summary.trend_statistics.iter();
     let statistics: Vec<String> = statistics.map(ToString::to_string).collect();
