@@ -179,6 +179,12 @@ impl Recorder {
         &self.registry
     }
 
+    /// The tags of a set.
+    #[must_use]
+    pub fn tags(&self, id: TagsId) -> &[(String, String)] {
+        self.tags.set(id)
+    }
+
     /// Whether there were too many sets of tags to tell them apart.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::metric::{MetricId, Registry};
 use crate::tags::TagsId;
-use crate::threshold::Guarded;
+use crate::threshold::{Guarded, Threshold};
 
 /// Where samples go, and how they are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,7 +298,7 @@ fn metric_lines(registry: &Registry, thresholds: &[Guarded]) -> HashMap<MetricId
             .iter()
             .filter(|guarded| guarded.sink == metric.sink);
         let own = own.flat_map(|guarded| &guarded.thresholds);
-        let own: Vec<&str> = own.map(|threshold| threshold.source.as_str()).collect();
+        let own: Vec<Value> = own.map(Threshold::to_json).collect();
         let part = |part: &crate::metric::Part| {
             let tags: Map<String, Value> = part
                 .tags

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::schedule::{Arrivals, Ramp, Stage, total};
 use crate::time_text::exact;
 
@@ -25,6 +27,21 @@ pub struct Scenario {
     pub tags: BTreeMap<String, String>,
     /// What becomes of an iteration that is due while every virtual user is at work.
     pub overload: Overload,
+}
+
+impl Scenario {
+    /// As scripts write it, with what they left out.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut all = self.executor.to_json();
+        all["executor"] = self.executor.name().into();
+        all["exec"] = self.exec.as_str().into();
+        all["startTime"] = exact(self.start_time).into();
+        all["gracefulStop"] = exact(self.graceful_stop).into();
+        all["env"] = json!(self.env);
+        all["tags"] = json!(self.tags);
+        all
+    }
 }
 
 /// What becomes of an iteration of an open model that finds no free virtual user.
@@ -102,6 +119,57 @@ pub enum Executor {
 }
 
 impl Executor {
+    /// What executors of its kind have.
+    fn to_json(&self) -> Value {
+        let stage =
+            |stage: &Stage| json!({"duration": exact(stage.duration), "target": stage.target});
+        let list = |stages: &[Stage]| Value::from(stages.iter().map(stage).collect::<Vec<_>>());
+        match self {
+            Self::SharedIterations {
+                vus,
+                iterations,
+                max_duration,
+            }
+            | Self::PerVuIterations {
+                vus,
+                iterations,
+                max_duration,
+            } => {
+                json!({"vus": vus, "iterations": iterations, "maxDuration": exact(*max_duration)})
+            }
+            Self::ConstantVus { vus, duration } => {
+                json!({"vus": vus, "duration": exact(*duration)})
+            }
+            Self::RampingVus {
+                start_vus,
+                stages,
+                graceful_ramp_down,
+            } => json!({
+                "startVUs": start_vus, "stages": list(stages), "gracefulRampDown": exact(*graceful_ramp_down),
+            }),
+            Self::ConstantArrivalRate {
+                rate,
+                time_unit,
+                duration,
+                pre_allocated_vus,
+                max_vus,
+            } => json!({
+                "rate": rate, "timeUnit": exact(*time_unit), "duration": exact(*duration),
+                "preAllocatedVUs": pre_allocated_vus, "maxVUs": max_vus,
+            }),
+            Self::RampingArrivalRate {
+                start_rate,
+                time_unit,
+                stages,
+                pre_allocated_vus,
+                max_vus,
+            } => json!({
+                "startRate": start_rate, "timeUnit": exact(*time_unit), "stages": list(stages),
+                "preAllocatedVUs": pre_allocated_vus, "maxVUs": max_vus,
+            }),
+        }
+    }
+
     /// The name in scripts.
     #[must_use]
     pub const fn name(&self) -> &'static str {

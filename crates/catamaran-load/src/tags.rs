@@ -3,7 +3,7 @@
 //! A request carries a handful of tags that hardly ever change. A worker hands a set in once and then
 //! passes four bytes; whether a sub-metric takes the samples of a set is decided once per set.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher as _;
 
 use foldhash::fast::FixedState;
@@ -108,6 +108,30 @@ impl Tags {
 
 /// Sets of one worker: what k6 warns of, and some 30 MB of names.
 pub const MAX_SETS: usize = 100_000;
+
+/// The tags that samples have unless `systemTags` says otherwise.
+#[must_use]
+pub fn usual_system_tags() -> BTreeSet<String> {
+    USUAL.iter().map(ToString::to_string).collect()
+}
+
+/// Those of k6.
+const USUAL: &[&str] = &[
+    "proto",
+    "subproto",
+    "status",
+    "method",
+    "url",
+    "name",
+    "group",
+    "check",
+    "error",
+    "error_code",
+    "tls_version",
+    "scenario",
+    "service",
+    "expected_response",
+];
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::metric::SinkId;
 use crate::sink::{Kind, Sink, Statistic};
 use crate::time_text;
@@ -67,6 +69,16 @@ pub enum ThresholdError {
 }
 
 impl Threshold {
+    /// As scripts have it: its text, or an object if it may end the run.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        if !self.abort_on_fail {
+            return Value::from(self.source.as_str());
+        }
+        let delay = (!self.delay_abort.is_zero()).then(|| time_text::exact(self.delay_abort));
+        json!({"threshold": self.source, "abortOnFail": true, "delayAbortEval": delay})
+    }
+
     /// Reads a threshold.
     pub fn read(text: &str) -> Result<Self, ThresholdError> {
         let form = || ThresholdError::Form(text.to_owned());
@@ -118,6 +130,15 @@ impl Threshold {
         Some(Verdict {
             value,
             holds: self.comparison.holds(value, self.limit),
+        })
+    }
+
+    /// The verdict when the run is over. As in k6, what was never met is 0, and a rate of nothing holds.
+    #[must_use]
+    pub fn evaluate_at_end(&self, sink: &Sink, run_time: Duration) -> Verdict {
+        self.evaluate(sink, run_time).unwrap_or_else(|| Verdict {
+            value: 0.0,
+            holds: matches!(sink, Sink::Rate { .. }) || self.comparison.holds(0.0, self.limit),
         })
     }
 }

@@ -16,13 +16,13 @@ pub enum Failure {
         why: String,
     },
     /// Nobody listens there.
-    #[error("connect: connection refused")]
+    #[error("dial: connection refused")]
     Refused,
     /// The connection was not there in time.
     #[error("dial: i/o timeout")]
     ConnectTimeout,
     /// Connecting failed otherwise.
-    #[error("connect: {0}")]
+    #[error("dial: {0}")]
     Connect(String),
     /// The answer was not there in time.
     #[error("request timeout")]

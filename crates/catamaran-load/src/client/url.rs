@@ -38,6 +38,17 @@ pub enum UrlError {
     Characters(String),
 }
 
+impl UrlError {
+    /// The code of this failure in `error_code`.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::NoScheme(_) | Self::Scheme(_) => 1000,
+            Self::Host(_) | Self::Characters(_) => 1020,
+        }
+    }
+}
+
 impl Url {
     /// Takes an absolute URL apart.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
@@ -49,7 +60,7 @@ impl Url {
             "https" => true,
             _ => return Err(UrlError::Scheme(text.to_owned())),
         };
-        let rest = rest.split('#').next().unwrap_or_default();
+        let (rest, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err(UrlError::Characters(text.to_owned()));
         }
@@ -69,7 +80,7 @@ impl Url {
             return Err(invalid());
         }
         Ok(Self {
-            text: format!("{}://{authority}{target}", scheme_of(is_tls)),
+            text: format!("{}://{authority}{target}{fragment}", scheme_of(is_tls)),
             is_tls,
             host: host.to_owned(),
             port,
@@ -209,7 +220,7 @@ mod tests {
         assert_eq!(url.authority, "api.test:8080");
         assert_eq!(url.target, "/a/b?c=d");
         assert_eq!(url.user, Some(("user".to_owned(), "p".to_owned())));
-        assert_eq!(url.to_string(), "http://api.test:8080/a/b?c=d");
+        assert_eq!(url.to_string(), "http://api.test:8080/a/b?c=d#e");
         let url = Url::parse("HTTP://[::1]?q=ä|").unwrap();
         assert_eq!((url.host.as_str(), url.port), ("::1", 80));
         assert_eq!(url.target, "/?q=%C3%A4%7C");

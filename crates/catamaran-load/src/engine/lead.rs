@@ -140,6 +140,22 @@ pub struct Outcome {
     pub is_marked_failed: bool,
 }
 
+impl Outcome {
+    /// Of a run that ended before it began, with the samples until then.
+    #[must_use]
+    pub const fn before_the_run(board: Board) -> Self {
+        Self {
+            board,
+            run_time: Duration::ZERO,
+            ending: Ending::Finished,
+            whole: 0,
+            cut: 0,
+            busiest: 0.0,
+            is_marked_failed: false,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -9,9 +9,9 @@ use super::scenarios::{GRACE, MAX_DURATION};
 use super::{Options, OptionsError};
 use crate::metric::Registry;
 use crate::scenario::{Executor, Overload, Scenario};
-use crate::schedule::Stage;
-use crate::threshold::Guarded;
-use crate::time_text::{exact, millis};
+use crate::tags::usual_system_tags;
+use crate::threshold::{Guarded, Threshold};
+use crate::time_text::exact;
 
 /// Scenarios and thresholds, ready to be run.
 #[derive(Clone, Debug)]
@@ -69,6 +69,12 @@ impl Options {
                 return Err(OptionsError::Other("`duration` must be above 0".to_owned()));
             }
             (None, None, Some(duration)) => Executor::ConstantVus { vus, duration },
+            // A number of virtual users alone: one iteration for each of them, as in k6.
+            (None, None, None) if self.vus.is_some() => Executor::SharedIterations {
+                vus,
+                iterations: vus,
+                max_duration: MAX_DURATION,
+            },
             (None, None, None) => Executor::PerVuIterations {
                 vus: 1,
                 iterations: 1,
@@ -121,46 +127,64 @@ impl Options {
     /// What a script sees of all this: the scenarios as they are run, and what else was said.
     #[must_use]
     pub fn to_json(&self, scenarios: &[Scenario]) -> Value {
-        let stage = |stage: &Stage| {
-            let (duration, millis) = (exact(stage.duration), millis(stage.duration));
-            json!({"duration": duration, "millis": millis, "target": stage.target})
-        };
-        let scenario = |scenario: &Scenario| {
-            let stages = scenario.executor.stages().iter();
-            let stages: Vec<Value> = stages.map(stage).collect();
-            let value = json!({
-                "stages": stages,
-                "executor": scenario.executor.name(),
-                "exec": scenario.exec,
-                "startTime": exact(scenario.start_time),
-                "gracefulStop": exact(scenario.graceful_stop),
-                "env": scenario.env,
-                "tags": scenario.tags,
-            });
-            (scenario.name.clone(), value)
-        };
-        let scenarios: Map<String, Value> = scenarios.iter().map(scenario).collect();
+        let own = |scenario: &Scenario| (scenario.name.clone(), scenario.to_json());
+        let scenarios: Map<String, Value> = scenarios.iter().map(own).collect();
         let time = |time: &Option<Duration>| time.map(exact);
+        let thresholds = self.thresholds.as_ref().map(|thresholds| {
+            let lists = thresholds.iter().map(|(metric, list)| {
+                let list: Vec<Value> = list.iter().map(Threshold::to_json).collect();
+                (metric.clone(), Value::from(list))
+            });
+            lists.collect::<Map<String, Value>>()
+        });
+        let statistics = self.summary_trend_stats.as_ref();
+        let statistics: Vec<String> = match statistics {
+            Some(statistics) => statistics.iter().map(ToString::to_string).collect(),
+            None => ["avg", "min", "med", "max", "p(90)", "p(95)"]
+                .map(str::to_owned)
+                .into(),
+        };
+        // With all names that k6 has, so that a script finds null where nothing was said.
         json!({
-            "scenarios": scenarios,
-            "vus": self.vus,
-            "iterations": self.iterations,
-            "duration": time(&self.duration),
-            "setupTimeout": time(&self.setup_timeout),
-            "teardownTimeout": time(&self.teardown_timeout),
-            "minIterationDuration": time(&self.min_iteration_duration),
-            "userAgent": self.user_agent,
-            "maxRedirects": self.max_redirects,
             "batch": self.batch,
             "batchPerHost": self.batch_per_host,
-            "throw": self.throw,
+            "blacklistIPs": null,
+            "blockHostnames": null,
+            "consoleOutput": null,
             "discardResponseBodies": self.discard_response_bodies,
-            "noConnectionReuse": self.no_connection_reuse,
-            "noVUConnectionReuse": self.no_vu_connection_reuse,
-            "noCookiesReset": self.no_cookies_reset,
-            "insecureSkipTLSVerify": self.insecure_skip_tls_verify,
+            "dns": {"ttl": null, "select": null, "policy": null},
+            "executionSegment": null,
+            "executionSegmentSequence": null,
+            "ext": null,
+            "features": null,
+            "handleSummaryTimeout": null,
             "hosts": self.hosts,
+            "httpDebug": null,
+            "insecureSkipTLSVerify": self.insecure_skip_tls_verify,
+            "localIPs": null,
+            "maxRedirects": self.max_redirects,
+            "metricSamplesBufferSize": null,
+            "minIterationDuration": time(&self.min_iteration_duration),
+            "noConnectionReuse": self.no_connection_reuse,
+            "noCookiesReset": self.no_cookies_reset,
+            "noSetup": self.no_setup,
+            "noTeardown": self.no_teardown,
+            "noVUConnectionReuse": self.no_vu_connection_reuse,
+            "paused": null,
+            "rps": null,
+            "scenarios": scenarios,
+            "setupTimeout": time(&self.setup_timeout),
+            "summaryTimeUnit": null,
+            "summaryTrendStats": statistics,
+            "systemTags": self.system_tags.clone().unwrap_or_else(usual_system_tags),
             "tags": self.tags,
+            "teardownTimeout": time(&self.teardown_timeout),
+            "thresholds": thresholds,
+            "throw": self.throw,
+            "tlsAuth": null,
+            "tlsCipherSuites": null,
+            "tlsVersion": null,
+            "userAgent": self.user_agent,
         })
     }
 

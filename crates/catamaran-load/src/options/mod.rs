@@ -93,7 +93,6 @@ impl Options {
         // A number of virtual users alone, above scenarios, replaces them.
         if higher.vus.is_some() && !higher.says_how_long() && self.scenarios.is_some() {
             self.scenarios = None;
-            self.iterations = higher.vus;
         }
         take! {
             vus duration iterations stages scenarios thresholds setup_timeout teardown_timeout no_setup

@@ -238,12 +238,12 @@ fn stages_from_text(text: &str) -> Result<Value, OptionsError> {
     text.split(',').map(stage).collect()
 }
 
-/// `name=value,name2=value2`
+/// `name:value,name2:value2` as k6 has it, or with `=` as on its command line.
 fn tags_from_text(text: &str) -> Result<Value, OptionsError> {
     let pairs = text.split(',').map(|pair| {
         let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| kind("tags", &Value::from(text), "tags such as a=1,b=2"))?;
+            .split_once([':', '='])
+            .ok_or_else(|| kind("tags", &Value::from(text), "tags such as a:1,b:2"))?;
         Ok((name.trim().to_owned(), Value::from(value.trim())))
     });
     Ok(Value::Object(pairs.collect::<Result<_, OptionsError>>()?))

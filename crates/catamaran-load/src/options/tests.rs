@@ -32,7 +32,13 @@ fn executor(options: &Options) -> Executor {
 fn shortcuts_become_a_scenario() {
     let name = |value| executor(&script(value)).name();
     assert_eq!(name(json!({})), "per-vu-iterations");
-    assert_eq!(name(json!({"vus": 3})), "per-vu-iterations");
+    let Executor::SharedIterations {
+        vus, iterations, ..
+    } = executor(&script(json!({"vus": 3})))
+    else {
+        panic!("another executor")
+    };
+    assert_eq!((vus, iterations), (3, 3));
     assert_eq!(name(json!({"vus": 3, "duration": "5s"})), "constant-vus");
     assert_eq!(
         name(json!({"stages": [{"duration": "5s", "target": 3}]})),
@@ -88,7 +94,7 @@ fn the_environment_is_read() {
     let pairs = [
         ("K6_VUS", "5"),
         ("K6_STAGES", "5s:10,1m:20"),
-        ("K6_TAGS", "a=1, b=x"),
+        ("K6_TAGS", "a:1, b=x"),
         ("K6_NO_SETUP", "true"),
         ("K6_SUMMARY_TREND_STATS", "avg, p(99)"),
         ("PATH", "anything"),

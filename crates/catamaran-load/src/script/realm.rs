@@ -66,7 +66,7 @@ pub(super) struct Realm {
 }
 
 impl Realm {
-    /// Runs the script's top level, with `env` beside the variables of all.
+    /// Runs the script's top level. What is called later sees `env` beside the variables of all.
     pub(super) fn new(
         script: &Script,
         env: &BTreeMap<String, String>,
@@ -119,7 +119,7 @@ impl Realm {
         env: &BTreeMap<String, String>,
     ) -> std::result::Result<(), String> {
         let loaded = (|| {
-            host::install(ctx, &self.host, script, env)?;
+            host::install(ctx, &self.host, script)?;
             let own = evaluate(ctx, script, HOST)?;
             let named = |name: &str| -> Result<_> {
                 let function = own.get::<_, Function<'_>>(name)?;
@@ -134,6 +134,11 @@ impl Realm {
                 Err(_) => exports,
             };
             self.exports.replace(Some(Persistent::save(ctx, exports)));
+            // The top level of a script sees the variables of all; what runs then, those of its scenario.
+            let variables: Object<'_> = ctx.globals().get("__ENV")?;
+            for (name, value) in env {
+                variables.set(&**name, &**value)?;
+            }
             Ok(())
         })();
         loaded.catch(ctx).map_err(|error| {

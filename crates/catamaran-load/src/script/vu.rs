@@ -82,7 +82,8 @@ impl Vu for ScriptVu {
         let called = (&mut fiber).await;
         self.stack = fiber.into_stack();
         host.iteration.set(host.iteration.get() + 1);
-        if called == Called::Cut {
+        // The iteration that ends the run is over by its own will.
+        if called == Called::Cut && !host.aborts.get() {
             return Ended::Cut;
         }
         if let Called::Threw(why) = called {
@@ -90,6 +91,9 @@ impl Vu for ScriptVu {
         }
         let took = now_nanos() - begin;
         self.record(iteration, begin, took);
+        if host.aborts.get() {
+            return Ended::Cut;
+        }
         let rest = self
             .min_iteration
             .saturating_sub(Duration::from_nanos(took));

@@ -4,8 +4,8 @@ use std::io::IsTerminal as _;
 
 use serde_json::{Map, Value, json};
 
-use super::Summary;
 use super::groups::{self, Form};
+use super::{Summary, is_always_told};
 use crate::metric::Metric;
 use crate::sink::{Sink, per_second, share};
 use crate::threshold::Guarded;
@@ -30,7 +30,7 @@ fn shown<'a>(summary: &Summary<'a>) -> impl Iterator<Item = Shown<'a>> {
     all.filter_map(move |(metric, (name, sink))| {
         let found = board.sink(sink);
         let guarded = thresholds.iter().find(|guarded| guarded.sink == sink);
-        let is_shown = !found.is_empty() || guarded.is_some();
+        let is_shown = !found.is_empty() || guarded.is_some() || is_always_told(name);
         is_shown.then_some(Shown {
             metric,
             name,
@@ -225,6 +225,8 @@ mod tests {
         assert_eq!(
             metrics(&summary),
             json!({
+                "data_received": {"count": 0, "rate": 0},
+                "data_sent": {"count": 0, "rate": 0},
                 "http_reqs": {"count": 4, "rate": 2, "thresholds": {"count>5": true, "rate<5": false}},
                 "http_req_duration": {"avg": 1.5, "p(90)": 1.5},
             })

@@ -38,7 +38,7 @@ pub struct Summary<'a> {
 pub struct Judged<'a> {
     /// The threshold.
     pub threshold: &'a Threshold,
-    /// Of a metric without samples it holds, with 0.
+    /// What became of it.
     pub verdict: Verdict,
 }
 
@@ -49,10 +49,7 @@ impl Summary<'_> {
         let run_time = self.run_time;
         guarded.thresholds.iter().map(move |threshold| Judged {
             threshold,
-            verdict: threshold.evaluate(sink, run_time).unwrap_or(Verdict {
-                value: 0.0,
-                holds: true,
-            }),
+            verdict: threshold.evaluate_at_end(sink, run_time),
         })
     }
 
@@ -82,6 +79,11 @@ impl Summary<'_> {
         let found = self.registry.metrics().iter().find(has);
         found.unwrap_or_else(|| self.registry.metric(builtin::HTTP_REQS))
     }
+}
+
+/// Whether a metric is told of though it has no samples.
+fn is_always_told(name: &str) -> bool {
+    matches!(name, "data_received" | "data_sent")
 }
 
 /// A statistic as people read it: times with units, shares in percent.

@@ -1,5 +1,6 @@
 //! Files, shared arrays, bytes and digests.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use rquickjs_core::{ArrayBuffer, Ctx, Exception, Result, Value};
 
 use super::{Host, Natives, must_not_run};
+use crate::script::http::pack;
 use crate::script::seam;
 use crate::summary::md5;
 
@@ -21,7 +23,7 @@ fn install_files<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     let read = |ctx: &Ctx<'js>, host: &Host, path: &str| -> Result<Vec<u8>> {
         must_not_run(ctx, "open()")?;
         let path = path.strip_prefix("file://").unwrap_or(path);
-        let path = host.directory.join(path);
+        let path = directory_of_caller(ctx, host).join(path);
         let told = |error| {
             let text = format!("open {}: {error}", path.display());
             Exception::throw_message(ctx, &text)
@@ -38,6 +40,15 @@ fn install_files<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let bytes = read(&ctx, &own, &path)?;
         ArrayBuffer::new(ctx, bytes)
     })
+}
+
+/// The directory of the module that called, as far as it is known; that of the script otherwise.
+fn directory_of_caller(ctx: &Ctx<'_>, host: &Host) -> PathBuf {
+    let callers = (0..4).filter_map(|level| ctx.script_or_module_name(level));
+    let names = callers.filter_map(|name| name.to_string().ok());
+    let file = names.map(PathBuf::from).find(|name| name.is_absolute());
+    let directory = file.as_deref().and_then(Path::parent);
+    directory.unwrap_or(&host.directory).to_owned()
 }
 
 fn install_arrays<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
@@ -97,6 +108,22 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             ArrayBuffer::new(ctx, digest.hmac(&bytes_of(&key), &bytes_of(&bytes)))
         },
     )?;
+    natives.add(
+        "pack",
+        |ctx: Ctx<'js>, encodings: String, body: Value<'js>| match pack(&encodings, bytes_of(&body))
+        {
+            Ok(packed) => ArrayBuffer::new(ctx, packed),
+            Err(why) => Err(Exception::throw_message(&ctx, &why)),
+        },
+    )?;
+    // Paths into JSON, as gjson has them.
+    natives.add("select", |ctx: Ctx<'js>, text: String, path: String| {
+        if !gjson::valid(&text) {
+            return Err(Exception::throw_syntax(&ctx, "the body is no JSON"));
+        }
+        let found = gjson::get(&text, &path);
+        Ok(found.exists().then(|| found.json().to_owned()))
+    })?;
     natives.add("random", |ctx: Ctx<'js>, len: u32| {
         if len > MAX_RANDOM {
             let text = format!("{len} random bytes are too many; {MAX_RANDOM} at most");

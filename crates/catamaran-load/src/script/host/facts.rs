@@ -7,8 +7,8 @@ use catamaran_sys::clock::now_nanos;
 use rquickjs_core::{Ctx, Exception, Result};
 
 use super::waits::cut;
-use super::{Host, Natives};
-use crate::scenario::Executor;
+use super::{Host, Natives, must_run};
+use crate::scenario::{Executor, Scenario};
 use crate::sink::as_f64;
 use crate::time_text::millis;
 
@@ -30,7 +30,10 @@ impl Host {
             "progress" => self.progress()?,
             "whole" => count(&shared.whole),
             "cut" => count(&shared.cut),
-            "active" => count(&shared.active).max(1.0),
+            // In an iteration there is one at least; the count is up to a second old.
+            "active" => {
+                count(&shared.active).max(f64::from(u8::from(self.place.scenario.is_some())))
+            }
             "made" => count(&shared.made).max(1.0),
             _ => return None,
         })
@@ -69,15 +72,19 @@ impl Host {
 
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     let own = Rc::clone(natives.host);
-    natives.add("fact", move |name: String| own.fact(&name))?;
-    let own = Rc::clone(natives.host);
-    natives.add("scenario", move || {
-        let scenario = own.place.scenario.map(|at| &own.local.scenarios[at])?;
-        Some(vec![
-            scenario.name.clone(),
-            scenario.executor.name().to_owned(),
-        ])
+    natives.add("fact", move |ctx: Ctx<'js>, name: String| {
+        must_run(&ctx, "k6/execution")?;
+        Ok::<_, rquickjs_core::Error>(own.fact(&name))
     })?;
+    let own = Rc::clone(natives.host);
+    natives.add("scenario", move |ctx: Ctx<'js>| {
+        must_run(&ctx, "k6/execution")?;
+        let scenario = own.place.scenario.map(|at| &own.local.scenarios[at]);
+        let told =
+            |scenario: &Scenario| vec![scenario.name.clone(), scenario.executor.name().to_owned()];
+        Ok::<_, rquickjs_core::Error>(scenario.map(told))
+    })?;
+    natives.add("mustRun", |ctx: Ctx<'js>| must_run(&ctx, "k6/execution"))?;
     natives.set("options", natives.host.settings.options.as_str())?;
     let own = Rc::clone(natives.host);
     natives.add(
@@ -93,11 +100,21 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         },
     )?;
     let own = Rc::clone(natives.host);
+    natives.add("tags", move |ctx: Ctx<'js>| {
+        must_run(&ctx, "k6/execution")?;
+        let tags = own.tags_of(&[]);
+        let recorder = own.local.recorder.borrow();
+        let pairs = recorder.tags(tags).iter();
+        let flat = pairs.flat_map(|(name, value)| [name.clone(), value.clone()]);
+        Ok::<Vec<String>, rquickjs_core::Error>(flat.collect())
+    })?;
+    let own = Rc::clone(natives.host);
     natives.add("removeTag", move |name: String| {
         own.vu_tags.borrow_mut().remove(&name);
     })?;
     let own = Rc::clone(natives.host);
     natives.add("abort", move |ctx: Ctx<'js>, why: String| {
+        own.aborts.set(true);
         own.local.abort(why);
         Err::<(), _>(cut(&ctx)?)
     })?;

@@ -77,6 +77,8 @@ pub(super) struct Host {
     pub(super) jars: RefCell<Vec<Jar>>,
     /// When the iteration should have begun, until its first request has taken it.
     pub(super) intended: Cell<Option<u64>>,
+    /// Whether its script ended the run.
+    pub(super) aborts: Cell<bool>,
     /// Tags that the script gave its virtual user.
     pub(super) vu_tags: RefCell<BTreeMap<String, String>>,
     /// The summary as text, for `handleSummary`.
@@ -119,6 +121,7 @@ impl Host {
             pool: RefCell::default(),
             jars: RefCell::new(vec![Jar::default()]),
             intended: Cell::new(None),
+            aborts: Cell::new(false),
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
@@ -202,14 +205,15 @@ impl Host {
         self.tags(pairs.map(|pair| (pair[0].as_str(), pair[1].as_str())))
     }
 
-    /// Names the tags that iterations have: those of the scenario, without a group.
+    /// Names the tags that iterations have: those of the scenario, in no group.
     pub(super) fn iteration_tags(&self) -> TagsId {
         let vu_tags = self.vu_tags.borrow();
         let own = self.scenario_tags.iter();
         let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
         let vu = vu_tags.iter();
         let vu = vu.map(|(name, value)| (name.as_str(), value.as_str()));
-        let pairs: Vec<_> = own.chain(vu).collect();
+        let group = self.has(SystemTag::Group).then_some(("group", ""));
+        let pairs: Vec<_> = own.chain(group).chain(vu).collect();
         self.local.recorder.borrow_mut().intern(&pairs)
     }
 
@@ -220,12 +224,7 @@ impl Host {
 }
 
 /// Puts the host's functions and the usual globals into a realm.
-pub(super) fn install<'js>(
-    ctx: &Ctx<'js>,
-    host: &Rc<Host>,
-    script: &Script,
-    env: &BTreeMap<String, String>,
-) -> Result<()> {
+pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, script: &Script) -> Result<()> {
     let object = Object::new(ctx.clone())?;
     let natives = Natives {
         ctx,
@@ -243,14 +242,13 @@ pub(super) fn install<'js>(
     let globals = ctx.globals();
     globals.set("__host", object)?;
     let variables = Object::new(ctx.clone())?;
-    let all = script.env.iter().map(|(name, value)| (name, value));
-    for (name, value) in all.chain(env) {
+    for (name, value) in &script.env {
         variables.set(&**name, &**value)?;
     }
     globals.set("__ENV", variables)?;
     globals.set("__VU", host.place.vu)?;
     let own = Rc::clone(host);
-    let iteration = Accessor::from(move || own.iteration.get());
+    let iteration = Accessor::from(move || own.place.scenario.map(|_| own.iteration.get()));
     globals.prop("__ITER", iteration.configurable())
 }
 

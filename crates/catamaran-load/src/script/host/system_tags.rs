@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::tags::usual_system_tags;
+
 /// A tag that the load test adds by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::script) enum SystemTag {
@@ -32,7 +34,7 @@ pub(in crate::script) struct SystemTags {
 impl SystemTags {
     /// Those of these names, or without names those that k6 has on.
     pub(in crate::script) fn new(names: Option<BTreeSet<String>>) -> Self {
-        let names = names.unwrap_or_else(|| USUAL.iter().map(ToString::to_string).collect());
+        let names = names.unwrap_or_else(usual_system_tags);
         let bit = |(name, tag): &(&str, SystemTag)| {
             let is_wanted = names.contains(*name);
             u16::from(is_wanted) << (*tag as u16)
@@ -63,24 +65,6 @@ const KNOWN: &[(&str, SystemTag)] = &[
     ("status", SystemTag::Status),
     ("tls_version", SystemTag::TlsVersion),
     ("url", SystemTag::Url),
-];
-
-/// The tags that samples have unless `systemTags` says otherwise, as in k6.
-const USUAL: &[&str] = &[
-    "proto",
-    "subproto",
-    "status",
-    "method",
-    "url",
-    "name",
-    "group",
-    "check",
-    "error",
-    "error_code",
-    "tls_version",
-    "scenario",
-    "service",
-    "expected_response",
 ];
 
 #[cfg(test)]

@@ -84,6 +84,9 @@ impl Ask {
     fn read_more<'js>(&mut self, ctx: &Ctx<'js>, more: &Object<'js>) -> Result<()> {
         let fields: Option<Vec<String>> = more.get("fields")?;
         self.fields = pairs(fields.unwrap_or_default());
+        for (name, _) in &mut self.fields {
+            *name = canonical(name);
+        }
         let cookies: Option<Vec<String>> = more.get("cookies")?;
         let cookies = cookies.unwrap_or_default();
         self.cookies = cookies
@@ -115,9 +118,12 @@ impl Ask {
         }
         let auth: Option<String> = more.get("auth")?;
         match auth.as_deref() {
-            None | Some("" | "basic") => {}
             Some("digest") => self.auth = Auth::Digest,
-            Some(other) => return Err(told("auth", other, "basic and digest (not yet ntlm)")),
+            Some(other @ "ntlm") => {
+                return Err(told("auth", other, "basic and digest (not yet ntlm)"));
+            }
+            // As in k6, what it does not know changes nothing.
+            _ => {}
         }
         Ok(())
     }
@@ -134,6 +140,21 @@ fn bytes_of(body: &Value<'_>) -> Option<Vec<u8>> {
 fn pairs(flat: Vec<String>) -> Vec<(String, String)> {
     let mut flat = flat.into_iter();
     std::iter::from_fn(|| flat.next().zip(flat.next())).collect()
+}
+
+/// A field's name as Go writes it, and k6 with it: `x-own-name` becomes `X-Own-Name`.
+fn canonical(name: &str) -> String {
+    let mut is_first = true;
+    let letter = |c: char| {
+        let letter = if is_first {
+            c.to_ascii_uppercase()
+        } else {
+            c.to_ascii_lowercase()
+        };
+        is_first = c == '-';
+        letter
+    };
+    name.chars().map(letter).collect()
 }
 
 /// How long a request may take, unless it says so itself.

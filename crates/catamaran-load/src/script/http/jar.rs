@@ -10,11 +10,15 @@ use crate::client::Url;
 pub(in crate::script) struct Jar {
     /// By domain, path and name.
     cookies: BTreeMap<(String, String, String), Cookie>,
+    /// Cookies that were ever made.
+    made: u64,
 }
 
 #[derive(Debug)]
 struct Cookie {
     value: String,
+    /// Which of all it was, when it was first set.
+    nth: u64,
     /// Whether only the host that set it gets it.
     is_host_only: bool,
     is_secure: bool,
@@ -32,11 +36,11 @@ impl Jar {
         self.cookies.clear();
     }
 
-    /// Forgets the cookies of a URL's host, or the one of this name.
+    /// Forgets the cookies that a request to this URL would carry, or the one of this name.
     pub(in crate::script) fn remove(&mut self, url: &Url, name: Option<&str>) {
-        self.cookies.retain(|(domain, _, own), _| {
-            let is_meant = is_within(&url.host, domain) && name.is_none_or(|name| name == own);
-            !is_meant
+        self.cookies.retain(|(domain, path, own), _| {
+            let is_place = is_within(&url.host, domain) && is_below(path_of(url), path);
+            !(is_place && name.is_none_or(|name| name == own))
         });
     }
 
@@ -50,6 +54,7 @@ impl Jar {
         let mut path = default_path(&url.target).to_owned();
         let mut cookie = Cookie {
             value: value.trim().trim_matches('"').to_owned(),
+            nth: self.made,
             is_host_only: true,
             is_secure: false,
             expires: None,
@@ -83,16 +88,21 @@ impl Jar {
         if is_over {
             self.cookies.remove(&key);
         } else if self.cookies.len() < MAX_COOKIES || self.cookies.contains_key(&key) {
+            if let Some(known) = self.cookies.get(&key) {
+                cookie.nth = known.nth;
+            }
+            self.made += 1;
             self.cookies.insert(key, cookie);
         }
     }
 
-    /// Names and values that a request to `url` carries, longer paths first (RFC 6265 §5.4).
+    /// Names and values that a request to `url` carries: longer paths first, then older cookies (RFC 6265
+    /// §5.4).
     pub(in crate::script) fn cookies_for(&self, url: &Url) -> Vec<(String, String)> {
         if self.cookies.is_empty() {
             return Vec::new();
         }
-        let path = url.target.split('?').next().unwrap_or("/");
+        let path = path_of(url);
         let host = url.host.to_ascii_lowercase();
         let now = SystemTime::now();
         let fits = |((domain, own_path, _), cookie): &(&(String, String, String), &Cookie)| {
@@ -101,20 +111,29 @@ impl Jar {
             } else {
                 is_within(&host, domain)
             };
-            let is_path = path == own_path
-                || path
-                    .strip_prefix(own_path.as_str())
-                    .is_some_and(|rest| own_path.ends_with('/') || rest.starts_with('/'));
+            let is_path = is_below(path, own_path);
             let is_alive = cookie.expires.is_none_or(|at| at > now);
             is_host && is_path && is_alive && (url.is_tls || !cookie.is_secure)
         };
         let mut found: Vec<_> = self.cookies.iter().filter(fits).collect();
-        found.sort_by_key(|((_, path, _), _)| std::cmp::Reverse(path.len()));
+        found.sort_by_key(|((_, path, _), cookie)| (std::cmp::Reverse(path.len()), cookie.nth));
         let pairs = found.into_iter();
         pairs
             .map(|((_, _, name), cookie)| (name.clone(), cookie.value.clone()))
             .collect()
     }
+}
+
+fn path_of(url: &Url) -> &str {
+    url.target.split('?').next().unwrap_or("/")
+}
+
+/// Whether a path is `place` or below it (RFC 6265 §5.1.4).
+fn is_below(path: &str, place: &str) -> bool {
+    path == place
+        || path
+            .strip_prefix(place)
+            .is_some_and(|rest| place.ends_with('/') || rest.starts_with('/'))
 }
 
 /// Whether a host is a domain or within it (RFC 6265 §5.1.3).

@@ -3,11 +3,13 @@
 mod ask;
 mod digest;
 mod jar;
+mod packed;
 mod record;
 mod reply;
 mod send;
 
 pub(super) use ask::Ask;
 pub(super) use jar::Jar;
+pub(super) use packed::pack;
 pub(super) use reply::{Reply, install, into_js};
 pub(super) use send::{Pool, perform, perform_all};

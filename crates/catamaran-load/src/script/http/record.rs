@@ -68,7 +68,7 @@ fn verdict(ask: &Ask, status: u16) -> Option<bool> {
 
 fn tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> TagsId {
     let own = || ask.tags.chunks_exact(2);
-    let name = own().find(|pair| pair[0] == "name");
+    let name = own().filter(|pair| pair[0] == "name").last();
     let name = name.map_or(reply.url.as_str(), |pair| pair[1].as_str());
     let mut digits = [0; 8];
     let status = number(reply.status, &mut digits);
@@ -96,9 +96,9 @@ fn tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> Tags
     let system = system.into_iter().filter_map(|(tag, name, value)| {
         value.filter(|_| is_wanted(tag)).map(|value| (name, value))
     });
-    // The `name` of the script stands already above, and takes the place of the URL, too.
+    // What the script gives them goes before what is so; its `name` takes the place of the URL, too.
     let own = own().map(|pair| (pair[0].as_str(), pair[1].as_str()));
-    host.tags(system.chain(own))
+    host.tags(own.chain(system))
 }
 
 /// A number as text, without the heap.

@@ -9,6 +9,7 @@ use rquickjs_core::object::Accessor;
 use rquickjs_core::{ArrayBuffer, Class, Ctx, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
+use super::packed;
 use super::send::Written;
 use crate::client::Phases;
 use crate::script::host::Natives;
@@ -20,6 +21,8 @@ use crate::sink::as_f64;
 pub(in crate::script) struct Reply {
     pub(super) status: u16,
     pub(super) url: String,
+    /// The method that was asked for; redirects may have changed it.
+    pub(super) method: String,
     pub(super) error: String,
     pub(super) code: u16,
     pub(super) remote: Option<SocketAddr>,
@@ -51,6 +54,30 @@ impl Reply {
         })
     }
 
+    /// Unpacks the body. One that cannot be is no answer at all, as in k6.
+    pub(super) fn unpack(&mut self) {
+        if self.body.is_empty() {
+            return;
+        }
+        let Some(encodings) = self.field("content-encoding").next().map(str::to_owned) else {
+            return;
+        };
+        match packed::unpack(&encodings, &self.body) {
+            Ok(body) => self.body = body,
+            Err(why) => {
+                *self = Self {
+                    url: std::mem::take(&mut self.url),
+                    error: format!("error decompressing response body ({why})"),
+                    code: DECOMPRESSION,
+                    remote: self.remote,
+                    phases: self.phases,
+                    keep: self.keep,
+                    ..Self::default()
+                };
+            }
+        }
+    }
+
     fn status_text(&self) -> String {
         let line = self.head.split(|&byte| byte == b'\r').next();
         let line = String::from_utf8_lossy(line.unwrap_or_default());
@@ -62,7 +89,7 @@ impl Reply {
     fn body<'js>(&self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
         match self.keep {
             Keep::Nothing => Ok(Value::new_null(ctx.clone())),
-            _ if self.status == 0 => Ok(Value::new_null(ctx.clone())),
+            _ if matches!(self.status, 0 | 204 | 304) => Ok(Value::new_null(ctx.clone())),
             Keep::Binary => Ok(ArrayBuffer::new_copy(ctx.clone(), &self.body)?.into_value()),
             Keep::Text => String::from_utf8_lossy(&self.body).into_js(ctx),
         }
@@ -129,7 +156,11 @@ impl<'js> JsClass<'js> for Held<Reply> {
             let head = head.map_or(&[][..], |written| &written.text.head);
             let head = String::from_utf8_lossy(head);
             let body = String::from_utf8_lossy(&reply.sent_body);
-            Ok(vec![head.into_owned(), body.into_owned()])
+            Ok(vec![
+                head.into_owned(),
+                body.into_owned(),
+                reply.method.clone(),
+            ])
         })?;
         Ok(Some(prototype))
     }
@@ -138,6 +169,9 @@ impl<'js> JsClass<'js> for Held<Reply> {
         Ok(None)
     }
 }
+
+/// k6's code of a body that cannot be unpacked.
+const DECOMPRESSION: u16 = 1701;
 
 fn getter<'js, T: IntoJs<'js> + 'js>(
     prototype: &Object<'js>,

@@ -49,8 +49,11 @@ impl Pool {
 pub(in crate::script) async fn perform(host: &Rc<Host>, mut ask: Ask) -> Reply {
     let timeout = u64::try_from(ask.timeout.as_nanos()).unwrap_or(u64::MAX / 4);
     let deadline = now_nanos().saturating_add(timeout);
+    let method = ask.method.clone();
+    let has_referer = ask.fields.iter().any(|(name, _)| name == "Referer");
     loop {
-        let reply = authorized(host, &ask, deadline).await;
+        let mut reply = authorized(host, &ask, deadline).await;
+        reply.method.clone_from(&method);
         let Some(next) = redirected(&reply) else {
             return reply;
         };
@@ -70,6 +73,13 @@ pub(in crate::script) async fn perform(host: &Rc<Host>, mut ask: Ask) -> Reply {
             // What is secret is not for another host.
             let is_secret = |name: &str| name.eq_ignore_ascii_case("authorization");
             ask.fields.retain(|(name, _)| !is_secret(name));
+        }
+        if !has_referer {
+            ask.fields.retain(|(name, _)| name != "Referer");
+            // Where a request came from over TLS is not told in the clear.
+            if next.is_tls || reply.url.starts_with("http:") {
+                ask.fields.push(("Referer".to_owned(), reply.url.clone()));
+            }
         }
         ask.url = next.to_string();
     }
@@ -178,6 +188,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
                         reply.code = 1000 + answer.status;
                     }
                     take_cookies(host, ask, url, &reply);
+                    reply.unpack();
                 }
                 Err(failure) => {
                     reply.code = failure.code();
@@ -188,8 +199,8 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
             }
             reply.request = Some(written);
         }
-        Err(why) => {
-            reply.code = INVALID_URL;
+        Err((code, why)) => {
+            reply.code = code;
             reply.error = why;
         }
     }
@@ -210,7 +221,7 @@ fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: &Reply) {
 }
 
 /// Writes a request, or finds it written.
-fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
+fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, (u16, String)> {
     let has_no_cookies = ask.cookies.is_empty() && has_empty_jar(host, ask);
     let is_plain = ask.fields.is_empty() && ask.body.is_none() && has_no_cookies;
     let mut pool = host.pool.borrow_mut();
@@ -221,8 +232,8 @@ fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
             return Ok(Rc::clone(written));
         }
     }
-    let url = Url::parse(&ask.url).map_err(|error| error.to_string())?;
-    let text = write(host, ask, &url)?;
+    let url = Url::parse(&ask.url).map_err(|error| (error.code(), error.to_string()))?;
+    let text = write(host, ask, &url).map_err(|why| (INVALID_URL, why))?;
     let written = Rc::new(Written {
         method: ask.method.clone(),
         given: ask.url.clone(),
@@ -244,7 +255,10 @@ fn has_empty_jar(host: &Host, ask: &Ask) -> bool {
 }
 
 fn write(host: &Host, ask: &Ask, url: &Url) -> Result<RequestText, String> {
-    let len = ask.body.as_ref().map(Vec::len);
+    // What may have a body says that it has none.
+    let may_have = matches!(&*ask.method, "POST" | "PUT" | "PATCH");
+    let none = may_have.then_some(0);
+    let len = ask.body.as_ref().map(Vec::len).or(none);
     let cookies = cookies(host, ask, url);
     let is_usual = cookies.is_empty() && host.settings.keeps_connections;
     let request = if is_usual {
@@ -268,7 +282,7 @@ fn write(host: &Host, ask: &Ask, url: &Url) -> Result<RequestText, String> {
     request.map_err(|error| error.to_string())
 }
 
-/// The value of `Cookie`: the jar's and the request's own.
+/// The value of `Cookie`: the request's own and the jar's.
 fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
     let jars = host.jars.borrow();
     let of_jar = jars.get(ask.jar).map(|jar| jar.cookies_for(url));
@@ -280,9 +294,12 @@ fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
     let of_jar = of_jar.filter(|(name, _)| !replaces(name));
     let own = ask.cookies.iter();
     let own = own.map(|(name, value, _)| (name.clone(), value.clone()));
-    let texts: Vec<String> = of_jar
-        .chain(own)
-        .map(|(name, value)| format!("{name}={value}"))
+    let texts: Vec<String> = own
+        .chain(of_jar)
+        .map(|(name, value)| match value.contains([' ', ',']) {
+            true => format!("{name}=\"{value}\""),
+            false => format!("{name}={value}"),
+        })
         .collect();
     texts.join("; ")
 }
@@ -414,7 +431,17 @@ fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
         return None;
     }
     let with_port = format!("{}:{}", url.host, url.port);
-    hosts.get(&with_port).or_else(|| hosts.get(&url.host))
+    let exact = hosts.get(&with_port).or_else(|| hosts.get(&url.host));
+    // `*.a.test` is whatever ends so; of several the longest is meant.
+    let wild = || {
+        let fits = |key: &&String| {
+            key.strip_prefix('*')
+                .is_some_and(|end| url.host.ends_with(end))
+        };
+        let longest = hosts.keys().filter(fits).max_by_key(|key| key.len())?;
+        hosts.get(longest)
+    };
+    exact.or_else(wild)
 }
 
 /// k6's code of a URL that cannot be asked.

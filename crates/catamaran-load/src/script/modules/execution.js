@@ -43,21 +43,40 @@ export const test = {
     }
     host.markFailed();
   },
-  get options() { return options ??= JSON.parse(host.options); },
+  get options() {
+    host.mustRun();
+    return options ??= JSON.parse(host.options);
+  },
 };
 
+// All tags that samples have now, the run's, the scenario's and the group's among them.
+function now() {
+  const flat = host.tags();
+  const all = {};
+  for (let at = 0; at < flat.length; at += 2) {
+    all[flat[at]] = flat[at + 1];
+  }
+  return all;
+}
+
 const tags = new Proxy({}, {
-  set(target, name, value) {
+  get: (_, name) => now()[name],
+  has: (_, name) => name in now(),
+  ownKeys: () => Object.keys(now()),
+  getOwnPropertyDescriptor(_, name) {
+    const value = now()[name];
+    return value === undefined ? undefined : { value, writable: true, enumerable: true, configurable: true };
+  },
+  set(_, name, value) {
     if (!["string", "number", "boolean"].includes(typeof value)) {
       throw new TypeError(`the tag ${String(name)} must be a text, a number or a truth`);
     }
     host.setTag(String(name), String(value));
-    target[name] = String(value);
     return true;
   },
-  deleteProperty(target, name) {
+  deleteProperty(_, name) {
     host.removeTag(String(name));
-    return delete target[name];
+    return true;
   },
 });
 

@@ -35,8 +35,7 @@ lazy("cookies", (response) => {
   return cookies;
 });
 lazy("request", (response) => {
-  const [head, body] = response.__request;
-  const [method] = head.split(" ", 1);
+  const [head, body, method] = response.__request;
   const headers = {};
   for (const [name, value] of linesOf(head)) {
     (headers[canonical(name)] ??= []).push(value);
@@ -61,8 +60,12 @@ const methods = {
     if (body === null || body === undefined || body === "") {
       throw new Error("the body is null, so that no JSON can be read from it");
     }
-    const value = JSON.parse(typeof body === "string" ? body : host.decode(body));
-    return selector === undefined ? value : select(value, String(selector));
+    const text = typeof body === "string" ? body : host.decode(body);
+    if (selector === undefined) {
+      return JSON.parse(text);
+    }
+    const found = host.select(text, String(selector));
+    return found === undefined ? undefined : JSON.parse(found);
   },
   toJSON() {
     return Object.fromEntries(SHOWN.map((name) => [name, this[name]]));
@@ -73,53 +76,6 @@ const methods = {
 };
 for (const [name, value] of Object.entries(methods)) {
   Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
-}
-
-// Paths as gjson has them: `a.b.0`, `a.#`, `a.#.b`, `a\.b`, and `a.#(b=="c").d`.
-function select(value, selector) {
-  const keys = selector.match(/#\([^)]*\)#?|(?:\\.|[^.\\])+/g) ?? [];
-  return walk(value, keys);
-}
-
-function walk(value, keys) {
-  for (const [at, key] of keys.entries()) {
-    if (value === null || value === undefined) {
-      return undefined;
-    }
-    if (key === "#") {
-      if (!Array.isArray(value)) {
-        return undefined;
-      }
-      const rest = keys.slice(at + 1);
-      return rest.length === 0 ? value.length
-        : value.map((one) => walk(one, rest)).filter((one) => one !== undefined);
-    }
-    if (key.startsWith("#(")) {
-      const all = key.endsWith("#");
-      const found = filtered(value, key.slice(2, all ? -2 : -1));
-      const rest = keys.slice(at + 1);
-      return all ? found.map((one) => walk(one, rest)).filter((one) => one !== undefined) : walk(found[0], rest);
-    }
-    if (/[*?|@{}]/.test(key.replace(/\\./g, ""))) {
-      throw new Error(`res.json: "${key}" is not supported in a path yet; take the value apart in the script`);
-    }
-    value = Object.hasOwn(Object(value), key.replace(/\\(.)/g, "$1")) ? value[key.replace(/\\(.)/g, "$1")] : undefined;
-  }
-  return value;
-}
-
-function filtered(list, condition) {
-  const parts = /^\s*([\w.]*)\s*(==|!=|<=|>=|<|>)\s*(.*?)\s*$/.exec(condition);
-  if (!parts || !Array.isArray(list)) {
-    throw new Error(`res.json: the condition "${condition}" is not supported yet; take the value apart in the script`);
-  }
-  const [, path, operator, text] = parts;
-  const wanted = /^".*"$/.test(text) ? text.slice(1, -1) : JSON.parse(text);
-  const holds = {
-    "==": (a) => a === wanted, "!=": (a) => a !== wanted, "<": (a) => a < wanted,
-    "<=": (a) => a <= wanted, ">": (a) => a > wanted, ">=": (a) => a >= wanted,
-  }[operator];
-  return list.filter((one) => holds(path === "" ? one : walk(one, path.split("."))));
 }
 
 function linesOf(head) {
@@ -214,22 +170,6 @@ function bodyOf(body, headers) {
   return form(body);
 }
 
-const KNOWN = [
-  "headers", "tags", "cookies", "jar", "auth", "timeout", "redirects", "responseType", "responseCallback", "throw",
-];
-const REMEDIES = { compression: "compress the body beforehand and set Content-Encoding" };
-
-function check(params) {
-  for (const key of Object.keys(params)) {
-    if (key in REMEDIES && params[key]) {
-      throw new Error(`the parameter "${key}" is not supported yet; ${REMEDIES[key]}`);
-    }
-    if (!KNOWN.includes(key) && !(key in REMEDIES)) {
-      throw new Error(`no parameter of requests is called "${key}"; there are ${KNOWN.join(", ")}`);
-    }
-  }
-}
-
 function cookiesOf(cookies) {
   if (cookies === undefined || cookies === null) {
     return undefined;
@@ -242,9 +182,10 @@ function cookiesOf(cookies) {
 
 let callback;
 
-// The arguments of the host's functions: method, URL, body, and what is unusual.
+// The arguments of the host's functions: method, URL, body, and what is unusual. As in k6, parameters that
+// nobody knows are passed over.
 function prepare(method, url, body, params) {
-  method = String(method).toUpperCase();
+  method = String(method);
   if (params === undefined || params === null) {
     if (body === undefined || body === null || typeof body === "string") {
       if (typeof url === "string" && callback === undefined) {
@@ -253,9 +194,12 @@ function prepare(method, url, body, params) {
     }
     params = {};
   }
-  check(params);
   const fields = flat(params.headers) ?? [];
-  const sent = bodyOf(body, fields);
+  let sent = bodyOf(body, fields);
+  if (params.compression && sent !== undefined) {
+    sent = host.pack(String(params.compression), sent);
+    fields.push("Content-Encoding", String(params.compression));
+  }
   let tags = flat(params.tags);
   if (url instanceof Templated) {
     tags = ["name", url.name, ...(tags ?? [])];
@@ -267,7 +211,7 @@ function prepare(method, url, body, params) {
   const expected = params.responseCallback === undefined ? callback : params.responseCallback;
   return [method, String(url), sent, {
     fields, tags, timeout, cookies: cookiesOf(params.cookies), jar: params.jar?.number, auth: params.auth,
-    redirects: params.redirects, responseType: params.responseType,
+    redirects: params.redirects === undefined ? undefined : Number(params.redirects), responseType: params.responseType,
     expected: expected === null ? [] : expected?.ranges ?? undefined,
   }];
 }

@@ -8,9 +8,13 @@ class Metric {
     this.#id = host.declare(kind, this.name, Boolean(isTime));
   }
   add(value, tags) {
-    const number = Number(value);
+    const number = value === null ? NaN : Number(value);
     if (Number.isNaN(number)) {
-      throw new TypeError(`metric ${this.name}: ${value} is no number`);
+      if (host.throws) {
+        throw new TypeError(`metric ${this.name}: ${value} is no number`);
+      }
+      console.warn(`metric ${this.name}: ${value} is no number`);
+      return false;
     }
     host.add(this.#id, number, flat(tags));
     return true;

@@ -1,4 +1,5 @@
 // In place of jslib's k6-utils: small things that many scripts use.
+import { host } from "catamaran:host";
 import exec from "k6/execution";
 
 export const uuidv4 = () => crypto.randomUUID();
@@ -44,7 +45,7 @@ export function getCurrentStageIndex() {
   const since = Date.now() - exec.scenario.startTime;
   let end = 0;
   for (const [index, stage] of stages.entries()) {
-    end += stage.millis;
+    end += host.millis(stage.duration);
     if (since < end) {
       return index;
     }

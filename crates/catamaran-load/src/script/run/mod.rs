@@ -114,6 +114,8 @@ impl Prepared {
             Ok(data) => data,
             Err(failed) => {
                 self.hear(&local, console)?;
+                let outcome = Outcome::before_the_run(local.recorder.borrow_mut().take());
+                self.print(&outcome, &local, None, console).await?;
                 return tell(console, &failed);
             }
         };
@@ -168,9 +170,7 @@ impl Prepared {
         ScriptCrew {
             script: Arc::clone(&self.script),
             settings: Arc::clone(&self.settings),
-            data: self
-                .has_setup
-                .then(|| data.unwrap_or_else(|| "null".into())),
+            data,
             min_iteration: self.options.min_iteration_duration.unwrap_or_default(),
             before: before.collect(),
         }

@@ -65,9 +65,12 @@ impl Prepared {
         let declared = host.declaring.as_ref();
         let declared = declared.map(|registry| registry.borrow().clone());
         let mut registry = declared.unwrap_or_default();
-        // k6 always has this one.
-        let part = "http_req_duration{expected_response:true}";
-        registry.select(part).map_err(Failed::invalid)?;
+        // k6 has this one wherever its tag is on.
+        let tags = options.system_tags.as_ref();
+        if tags.is_none_or(|tags| tags.contains("expected_response")) {
+            let part = "http_req_duration{expected_response:true}";
+            registry.select(part).map_err(Failed::invalid)?;
+        }
         let mut derived = options.derive(&mut registry).map_err(Failed::invalid)?;
         for scenario in &mut derived.scenarios {
             scenario.overload = given.overload.unwrap_or(scenario.overload);

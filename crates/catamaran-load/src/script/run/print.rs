@@ -104,7 +104,7 @@ impl Prepared {
         let called = self.call(local, name, Some(argument.into()), TIMEOUT, shown);
         match called.await {
             Ok(Called::Returned(Some(text))) => return deliver(&text, console),
-            Ok(Called::Returned(None)) => return Ok(true),
+            Ok(Called::Returned(None)) => {}
             Ok(Called::Threw(why)) | Err(why) => writeln!(console.err, "error: {name}: {why}")?,
             Ok(Called::Cut) => writeln!(console.err, "error: {name} took too long")?,
         }

@@ -1,10 +1,11 @@
 //! The summary at the end of a run, in the shape that k6's users know.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Summary, number_text, statistic_text, value_text};
+use super::{Summary, is_always_told, number_text, statistic_text, value_text};
 use crate::board::Tally;
-use crate::metric::{Contains, Metric};
+use crate::metric::{Contains, Metric, SinkId, builtin};
 use crate::sink::{Kind, Sink, per_second, share};
 
 /// Prints the summary.
@@ -39,9 +40,16 @@ fn thresholds(out: &mut String, summary: &Summary<'_>) {
     let mut last = "";
     for guarded in summary.thresholds {
         let metric = summary.metric_of(guarded.sink);
+        // Below the whole metric if that is guarded too, else by its whole name.
+        let has_whole = |name: &str| {
+            summary
+                .thresholds
+                .iter()
+                .any(|whole| whole.selector == name)
+        };
         let (name, suffix) = match guarded.selector.split_once('{') {
-            Some((name, _)) => (name, Some(&guarded.selector[name.len()..])),
-            None => (guarded.selector.as_str(), None),
+            Some((name, _)) if has_whole(name) => (name, Some(&guarded.selector[name.len()..])),
+            _ => (guarded.selector.as_str(), None),
         };
         if name != last {
             let _ = writeln!(out, "\n    {name}");
@@ -70,7 +78,8 @@ fn thresholds(out: &mut String, summary: &Summary<'_>) {
 /// The checks: all together, then each.
 fn checks(out: &mut String, summary: &Summary<'_>) {
     let (passes, total) = summary.checks();
-    if total == 0 {
+    let checks = summary.registry.metric(builtin::CHECKS).sink;
+    if total == 0 && !is_guarded(summary, checks) {
         return;
     }
     let rate = number_text(per_second(crate::sink::as_f64(total), summary.run_time));
@@ -96,12 +105,18 @@ fn checks(out: &mut String, summary: &Summary<'_>) {
         let _ = writeln!(out, "    {name:.<19}: {first:<width$} {second}");
     }
     out.push('\n');
-    let mut tallies: Vec<(&str, &Tally)> = summary
-        .board
-        .checks
-        .iter()
-        .map(|((_, name), tally)| (name.as_str(), tally))
-        .collect();
+    // Checks of one name are one, whatever groups they are in.
+    let mut by_name: BTreeMap<&str, Tally> = BTreeMap::new();
+    for ((_, name), tally) in &summary.board.checks {
+        let all = by_name.entry(name).or_insert(Tally {
+            order: tally.order,
+            ..Tally::default()
+        });
+        all.passes += tally.passes;
+        all.fails += tally.fails;
+        all.order = all.order.min(tally.order);
+    }
+    let mut tallies: Vec<_> = by_name.into_iter().collect();
     tallies.sort_by_key(|(_, tally)| tally.order);
     for (name, tally) in tallies {
         let _ = writeln!(out, "    {} {name}", mark(tally.fails == 0));
@@ -212,7 +227,15 @@ fn rows(summary: &Summary<'_>) -> Vec<Row> {
             continue;
         };
         let sink = summary.board.sink(metric.sink);
-        if sink.is_empty() {
+        let is_told =
+            |sink: SinkId| !summary.board.sink(sink).is_empty() || is_guarded(summary, sink);
+        let has_told_part = || {
+            metric
+                .parts
+                .iter()
+                .any(|part| is_guarded(summary, part.sink))
+        };
+        if !is_told(metric.sink) && !is_always_told(&metric.name) && !has_told_part() {
             continue;
         }
         let mut add = |name: String, sink: &Sink| {
@@ -224,7 +247,8 @@ fn rows(summary: &Summary<'_>) -> Vec<Row> {
             });
         };
         add(metric.name.clone(), sink);
-        let mut parts: Vec<_> = metric.parts.iter().collect();
+        let parts = metric.parts.iter().filter(|part| is_told(part.sink));
+        let mut parts: Vec<_> = parts.collect();
         parts.sort_by(|one, other| one.suffix.cmp(&other.suffix));
         for part in parts {
             add(
@@ -234,6 +258,14 @@ fn rows(summary: &Summary<'_>) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// Whether there are thresholds of a metric or a part of one.
+fn is_guarded(summary: &Summary<'_>, sink: SinkId) -> bool {
+    summary
+        .thresholds
+        .iter()
+        .any(|guarded| guarded.sink == sink)
 }
 
 /// Where a metric is shown, if it is.

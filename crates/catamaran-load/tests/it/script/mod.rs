@@ -1,5 +1,6 @@
 //! Scripts of k6, run as they are.
 
+mod corpus;
 mod hostile;
 mod modules;
 mod outputs;

@@ -1,0 +1,4 @@
+// Options that cannot be: the run does not begin.
+export const options = { scenarios: { a: { executor: 'constant-vus', vus: 1 } } };
+
+export default function () {}

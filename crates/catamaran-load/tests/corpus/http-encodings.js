@@ -1,0 +1,14 @@
+// Answers that are packed.
+// What a broken body is called differs.
+// differs error decompressing
+import http from 'k6/http';
+import { tell, url } from './lib/tell.js';
+
+export default function () {
+  const of = (res) => [res.status, res.body, res.error_code, res.headers['Content-Encoding']];
+  tell({
+    gzip: of(http.get(`${url}/gzip`)), deflate: of(http.get(`${url}/deflate`)),
+    broken: of(http.get(`${url}/broken-gzip`)),
+    asked: of(http.get(`${url}/gzip`, { headers: { 'Accept-Encoding': 'gzip' } })),
+  });
+}

@@ -1,0 +1,2 @@
+// Beside the module.
+export const inner = 'inside';

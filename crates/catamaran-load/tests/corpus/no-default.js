@@ -1,0 +1,2 @@
+// A script without the function that is run.
+export function other() {}

@@ -1,0 +1,4 @@
+// A module that is not there.
+import { x } from './lib/nowhere.js';
+
+export default function () { x(); }

@@ -1,0 +1,4 @@
+// A script that throws at its top level.
+throw new Error('at once');
+
+export default function () {}
