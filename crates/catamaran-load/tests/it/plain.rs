@@ -135,7 +135,7 @@ fn a_target_that_is_not_there_is_a_result() {
     let ran = play(options);
     assert_eq!(ran.code, exit_code::OK);
     assert_eq!(
-        ran.answers("connect: connection refused"),
+        ran.answers("dial: connection refused"),
         30,
         "{}",
         ran.out

@@ -68,7 +68,7 @@ fn verdict(ask: &Ask, status: u16) -> Option<bool> {
 
 fn tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> TagsId {
     let own = || ask.tags.chunks_exact(2);
-    let name = own().filter(|pair| pair[0] == "name").last();
+    let name = own().rfind(|pair| pair[0] == "name");
     let name = name.map_or(reply.url.as_str(), |pair| pair[1].as_str());
     let mut digits = [0; 8];
     let status = number(reply.status, &mut digits);

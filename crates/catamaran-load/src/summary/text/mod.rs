@@ -108,7 +108,7 @@ fn checks(out: &mut String, summary: &Summary<'_>) {
     // Checks of one name are one, whatever groups they are in.
     let mut by_name: BTreeMap<&str, Tally> = BTreeMap::new();
     for ((_, name), tally) in &summary.board.checks {
-        let all = by_name.entry(name).or_insert(Tally {
+        let all = by_name.entry(name).or_insert_with(|| Tally {
             order: tally.order,
             ..Tally::default()
         });

@@ -46,7 +46,7 @@ fn cookies_are_kept_for_an_iteration_and_sent_where_they_belong() {
         same(res.cookies.session[0].value, 's1');
         same(res.cookies.session[0].http_only, true);
         same(http.get(`${url}/cookies`).body, 'session=s1');
-        same(http.get(`${url}/cookies`, { cookies: { mine: 'm' } }).body, 'session=s1; mine=m');
+        same(http.get(`${url}/cookies`, { cookies: { mine: 'm' } }).body, 'mine=m; session=s1');
         same(http.get(`${url}/cookies`, { cookies: { session: { value: 'n', replace: true } } }).body, 'session=n');
         const jar = http.cookieJar();
         same(jar.cookiesForURL(url), { session: ['s1'] });
