@@ -6,6 +6,7 @@ use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::options::Options;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
+use catamaran_load::record::Keep;
 use catamaran_load::samples::Target;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::scenario::Overload;
@@ -116,11 +117,11 @@ pub(crate) struct LoadArgs {
     thresholds: Vec<String>,
     /// Search the greatest rate at which this holds of the corrected latency; each rate is tried for
     /// --duration
-    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report"])]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report", "junit", "compare"])]
     find_max: Option<String>,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
+    /// Print the result as JSON, or write it to a file beside the summary
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    json: Option<Option<PathBuf>>,
     /// Print the phases of requests, too
     #[arg(long)]
     full: bool,
@@ -130,6 +131,12 @@ pub(crate) struct LoadArgs {
     /// Write a page with the course of the run
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write thresholds and checks as test cases, in the XML of JUnit
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Compare with an earlier run, which `--json=FILE` wrote
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
 }
 
 /// What becomes of what cannot begin in time.
@@ -200,6 +207,7 @@ impl LoadArgs {
 
     #[cfg(feature = "load-scripts")]
     fn script(self, path: String) -> anyhow::Result<ScriptOptions> {
+        let keep = self.keep();
         let of_urls = [
             ("--rate", self.rate.is_some()),
             ("--weights", !self.weights.is_empty()),
@@ -212,8 +220,6 @@ impl LoadArgs {
             ("--proxy-protocol", self.proxy_protocol.is_some()),
             ("--threshold", !self.thresholds.is_empty()),
             ("--find-max", self.find_max.is_some()),
-            ("--json", self.json),
-            ("--report", self.report.is_some()),
         ];
         if let Some((name, _)) = of_urls.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for runs without a script; say it in the script's options");
@@ -237,9 +243,21 @@ impl LoadArgs {
             workers: self.workers,
             summary_export: self.summary_export,
             outputs: self.out,
+            is_json: self.json == Some(None),
+            keep,
             is_full: self.full,
             is_quiet: self.quiet,
         })
+    }
+
+    /// What of the run is written to files.
+    fn keep(&self) -> Keep {
+        Keep {
+            report: self.report.clone(),
+            json: self.json.clone().flatten(),
+            junit: self.junit.clone(),
+            compare: self.compare.clone(),
+        }
     }
 
     fn plain(self) -> anyhow::Result<PlainOptions> {
@@ -253,6 +271,7 @@ impl LoadArgs {
         if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for scripts");
         }
+        let keep = self.keep();
         let body = match (self.data, &self.data_file) {
             (Some(text), _) => Some(text.into_bytes()),
             (None, Some(path)) => {
@@ -297,10 +316,10 @@ impl LoadArgs {
             workers: self.workers,
             thresholds: self.thresholds,
             find_max: self.find_max,
-            is_json: self.json,
+            is_json: self.json == Some(None),
             is_full: self.full,
             is_quiet: self.quiet,
-            report: self.report,
+            keep,
         })
     }
 }

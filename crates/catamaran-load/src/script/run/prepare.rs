@@ -14,6 +14,7 @@ use crate::exit_code;
 use crate::metric::Registry;
 use crate::options::{Derived, Options};
 use crate::plain::Console;
+use crate::record::Earlier;
 use crate::script::host::{Host, Place, Settings, SystemTags};
 use crate::script::loader::{Library, is_typescript, no_typescript};
 use crate::script::realm::{Realm, Script};
@@ -29,12 +30,15 @@ pub(super) struct Prepared {
     pub(super) has_setup: bool,
     pub(super) has_teardown: bool,
     pub(super) has_summary: bool,
+    /// What it is compared with.
+    pub(super) earlier: Option<Earlier>,
 }
 
 impl Prepared {
     /// Runs the top level of the script and reads what it says.
     pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
         let broken = |why: String| Failed(exit_code::FAILED, why);
+        let earlier = given.keep.earlier().map_err(Failed::invalid)?;
         let script = Arc::new(read(&given).map_err(Failed::invalid)?);
         let local = Rc::new(Local::detached(
             Arc::new(Registry::new()),
@@ -85,6 +89,7 @@ impl Prepared {
             has_setup: realm.has("setup") && options.no_setup != Some(true),
             has_teardown: realm.has("teardown") && options.no_teardown != Some(true),
             has_summary: realm.has("handleSummary"),
+            earlier,
             given,
             options,
             derived,
