@@ -29,7 +29,7 @@ use std::time::Duration;
     Exit status: 0 all held, 99 a threshold did not, 104 the command line is wrong, 105 a signal, \
     107 the run could not go on.")]
 pub(crate) struct LoadArgs {
-    /// URLs, a script of k6 (.js), or HOST:PORT with --tcp and --udp
+    /// URLs, a script of k6 (.js, .ts), or HOST:PORT with --tcp and --udp
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
     /// Open model, the default: requests a second, whatever becomes of the earlier ones. Default 100
@@ -57,6 +57,10 @@ pub(crate) struct LoadArgs {
     /// Of a script: write the summary as JSON
     #[arg(long, value_name = "FILE")]
     summary_export: Option<PathBuf>,
+    /// Of a script: keep modules that are imported by https:// here. Default: the variable
+    /// CATAMARAN_IMPORT_CACHE, or ~/.cache/catamaran/imports
+    #[arg(long, value_name = "DIR")]
+    import_cache: Option<PathBuf>,
     /// Move rate or virtual users to a target in a time, as 30s:2000 (repeatable, or with commas);
     /// takes the place of --duration
     #[arg(
@@ -241,6 +245,7 @@ impl LoadArgs {
                 OnOverload::Queue => Overload::Queue,
             }),
             workers: self.workers,
+            import_cache: self.import_cache,
             summary_export: self.summary_export,
             outputs: self.out,
             is_json: self.json == Some(None),
@@ -267,6 +272,7 @@ impl LoadArgs {
             ("--out", !self.out.is_empty()),
             ("--on-overload", self.on_overload.is_some()),
             ("--summary-export", self.summary_export.is_some()),
+            ("--import-cache", self.import_cache.is_some()),
         ];
         if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for scripts");
@@ -326,7 +332,7 @@ impl LoadArgs {
 
 /// Whether a target is the path of a script.
 fn is_script(target: &str) -> bool {
-    let endings = [".js", ".mjs", ".cjs", ".ts"];
+    let endings = [".js", ".mjs", ".cjs", ".ts", ".mts", ".cts"];
     !target.contains("://") && endings.iter().any(|ending| target.ends_with(ending))
 }
 

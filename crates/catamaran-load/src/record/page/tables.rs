@@ -89,7 +89,7 @@ pub(super) fn checks(out: &mut String, record: &Record<'_>) {
         let _ = writeln!(
             out,
             "<tr><td class=\"{class}\">{sign}</td><td class=\"name\">{}</td><td class=\"name\">{}</td>\
-            <td><span class=\"bar\"><i style=\"width:{passed:.1}%\"></i></span> {passed:.1}%</td>\
+            <td><span class=\"bar\"><i style=\"width:{passed:.1}%\"></i></span> {passed:.2}%</td>\
             <td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             Escaped(name),
             Escaped(group.trim_start_matches(':')),
@@ -125,7 +125,7 @@ pub(super) fn answers(out: &mut String, record: &Record<'_>) {
 pub(super) fn metrics(out: &mut String, record: &Record<'_>) {
     let summary = document::kept(record.summary);
     let rows = text::rows_of_all(&summary);
-    out.push_str("<section><h2>Metrics</h2>\n<table>\n");
+    out.push_str("<section><h2>Metrics</h2>\n<table class=\"metrics\">\n");
     for (name, columns) in rows {
         let class = if name.starts_with(' ') {
             " class=\"part\""

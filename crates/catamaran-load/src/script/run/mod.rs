@@ -39,6 +39,8 @@ pub struct ScriptOptions {
     pub overload: Option<Overload>,
     /// Worker threads; as many as processors without.
     pub workers: Option<u64>,
+    /// Where modules that are imported by URL are kept; without, the environment or the system says.
+    pub import_cache: Option<PathBuf>,
     /// Where the summary is written as JSON.
     pub summary_export: Option<PathBuf>,
     /// Where every sample is written.

@@ -16,8 +16,9 @@ use crate::options::{Derived, Options};
 use crate::plain::Console;
 use crate::record::Earlier;
 use crate::script::host::{Host, Place, Settings, SystemTags};
-use crate::script::loader::{Library, is_typescript, no_typescript};
+use crate::script::loader::Library;
 use crate::script::realm::{Realm, Script};
+use crate::script::remote::Imports;
 
 /// A script whose options are known.
 pub(super) struct Prepared {
@@ -116,15 +117,12 @@ fn options(given: &ScriptOptions, realm: &Realm) -> Result<Options, Failed> {
 /// Finds the script and what it is given.
 fn read(given: &ScriptOptions) -> Result<Script, String> {
     let shown = given.path.display();
-    if is_typescript(&given.path) {
-        return Err(no_typescript(&shown.to_string()));
-    }
     let told = |error: io::Error| format!("{shown}: {error}");
     let path = given.path.canonicalize().map_err(told)?;
     let env = std::env::vars().chain(given.env.iter().cloned()).collect();
     Ok(Script {
         path: path.to_string_lossy().into_owned(),
-        library: Arc::new(Library::default()),
+        library: Arc::new(Library::new(Imports::new(given.import_cache.as_deref()))),
         env,
     })
 }
