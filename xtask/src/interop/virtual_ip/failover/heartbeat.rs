@@ -143,6 +143,5 @@ fn events(lab: &Lab, machine: &str, words: &str) -> Result<usize> {
 
 /// How long adverts are dropped.
 fn time() -> Duration {
-    let is_full = std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full");
-    Duration::from_secs(if is_full { 60 } else { 6 })
+    Duration::from_secs(if pair::is_full() { 60 } else { 6 })
 }
