@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::need::Need;
 use super::{
-    admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, metrics, reloads, sbom,
+    admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, load_k6, metrics, reloads, sbom,
     systemd, tracing, virtual_ip,
 };
 
@@ -61,6 +61,13 @@ pub(super) const CASES: &[Case] = &[
             },
         ],
         run: kubernetes::run,
+    },
+    Case {
+        name: "load-k6",
+        title: "scripts of load tests do what they do in k6: in the program `k6`, if it is there, else in \
+                recordings of it",
+        needs: &[],
+        run: load_k6::run,
     },
     Case {
         name: "metrics",

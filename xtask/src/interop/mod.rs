@@ -14,6 +14,7 @@ mod dashboard;
 mod deb;
 mod etcd;
 mod kubernetes;
+mod load_k6;
 mod metrics;
 mod need;
 mod reloads;

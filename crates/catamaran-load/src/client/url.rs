@@ -30,6 +30,9 @@ pub enum UrlError {
     /// The scheme is another one.
     #[error("`{0}`: only http and https are supported")]
     Scheme(String),
+    /// The scheme is none of WebSockets.
+    #[error("`{0}` is no URL of a WebSocket; write ws:// or wss://")]
+    WebSocket(String),
     /// Something is wrong with host or port.
     #[error("`{0}` has no valid host and port; write http://HOST:PORT/PATH")]
     Host(String),
@@ -43,7 +46,7 @@ impl UrlError {
     #[must_use]
     pub const fn code(&self) -> u16 {
         match self {
-            Self::NoScheme(_) | Self::Scheme(_) => 1000,
+            Self::NoScheme(_) | Self::Scheme(_) | Self::WebSocket(_) => 1000,
             Self::Host(_) | Self::Characters(_) => 1020,
         }
     }

@@ -6,12 +6,10 @@
 
 mod find_max;
 mod options;
-mod report;
 mod run;
-mod series;
 mod target;
 pub(crate) mod verdict;
 mod vu;
 
-pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError};
+pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError, Version};
 pub use run::{Console, run};

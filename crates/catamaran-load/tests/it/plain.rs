@@ -134,12 +134,7 @@ fn a_target_that_is_not_there_is_a_result() {
     options.duration = Duration::from_millis(300);
     let ran = play(options);
     assert_eq!(ran.code, exit_code::OK);
-    assert_eq!(
-        ran.answers("dial: connection refused"),
-        30,
-        "{}",
-        ran.out
-    );
+    assert_eq!(ran.answers("dial: connection refused"), 30, "{}", ran.out);
     assert_eq!(ran.figure("http_req_failed", "value"), 1.0);
 }
 
@@ -161,7 +156,7 @@ fn a_report_is_one_page() {
     let dir = TempDir::create().unwrap();
     let path = dir.path().join("report.html");
     let mut options = options(&format!("http://{}/", origin.addr()));
-    options.report = Some(path.clone());
+    options.keep.report = Some(path.clone());
     play(options);
     let page = std::fs::read_to_string(path).unwrap();
     assert!(page.contains("<polyline") && page.ends_with("</html>\n"));

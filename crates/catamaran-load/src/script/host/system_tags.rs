@@ -18,6 +18,7 @@ pub(in crate::script) enum SystemTag {
     Proto,
     Scenario,
     Status,
+    Subproto,
     TlsVersion,
     Url,
 }
@@ -63,6 +64,7 @@ const KNOWN: &[(&str, SystemTag)] = &[
     ("proto", SystemTag::Proto),
     ("scenario", SystemTag::Scenario),
     ("status", SystemTag::Status),
+    ("subproto", SystemTag::Subproto),
     ("tls_version", SystemTag::TlsVersion),
     ("url", SystemTag::Url),
 ];

@@ -260,6 +260,16 @@ fn rows(summary: &Summary<'_>) -> Vec<Row> {
     rows
 }
 
+/// The name and columns of every line, phases too: for other forms than text.
+pub(crate) fn rows_of_all(summary: &Summary<'_>) -> Vec<(String, Vec<String>)> {
+    let full = Summary {
+        is_full: true,
+        ..*summary
+    };
+    let rows = rows(&full).into_iter();
+    rows.map(|row| (row.name, row.columns)).collect()
+}
+
 /// Whether there are thresholds of a metric or a part of one.
 fn is_guarded(summary: &Summary<'_>, sink: SinkId) -> bool {
     summary
