@@ -52,7 +52,7 @@ fn cookies_are_kept_for_an_iteration_and_sent_where_they_belong() {
         same(jar.cookiesForURL(url), { session: ['s1'] });
         jar.set(url, 'added', 'a', { path: '/cookies' });
         same(http.get(`${url}/cookies`).body, 'added=a; session=s1');
-        jar.delete(url, 'added'); jar.clear(url);
+        jar.delete(`${url}/cookies`, 'added'); jar.clear(`${url}/cookies`);
         same(http.get(`${url}/cookies`).body, '');
         const own = new http.CookieJar();
         own.set(url, 'own', '1');
