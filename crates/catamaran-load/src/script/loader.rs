@@ -10,11 +10,14 @@ use rquickjs_core::{Ctx, Error, Module, Result};
 
 use super::commonjs;
 use super::seam::{self, Compiled};
+use crate::proto::Schema;
 
 /// What all realms of a run share.
 #[derive(Debug, Default)]
 pub(super) struct Library {
     compiled: Mutex<HashMap<String, Arc<Compiled>>>,
+    /// Schemas of gRPC, by what they were read from.
+    schemas: Mutex<HashMap<String, Arc<Schema>>>,
     /// The elements of each `SharedArray` as JSON.
     arrays: Mutex<HashMap<String, Arc<[String]>>>,
 }
@@ -37,6 +40,21 @@ impl Library {
         let all = all.as_mut().map_err(|_| Error::Unknown)?;
         all.insert(name.to_owned(), compiled);
         Ok(module)
+    }
+
+    /// A schema, read by whoever needs it first.
+    pub(super) fn schema(
+        &self,
+        key: &str,
+        read: impl FnOnce() -> std::result::Result<Schema, String>,
+    ) -> std::result::Result<Arc<Schema>, String> {
+        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = schemas.get(key) {
+            return Ok(Arc::clone(schema));
+        }
+        let schema = Arc::new(read()?);
+        schemas.insert(key.to_owned(), Arc::clone(&schema));
+        Ok(schema)
     }
 
     /// The elements of a shared array, if it was made.
@@ -174,6 +192,7 @@ const OWN: &[(&str, &str)] = &[
         include_str!("modules/websockets.js"),
     ),
     ("k6/metrics", include_str!("modules/metrics.js")),
+    ("k6/net/grpc", include_str!("modules/grpc.js")),
     ("k6/timers", include_str!("modules/timers.js")),
     ("k6/websockets", include_str!("modules/websockets.js")),
     ("k6/ws", include_str!("modules/ws.js")),
@@ -196,7 +215,6 @@ const MISSING: &[(&str, &str)] = &[
         "k6/x/",
         "extensions of k6 are Go programs and cannot be loaded",
     ),
-    ("k6/net/grpc", "test gRPC with k6 meanwhile"),
     ("k6/html", "look at res.body"),
     (
         "k6/",

@@ -10,6 +10,7 @@
 //! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
 
 mod commonjs;
+mod grpc;
 mod host;
 mod http;
 mod loader;

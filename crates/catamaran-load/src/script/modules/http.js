@@ -215,7 +215,7 @@ function bodyOf(body, headers) {
 }
 
 const KNOWN = [
-  "headers", "tags", "cookies", "jar", "auth", "timeout", "redirects", "responseType", "responseCallback", "throw",
+  "headers", "tags", "cookies", "jar", "auth", "timeout", "redirects", "responseType", "responseCallback", "throw", "protocol",
 ];
 const REMEDIES = { compression: "compress the body beforehand and set Content-Encoding" };
 
@@ -267,7 +267,7 @@ function prepare(method, url, body, params) {
   const expected = params.responseCallback === undefined ? callback : params.responseCallback;
   return [method, String(url), sent, {
     fields, tags, timeout, cookies: cookiesOf(params.cookies), jar: params.jar?.number, auth: params.auth,
-    redirects: params.redirects, responseType: params.responseType,
+    redirects: params.redirects, responseType: params.responseType, protocol: params.protocol,
     expected: expected === null ? [] : expected?.ranges ?? undefined,
   }];
 }

@@ -46,7 +46,12 @@ pub(crate) fn play(script: &str, url: &str) -> Ran {
 }
 
 /// As above, in a directory and with options of the command line.
-fn play_in(dir: &TempDir, script: &str, url: &str, set: impl FnOnce(&mut ScriptOptions)) -> Ran {
+pub(crate) fn play_in(
+    dir: &TempDir,
+    script: &str,
+    url: &str,
+    set: impl FnOnce(&mut ScriptOptions),
+) -> Ran {
     let path = dir.write("script.js", script).unwrap();
     let exported = dir.path().join("summary.json");
     let mut options = ScriptOptions {
