@@ -8,6 +8,7 @@
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
 //! proto      Protocol Buffers by schemas read at run time; no I/O
+//! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
 //! samples    each sample as a line of a file
 //! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
@@ -26,6 +27,7 @@ pub mod options;
 pub mod plain;
 #[cfg(feature = "scripts")]
 mod proto;
+pub mod record;
 pub mod samples;
 pub mod scenario;
 pub mod schedule;
