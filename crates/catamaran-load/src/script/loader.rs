@@ -226,6 +226,9 @@ fn plain(path: &Path) -> PathBuf {
 /// The module behind all others.
 pub(super) const HOST: &str = "catamaran:host";
 
+/// The module that reads pages, loaded when it is first needed.
+pub(super) const HTML: &str = "k6/html";
+
 /// The modules that are there.
 const OWN: &[(&str, &str)] = &[
     (HOST, include_str!("modules/host.js")),
@@ -234,7 +237,10 @@ const OWN: &[(&str, &str)] = &[
     ("k6/data", include_str!("modules/data.js")),
     ("k6/encoding", include_str!("modules/encoding.js")),
     ("k6/execution", include_str!("modules/execution.js")),
+    (HTML, include_str!("modules/html.js")),
     ("k6/http", include_str!("modules/http.js")),
+    ("k6/experimental/csv", include_str!("modules/csv.js")),
+    ("k6/experimental/fs", include_str!("modules/fs.js")),
     (
         "k6/experimental/websockets",
         include_str!("modules/websockets.js"),
@@ -263,7 +269,6 @@ const MISSING: &[(&str, &str)] = &[
         "k6/x/",
         "extensions of k6 are Go programs and cannot be loaded",
     ),
-    ("k6/html", "look at res.body"),
     (
         "k6/",
         "leave it out, or write what you need of it in the script",

@@ -1,9 +1,11 @@
 //! Scripts of k6, run as they are.
 
 mod hostile;
+mod html;
 mod modules;
 mod outputs;
 mod record;
+mod records;
 mod requests;
 mod runs;
 mod tls;
