@@ -1,4 +1,4 @@
-//! One call over HTTP/2: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+//! One call over HTTP/2: <https://grpc.io/docs/what-is-grpc/core-concepts/> (`PROTOCOL-HTTP2`).
 
 use std::time::Duration;
 
