@@ -9,7 +9,8 @@
 //! summary    text and JSON at the end
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
-//! samples    each sample as a line of a file
+//! output     where samples go while it runs: a Prometheus, or
+//! samples    each as a line of a file
 //! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
 //!            what a run is and what it amounts to: no I/O, no clock
 //! ```
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod exit_code;
 pub mod metric;
 pub mod options;
+pub mod output;
 pub mod plain;
 pub mod record;
 pub mod samples;

@@ -17,7 +17,7 @@ use super::local::Shared;
 use super::worker::{Job, spawn};
 use crate::board::Board;
 use crate::metric::{Registry, builtin};
-use crate::samples::{Tap, TapSource};
+use crate::output::{Tap, TapSource};
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::sink;
@@ -411,7 +411,7 @@ impl<'a> Run<'a> {
             let value = sink::as_f64(value);
             self.total.record(sink, value, now);
             for tap in &mut self.taps {
-                tap.sample(metric, TagsId::default(), || &[], value, now);
+                tap.sample(metric, TagsId::default(), || &[], value, 1, now);
                 tap.flush();
             }
         }
