@@ -6,7 +6,7 @@ use std::time::Duration;
 use catamaran_sys::clock::now_nanos;
 
 use super::{
-    Connection, Endpoint, Failure, Kept, ProxyHeader, RequestText, TlsClient, Url, exchange,
+    Alpn, Connection, Endpoint, Failure, Kept, ProxyHeader, RequestText, TlsClient, Url, exchange,
     set_timeout,
 };
 
@@ -29,7 +29,7 @@ pub async fn send_once(
     let work = async {
         let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
         let mut connection = match &tls {
-            Some(client) => opened.connection.secure(client, &url.host).await?,
+            Some(client) => opened.connection.secure(client, &url.host, Alpn::Http1).await?,
             None => opened.connection,
         };
         let kept = Some(&mut kept);

@@ -11,5 +11,5 @@ mod target;
 pub(crate) mod verdict;
 mod vu;
 
-pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError};
+pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError, Version};
 pub use run::{Console, run};

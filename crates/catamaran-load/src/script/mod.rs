@@ -19,6 +19,7 @@ mod remote;
 mod run;
 #[expect(unsafe_code, reason = "see its safety argument; nothing else is")]
 mod seam;
+mod sockets;
 #[cfg(feature = "typescript")]
 mod typescript;
 mod vu;

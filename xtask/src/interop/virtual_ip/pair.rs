@@ -1,5 +1,6 @@
 //! The case `virtual-ip`: two balancers, one address, and everything that may happen to a node.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -38,6 +39,21 @@ pub(super) fn start_balancer(
         Ok(process.text()?.contains(&format!("-> {priority}")))
     })?;
     Ok(process)
+}
+
+/// The part of a node's configuration by which it and `other` share what they know.
+pub(super) fn cluster(lab: &Lab, machine: &str, other: &str) -> Result<String> {
+    let secret = lab.file("cluster.key");
+    if !secret.exists() {
+        std::fs::write(&secret, "5".repeat(64))?;
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
+    }
+    let number = if other == "one" { 1 } else { 2 };
+    let secret = secret.display().to_string();
+    Ok(format!(
+        "[cluster]\nnode = \"{machine}\"\nlisten = \"0.0.0.0:7946\"\n\
+         peers = {{ {other} = \"10.9.0.{number}:7946\" }}\nsecret-file = {secret:?}\n"
+    ))
 }
 
 /// Waits until a balancer that was just started hears the active.

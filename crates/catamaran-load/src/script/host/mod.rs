@@ -21,12 +21,13 @@ use super::http::{Jar, Pool};
 use super::loader::Library;
 use super::realm::Script;
 use super::seam;
+use super::sockets::{self, Sockets};
 use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
 use crate::metric::Registry;
 use crate::tags::TagsId;
 use later::Later;
-pub(super) use later::next_later;
+pub(super) use later::{Outcome, next_later};
 pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use waits::wait;
 
@@ -75,6 +76,7 @@ pub(super) struct Host {
     pub(super) pool: RefCell<Pool>,
     /// Cookie jars; the first is the virtual user's own.
     pub(super) jars: RefCell<Vec<Jar>>,
+    pub(super) sockets: RefCell<Sockets>,
     /// When the iteration should have begun, until its first request has taken it.
     pub(super) intended: Cell<Option<u64>>,
     /// Tags that the script gave its virtual user.
@@ -118,6 +120,7 @@ impl Host {
             unique: Cell::new(None),
             pool: RefCell::default(),
             jars: RefCell::new(vec![Jar::default()]),
+            sockets: RefCell::default(),
             intended: Cell::new(None),
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
@@ -160,6 +163,9 @@ impl Host {
     /// Ends what timers and requests wait for: nothing of it belongs to the next iteration. Returns
     /// whether there was anything.
     pub(super) fn forget_later(&self) -> bool {
+        // Outside of the borrow: what is closed tells how long it was open.
+        let sockets = self.sockets.take();
+        drop(sockets);
         !self.later.take().is_empty()
     }
 
@@ -239,6 +245,7 @@ pub(super) fn install<'js>(
     facts::install(&natives)?;
     cookies::install(&natives)?;
     super::http::install(&natives)?;
+    sockets::install(&natives)?;
     object.set("throws", host.settings.throws)?;
     let globals = ctx.globals();
     globals.set("__host", object)?;
