@@ -7,6 +7,7 @@
 //! engine     workers, virtual users, schedules driven in time; the only threads and timers
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
+//! live       what is shown while a run goes on
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
 //! output     where samples go while it runs: a Prometheus, or
@@ -22,6 +23,7 @@ pub mod client;
 pub mod distribution;
 pub mod engine;
 pub mod exit_code;
+mod live;
 pub mod metric;
 pub mod options;
 pub mod output;

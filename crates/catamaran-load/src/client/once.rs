@@ -29,7 +29,12 @@ pub async fn send_once(
     let work = async {
         let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
         let mut connection = match &tls {
-            Some(client) => opened.connection.secure(client, &url.host, Alpn::Http1).await?,
+            Some(client) => {
+                opened
+                    .connection
+                    .secure(client, &url.host, Alpn::Http1)
+                    .await?
+            }
             None => opened.connection,
         };
         let kept = Some(&mut kept);

@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use super::vu::ScriptCrew;
 use crate::engine::{Course, Ending, Local, Outcome, lead};
 use crate::exit_code;
+use crate::live::Live;
 use crate::options::Options;
 use crate::output::{Output, Target};
 use crate::plain::Console;
@@ -23,7 +24,6 @@ use crate::record::{About, Keep, Point, Timeline};
 use crate::scenario::Overload;
 use prepare::Prepared;
 use print::Over;
-use screen::Screen;
 
 /// A run of a script.
 #[derive(Clone, Debug, Default)]
@@ -128,16 +128,16 @@ impl Prepared {
         };
         let mut is_marked_failed = self.hear(&local, console)?;
         let crew = self.crew(data.clone());
-        let mut screen = Screen {
-            err: console.err,
-            is_quiet: self.given.is_quiet,
-        };
+        let scenarios = Arc::clone(&course.scenarios);
+        let is_quiet = self.given.is_quiet;
+        let mut live = Live::new(console.err, &self.registry, scenarios, true, is_quiet);
         let about = self.about(&course);
         let mut timeline = Timeline::default();
-        let mut outcome = lead(&course, Arc::new(crew), &mut screen, &mut |second| {
+        let mut outcome = lead(&course, Arc::new(crew), &mut live, &mut |second| {
             timeline.push(Point::of(&self.registry, &second));
         })
         .await?;
+        drop(live);
         if let Ending::Failed(why) = &outcome.ending {
             return tell(console, &Failed(exit_code::FAILED, why.clone()));
         }
