@@ -5,9 +5,9 @@ use catamaran_load::client::ProxyHeader;
 use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::options::Options;
+use catamaran_load::output::Target;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol, Version};
 use catamaran_load::record::Keep;
-use catamaran_load::samples::Target;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::scenario::Overload;
 use catamaran_load::schedule::Stage;
@@ -51,7 +51,8 @@ pub(crate) struct LoadArgs {
     /// Default: it is dropped, as k6 does
     #[arg(long, value_name = "WHAT")]
     on_overload: Option<OnOverload>,
-    /// Of a script: write every sample, to json=FILE or csv=FILE (repeatable)
+    /// Of a script: write every sample, to json=FILE or csv=FILE, or send series to a Prometheus with
+    /// experimental-prometheus-rw and the variables K6_PROMETHEUS_RW_* (repeatable)
     #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
     out: Vec<Target>,
     /// Of a script: write the summary as JSON

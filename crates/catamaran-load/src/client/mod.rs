@@ -11,6 +11,7 @@ mod http2;
 #[cfg(feature = "http3")]
 mod http3;
 mod line;
+mod once;
 mod proxy_header;
 mod request;
 mod tls;
@@ -27,6 +28,7 @@ pub use http2::{Http2, Http2Failure};
 #[cfg(feature = "http3")]
 pub use http3::Http3;
 pub use line::Line;
+pub use once::send_once;
 pub use proxy_header::ProxyHeader;
 pub use request::{HeaderError, RequestText};
 pub use tls::{Alpn, LazyTls, TlsClient};
