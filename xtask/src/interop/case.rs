@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::need::Need;
 use super::{
-    admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, load_k6, metrics, reloads, sbom,
-    systemd, tracing, virtual_ip,
+    admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, load_k6, metrics,
+    reloads, sbom, systemd, tracing, virtual_ip,
 };
 
 /// One test.

@@ -34,13 +34,24 @@ pub(super) fn run(with_k6: bool) -> Result<()> {
     let queues = ["load", "--quiet", "--on-overload", "queue", &script];
     let queues = measured(ours, &queues, Figures::Export)?;
     lines.push(line("script, --on-overload queue", &queues));
-    let plain = ["load", "--quiet", "--json", "--rate", "1000", "--max-connections", "50"];
+    let plain = [
+        "load",
+        "--quiet",
+        "--json",
+        "--rate",
+        "1000",
+        "--max-connections",
+        "50",
+    ];
     let plain = measured(ours, &plain, Figures::Output)?;
     lines.push(line("no script, 50 connections", &plain));
     shell::say(&format!("{HEAD}\n{}", lines.join("\n")));
     for (what, told) in [("queue", &queues), ("no script", &plain)] {
         let p99 = told.corrected.unwrap_or(0.0);
-        ensure!((1700.0..2100.0).contains(&p99), "{what}: p(99) {p99} ms is not the truth");
+        ensure!(
+            (1700.0..2100.0).contains(&p99),
+            "{what}: p(99) {p99} ms is not the truth"
+        );
     }
     Ok(())
 }
@@ -62,8 +73,13 @@ struct Told {
 }
 
 fn line(name: &str, told: &Told) -> String {
-    let corrected = told.corrected.map_or_else(|| "–".to_owned(), |p99| format!("{p99:.1} ms"));
-    format!("| {name} | {:.1} ms | {corrected} | {} |", told.p99, told.dropped)
+    let corrected = told
+        .corrected
+        .map_or_else(|| "–".to_owned(), |p99| format!("{p99:.1} ms"));
+    format!(
+        "| {name} | {:.1} ms | {corrected} | {} |",
+        told.p99, told.dropped
+    )
 }
 
 /// Runs a load test, and stops its target from the fourth to the sixth second.
@@ -81,7 +97,10 @@ fn measured(program: &str, arguments: &[&str], from: Figures) -> Result<Told> {
     let url = format!("http://{addr}/");
     let export = PathBuf::from(DIRECTORY).join("summary.json");
     let mut command = Command::new(program);
-    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     match from {
         Figures::Export => {
             command.args(["-e", &format!("URL={url}"), "--summary-export"]);
@@ -91,13 +110,19 @@ fn measured(program: &str, arguments: &[&str], from: Figures) -> Result<Told> {
             command.args(["--duration", "10s", &url]);
         }
     }
-    let running = command.spawn().with_context(|| format!("cannot run {program}"))?;
+    let running = command
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
     thread::sleep(Duration::from_secs(4));
     signal_pid(origin.0.id(), Signal::STOP)?;
     thread::sleep(Duration::from_secs(2));
     signal_pid(origin.0.id(), Signal::CONT)?;
     let output = running.wait_with_output()?;
-    ensure!(output.status.success(), "{program} failed: {}", output.status);
+    ensure!(
+        output.status.success(),
+        "{program} failed: {}",
+        output.status
+    );
     let text = match from {
         Figures::Export => fs::read(&export)?,
         Figures::Output => output.stdout,
@@ -105,9 +130,13 @@ fn measured(program: &str, arguments: &[&str], from: Figures) -> Result<Told> {
     let document: Value = serde_json::from_slice(&text).context("no summary")?;
     let metrics = &document["metrics"];
     Ok(Told {
-        p99: metrics["http_req_duration"]["p(99)"].as_f64().context("no p(99)")?,
+        p99: metrics["http_req_duration"]["p(99)"]
+            .as_f64()
+            .context("no p(99)")?,
         corrected: metrics["http_req_corrected_duration"]["p(99)"].as_f64(),
-        dropped: metrics["dropped_iterations"]["count"].as_f64().unwrap_or(0.0),
+        dropped: metrics["dropped_iterations"]["count"]
+            .as_f64()
+            .unwrap_or(0.0),
     })
 }
 

@@ -2,9 +2,11 @@
 
 mod corpus;
 mod hostile;
+mod html;
 mod modules;
 mod outputs;
 mod record;
+mod records;
 mod requests;
 mod runs;
 mod tls;
@@ -48,7 +50,12 @@ pub(crate) fn play(script: &str, url: &str) -> Ran {
 }
 
 /// As above, in a directory and with options of the command line.
-fn play_in(dir: &TempDir, script: &str, url: &str, set: impl FnOnce(&mut ScriptOptions)) -> Ran {
+pub(crate) fn play_in(
+    dir: &TempDir,
+    script: &str,
+    url: &str,
+    set: impl FnOnce(&mut ScriptOptions),
+) -> Ran {
     let path = dir.write("script.js", script).unwrap();
     let exported = dir.path().join("summary.json");
     let mut options = ScriptOptions {

@@ -4,9 +4,10 @@
 //! told is the time from the event until the last request was begun that failed, and how many did.
 //! The same machines, the same interval and the same priorities for both.
 //!
-//! Both sides suffer each round at the same time, in networks of their own, so that both meet the same
-//! machine. `CATAMARAN_ROUNDS=full` plays 20 rounds of all events, a number plays as many;
-//! `CATAMARAN_EVENTS` names those to play, `kill` or `10 ms` say, and leaves the rest of the case out.
+//! Both sides suffer each round at the same time (but for SIGSTOP), in networks of their own, so that both
+//! meet the same machine. `CATAMARAN_ROUNDS=full` plays 20 rounds of all events, a number plays as many;
+//! `CATAMARAN_PARTS` names what to play, and leaves the rest out: `kill` or `10 ms` say, `second heartbeat`,
+//! `answers`, `false alarms`.
 
 mod alarm;
 mod answers;
@@ -67,8 +68,7 @@ struct Row {
 /// Runs the case.
 pub(in crate::interop) fn run() -> Result<()> {
     let program = pair::build()?;
-    let is_whole = std::env::var_os("CATAMARAN_EVENTS").is_none();
-    if is_whole {
+    if is_asked("second heartbeat") {
         heartbeat::run(&program)?;
     }
     let mut rows = Vec::new();
@@ -79,12 +79,19 @@ pub(in crate::interop) fn run() -> Result<()> {
             }
         }
     }
-    if is_whole {
+    if is_asked("answers") {
         answers::run(&program)?;
+    }
+    if is_asked("false alarms") {
         alarm::run(&program)?;
     }
     shell::say(&table(&rows));
     judge(&rows)
+}
+
+/// Whether a part of the case is to be played.
+fn is_asked(part: &str) -> bool {
+    std::env::var(PARTS).map_or(true, |asked| part.contains(&asked))
 }
 
 /// The event, and what it costs clients when it is over; by side.
@@ -100,9 +107,13 @@ fn measure(program: &str, event: Event, what: &'static str, interval_ms: u32) ->
     let mut rows = sides.map(|side| row(side, what));
     let mut healed = sides.map(|side| row(side, event.end()));
     for _ in 0..rounds() {
-        let blows = at_once(sides.into(), |side| {
-            suffer_once(program, side, event, interval_ms)
-        })?;
+        let suffer = |side| suffer_once(program, side, event, interval_ms);
+        // keepalived, with its real-time priority, keeps a core to itself for a second when it wakes.
+        let blows = if event == Event::Freeze {
+            sides.into_iter().map(suffer).collect::<Result<Vec<_>>>()?
+        } else {
+            at_once(sides.into(), suffer)?
+        };
         for (index, (blow, end)) in blows.into_iter().enumerate() {
             rows[index].add(&blow.0, blow.1);
             if let Some(end) = end {
@@ -164,8 +175,8 @@ impl Event {
     /// The shorter interval is about noticing, the rest is the same; without a number of rounds only
     /// the commonest events are played.
     fn is_played(self, what: &str, interval_ms: u32) -> bool {
-        if let Ok(asked) = std::env::var("CATAMARAN_EVENTS") {
-            return format!("{what}, {interval_ms} ms").contains(&asked);
+        if std::env::var_os(PARTS).is_some() {
+            return is_asked(&format!("{what}, {interval_ms} ms"));
         }
         let is_common = matches!(self, Self::Kill | Self::Stop);
         let is_asked = std::env::var_os("CATAMARAN_ROUNDS").is_some();
@@ -369,6 +380,7 @@ const V4_NET: &str = "10.9.0.100/24";
 const V6: &str = "fd09::100";
 const V6_NET: &str = "fd09::100/64";
 const NEVER: Duration = Duration::MAX;
+const PARTS: &str = "CATAMARAN_PARTS";
 /// How often a pair is started until it is steady.
 const STARTS: usize = 5;
 /// Nothing fits into a bucket of one byte.

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use catamaran_load::options::Options;
-use catamaran_load::samples::Target;
+use catamaran_load::output::Target;
 use catamaran_load::script::ScriptOptions;
 use catamaran_testkit::TempDir;
 use serde_json::Value;
