@@ -5,6 +5,7 @@ mod data;
 mod facts;
 mod later;
 mod measures;
+mod memo;
 mod system_tags;
 mod waits;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rquickjs_core::object::Accessor;
-use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result};
+use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result, Value};
 
 use super::http::{Jar, Pool};
 use super::loader::Library;
@@ -27,6 +28,8 @@ use crate::metric::Registry;
 use crate::tags::TagsId;
 use later::Later;
 pub(super) use later::next_later;
+pub(super) use memo::About;
+use memo::Memo;
 pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use waits::wait;
 
@@ -82,6 +85,7 @@ pub(super) struct Host {
     /// The summary as text, for `handleSummary`.
     pub(super) summary: RefCell<String>,
     library: Arc<Library>,
+    memo: RefCell<Memo>,
     /// What promises were rejected with that nobody has looked at.
     rejections: RefCell<Vec<String>>,
     later: RefCell<Later>,
@@ -122,6 +126,7 @@ impl Host {
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
+            memo: RefCell::default(),
             rejections: RefCell::default(),
             later: RefCell::default(),
             stop: RefCell::default(),
@@ -160,7 +165,8 @@ impl Host {
     /// Ends what timers and requests wait for: nothing of it belongs to the next iteration. Returns
     /// whether there was anything.
     pub(super) fn forget_later(&self) -> bool {
-        !self.later.take().is_empty()
+        // Nothing new is made where there was nothing, which is the rule.
+        !self.later.borrow().is_empty() && !self.later.take().is_empty()
     }
 
     /// Notes that a promise was rejected, or that somebody took the rejection after all.
@@ -177,6 +183,21 @@ impl Host {
     /// The first rejection that nobody took; all are forgotten.
     pub(super) fn take_rejection(&self) -> Option<String> {
         self.rejections.take().into_iter().next()
+    }
+
+    /// The tags of what there are many of: from the memo, or as `make` puts them together.
+    pub(super) fn tags_about(&self, about: About<'_>, make: impl FnOnce() -> TagsId) -> TagsId {
+        // What a script gives its virtual user changes as it likes.
+        if !self.vu_tags.borrow().is_empty() {
+            return make();
+        }
+        let group = self.group.borrow();
+        if let Some(tags) = self.memo.borrow().find(&group, about) {
+            return tags;
+        }
+        let tags = make();
+        self.memo.borrow_mut().keep(&group, about, tags);
+        tags
     }
 
     /// Names the set of these tags with those of the group and the scenario below them.
@@ -204,6 +225,10 @@ impl Host {
 
     /// Names the tags that iterations have: those of the scenario, without a group.
     pub(super) fn iteration_tags(&self) -> TagsId {
+        self.tags_about(About::Iteration, || self.new_iteration_tags())
+    }
+
+    fn new_iteration_tags(&self) -> TagsId {
         let vu_tags = self.vu_tags.borrow();
         let own = self.scenario_tags.iter();
         let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
@@ -226,22 +251,11 @@ pub(super) fn install<'js>(
     script: &Script,
     env: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let object = Object::new(ctx.clone())?;
-    let natives = Natives {
-        ctx,
-        host,
-        object: &object,
-    };
-    measures::install(&natives)?;
-    waits::install(&natives)?;
-    later::install(&natives)?;
-    data::install(&natives)?;
-    facts::install(&natives)?;
-    cookies::install(&natives)?;
-    super::http::install(&natives)?;
-    object.set("throws", host.settings.throws)?;
+    let own = Rc::clone(host);
+    // Each is made when a script first needs it: most need few of them.
+    let native = move |ctx: Ctx<'js>, name: String| native(&ctx, &own, &name);
     let globals = ctx.globals();
-    globals.set("__host", object)?;
+    globals.set("__host", Function::new(ctx.clone(), native)?)?;
     let variables = Object::new(ctx.clone())?;
     let all = script.env.iter().map(|(name, value)| (name, value));
     for (name, value) in all.chain(env) {
@@ -254,11 +268,33 @@ pub(super) fn install<'js>(
     globals.prop("__ITER", iteration.configurable())
 }
 
+/// The native function or value of a name; `undefined` without one.
+fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>> {
+    let object = Object::new(ctx.clone())?;
+    let natives = Natives {
+        ctx,
+        host,
+        object: &object,
+        wanted: name,
+    };
+    measures::install(&natives)?;
+    waits::install(&natives)?;
+    later::install(&natives)?;
+    data::install(&natives)?;
+    facts::install(&natives)?;
+    cookies::install(&natives)?;
+    super::http::install(&natives)?;
+    natives.set("throws", host.settings.throws)?;
+    object.get(name)
+}
+
 /// Where native functions are put.
 pub(super) struct Natives<'a, 'js> {
     pub(super) ctx: &'a Ctx<'js>,
     pub(super) host: &'a Rc<Host>,
-    pub(super) object: &'a Object<'js>,
+    object: &'a Object<'js>,
+    /// The only one that is made.
+    wanted: &'a str,
 }
 
 impl<'js> Natives<'_, 'js> {
@@ -267,12 +303,18 @@ impl<'js> Natives<'_, 'js> {
     where
         F: rquickjs_core::function::IntoJsFunc<'js, P> + 'js,
     {
+        if name != self.wanted {
+            return Ok(());
+        }
         let function = Function::new(self.ctx.clone(), function)?;
         self.object.set(name, function)
     }
 
     /// Adds a value under a name.
     pub(super) fn set(&self, name: &str, value: impl IntoJs<'js>) -> Result<()> {
+        if name != self.wanted {
+            return Ok(());
+        }
         self.object.set(name, value)
     }
 }

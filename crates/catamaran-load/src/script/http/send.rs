@@ -35,6 +35,8 @@ pub(super) struct Written {
     /// The URL as the script has it.
     given: String,
     url: Url,
+    /// The URL as the samples and the script have it.
+    shown: String,
     pub(super) text: RequestText,
 }
 
@@ -154,7 +156,6 @@ async fn authorized(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
 /// Sends one request and records what came of it.
 async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     let mut reply = Reply {
-        url: ask.url.clone(),
         keep: ask.keep,
         ..Reply::default()
     };
@@ -163,7 +164,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     match prepare(host, ask) {
         Ok(written) => {
             let (url, request) = (&written.url, &written.text);
-            reply.url = url.to_string();
+            reply.url.clone_from(&written.shown);
             let mut kept = Kept::default();
             let work = send(host, ask, url, request, &mut kept, &mut reply);
             match set_timeout(deadline, work).await {
@@ -189,6 +190,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
             reply.request = Some(written);
         }
         Err(why) => {
+            reply.url.clone_from(&ask.url);
             reply.code = INVALID_URL;
             reply.error = why;
         }
@@ -226,6 +228,7 @@ fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
     let written = Rc::new(Written {
         method: ask.method.clone(),
         given: ask.url.clone(),
+        shown: url.to_string(),
         url,
         text,
     });
