@@ -285,7 +285,21 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
     cookies::install(&natives)?;
     super::http::install(&natives)?;
     natives.set("throws", host.settings.throws)?;
-    object.get(name)
+    let value: Value<'js> = object.get(name)?;
+    #[cfg(fuzzing)]
+    if value.is_function() {
+        return pausing(ctx, value);
+    }
+    Ok(value)
+}
+
+/// The function, with a pause before each call.
+#[cfg(fuzzing)]
+fn pausing<'js>(ctx: &Ctx<'js>, function: Value<'js>) -> Result<Value<'js>> {
+    let pause = Function::new(ctx.clone(), seam::pause)?;
+    let text = "(pause, work) => (...values) => { pause(); return work(...values); }";
+    let wrap: Function<'js> = ctx.eval(text)?;
+    wrap.call((pause, function))
 }
 
 /// Where native functions are put.
