@@ -155,6 +155,13 @@ builtin! {
     23 EXCHANGE_CORRECTED_DURATION "exchange_corrected_duration" Trend Time;
     24 EXCHANGE_CONNECTING "exchange_connecting" Trend Time;
     25 SCHEDULE_LATENESS "schedule_lateness" Trend Time;
+    26 WS_SESSIONS "ws_sessions" Counter Default;
+    27 WS_MSGS_SENT "ws_msgs_sent" Counter Default;
+    28 WS_MSGS_RECEIVED "ws_msgs_received" Counter Default;
+    29 WS_CONNECTING "ws_connecting" Trend Time;
+    30 WS_SESSION_DURATION "ws_session_duration" Trend Time;
+    31 WS_PING "ws_ping" Trend Time;
+    32 GRPC_REQ_DURATION "grpc_req_duration" Trend Time;
 }
 
 impl Default for Registry {
@@ -352,6 +359,7 @@ mod tests {
             ),
             (builtin::VUS_MAX, "vus_max"),
             (builtin::SCHEDULE_LATENESS, "schedule_lateness"),
+            (builtin::GRPC_REQ_DURATION, "grpc_req_duration"),
         ] {
             assert_eq!(registry.named(name), Ok(id));
         }

@@ -4,6 +4,7 @@
 //! data -> vrrp   version u8 | 'r' | 1 if it serves u8 | count u8 | names of failing backends
 //!                | 1 if replication is current u8 | count u8 | active peers: router id u8, 1 for IPv6
 //!                u8, priority u8; then for each of them 1 if it wins against the same priority u8
+//!                | count u8 | routers whose active has left: router id u8, 1 for IPv6 u8
 //! vrrp -> data   version u8 | 's' | count u8 | status of each router | later counters of each
 //! ```
 //! It is a socket of packets whose both ends the supervisor keeps, so that either process may be
@@ -33,6 +34,9 @@ pub struct Readiness {
     pub is_current: bool,
     /// Peers that say by the link of replication that they are alive and active; at most 255.
     pub others: Vec<OtherActive>,
+    /// Routers of which a peer was active whose connection has just ended: the number, and whether it
+    /// is the one of IPv6; at most 255.
+    pub left: Vec<(u8, bool)>,
 }
 
 /// A peer that is active for one virtual router.
@@ -88,6 +92,11 @@ impl Link {
         }
         out.0
             .extend(others.iter().map(|other| u8::from(other.wins_ties)));
+        let left = &readiness.left[..readiness.left.len().min(255)];
+        out.byte(u8::try_from(left.len()).unwrap_or(u8::MAX));
+        for &(router_id, is_v6) in left {
+            out.0.extend([router_id, u8::from(is_v6)]);
+        }
         self.send(&out.0)
     }
 
@@ -162,11 +171,13 @@ fn read_readiness(bytes: &[u8]) -> Option<Readiness> {
     let failing = failing.collect::<Option<_>>()?;
     // A data process that is older than this one says no more.
     let (is_current, others) = read_others(&mut fields).unwrap_or((true, Vec::new()));
+    let left = read_left(&mut fields).unwrap_or_default();
     Some(Readiness {
         serves,
         failing,
         is_current,
         others,
+        left,
     })
 }
 
@@ -187,6 +198,13 @@ fn read_others(fields: &mut Reader<'_>) -> Option<(bool, Vec<OtherActive>)> {
         other.wins_ties = fields.byte() == Some(1);
     }
     Some((is_current, others))
+}
+
+fn read_left(fields: &mut Reader<'_>) -> Option<Vec<(u8, bool)>> {
+    let count = fields.byte()?;
+    (0..count)
+        .map(|_| Some((fields.byte()?, fields.byte()? == 1)))
+        .collect()
 }
 
 fn read_status(bytes: &[u8]) -> Option<Vec<Status>> {
@@ -236,6 +254,7 @@ mod tests {
                 priority: 150,
                 wins_ties: true,
             }],
+            left: vec![(51, true), (52, false)],
         }
     }
 
@@ -331,7 +350,7 @@ mod tests {
         assert_eq!(read_readiness(&[VERSION, READINESS, 1, 2, 3, b'a']), None);
         assert_eq!(read_readiness(&[9, READINESS, 1, 0]), None);
         let old = read_readiness(&[VERSION, READINESS, 1, 0]).unwrap();
-        assert!(old.serves && old.is_current && old.others.is_empty());
+        assert!(old.serves && old.is_current && old.others.is_empty() && old.left.is_empty());
         assert_eq!(read_status(&[VERSION, STATUS, 1, 4, b'm']), None);
     }
 }

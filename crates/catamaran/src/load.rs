@@ -5,7 +5,7 @@ use catamaran_load::client::ProxyHeader;
 use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::options::Options;
-use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol};
+use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol, Version};
 use catamaran_load::samples::Target;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::scenario::Overload;
@@ -81,12 +81,18 @@ pub(crate) struct LoadArgs {
     /// A file with what is sent
     #[arg(long, value_name = "FILE")]
     data_file: Option<PathBuf>,
+    /// Speak HTTP/2: agreed on by TLS with https, known beforehand (h2c) with http
+    #[arg(long, conflicts_with_all = ["tcp", "udp"])]
+    http2: bool,
     /// Send the data over TCP and wait for an answer, instead of HTTP
     #[arg(long, conflicts_with = "udp")]
     tcp: bool,
     /// Send the data as a datagram and wait for one
     #[arg(long)]
     udp: bool,
+    /// Send the data as a message over a WebSocket (ws://, wss://) and wait for one
+    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2"])]
+    ws: bool,
     /// With --tcp: bytes that an answer has
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tcp")]
     answer_bytes: usize,
@@ -208,6 +214,8 @@ impl LoadArgs {
             ("--data", self.data.is_some() || self.data_file.is_some()),
             ("--tcp", self.tcp),
             ("--udp", self.udp),
+            ("--ws", self.ws),
+            ("--http2", self.http2),
             ("--unix", self.unix.is_some()),
             ("--proxy-protocol", self.proxy_protocol.is_some()),
             ("--threshold", !self.thresholds.is_empty()),
@@ -265,11 +273,17 @@ impl LoadArgs {
             targets: self.targets,
             weights: self.weights,
             protocol: match (self.tcp, self.udp) {
+                _ if self.ws => Protocol::WebSocket,
                 (true, _) => Protocol::Tcp {
                     answer_bytes: self.answer_bytes,
                 },
                 (_, true) => Protocol::Udp,
                 _ => Protocol::Http,
+            },
+            version: if self.http2 {
+                Version::Http2
+            } else {
+                Version::Http1
             },
             exchange: Exchange {
                 method: self.method.unwrap_or_else(|| usual.to_owned()),

@@ -41,6 +41,11 @@ fn of_peers(sight: &Sight, own: &str) -> link::Readiness {
     link::Readiness {
         is_current: sight.is_current || !sight.is_clustered,
         others: others.collect(),
+        left: sight
+            .left
+            .iter()
+            .map(|one| (one.router_id, one.is_v6))
+            .collect(),
         ..link::Readiness::default()
     }
 }
@@ -79,6 +84,8 @@ pub(crate) fn report(
         loop {
             tokio::select! {
                 _ = ticks.tick(), if link.is_some() => {}
+                // Its clients wait for another node to take over.
+                () = mesh.lost(), if link.is_some() => {}
                 Some(next) = links.recv() => link = Some(Link::new(next)),
                 else => return,
             }
@@ -152,6 +159,7 @@ mod tests {
             is_clustered: true,
             is_current: true,
             peers: vec![peer("a", true), peer("c", true), peer("d", false)],
+            left: Vec::new(),
         };
         let others = of_peers(&sight, "b").others;
         let wins: Vec<bool> = others.iter().map(|other| other.wins_ties).collect();

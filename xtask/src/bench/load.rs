@@ -2,7 +2,8 @@
 //! or open (requests fall due at a fixed rate).
 //!
 //! It reads the proxy's CPU time itself at both ends of the measured window, so that nothing
-//! but the window counts.
+//! but the window counts. Several proxies take turns: each has its connections all the time, and
+//! one of them at a time gets load.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -40,21 +41,30 @@ pub(super) enum Pattern {
     Bulk,
 }
 
+/// A proxy that gets load.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Target {
+    pub(super) addr: SocketAddr,
+    /// The proxy's process; its descendants count too.
+    pub(super) pid: u32,
+}
+
 /// The order for one run, passed as JSON on the command line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    pub(super) addr: SocketAddr,
+    pub(super) targets: Vec<Target>,
     pub(super) pattern: Pattern,
+    /// With each target.
     pub(super) connections: usize,
     /// Requests per second, for `Open`.
     pub(super) rate: f64,
     pub(super) warmup: Duration,
     pub(super) window: Duration,
-    /// The proxy's process; its descendants count too.
-    pub(super) pid: u32,
+    /// How many windows each target gets, in turns.
+    pub(super) rounds: usize,
 }
 
-/// What one run gave, printed as JSON.
+/// What one window gave, printed as JSON.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Outcome {
     pub(super) requests: u64,
@@ -93,34 +103,44 @@ const KEPT: &[u8] = b"GET / HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench
 const CLOSED: &[u8] = b"GET / HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench\r\n\
     Accept: */*\r\nConnection: close\r\n\r\n";
 
-/// Makes the load that the order asks for and returns what it gave.
-pub(super) fn run(order: Order) -> Result<Outcome> {
-    let mut load = Load {
-        poller: Poller::new()?,
-        connections: Vec::new(),
-        buf: vec![0; DISCARD],
-        requests: 0,
-        bytes: 0,
-        errors: 0,
-        due: VecDeque::new(),
-        idle: Vec::new(),
-        latencies: Vec::new(),
-        visits: 0,
-        order,
-    };
-    if load.order.pattern == Pattern::Idle {
-        return load.idle();
+/// How long a target has load before its window, when others had it before.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Makes the load that the order asks for and returns what it gave: for each round, by target.
+pub(super) fn run(order: &Order) -> Result<Vec<Vec<Outcome>>> {
+    let mut loads = Vec::new();
+    for target in &order.targets {
+        let mut load = Load::new(order, *target)?;
+        if order.pattern == Pattern::Idle {
+            return Ok(vec![vec![load.idle()?]]);
+        }
+        load.open_connections()?;
+        load.spin(order.warmup)?;
+        loads.push(load);
     }
-    load.open_connections()?;
-    load.spin(load.order.warmup)?;
-    let before = load.snapshot()?;
-    load.latencies.clear();
-    load.spin(load.order.window)?;
-    load.outcome(&before)
+    let count = loads.len();
+    let mut rounds = Vec::new();
+    for round in 0..order.rounds {
+        let mut outcomes = vec![Outcome::default(); count];
+        // Whoever begins has another before it each time.
+        for at in (0..count).map(|turn| (round + turn) % count) {
+            let load = &mut loads[at];
+            if count > 1 {
+                load.spin(SETTLE)?;
+            }
+            let before = load.snapshot()?;
+            load.latencies.clear();
+            load.spin(order.window)?;
+            outcomes[at] = load.outcome(&before)?;
+        }
+        rounds.push(outcomes);
+    }
+    Ok(rounds)
 }
 
 struct Load {
     order: Order,
+    target: Target,
     poller: Poller,
     connections: Vec<Connection>,
     buf: Vec<u8>,
@@ -167,6 +187,23 @@ enum Progress {
 }
 
 impl Load {
+    fn new(order: &Order, target: Target) -> Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            connections: Vec::new(),
+            buf: vec![0; DISCARD],
+            requests: 0,
+            bytes: 0,
+            errors: 0,
+            due: VecDeque::new(),
+            idle: Vec::new(),
+            latencies: Vec::new(),
+            visits: 0,
+            order: order.clone(),
+            target,
+        })
+    }
+
     fn open_connections(&mut self) -> Result<()> {
         for key in 0..self.order.connections {
             let connection = self.connect(key)?;
@@ -182,8 +219,8 @@ impl Load {
     }
 
     fn connect(&self, key: usize) -> Result<Connection> {
-        let stream = TcpStream::connect(self.order.addr)
-            .with_context(|| format!("connection {key} to {}", self.order.addr))?;
+        let stream = TcpStream::connect(self.target.addr)
+            .with_context(|| format!("connection {key} to {}", self.target.addr))?;
         if self.order.pattern == Pattern::SlowReaders {
             SockRef::from(&stream).set_recv_buffer_size(2 * SLOW_PIECE)?;
         } else {
@@ -318,7 +355,7 @@ impl Load {
     }
 
     /// Opens the connections one by one, each with one request, and measures the memory.
-    fn idle(mut self) -> Result<Outcome> {
+    fn idle(&mut self) -> Result<Outcome> {
         // The same number of short connections first, so that pools and heaps have their size.
         let all = self.order.connections;
         self.order.connections = 64;
@@ -351,8 +388,8 @@ impl Load {
     }
 
     fn snapshot(&self) -> Result<Snapshot> {
-        let mut usage = Usage::of(self.order.pid)?;
-        for pid in descendants(self.order.pid) {
+        let mut usage = Usage::of(self.target.pid)?;
+        for pid in descendants(self.target.pid) {
             usage += Usage::of(pid)?;
         }
         Ok(Snapshot {

@@ -2,8 +2,9 @@
 //!
 //! The proxy is pinned to core 0 with one worker; load and origins, small epoll programs of our
 //! own, to core 1. The figure is the CPU time of the proxy's processes by the scheduler's count,
-//! per request or per megabyte, so that it holds whether or not the proxy is saturated. Runs of
-//! the proxies are interleaved, each run has a fresh process, the median of the runs counts.
+//! per request or per megabyte, so that it holds whether or not the proxy is saturated. The proxies
+//! run side by side and take turns in short windows; the median of the ratios of neighbouring
+//! windows counts.
 
 mod case;
 mod cores;
@@ -13,25 +14,21 @@ mod origin;
 pub(crate) mod poller;
 mod report;
 mod restart;
+mod runs;
 mod scale;
 mod splice;
 mod subject;
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use catamaran_testkit::free_addr;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use self::case::{CASES, Case, Layer};
-use self::load::{Order, Outcome, Pattern};
-use self::report::Row;
-use self::subject::{Running, Subject, Wiring};
+use self::case::{CASES, Case};
+use self::subject::Subject;
 use crate::shell;
 
 /// What `cargo xtask bench --help` prints.
@@ -39,8 +36,8 @@ pub(crate) const HELP: &str = "\
 cargo xtask bench [--case NAME]… [--runs N] [--seconds N] [--only SUBJECT]… [--write]
 
   --case NAME     only this case; may be given several times; `list` lists them
-  --runs N        interleaved runs of each proxy, 5 unless given
-  --seconds N     length of the measured window of a run, 4 unless given
+  --runs N        runs, each with fresh processes, 5 unless given
+  --seconds N     how long each proxy is measured in a run, in windows of 0.25 s, 4 unless given
   --ours-only     only catamaran, no peers; the same as --only catamaran
   --only SUBJECT  only this proxy: catamaran, haproxy or nginx
   --splice-switch nothing but where splice(2) begins to pay: builds the program anew with and
@@ -56,11 +53,6 @@ cargo xtask bench load: the load test side by side with k6, wrk, wrk2 and oha; `
 const DOCUMENT: &str = "docs/benchmarks.md";
 /// Where in the document begins what no run writes.
 const REMARKS: &str = "\n## What is missed and why";
-
-/// What the host may take of a run's time, 0 to 1; a run with more is repeated, whosever it is.
-const MOST_STOLEN: f64 = 0.02;
-/// Runs that are made for one that is quiet.
-const MAX_TRIES: usize = 6;
 
 struct Options {
     cases: Vec<&'static Case>,
@@ -115,7 +107,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     options.subjects.sort_unstable();
     let mut rows = Vec::new();
     for case in &options.cases {
-        let row = measure(case, &options)?;
+        let row = runs::measure(case, &options)?;
         shell::say(&row.line());
         rows.push(row);
     }
@@ -207,167 +199,6 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
     Ok(Some(options))
 }
 
-/// Measures one case with all proxies.
-fn measure(case: &'static Case, options: &Options) -> Result<Row> {
-    let origins = [free_addr()?, free_addr()?];
-    let _origins = start_origins(case, origins)?;
-    let rate = match case.pattern {
-        Pattern::Open => half_of_saturation(options, origins)?,
-        _ => 0.0,
-    };
-    let mut row = Row::new(case, rate);
-    for run in 1..=options.runs {
-        for &subject in &options.subjects {
-            let outcome = quiet_run(case, subject, origins, rate, options.window)
-                .with_context(|| format!("{}, {}, run {run}", case.name, subject.name()))?;
-            if outcome.errors > 0 {
-                bail!(
-                    "{}, {}: {} errors",
-                    case.name,
-                    subject.name(),
-                    outcome.errors
-                );
-            }
-            if !case.metric.of(case, &outcome).is_finite() {
-                bail!("{}, {}: nothing was answered", case.name, subject.name());
-            }
-            row.add(subject, outcome);
-        }
-    }
-    Ok(row)
-}
-
-/// Runs until one was quiet, or the quietest of some.
-fn quiet_run(
-    case: &Case,
-    subject: Subject,
-    origins: [SocketAddr; 2],
-    rate: f64,
-    window: Duration,
-) -> Result<Outcome> {
-    let mut quietest = one_run(case, subject, origins, rate, window)?;
-    for _ in 1..MAX_TRIES {
-        if quietest.stolen <= MOST_STOLEN || quietest.errors > 0 {
-            break;
-        }
-        let outcome = one_run(case, subject, origins, rate, window)?;
-        if outcome.stolen < quietest.stolen || outcome.errors > 0 {
-            quietest = outcome;
-        }
-    }
-    Ok(quietest)
-}
-
-fn one_run(
-    case: &Case,
-    subject: Subject,
-    origins: [SocketAddr; 2],
-    rate: f64,
-    window: Duration,
-) -> Result<Outcome> {
-    let wiring = Wiring {
-        listen: free_addr()?,
-        origins,
-    };
-    load_on(&subject.start(case, &wiring)?, case, &wiring, rate, window)
-}
-
-/// Puts the load of a case on a proxy that runs.
-fn load_on(
-    proxy: &Running,
-    case: &Case,
-    wiring: &Wiring,
-    rate: f64,
-    window: Duration,
-) -> Result<Outcome> {
-    load_process(proxy.pid(), case, wiring.listen, rate, window)
-}
-
-/// Puts the load of a case on the proxy of this process, which serves there.
-fn load_process(
-    pid: u32,
-    case: &Case,
-    addr: SocketAddr,
-    rate: f64,
-    window: Duration,
-) -> Result<Outcome> {
-    let order = Order {
-        addr,
-        pattern: case.pattern,
-        connections: case.connections,
-        rate,
-        warmup: match case.pattern {
-            // All of them must have begun.
-            Pattern::SlowReaders => Duration::from_secs(4),
-            _ => Duration::from_secs(1),
-        },
-        window,
-        pid,
-    };
-    let output = Command::new("target/release/xtask")
-        .arg("bench-load")
-        .arg(serde_json::to_string(&order)?)
-        .output()?;
-    if !output.status.success() {
-        bail!("load: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// Half of the request rate that HAProxy (or ours, without HAProxy) reaches with closed loops.
-fn half_of_saturation(options: &Options, origins: [SocketAddr; 2]) -> Result<f64> {
-    let subject = if options.subjects.contains(&Subject::Haproxy) {
-        Subject::Haproxy
-    } else {
-        options.subjects[0]
-    };
-    let case = &CASES[0];
-    let outcome = one_run(case, subject, origins, 0.0, options.window)?;
-    Ok((outcome.requests as f64 / outcome.seconds / 2.0).round())
-}
-
-struct Origins(Child);
-
-impl Drop for Origins {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn start_origins(case: &Case, addrs: [SocketAddr; 2]) -> Result<Origins> {
-    let mode = match (case.layer, case.pattern) {
-        (Layer::Http, _) | (Layer::Tcp, Pattern::KeepAlive) => "http",
-        (Layer::Tcp, Pattern::Bulk) => "bulk",
-        (Layer::Tcp, _) => "echo",
-    };
-    listening(mode, case.body, &addrs, "1")
-}
-
-/// An origin on core 0 whose answers have 128 bytes, and that never sleeps.
-fn start_origin(addr: SocketAddr) -> Result<Origins> {
-    listening("spin", 128, &[addr], "0")
-}
-
-/// Starts origins on a core and waits until they listen.
-fn listening(mode: &str, body: usize, addrs: &[SocketAddr], core: &str) -> Result<Origins> {
-    let child = Command::new("target/release/xtask")
-        .args(["bench-origin", core, mode, &body.to_string()])
-        .args(addrs.iter().map(ToString::to_string))
-        .spawn()?;
-    let origins = Origins(child);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    for &addr in addrs {
-        while TcpStream::connect(addr).is_err() {
-            if Instant::now() > deadline {
-                bail!("the origins do not listen");
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-    Ok(origins)
-}
-
 /// The origin part of this program.
 pub(crate) fn run_origin(arguments: &[String]) -> Result<()> {
     let Some((core, rest)) = arguments.split_first() else {
@@ -383,8 +214,8 @@ pub(crate) fn run_load(arguments: &[String]) -> Result<()> {
     let [order] = arguments else {
         bail!("bench-load takes one order as JSON");
     };
-    let outcome = load::run(serde_json::from_str(order)?)?;
-    shell::say(&serde_json::to_string(&outcome)?);
+    let outcomes = load::run(&serde_json::from_str(order)?)?;
+    shell::say(&serde_json::to_string(&outcomes)?);
     Ok(())
 }
 

@@ -39,9 +39,21 @@ impl Row {
         Some(median(figures.collect()))
     }
 
-    /// Ours divided by the peer's, when both were measured.
+    /// Ours divided by the peer's, when both were measured: the median of those of neighbours.
     fn ratio(&self, peer: Subject) -> Option<f64> {
-        Some(self.figure(Subject::Catamaran)? / self.figure(peer)?)
+        let ratios = self.ratios(peer)?;
+        (!ratios.is_empty()).then(|| median(ratios))
+    }
+
+    fn ratios(&self, peer: Subject) -> Option<Vec<f64>> {
+        let of = |outcome| self.case.metric.of(self.case, outcome);
+        let (ours, theirs) = (self.runs.get(&Subject::Catamaran)?, self.runs.get(&peer)?);
+        Some(
+            ours.iter()
+                .zip(theirs)
+                .map(|(a, b)| of(a) / of(b))
+                .collect(),
+        )
     }
 
     /// Shares of user and system time in the CPU time, as parts of the figure.
@@ -88,10 +100,8 @@ impl Row {
     pub(super) fn line(&self) -> String {
         let mut line = format!("{} [{}]:", self.case.name, self.case.metric.unit());
         for (subject, runs) in &self.runs {
-            let figures: Vec<_> = runs
-                .iter()
-                .map(|outcome| format!("{:.1}", self.case.metric.of(self.case, outcome)))
-                .collect();
+            let of = |outcome| self.case.metric.of(self.case, outcome);
+            let figures = runs.iter().map(of).collect();
             let rate = median(
                 runs.iter()
                     .map(|run| run.requests as f64 / run.seconds)
@@ -99,10 +109,22 @@ impl Row {
             );
             let _ = write!(
                 line,
-                "\n  {:9} {}  (runs {}; {rate:.0} requests/s)",
+                "\n  {:9} {}  (quartiles {}; {rate:.0} requests/s)",
                 subject.name(),
                 self.cell(*subject),
-                figures.join(" ")
+                quartiles(figures)
+            );
+        }
+        for peer in [Subject::Haproxy, Subject::Nginx] {
+            let Some(ratio) = self.ratio(peer) else {
+                continue;
+            };
+            let _ = write!(
+                line,
+                "\n  vs {:9} {ratio:.3} (quartiles {}; {} pairs)",
+                peer.name(),
+                quartiles(self.ratios(peer).unwrap_or_default()),
+                self.runs[&peer].len()
             );
         }
         line
@@ -154,12 +176,22 @@ pub(super) fn document(
     let kernel = kernel.split('-').next().unwrap_or_default().trim();
     format!(
         "{METHOD}\n## Figures\n\
-         2 cores, loopback, Linux {kernel}; medians of {runs} interleaved runs of {} s. CPU \
-         figures read total = user + system. The ratios are ours divided by theirs; the goal \
-         stands in brackets.\n\n{}",
+         2 cores, loopback, Linux {kernel}; {runs} runs, {} s for each proxy in each. CPU figures \
+         read total = user + system. The ratios are ours divided by theirs; the goal stands in \
+         brackets.\n\n{}",
         window.as_secs_f64(),
         table(rows, versions)
     )
+}
+
+/// What a quarter and three quarters of the figures do not exceed.
+fn quartiles(mut figures: Vec<f64>) -> String {
+    figures.sort_unstable_by(f64::total_cmp);
+    let at = |quarters: usize| figures.get(figures.len() * quarters / 4).copied();
+    match (at(1), at(3)) {
+        (Some(low), Some(high)) => format!("{low:.2} to {high:.2}"),
+        _ => "–".to_owned(),
+    }
 }
 
 pub(super) fn median(mut figures: Vec<f64>) -> f64 {
@@ -183,10 +215,13 @@ and nginx as Debian packages them, and writes this file anew.
   That figure holds whether or not the proxy is saturated. The split into user and system time
   comes from the kernel's tick sampling and is coarser than the sum.
 - **Where**: the proxy with one worker (thread) on core 0; load generator and origins, small epoll
-  programs of our own, on core 1. Each run starts the proxy afresh; the runs of the proxies are
-  interleaved, so that a slow minute of the machine hits all of them. A run in which the host took
-  more than 2 % of the cores' time for others (steal, proc(5)) is repeated, up to six times, whosever
-  it is; the quietest counts.
+  programs of our own, on core 1. A virtual machine changes its pace within seconds, by more than the
+  proxies differ. So all of them run side by side with connections of their own and take turns of
+  0.25 s, one with load and the others silent, each round begun by another; the figures are medians of
+  all turns, **the ratio is the median of the ratios of turns of the same round**. Each run has fresh
+  processes. A round in which the host took more than 2 % of the cores' time for others (steal,
+  proc(5)) does not count. Slow readers, idle connections and latency need a run of their own for each
+  proxy, one after another; such a run is repeated up to six times while time is stolen.
 - **Same work**: two origins in round robin, connections to the origins kept and shared
   (`http-reuse always`, `keepalive 64`), finite timeouts, `X-Forwarded-For` set (catamaran sets
   `-Proto` and `-Host` too), access log off except in its own case, where each writes a line per

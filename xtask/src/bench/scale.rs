@@ -14,7 +14,7 @@ use catamaran_testkit::{Process, Program, Signal, free_addr};
 
 use super::case::HTTP;
 use super::report::median;
-use super::{load_process, start_origins};
+use super::runs::{load_process, start_origins};
 use crate::shell;
 
 const MANY: usize = 10_000;

@@ -14,8 +14,8 @@ use catamaran_testkit::free_addr;
 
 use super::case::{Case, HTTP, Layer, Metric};
 use super::report::median;
+use super::runs::{load_on, start_origins};
 use super::subject::{Subject, Wiring};
-use super::{load_on, start_origins};
 use crate::shell;
 
 /// Sizes of bodies in KiB.

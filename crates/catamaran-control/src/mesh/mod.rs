@@ -64,6 +64,8 @@ struct Inner {
     next_letter: AtomicU64,
     /// Wakes the loop: there is something to tell or to heed.
     news: Notify,
+    /// Wakes whoever waits for the loss of a peer.
+    lost: Notify,
 }
 
 /// Notes by what they are about; there are no more than a node keeps.
@@ -94,6 +96,7 @@ impl Mesh {
             asked: Mutex::default(),
             next_letter: AtomicU64::new(1),
             news: Notify::new(),
+            lost: Notify::new(),
         }))
     }
 
@@ -103,6 +106,11 @@ impl Mesh {
         let running = lock(&self.0.running);
         let cluster = running.as_ref().map(|running| &running.cluster);
         lock(&self.0.view).sight(cluster, now())
+    }
+
+    /// Waits until the connection to a peer ends. For one who waits.
+    pub async fn lost(&self) {
+        self.0.lost.notified().await;
     }
 
     /// What the node last said.

@@ -1,6 +1,5 @@
 //! What the node says, taken down on its thread: nothing here waits.
 
-use super::sight::View;
 use super::{Inner, Mesh, lock};
 use crate::admin::Kind;
 use catamaran_core::model::Cluster;
@@ -34,7 +33,11 @@ impl Observer for Reporter {
         let note = |kind, message: String| mesh.events.note(kind, message);
         match event {
             Event::Met(peer, _) => note(Kind::PeerConnected, name(*peer).clone()),
-            Event::Lost(peer) => note(Kind::PeerLost, name(*peer).clone()),
+            Event::Lost(peer) => {
+                note(Kind::PeerLost, name(*peer).clone());
+                lock(&mesh.view).lose(now, *peer);
+                mesh.lost.notify_one();
+            }
             Event::Current => note(Kind::ReplicationCurrent, String::new()),
             Event::Drift(peer, true) => {
                 let told = format!("{} serves another configuration", name(*peer));
@@ -54,12 +57,12 @@ impl Observer for Reporter {
             Event::Letter(peer, letter) => take(&mesh, *peer, letter),
             Event::Silent(_) | Event::Taught(_) | Event::ClockAhead(_) | Event::Note(..) => {}
         }
-        *lock(&mesh.view) = View::of(now, node);
+        lock(&mesh.view).follow(now, node);
     }
 
     fn look(&mut self, now: Now, node: &Node) {
         if let Some(mesh) = self.mesh.upgrade() {
-            *lock(&mesh.view) = View::of(now, node);
+            lock(&mesh.view).follow(now, node);
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Sight {
     pub is_current: bool,
     /// In the order of the configuration.
     pub peers: Vec<SeenPeer>,
+    /// Virtual routers of which a peer was active until its connection ended, within the last 2 s.
+    pub left: Vec<RouterView>,
 }
 
 /// A peer as it is now.
@@ -40,6 +42,8 @@ pub(crate) struct View {
     at: Option<Timestamp>,
     pub(crate) is_current: bool,
     pub(crate) peers: Vec<PeerView>,
+    /// What peers were active for whose connection ended, and when that was.
+    left: Vec<(Timestamp, RouterView)>,
     /// Why there is no node, although there is a `[cluster]`.
     pub(crate) problem: Option<String>,
 }
@@ -64,7 +68,7 @@ pub(crate) struct PeerView {
 
 impl View {
     /// How `node` is.
-    pub(super) fn of(now: Now, node: &Node) -> Self {
+    fn of(now: Now, node: &Node) -> Self {
         let peers = node.peers(now).map(|status| PeerView {
             name: Name::new(status.name),
             is_connected: status.is_connected,
@@ -82,8 +86,28 @@ impl View {
             at: Some(now.mono),
             is_current: node.is_current(),
             peers: peers.collect(),
+            left: Vec::new(),
             problem: None,
         }
+    }
+
+    /// Takes what the node says now in the place of what it said before.
+    pub(super) fn follow(&mut self, now: Now, node: &Node) {
+        let mut left = std::mem::take(&mut self.left);
+        left.retain(|&(at, _)| now.mono.saturating_since(at) < LEFT_FOR);
+        *self = Self {
+            left,
+            ..Self::of(now, node)
+        };
+    }
+
+    /// The connection to `peer` has ended, of which this view does not know yet.
+    pub(super) fn lose(&mut self, now: Now, peer: usize) {
+        let Some(peer) = self.peers.get(peer) else {
+            return;
+        };
+        let active = peer.routers.iter().filter(|router| router.is_active);
+        self.left.extend(active.map(|&router| (now.mono, router)));
     }
 
     /// There is a node, which has said nothing yet; it begins with what is known if `is_current`.
@@ -126,6 +150,16 @@ impl View {
             is_clustered: true,
             is_current: self.is_current,
             peers: peers.collect(),
+            left: self
+                .left
+                .iter()
+                .filter(|(at, _)| now.saturating_since(*at) < LEFT_FOR)
+                .map(|&(_, router)| router)
+                .collect(),
         }
     }
 }
+
+/// How long it is told that a peer has left: longer than the longest interval by which virtual
+/// addresses are given up is in question after it.
+const LEFT_FOR: Duration = SILENCE;

@@ -129,6 +129,12 @@ impl Machine {
         machine.handle_witness(now, active, &mut out);
     }
 
+    /// Says whether the connection to a peer that was active for `router` has just ended.
+    pub fn handle_departure(&mut self, now: Timestamp, router: RouterIndex, is_gone: bool) {
+        self.yield_late(now);
+        self.routers[router].handle_departure(now, is_gone);
+    }
+
     /// Says that another node on the link answered for an address of `router`.
     pub fn handle_answer(&mut self, now: Timestamp, router: RouterIndex) {
         self.yield_late(now);

@@ -5,7 +5,7 @@ use super::packet::Advert;
 use super::settings::{AdvertInterval, Settings, Version};
 use super::status::Dropped;
 use super::tracking::{LOWEST, OWNER};
-use super::witness::Witness;
+use super::witness::{Departure, Witness};
 use crate::Timestamp;
 use std::fmt;
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ pub enum Reason {
     Stopped,
     /// No active was heard for the down interval.
     Silent,
+    /// The active's process ended: its connection did, no advert came, and nobody answered.
+    Departed,
     /// The active gave up.
     Released,
     /// The priority of the active fell below its own.
@@ -329,7 +331,9 @@ impl Router {
         self.witness.set_active(now, active);
         match (active, self.state) {
             (None, state) => {
-                self.witness.ask_at = Timestamp::MAX;
+                if self.witness.departure != Departure::Suspected {
+                    self.witness.ask_at = Timestamp::MAX;
+                }
                 self.heal_path(out);
                 // It announced itself, and what it says when it yields does not arrive.
                 if was_active && state == State::Active && !self.is_leaving {
@@ -348,7 +352,42 @@ impl Router {
         }
     }
 
+    /// Takes word that the connection of a peer that was active has ended.
+    pub(super) fn handle_departure(&mut self, now: Timestamp, is_gone: bool) {
+        if !is_gone {
+            self.witness.departure = Departure::None;
+            return;
+        }
+        let waits = self.state == State::Backup && self.cause == Reason::Silent;
+        // One that should not serve itself is in no hurry.
+        let may_suspect = waits && self.heard.is_some() && self.priority != LOWEST;
+        if self.witness.departure == Departure::None && may_suspect {
+            self.witness.departure = Departure::Suspected;
+            self.witness.ask_at = now;
+            let interval = self.active_interval();
+            let skew = self.settings.version.skew(self.priority, interval);
+            // The next advert may be late by so much, and an answer take as long.
+            let grace = (interval.as_duration() / 2).max(ANSWER_TIME);
+            let missed = self.since + interval.as_duration() + grace + skew;
+            self.due = self.due.min(missed.max(now + grace));
+        }
+    }
+
+    /// The active was heard.
+    fn refute_departure(&mut self) {
+        if self.witness.departure == Departure::Suspected {
+            self.witness.departure = Departure::Refuted;
+            if !self.witness.is_active() {
+                self.witness.ask_at = Timestamp::MAX;
+            }
+            if self.state == State::Backup && self.cause == Reason::Silent {
+                self.due = self.since + self.down_interval(self.priority, self.active_interval());
+            }
+        }
+    }
+
     pub(super) fn handle_answer(&mut self, now: Timestamp, out: &mut Output<'_>) {
+        self.refute_departure();
         self.witness.set_answered(now);
         let rival = self.witness.rival(now, self.active_since);
         let is_weaker = rival.is_some_and(|priority| priority > self.priority);
@@ -378,6 +417,9 @@ impl Router {
         if now >= self.witness.ask_at {
             out.push(Action::Ask(out.router));
             self.witness.ask_at = match self.state {
+                State::Backup if self.witness.departure == Departure::Suspected => {
+                    now + interval / 4
+                }
                 // Twice for each time that an answer holds good.
                 State::Backup => now + interval / 2,
                 State::Active | State::Initialize => now + ASK_AGAIN,
@@ -426,6 +468,7 @@ impl Router {
         out: &mut Output<'_>,
     ) {
         self.witness.begin_anew(now);
+        self.refute_departure();
         self.heal_path(out);
         match (self.state, advert.priority) {
             (State::Initialize, _) => {}
@@ -467,7 +510,7 @@ impl Router {
                     self.lose_path(out);
                     self.due = now + self.active_interval().as_duration();
                 } else {
-                    self.become_active(now, self.cause, out);
+                    self.become_active(now, self.why(), out);
                 }
             }
             State::Active if self.is_leaving => {
@@ -487,6 +530,14 @@ impl Router {
                 }
             }
             State::Backup | State::Initialize => {}
+        }
+    }
+
+    /// Why a backup whose time has come takes over.
+    fn why(&self) -> Reason {
+        match (self.cause, self.witness.departure) {
+            (Reason::Silent, Departure::Suspected) => Reason::Departed,
+            (cause, _) => cause,
         }
     }
 
@@ -692,6 +743,7 @@ impl fmt::Display for Reason {
             Self::LinkDown => f.write_str("its interface is down or has no address"),
             Self::Stopped => f.write_str("this node stops"),
             Self::Silent => f.write_str("the active fell silent"),
+            Self::Departed => f.write_str("the process of the active ended"),
             Self::Released => f.write_str("the active gave up"),
             Self::ActiveFell => f.write_str("the priority of the active fell"),
             Self::Preempts => f.write_str("the active has a lower priority"),
@@ -709,6 +761,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// How long at least an active has to answer that is thought to be dead. Chosen: on a machine with twice
+/// as much to do as it can, a process that sleeps is served within some milliseconds.
+const ANSWER_TIME: Duration = Duration::from_millis(25);
 /// How often an active that may have to yield asks on the link.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long at most a node that gives up waits for another. With an interval of a second a backup

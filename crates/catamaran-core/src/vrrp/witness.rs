@@ -13,6 +13,10 @@
 //! silent    yes                    no      the link between is dead: take over
 //! silent    yes                    yes     only the path of adverts is dead: stay, or yield if weaker
 //! ```
+//!
+//! A process that dies ends its connections, which the other path tells at once. Then there is no need
+//! to wait for three adverts: if the next one does not come either, and nobody answers meanwhile, it is
+//! dead. That halves the time that clients wait, and more.
 
 use super::settings::AdvertInterval;
 use crate::Timestamp;
@@ -31,6 +35,18 @@ pub(super) struct Witness {
     pub(super) ask_at: Timestamp,
     /// Whether the path of adverts is known to be dead.
     pub(super) is_path_dead: bool,
+    pub(super) departure: Departure,
+}
+
+/// What is made of the end of the active's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// There was none.
+    None,
+    /// It may be dead.
+    Suspected,
+    /// It has been heard since: only its connection ended.
+    Refuted,
 }
 
 impl Witness {
@@ -40,6 +56,7 @@ impl Witness {
         answered_at: None,
         ask_at: Timestamp::MAX,
         is_path_dead: false,
+        departure: Departure::None,
     };
 
     /// Takes what peers say. A change of priority is the same peer, or as good.

@@ -4,13 +4,16 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use catamaran_sys::clock::now_nanos;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::TlsStream;
-use super::{AnswerReader, Failure, ProxyHeader, TlsClient};
+use super::{Alpn, AnswerReader, Failure, ProxyHeader, TlsClient};
 
 /// Where connections go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,15 +92,29 @@ impl Connection {
     }
 
     /// Speaks TLS from here on with the host of this name. Only TCP connections can.
-    pub async fn secure(mut self, client: &TlsClient, host: &str) -> Result<Self, Failure> {
+    pub async fn secure(
+        mut self,
+        client: &TlsClient,
+        host: &str,
+        alpn: Alpn,
+    ) -> Result<Self, Failure> {
         self.stream = match self.stream {
             Stream::Tcp(stream) => {
-                let stream = TlsStream::connect(stream, client, host).await?;
+                let stream = TlsStream::connect(stream, client, host, alpn).await?;
                 Stream::Tls(Box::new(stream))
             }
             other => other,
         };
         Ok(self)
+    }
+
+    /// Whether HTTP/2 was agreed on over TLS.
+    #[must_use]
+    pub fn speaks_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Tls(stream) => stream.speaks_http2(),
+            _ => false,
+        }
     }
 
     /// The version of TLS and its cipher suite; empty of a plain connection.
@@ -201,6 +218,50 @@ impl Stream {
                     ) => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Answer {
     pub status: u16,
     /// Whether the connection may be used again.
     pub keeps_connection: bool,
+    /// Bytes sent, framing included.
+    pub sent: u64,
     /// Bytes received, framing included.
     pub received: u64,
     /// Times; `blocked`, `connecting` and `handshaking` are the caller's.
@@ -82,6 +84,7 @@ pub async fn exchange(
     Ok(Answer {
         status: reader.status(),
         keeps_connection: reader.keeps_connection(),
+        sent: (head.len() + body.len()) as u64,
         received,
         phases: Phases {
             sending: sent - begin,
@@ -104,4 +107,4 @@ pub async fn set_timeout<T>(
 }
 
 /// Bytes of a body that are kept at most; what nobody keeps may be of any size.
-const MAX_BODY: usize = 256 * 1024 * 1024;
+pub(super) const MAX_BODY: usize = 256 * 1024 * 1024;

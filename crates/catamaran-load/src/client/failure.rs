@@ -4,6 +4,9 @@ use std::io;
 
 use catamaran_http1::{ChunkError, ResponseError};
 
+use super::http2::Http2Failure;
+use super::websocket::FrameError;
+
 /// Why there is no whole answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -48,6 +51,15 @@ pub enum Failure {
     /// The certificate is for another name.
     #[error("x509: certificate is not valid for this name")]
     OtherName,
+    /// There is no WebSocket.
+    #[error("websocket: {0}")]
+    WebSocket(String),
+    /// What came over a WebSocket is no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// HTTP/2 failed.
+    #[error(transparent)]
+    Http2(#[from] Http2Failure),
     /// The answer is larger than is kept.
     #[error("answer larger than {0} bytes")]
     TooLarge(usize),
@@ -58,7 +70,12 @@ impl Failure {
     #[must_use]
     pub const fn code(&self) -> u16 {
         match self {
-            Self::Io(_) | Self::Closed | Self::Malformed(_) | Self::TooLarge(_) => 1000,
+            Self::Io(_)
+            | Self::Closed
+            | Self::Malformed(_)
+            | Self::TooLarge(_)
+            | Self::WebSocket(_)
+            | Self::Frame(_) => 1000,
             Self::Timeout => 1050,
             Self::Lookup { .. } => 1101,
             Self::Connect(_) => 1210,
@@ -68,6 +85,7 @@ impl Failure {
             Self::Tls(_) => 1300,
             Self::UnknownAuthority => 1310,
             Self::OtherName => 1311,
+            Self::Http2(failure) => failure.code(),
         }
     }
 
@@ -81,10 +99,20 @@ impl Failure {
         }
     }
 
+    /// Whether the target said that it did nothing with the request.
+    #[must_use]
+    pub const fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Http2(failure) if failure.is_unprocessed())
+    }
+
     /// Whether an idle connection may have died before the target saw the request.
     #[must_use]
     pub const fn is_stale_connection(&self) -> bool {
-        matches!(self, Self::Reset | Self::Closed)
+        match self {
+            Self::Reset | Self::Closed => true,
+            Self::Http2(failure) => failure.is_unprocessed(),
+            _ => false,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use catamaran_http1::{RequestKind, is_valid_field, write_u64};
 
-use super::Url;
+use super::{Failure, Url};
 
 /// A head ready to be sent, as often as one likes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,8 +100,45 @@ impl RequestText {
     }
 }
 
+impl RequestText {
+    /// The same head for HTTP/2 and HTTP/3, without what belongs to a connection of HTTP/1.1.
+    pub(super) fn to_http(&self, is_tls: bool) -> Result<http::Request<()>, Failure> {
+        let malformed = |what: &dyn std::fmt::Display| Failure::Malformed(what.to_string());
+        let text = std::str::from_utf8(&self.head).map_err(|error| malformed(&error))?;
+        let mut lines = text.split_terminator("\r\n");
+        let mut first = lines.next().unwrap_or_default().split(' ');
+        let (method, target) = (first.next().unwrap_or_default(), first.next());
+        let fields = || lines.clone().filter_map(|line| line.split_once(": "));
+        let host = fields().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let uri = http::Uri::builder()
+            .scheme(if is_tls { "https" } else { "http" })
+            .authority(host.map_or("", |(_, value)| value))
+            .path_and_query(target.unwrap_or("/"))
+            .build()
+            .map_err(|error| malformed(&error))?;
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in fields() {
+            if !OF_HTTP1.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                request = request.header(name, value);
+            }
+        }
+        request.body(()).map_err(|error| malformed(&error))
+    }
+}
+
+/// Fields that HTTP/2 and HTTP/3 say otherwise or forbid (RFC 9113 §8.2.2).
+const OF_HTTP1: &[&str] = &[
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Base64 with padding (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let padded = [

@@ -1,9 +1,11 @@
-//! TLS below HTTP/1.1, by rustls.
+//! TLS below HTTP, by rustls.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -13,6 +15,7 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion,
     RootCertStore, SignatureScheme,
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Failure;
@@ -20,7 +23,20 @@ use super::Failure;
 /// What connections over TLS begin with.
 #[derive(Clone)]
 pub struct TlsClient {
-    config: Arc<ClientConfig>,
+    /// By [`Alpn`].
+    configs: [Arc<ClientConfig>; 3],
+}
+
+/// What a client says that it speaks, by ALPN (RFC 7301).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Alpn {
+    /// HTTP/1.1 only.
+    #[default]
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+    /// HTTP/2, or HTTP/1.1 with servers that do not speak it.
+    Either,
 }
 
 impl fmt::Debug for TlsClient {
@@ -45,10 +61,15 @@ impl TlsClient {
                 .dangerous()
                 .with_custom_certificate_verifier(verifier)
         };
-        let mut config = config.with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = config.with_no_client_auth();
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        let (one, two) = (b"http/1.1".as_slice(), HTTP2);
         Ok(Self {
-            config: Arc::new(config),
+            configs: [offering(&[one]), offering(&[two]), offering(&[two, one])],
         })
     }
 }
@@ -104,10 +125,12 @@ impl TlsStream {
         stream: TcpStream,
         client: &TlsClient,
         host: &str,
+        alpn: Alpn,
     ) -> Result<Self, Failure> {
+        let config = Arc::clone(&client.configs[alpn as usize]);
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Failure::Tls(format!("`{host}` is no name that a certificate has")))?;
-        let session = ClientConnection::new(Arc::clone(&client.config), name).map_err(failed)?;
+        let session = ClientConnection::new(config, name).map_err(failed)?;
         let this = Self {
             stream,
             session: RefCell::new(Box::new(session)),
@@ -139,6 +162,11 @@ impl TlsStream {
         let suite = suite.map(|suite| format!("{:?}", suite.suite()));
         let suite = suite.unwrap_or_default().replace("TLS13_", "TLS_");
         (version, suite)
+    }
+
+    /// Whether both sides agreed on HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.session.borrow().alpn_protocol() == Some(HTTP2)
     }
 
     pub(super) async fn write(&self, parts: [&[u8]; 2]) -> io::Result<()> {
@@ -197,6 +225,38 @@ impl TlsStream {
         }
     }
 
+    fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut session = self.session.borrow_mut();
+        while session.wants_write() {
+            match session.write_tls(&mut NoWait(&self.stream)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_write_ready(context))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// As [`TlsStream::receive`].
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            let mut session = self.session.borrow_mut();
+            match session.read_tls(&mut NoWait(&self.stream)) {
+                Ok(0) => return Poll::Ready(Ok(false)),
+                Ok(_) => {
+                    let processed = session.process_new_packets();
+                    processed.map_err(|error| io::Error::other(failed(error)))?;
+                    return Poll::Ready(Ok(true));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
     /// Receives some records. Returns whether the connection goes on.
     async fn receive(&self) -> Result<bool, Failure> {
         loop {
@@ -212,6 +272,56 @@ impl TlsStream {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_read(buf.initialize_unfilled()) {
+                Ok(len) => {
+                    buf.advance(len);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            let is_open = ready!(self.poll_receive(context))?;
+            // What TLS itself answers goes out when it can.
+            let _ = self.poll_send(context)?;
+            if !is_open {
+                let len = self.try_read(buf.initialize_unfilled()).unwrap_or(0);
+                buf.advance(len);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        // The session takes no more than it can hold; what it holds must go first.
+        ready!(self.poll_send(context))?;
+        let len = self.session.borrow_mut().writer().write(bytes)?;
+        let _ = self.poll_send(context)?;
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session.borrow_mut().send_close_notify();
+        self.poll_send(context)
     }
 }
 
@@ -293,6 +403,9 @@ impl ServerCertVerifier for TrustAll {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// The name of HTTP/2 in ALPN.
+const HTTP2: &[u8] = b"h2";
 
 /// Where systems keep the certificates that they trust.
 const ROOTS: &[&str] = &[

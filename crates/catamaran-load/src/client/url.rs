@@ -30,6 +30,9 @@ pub enum UrlError {
     /// The scheme is another one.
     #[error("`{0}`: only http and https are supported")]
     Scheme(String),
+    /// The scheme is none of WebSockets.
+    #[error("`{0}` is no URL of a WebSocket; write ws:// or wss://")]
+    WebSocket(String),
     /// Something is wrong with host or port.
     #[error("`{0}` has no valid host and port; write http://HOST:PORT/PATH")]
     Host(String),

@@ -13,5 +13,5 @@ mod target;
 pub(crate) mod verdict;
 mod vu;
 
-pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError};
+pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError, Version};
 pub use run::{Console, run};

@@ -19,6 +19,8 @@ pub struct PlainOptions {
     pub weights: Vec<u32>,
     /// What is spoken.
     pub protocol: Protocol,
+    /// The version of HTTP.
+    pub version: Version,
     /// What is sent.
     pub exchange: Exchange,
     /// How requests begin.
@@ -50,7 +52,7 @@ pub struct PlainOptions {
 /// What is spoken to the targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1.
+    /// HTTP.
     Http,
     /// Bytes over TCP: what is sent is answered by at least so many bytes.
     Tcp {
@@ -59,6 +61,18 @@ pub enum Protocol {
     },
     /// Datagrams, each answered by one.
     Udp,
+    /// Messages over WebSockets, each answered by one.
+    WebSocket,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN of `https`, and known beforehand of `http` (h2c).
+    Http2,
 }
 
 /// What is sent, and over what.
@@ -225,8 +239,11 @@ impl PlainOptions {
             () if self.exchange.unix.is_some() && self.protocol == Protocol::Udp => {
                 "--unix and --udp do not go together"
             }
+            () if self.protocol != Protocol::Http && self.version != Version::Http1 => {
+                "--http2 does not go together with another protocol"
+            }
             () if self.protocol != Protocol::Http && self.exchange.body.is_none() => {
-                "--tcp and --udp need something to send; give it with --data or --data-file"
+                "--tcp, --udp and --ws need something to send; give it with --data or --data-file"
             }
             () if matches!(self.model, Model::Open { rate } if !(rate.is_finite() && (0.0..=1e9).contains(&rate))) => {
                 "--rate must be a number from 0 to 1000000000"
@@ -253,6 +270,7 @@ pub(super) mod tests {
             targets: vec!["http://127.0.0.1:1/".to_owned()],
             weights: Vec::new(),
             protocol: Protocol::Http,
+            version: Version::Http1,
             exchange: Exchange {
                 method: "GET".to_owned(),
                 fields: Vec::new(),

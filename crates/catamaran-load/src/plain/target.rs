@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use super::options::{PlainOptions, Protocol, UsageError};
-use crate::client::{Endpoint, RequestText, TlsClient, Url};
+use crate::client::{Endpoint, RequestText, TlsClient, Url, websocket};
 
 /// One target.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Target {
     pub(super) tls: Option<(TlsClient, String)>,
     /// The request, of HTTP.
     pub(super) request: Option<RequestText>,
+    /// Where the handshake of a WebSocket goes.
+    pub(super) socket: Option<Url>,
     /// Asked so often, relative to the others.
     pub(super) weight: u64,
 }
@@ -31,6 +33,7 @@ pub(super) fn prepare(options: &PlainOptions) -> Result<Vec<Target>, UsageError>
         .zip(weights)
         .map(|(text, weight)| match options.protocol {
             Protocol::Http => http(options, text, weight),
+            Protocol::WebSocket => socket(options, text, weight),
             Protocol::Tcp { .. } | Protocol::Udp => raw(options, text, weight),
         })
         .collect()
@@ -64,7 +67,18 @@ fn http(options: &PlainOptions, text: &str, weight: u64) -> Result<Target, Usage
         endpoint,
         tls,
         request: Some(request),
+        socket: None,
         weight,
+    })
+}
+
+fn socket(options: &PlainOptions, text: &str, weight: u64) -> Result<Target, UsageError> {
+    let target = http(options, &websocket::http_url(text)?, weight)?;
+    Ok(Target {
+        name: text.to_owned(),
+        request: None,
+        socket: Some(Url::parse(&target.name)?),
+        ..target
     })
 }
 
@@ -86,6 +100,7 @@ fn raw(options: &PlainOptions, text: &str, weight: u64) -> Result<Target, UsageE
         endpoint,
         tls: None,
         request: None,
+        socket: None,
         weight,
     })
 }
@@ -103,7 +118,7 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, UsageError> {
         .ok_or_else(|| error(std::io::ErrorKind::NotFound.into()))
 }
 
-const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]
 mod tests {

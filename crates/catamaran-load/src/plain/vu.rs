@@ -7,10 +7,14 @@ use std::sync::Arc;
 use catamaran_sys::clock::now_nanos;
 use tokio::net::UdpSocket;
 
-use super::options::{PlainOptions, Protocol};
-use super::target::Target;
+use super::options::{PlainOptions, Protocol, Version};
+use super::target::{Target, USER_AGENT};
 use crate::board::Answered;
-use crate::client::{Connection, Endpoint, Failure, Phases, exchange, set_timeout};
+use crate::client::websocket::{Event, Handshake, Opcode, WebSocket};
+use crate::client::{
+    Alpn, Connection, Endpoint, Failure, Http2, Line as HttpLine, Phases, RequestText, Url,
+    set_timeout,
+};
 use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
 use crate::metric::{MetricId, builtin};
 use crate::sink::as_f64;
@@ -40,7 +44,9 @@ pub(super) struct PlainVu {
 /// A connection that waits for the next request.
 #[derive(Debug)]
 enum Line {
+    Http(HttpLine),
     Stream(Connection),
+    WebSocket(WebSocket),
     Udp(UdpSocket),
 }
 
@@ -51,6 +57,10 @@ struct Done {
     phases: Phases,
     sent: u64,
     received: u64,
+    /// Messages of WebSockets that went and came.
+    messages: (u64, u64),
+    /// How long opening a WebSocket took, connecting included.
+    session: Option<u64>,
 }
 
 /// The sets of tags used lately.
@@ -151,16 +161,56 @@ impl PlainVu {
         if let (Protocol::Udp, Endpoint::Tcp(addr)) = (self.options.protocol, endpoint) {
             return Ok(Line::Udp(udp_to(*addr).await?));
         }
+        let begin = now_nanos();
         let opened = Connection::open(endpoint, self.options.exchange.proxy).await?;
         done.phases.connecting = opened.connecting_nanos;
         done.sent += opened.sent;
-        let Some((client, host)) = &self.targets[index].tls else {
-            return Ok(Line::Stream(opened.connection));
-        };
-        let begin = now_nanos();
-        let connection = opened.connection.secure(client, host).await?;
-        done.phases.handshaking = now_nanos() - begin;
-        Ok(Line::Stream(connection))
+        let target = &self.targets[index];
+        let mut connection = opened.connection;
+        if let Some(url) = &target.socket {
+            let socket = self.open_socket(connection, target, url, done).await;
+            done.session = Some(now_nanos() - begin);
+            return socket.map(Line::WebSocket);
+        }
+        if target.request.is_none() {
+            return Ok(Line::Stream(connection));
+        }
+        let is_http2 = self.options.version == Version::Http2;
+        if let Some((client, host)) = &self.targets[index].tls {
+            let begin = now_nanos();
+            let alpn = if is_http2 { Alpn::Http2 } else { Alpn::Http1 };
+            connection = connection.secure(client, host, alpn).await?;
+            done.phases.handshaking = now_nanos() - begin;
+            if is_http2 && !connection.speaks_http2() {
+                let text = "the server did not agree to speak HTTP/2 (ALPN)";
+                return Err(Failure::Tls(text.to_owned()));
+            }
+        }
+        Ok(Line::Http(if is_http2 {
+            HttpLine::Http2(Http2::begin(connection).await?)
+        } else {
+            HttpLine::Http1(connection)
+        }))
+    }
+
+    async fn open_socket(
+        &self,
+        mut connection: Connection,
+        target: &Target,
+        url: &Url,
+        done: &mut Done,
+    ) -> Result<WebSocket, Failure> {
+        if let Some((client, host)) = &target.tls {
+            let begin = now_nanos();
+            connection = connection.secure(client, host, Alpn::Http1).await?;
+            done.phases.handshaking = now_nanos() - begin;
+        }
+        let handshake = Handshake::new(url, &self.options.exchange.fields, USER_AGENT);
+        let handshake = handshake.map_err(|error| Failure::WebSocket(error.to_string()))?;
+        let shaken = WebSocket::shake_hands(connection, &handshake).await?;
+        done.sent += shaken.moved.0;
+        done.received += shaken.moved.1;
+        shaken.socket
     }
 
     async fn ask_on(&mut self, line: Line, index: usize, done: &mut Done) -> Result<(), Failure> {
@@ -170,30 +220,27 @@ impl PlainVu {
                 ask_udp(&socket, body, done).await?;
                 self.lines[index] = Some(Line::Udp(socket));
             }
-            Line::Stream(mut connection) => {
-                let keeps = match (&self.targets[index].request, self.options.protocol) {
-                    (Some(request), _) => {
-                        let answer =
-                            exchange(&mut connection, &request.head, body, request.kind, None)
-                                .await?;
-                        done.status = answer.status;
-                        done.received = answer.received;
-                        done.sent += (request.head.len() + body.len()) as u64;
-                        done.phases = Phases {
-                            blocked: done.phases.blocked,
-                            connecting: done.phases.connecting,
-                            handshaking: done.phases.handshaking,
-                            ..answer.phases
-                        };
-                        answer.keeps_connection
-                    }
-                    (None, Protocol::Tcp { answer_bytes }) => {
-                        ask_tcp(&connection, body, answer_bytes, done).await?;
-                        true
-                    }
-                    (None, _) => true,
+            Line::WebSocket(mut socket) => {
+                ask_socket(&mut socket, body, done).await?;
+                if self.options.exchange.keeps_connections {
+                    self.lines[index] = Some(Line::WebSocket(socket));
+                }
+            }
+            Line::Http(mut line) => {
+                let Some(request) = &self.targets[index].request else {
+                    return Ok(());
                 };
-                if keeps && self.options.exchange.keeps_connections {
+                if ask_http(&mut line, request, body, done).await?
+                    && self.options.exchange.keeps_connections
+                {
+                    self.lines[index] = Some(Line::Http(line));
+                }
+            }
+            Line::Stream(connection) => {
+                if let Protocol::Tcp { answer_bytes } = self.options.protocol {
+                    ask_tcp(&connection, body, answer_bytes, done).await?;
+                }
+                if self.options.exchange.keeps_connections {
                     self.lines[index] = Some(Line::Stream(connection));
                 }
             }
@@ -256,6 +303,14 @@ impl PlainVu {
             add(builtin::HTTP_REQ_WAITING, millis(phases.waiting));
             add(builtin::HTTP_REQ_RECEIVING, millis(phases.receiving));
         }
+        if let Some(opening) = done.session {
+            add(builtin::WS_SESSIONS, 1.0);
+            add(builtin::WS_CONNECTING, millis(opening));
+        }
+        if self.options.protocol == Protocol::WebSocket {
+            add(builtin::WS_MSGS_SENT, as_f64(done.messages.0));
+            add(builtin::WS_MSGS_RECEIVED, as_f64(done.messages.1));
+        }
         add(builtin::DATA_SENT, as_f64(done.sent));
         add(builtin::DATA_RECEIVED, as_f64(done.received));
         recorder.answered(match result {
@@ -283,8 +338,30 @@ impl Labels {
 fn corrected_metric(protocol: Protocol) -> MetricId {
     match protocol {
         Protocol::Http => builtin::HTTP_REQ_CORRECTED_DURATION,
-        Protocol::Tcp { .. } | Protocol::Udp => builtin::EXCHANGE_CORRECTED_DURATION,
+        Protocol::Tcp { .. } | Protocol::Udp | Protocol::WebSocket => {
+            builtin::EXCHANGE_CORRECTED_DURATION
+        }
     }
+}
+
+/// Sends a request. Returns whether the connection is good for another.
+async fn ask_http(
+    line: &mut HttpLine,
+    request: &RequestText,
+    body: &[u8],
+    done: &mut Done,
+) -> Result<bool, Failure> {
+    let answer = line.exchange(request, body, None).await?;
+    done.status = answer.status;
+    done.received = answer.received;
+    done.sent += answer.sent;
+    done.phases = Phases {
+        blocked: done.phases.blocked,
+        connecting: done.phases.connecting,
+        handshaking: done.phases.handshaking,
+        ..answer.phases
+    };
+    Ok(answer.keeps_connection)
 }
 
 /// Sends bytes and waits for `answer_bytes` of an answer.
@@ -312,6 +389,31 @@ async fn ask_tcp(
     let first = first.unwrap_or(end);
     done.phases.waiting = first - sent;
     done.phases.receiving = end.saturating_sub(first);
+    Ok(())
+}
+
+/// Sends a message and waits for one.
+async fn ask_socket(socket: &mut WebSocket, bytes: &[u8], done: &mut Done) -> Result<(), Failure> {
+    let outbox = socket.outbox();
+    let begin = now_nanos();
+    let opcode = match str::from_utf8(bytes) {
+        Ok(_) => Opcode::Text,
+        Err(_) => Opcode::Binary,
+    };
+    done.sent += outbox.send(opcode, bytes).await?;
+    done.messages.0 += 1;
+    let sent = now_nanos();
+    done.phases.sending = sent - begin;
+    loop {
+        match socket.next(&mut done.received).await? {
+            Event::Text(_) | Event::Binary(_) => break,
+            Event::Ping(payload) => done.sent += outbox.send(Opcode::Pong, &payload).await?,
+            Event::Pong(_) => {}
+            Event::Close(..) => return Err(Failure::Closed),
+        }
+    }
+    done.messages.1 += 1;
+    done.phases.waiting = now_nanos() - sent;
     Ok(())
 }
 

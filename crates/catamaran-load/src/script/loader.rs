@@ -169,8 +169,14 @@ const OWN: &[(&str, &str)] = &[
     ("k6/encoding", include_str!("modules/encoding.js")),
     ("k6/execution", include_str!("modules/execution.js")),
     ("k6/http", include_str!("modules/http.js")),
+    (
+        "k6/experimental/websockets",
+        include_str!("modules/websockets.js"),
+    ),
     ("k6/metrics", include_str!("modules/metrics.js")),
     ("k6/timers", include_str!("modules/timers.js")),
+    ("k6/websockets", include_str!("modules/websockets.js")),
+    ("k6/ws", include_str!("modules/ws.js")),
     ("catamaran:formdata", include_str!("modules/formdata.js")),
     ("catamaran:k6-summary", include_str!("modules/summary.js")),
     ("catamaran:k6-utils", include_str!("modules/utils.js")),
@@ -190,8 +196,6 @@ const MISSING: &[(&str, &str)] = &[
         "k6/x/",
         "extensions of k6 are Go programs and cannot be loaded",
     ),
-    ("k6/ws", "test WebSockets with k6 meanwhile"),
-    ("k6/websockets", "test WebSockets with k6 meanwhile"),
     ("k6/net/grpc", "test gRPC with k6 meanwhile"),
     ("k6/html", "look at res.body"),
     (

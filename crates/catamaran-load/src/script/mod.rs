@@ -17,6 +17,7 @@ mod realm;
 mod run;
 #[expect(unsafe_code, reason = "see its safety argument; nothing else is")]
 mod seam;
+mod sockets;
 mod vu;
 
 pub use run::{ScriptOptions, run};

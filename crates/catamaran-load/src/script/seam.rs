@@ -133,7 +133,7 @@ pub(super) fn give_way() {
 
 /// Switches to the worker once: the fuzzer does so before each host function. Outside a fiber nothing
 /// happens.
-#[cfg(fuzzing)]
+#[cfg(feature = "testing")]
 pub(super) fn pause() {
     if is_on_fiber() {
         wait(tokio::task::yield_now());

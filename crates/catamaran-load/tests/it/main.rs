@@ -2,16 +2,19 @@
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 #![expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
 
+mod h2_server;
+mod http2;
 mod plain;
 mod protocols;
 #[cfg(feature = "scripts")]
 mod script;
 mod stall;
+mod websocket;
 
 use std::time::Duration;
 
 use catamaran_load::client::ProxyHeader;
-use catamaran_load::plain::{Console, Exchange, Model, PlainOptions, Protocol, run};
+use catamaran_load::plain::{Console, Exchange, Model, PlainOptions, Protocol, Version, run};
 use serde_json::Value;
 
 /// What a run printed and how it ended.
@@ -50,6 +53,7 @@ fn options(target: &str) -> PlainOptions {
         targets: vec![target.to_owned()],
         weights: Vec::new(),
         protocol: Protocol::Http,
+        version: Version::Http1,
         exchange: Exchange {
             method: "GET".to_owned(),
             fields: Vec::new(),

@@ -79,6 +79,8 @@ struct Shell {
     netlink: Netlink,
     watch: Netlink,
     watch_readable: Readable,
+    /// The line to the data process, which wakes this one: what it knows of peers is urgent.
+    link_readable: Readable,
     interfaces: Interfaces,
     silenced: Silenced,
     link: Link,
@@ -131,6 +133,7 @@ pub async fn run(
             }
             Some(Order::Orphan) => shell.is_orphan = true,
             Some(Order::Adopted(link)) => {
+                shell.link_readable = Readable::new(link.as_fd()).map_err(Error::Link)?;
                 shell.link = Link::new(link);
                 shell.is_orphan = false;
             }
@@ -185,6 +188,7 @@ impl Shell {
             watch,
             interfaces: Interfaces::default(),
             silenced: Silenced::default(),
+            link_readable: Readable::new(link.as_fd()).map_err(Error::Link)?,
             link: Link::new(link),
             heard_at: Timestamp::ZERO,
             readiness: Readiness::default(),
@@ -243,6 +247,7 @@ impl Shell {
                 }
             }
             is_ready |= self.watch_readable.poll(cx).is_ready();
+            is_ready |= self.link_readable.poll(cx).is_ready();
             if is_ready {
                 Poll::Ready(())
             } else {
@@ -301,7 +306,9 @@ impl Shell {
             });
             let own = self.machine.priority(index);
             let best = others.map(|other| other.rank(own)).max();
+            let has_left = self.readiness.left.contains(&(router_id, is_v6));
             self.machine.handle_witness(now, index, best);
+            self.machine.handle_departure(now, index, has_left);
         }
         self.act();
     }

@@ -22,7 +22,8 @@ use self::plan::{Contender, GROUPS, GROWTH, Group, RATE, Work};
 use self::table::{Outcome, Runs};
 use self::tool::Tool;
 use self::trial::{Cost, Order};
-use super::{DOCUMENT, MAX_TRIES, MOST_STOLEN, Origins, start_origin};
+use super::DOCUMENT;
+use super::runs::{MAX_TRIES, MOST_STOLEN, Origins, start_origin};
 use crate::shell;
 
 /// What `cargo xtask bench load --help` prints.

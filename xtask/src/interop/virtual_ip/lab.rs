@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,7 +29,9 @@ pub(super) struct Running {
 impl Lab {
     /// Machines with the addresses 10.9.0.N and fd09::N, N from 1, on `eth0`.
     pub(super) fn new(machines: &[&'static str]) -> Result<Self> {
-        let prefix = format!("cat{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Relaxed);
+        let prefix = format!("cat{}-{count}", std::process::id());
         let directory = std::env::temp_dir().join(&prefix);
         std::fs::create_dir_all(&directory)?;
         let lab = Self {
@@ -149,6 +152,8 @@ impl Lab {
                 holders == [machine],
                 "{address} is on {holders:?}, not only on {machine}"
             );
+            // Each look is a process; several labs share the cores.
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }

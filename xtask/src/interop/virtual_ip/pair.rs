@@ -1,5 +1,6 @@
 //! The case `virtual-ip`: two balancers, one address, and everything that may happen to a node.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -40,6 +41,21 @@ pub(super) fn start_balancer(
     Ok(process)
 }
 
+/// The part of a node's configuration by which it and `other` share what they know.
+pub(super) fn cluster(lab: &Lab, machine: &str, other: &str) -> Result<String> {
+    let secret = lab.file("cluster.key");
+    if !secret.exists() {
+        std::fs::write(&secret, "5".repeat(64))?;
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
+    }
+    let number = if other == "one" { 1 } else { 2 };
+    let secret = secret.display().to_string();
+    Ok(format!(
+        "[cluster]\nnode = \"{machine}\"\nlisten = \"0.0.0.0:7946\"\n\
+         peers = {{ {other} = \"10.9.0.{number}:7946\" }}\nsecret-file = {secret:?}\n"
+    ))
+}
+
 /// Waits until a balancer that was just started hears the active.
 pub(super) fn wait_for_backup(balancer: &Running) -> Result<()> {
     wait_for("a backup", PATIENCE, || {
@@ -48,12 +64,22 @@ pub(super) fn wait_for_backup(balancer: &Running) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program; where it is.
+/// Builds the program, optimised when it is measured in full; where it is.
 pub(super) fn build() -> Result<String> {
-    shell::run("cargo", &["build", "--package", "catamaran"])?;
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let program = std::path::absolute(target)?.join("debug/catamaran");
+    let program = if is_full() {
+        shell::build_release("catamaran")?;
+        std::path::absolute("target/release/catamaran")?
+    } else {
+        shell::run("cargo", &["build", "--package", "catamaran"])?;
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+        std::path::absolute(target)?.join("debug/catamaran")
+    };
     Ok(program.display().to_string())
+}
+
+/// Whether figures are asked for rather than a sign of life.
+pub(super) fn is_full() -> bool {
+    std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full")
 }
 
 /// Runs the case.
@@ -300,10 +326,7 @@ fn tell(what: &str, times: &mut [Duration]) {
 }
 
 fn rounds() -> usize {
-    match std::env::var("CATAMARAN_ROUNDS") {
-        Ok(rounds) if rounds == "full" => 20,
-        _ => 3,
-    }
+    if is_full() { 20 } else { 3 }
 }
 
 const ADDRESS: &str = "10.9.0.100";

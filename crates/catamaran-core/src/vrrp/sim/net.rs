@@ -273,6 +273,17 @@ impl Net {
         }
     }
 
+    /// The connections of `lost` have ended, as the others are told, or it is no news any more.
+    pub(super) fn part(&mut self, lost: usize, is_gone: bool) {
+        for node in (0..self.nodes.len()).filter(|&node| node != lost) {
+            let now = self.local_now(node);
+            if let Some(machine) = &mut self.nodes[node].machine {
+                machine.handle_departure(now, 0, is_gone);
+            }
+            self.drain(node);
+        }
+    }
+
     fn drain(&mut self, node: usize) {
         let mut has_asked = false;
         while let Some(action) = self.nodes[node]

@@ -476,6 +476,87 @@ fn a_backup_takes_over_in_time_when_nobody_answers_on_the_link() {
     );
 }
 
+/// A backup that hears 10.0.0.9 with priority 150 until `START` + 100 ms; 10 ms later the connection to
+/// it ends.
+fn backup_whose_active_left() -> Machine {
+    let mut machine = backup(vec![settings(100, false)]);
+    let heard = after(START, 100);
+    machine
+        .handle_advert(heard, 0, ip(9), &advert(150))
+        .unwrap();
+    machine.handle_departure(after(START, 110), 0, true);
+    actions(&mut machine);
+    machine
+}
+
+/// When it took over, up to `START` + 1 s.
+fn taken_over(machine: &mut Machine, mut each: impl FnMut(&mut Machine, Timestamp)) -> Timestamp {
+    let mut taken_at = Timestamp::MAX;
+    let done = pass(machine, 1000, |machine, now| {
+        each(machine, now);
+        if taken_at == Timestamp::MAX && machine.state(0) == State::Active {
+            taken_at = now;
+        }
+    });
+    assert!(done.contains(&Action::Ask(0)));
+    taken_at
+}
+
+#[test]
+fn a_backup_whose_active_has_left_takes_over_when_the_next_advert_does_not_come() {
+    let mut machine = backup_whose_active_left();
+    let mut asked = 0;
+    let taken_at = taken_over(&mut machine, |machine, now| {
+        asked += 1;
+        // Told again and again, and believed no more for that.
+        machine.handle_departure(now, 0, true);
+        machine.handle_witness(now, 0, None);
+    });
+    // One and a half intervals, and 156 / 256 of one.
+    let wait = Duration::from_nanos(150_000_000 + 60_937_500);
+    assert_eq!(taken_at, after(START, 100) + wait);
+    assert!(asked > 4, "{asked}");
+}
+
+#[test]
+fn an_active_that_is_heard_after_its_connection_ended_has_not_left() {
+    // It answers on the link, and falls silent for other reasons: the whole wait.
+    let mut machine = backup_whose_active_left();
+    machine.handle_answer(after(START, 120), 0);
+    assert_eq!(machine.poll_timeout(), after(START, 100) + whole_wait());
+    machine.handle_departure(after(START, 130), 0, true);
+    assert_eq!(machine.poll_timeout(), after(START, 100) + whole_wait());
+    // Or its next advert comes.
+    let mut machine = backup_whose_active_left();
+    let heard = after(START, 200);
+    machine
+        .handle_advert(heard, 0, ip(9), &advert(150))
+        .unwrap();
+    machine.handle_departure(after(START, 210), 0, true);
+    assert_eq!(machine.poll_timeout(), heard + whole_wait());
+    // When it is long ago, the next end of a connection counts again.
+    machine.handle_departure(after(START, 220), 0, false);
+    machine.handle_departure(after(START, 230), 0, true);
+    assert_eq!(machine.poll_timeout(), after(START, 230));
+}
+
+#[test]
+fn a_backup_that_should_not_serve_is_in_no_hurry() {
+    let mut machine = backup(vec![settings(100, false)]);
+    machine.handle_priority(START, 0, 1);
+    let heard = after(START, 100);
+    machine
+        .handle_advert(heard, 0, ip(9), &advert(150))
+        .unwrap();
+    let due = machine.poll_timeout();
+    machine.handle_departure(after(START, 110), 0, true);
+    assert_eq!(machine.poll_timeout(), due);
+}
+
+fn whole_wait() -> Duration {
+    Duration::from_nanos(360_937_500)
+}
+
 #[test]
 fn an_answer_without_a_living_peer_holds_nobody_back() {
     let mut machine = backup(vec![settings(100, false)]);

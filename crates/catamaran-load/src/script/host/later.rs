@@ -8,12 +8,15 @@ use rquickjs_core::{Ctx, Exception, Object, Result, Value};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Host, Natives, millis, must_run, wait};
-use crate::script::http::{self, Ask, Reply};
+use crate::script::http::{self, Ask};
+
+/// Makes what is handed to the script, once it is its turn.
+pub(in crate::script) type Outcome = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> Result<Value<'js>>>;
 
 /// What is under way.
 #[derive(Default)]
 pub(super) struct Later {
-    tasks: JoinSet<(u32, Option<Reply>)>,
+    tasks: JoinSet<(u32, Option<Outcome>)>,
     running: HashMap<u32, AbortHandle>,
 }
 
@@ -24,11 +27,11 @@ impl Later {
 }
 
 impl Host {
-    fn begin_later(
+    pub(in crate::script) fn begin_later(
         &self,
         ctx: &Ctx<'_>,
         number: u32,
-        work: impl Future<Output = Option<Reply>> + 'static,
+        work: impl Future<Output = Option<Outcome>> + 'static,
     ) -> Result<()> {
         let mut later = self.later.borrow_mut();
         if later.running.len() >= MAX_LATER {
@@ -61,13 +64,13 @@ pub(in crate::script) fn next_later<'js>(
         let ended = wait(ctx, host, tasks.join_next())?;
         let mut later = host.later.borrow_mut();
         later.tasks = tasks;
-        let Some(Ok((number, reply))) = ended else {
+        let Some(Ok((number, outcome))) = ended else {
             continue;
         };
         later.running.remove(&number);
         drop(later);
-        let value = match reply {
-            Some(reply) => http::into_js(ctx, reply)?,
+        let value = match outcome {
+            Some(outcome) => outcome(ctx)?,
             None => Value::new_undefined(ctx.clone()),
         };
         return Ok(Some((number, value)));
@@ -98,7 +101,11 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             must_run(&ctx, "a request")?;
             let ask = Ask::read(&ctx, &own, method, url, body.0, more.0)?;
             let host = Rc::clone(&own);
-            let work = async move { Some(http::perform(&host, ask).await) };
+            let work = async move {
+                let reply = http::perform(&host, ask).await;
+                let outcome: Outcome = Box::new(|ctx| http::into_js(ctx, reply));
+                Some(outcome)
+            };
             own.begin_later(&ctx, number, work)
         },
     )?;

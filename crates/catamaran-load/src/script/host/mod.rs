@@ -22,12 +22,13 @@ use super::http::{Jar, Pool};
 use super::loader::Library;
 use super::realm::Script;
 use super::seam;
+use super::sockets::{self, Sockets};
 use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
 use crate::metric::Registry;
 use crate::tags::TagsId;
 use later::Later;
-pub(super) use later::next_later;
+pub(super) use later::{Outcome, next_later};
 pub(super) use memo::About;
 use memo::Memo;
 pub(super) use system_tags::{SystemTag, SystemTags};
@@ -78,6 +79,7 @@ pub(super) struct Host {
     pub(super) pool: RefCell<Pool>,
     /// Cookie jars; the first is the virtual user's own.
     pub(super) jars: RefCell<Vec<Jar>>,
+    pub(super) sockets: RefCell<Sockets>,
     /// When the iteration should have begun, until its first request has taken it.
     pub(super) intended: Cell<Option<u64>>,
     /// Tags that the script gave its virtual user.
@@ -122,6 +124,7 @@ impl Host {
             unique: Cell::new(None),
             pool: RefCell::default(),
             jars: RefCell::new(vec![Jar::default()]),
+            sockets: RefCell::default(),
             intended: Cell::new(None),
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
@@ -165,6 +168,9 @@ impl Host {
     /// Ends what timers and requests wait for: nothing of it belongs to the next iteration. Returns
     /// whether there was anything.
     pub(super) fn forget_later(&self) -> bool {
+        // Outside of the borrow: what is closed tells how long it was open.
+        let sockets = self.sockets.take();
+        drop(sockets);
         // Nothing new is made where there was nothing, which is the rule.
         !self.later.borrow().is_empty() && !self.later.take().is_empty()
     }
@@ -284,9 +290,10 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
     facts::install(&natives)?;
     cookies::install(&natives)?;
     super::http::install(&natives)?;
+    sockets::install(&natives)?;
     natives.set("throws", host.settings.throws)?;
     let value: Value<'js> = object.get(name)?;
-    #[cfg(fuzzing)]
+    #[cfg(feature = "testing")]
     if value.is_function() {
         return pausing(ctx, value);
     }
@@ -294,7 +301,7 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
 }
 
 /// The function, with a pause before each call.
-#[cfg(fuzzing)]
+#[cfg(feature = "testing")]
 fn pausing<'js>(ctx: &Ctx<'js>, function: Value<'js>) -> Result<Value<'js>> {
     let pause = Function::new(ctx.clone(), seam::pause)?;
     let text = "(pause, work) => (...values) => { pause(); return work(...values); }";

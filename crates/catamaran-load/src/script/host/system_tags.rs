@@ -16,6 +16,7 @@ pub(in crate::script) enum SystemTag {
     Proto,
     Scenario,
     Status,
+    Subproto,
     TlsVersion,
     Url,
 }
@@ -61,6 +62,7 @@ const KNOWN: &[(&str, SystemTag)] = &[
     ("proto", SystemTag::Proto),
     ("scenario", SystemTag::Scenario),
     ("status", SystemTag::Status),
+    ("subproto", SystemTag::Subproto),
     ("tls_version", SystemTag::TlsVersion),
     ("url", SystemTag::Url),
 ];

@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
+use catamaran_sys::clock::now_nanos;
 use rquickjs_core::function::Opt;
 use rquickjs_core::{Array, Ctx, Exception, Object, Result, Value};
 
 use super::{Host, Natives, millis, must_run};
 use crate::script::http::{self, Ask};
 use crate::script::seam;
+use crate::sink::as_f64;
 use crate::time_text::{self, parse_duration};
 
 /// Waits on the fiber, but not beyond a cut, which ends the script.
@@ -66,6 +68,7 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let replies = replies.into_iter().map(|reply| http::into_js(&ctx, reply));
         replies.collect::<Result<Vec<_>>>()
     })?;
+    natives.add("clock", || as_f64(now_nanos()) / 1e6)?;
     natives.add("millis", |ctx: Ctx<'js>, text: String| {
         let read = parse_duration(&text).map(time_text::millis);
         read.map_err(|error| Exception::throw_message(&ctx, &error.to_string()))

@@ -10,28 +10,28 @@ use crate::script::seam;
 /// A request as the script wants it.
 #[derive(Clone, Debug)]
 pub(in crate::script) struct Ask {
-    pub(super) method: String,
-    pub(super) url: String,
-    pub(super) body: Option<Vec<u8>>,
-    pub(super) fields: Vec<(String, String)>,
+    pub(in crate::script) method: String,
+    pub(in crate::script) url: String,
+    pub(in crate::script) body: Option<Vec<u8>>,
+    pub(in crate::script) fields: Vec<(String, String)>,
     /// Cookies of this request alone, and whether each takes the place of the jar's.
-    pub(super) cookies: Vec<(String, String, bool)>,
+    pub(in crate::script) cookies: Vec<(String, String, bool)>,
     /// The number of the cookie jar.
-    pub(super) jar: usize,
+    pub(in crate::script) jar: usize,
     /// Names and values by turns.
-    pub(super) tags: Vec<String>,
-    pub(super) timeout: Duration,
-    pub(super) redirects: u32,
-    pub(super) keep: Keep,
+    pub(in crate::script) tags: Vec<String>,
+    pub(in crate::script) timeout: Duration,
+    pub(in crate::script) redirects: u32,
+    pub(in crate::script) keep: Keep,
     /// Pairs of least and greatest status that are expected; empty, if nothing is judged. `None` is 200
     /// to 399.
-    pub(super) expected: Option<Vec<u16>>,
-    pub(super) auth: Auth,
+    pub(in crate::script) expected: Option<Vec<u16>>,
+    pub(in crate::script) auth: Auth,
 }
 
 /// How a body is given to the script.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(in crate::script) enum Keep {
     #[default]
     Text,
     Binary,
@@ -40,7 +40,7 @@ pub(super) enum Keep {
 
 /// How name and password of a URL are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Auth {
+pub(in crate::script) enum Auth {
     #[default]
     Basic,
     Digest,

@@ -3,11 +3,13 @@
 mod ask;
 mod digest;
 mod jar;
+mod pool;
 mod record;
 mod reply;
 mod send;
 
-pub(super) use ask::Ask;
+pub(super) use ask::{Ask, Keep};
 pub(super) use jar::Jar;
+pub(super) use pool::{Pool, resolve};
 pub(super) use reply::{Reply, install, into_js};
-pub(super) use send::{Pool, perform, perform_all};
+pub(super) use send::{cookies, perform, perform_all, take_cookies};

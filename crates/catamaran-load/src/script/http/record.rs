@@ -95,7 +95,7 @@ fn new_tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> 
     let is_wanted = |tag: SystemTag| host.has(tag);
     let ip = reply.remote.filter(|_| is_wanted(SystemTag::Ip));
     let ip = ip.map(|addr| addr.ip().to_string());
-    let proto = (reply.status > 0).then_some("HTTP/1.1");
+    let proto = (reply.status > 0).then(|| reply.proto());
     let error = (!reply.error.is_empty()).then_some(reply.error.as_str());
     let tls = Some(reply.agreed.0).filter(|version| !version.is_empty());
     let expected = verdict.map(|holds| if holds { "true" } else { "false" });

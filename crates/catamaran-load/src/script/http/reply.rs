@@ -18,22 +18,22 @@ use crate::sink::as_f64;
 /// The answer to a request, or why there is none.
 #[derive(Debug, Default)]
 pub(in crate::script) struct Reply {
-    pub(super) status: u16,
-    pub(super) url: String,
-    pub(super) error: String,
-    pub(super) code: u16,
-    pub(super) remote: Option<SocketAddr>,
+    pub(in crate::script) status: u16,
+    pub(in crate::script) url: String,
+    pub(in crate::script) error: String,
+    pub(in crate::script) code: u16,
+    pub(in crate::script) remote: Option<SocketAddr>,
     /// Status line and fields as they came.
-    pub(super) head: Vec<u8>,
-    pub(super) body: Vec<u8>,
-    pub(super) keep: Keep,
-    pub(super) phases: Phases,
+    pub(in crate::script) head: Vec<u8>,
+    pub(in crate::script) body: Vec<u8>,
+    pub(in crate::script) keep: Keep,
+    pub(in crate::script) phases: Phases,
     /// The version of TLS and its cipher suite; empty without.
-    pub(super) agreed: (&'static str, String),
+    pub(in crate::script) agreed: (&'static str, String),
     /// The request as it was sent.
-    pub(super) request: Option<Rc<Written>>,
+    pub(in crate::script) request: Option<Rc<Written>>,
     /// Its body.
-    pub(super) sent_body: Vec<u8>,
+    pub(in crate::script) sent_body: Vec<u8>,
 }
 
 impl Reply {
@@ -42,7 +42,7 @@ impl Reply {
     }
 
     /// The values of a field of this name.
-    pub(super) fn field<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(in crate::script) fn field<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.head.split(|&byte| byte == b'\n');
         lines.filter_map(move |line| {
             // Most lines are others, and need not be read as text for that.
@@ -54,6 +54,13 @@ impl Reply {
             let (own, value) = line.split_once(':')?;
             (own.len() == name.len()).then(|| value.trim())
         })
+    }
+
+    /// The version of HTTP that the answer came in; empty without one.
+    pub(super) fn proto(&self) -> &'static str {
+        let has = |version: &str| self.head.starts_with(version.as_bytes());
+        let known = ["HTTP/1.1", "HTTP/2.0", "HTTP/3.0", "HTTP/1.0"];
+        known.into_iter().find(|version| has(version)).unwrap_or("")
     }
 
     fn status_text(&self) -> String {
@@ -112,9 +119,7 @@ impl<'js> JsClass<'js> for Held<Reply> {
             "status_text",
             |reply, _| Ok(reply.status_text()),
         )?;
-        getter(&prototype, "proto", |reply, _| {
-            Ok(if reply.status == 0 { "" } else { "HTTP/1.1" })
-        })?;
+        getter(&prototype, "proto", |reply, _| Ok(reply.proto()))?;
         getter(&prototype, "remote_ip", |reply, _| {
             let ip = reply.remote.map(|addr| addr.ip().to_string());
             Ok(ip.unwrap_or_default())

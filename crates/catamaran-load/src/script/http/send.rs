@@ -1,7 +1,6 @@
-//! Sends requests: connections, redirects, cookies, authentication.
+//! Sends requests: redirects, cookies, authentication, and what comes of it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
@@ -10,41 +9,22 @@ use tokio::task::JoinSet;
 use super::ask::{Ask, Auth, Keep};
 use super::digest;
 use super::jar::Jar;
+use super::pool::send;
 use super::record::{Moved, record};
 use super::reply::Reply;
-use crate::client::{
-    Answer, Connection, Endpoint, Failure, Kept, Phases, ProxyHeader, RequestText, Url, exchange,
-    set_timeout,
-};
+use crate::client::{Kept, RequestText, Url, set_timeout};
 use crate::script::host::Host;
-
-/// The idle connections of one virtual user, and the addresses of names.
-#[derive(Debug, Default)]
-pub(in crate::script) struct Pool {
-    /// By address, and the host of those over TLS.
-    idle: HashMap<(SocketAddr, Option<String>), Vec<Connection>>,
-    known: HashMap<(String, u16), (SocketAddr, u64)>,
-    /// Requests without anything unusual, written before; the latest last.
-    written: Vec<Rc<Written>>,
-}
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Written {
-    method: String,
+pub(in crate::script) struct Written {
+    pub(super) method: String,
     /// The URL as the script has it.
-    given: String,
-    url: Url,
+    pub(super) given: String,
+    pub(super) url: Url,
     /// The URL as the samples and the script have it.
-    shown: String,
+    pub(super) shown: String,
     pub(super) text: RequestText,
-}
-
-impl Pool {
-    /// Closes all connections.
-    pub(in crate::script) fn clear(&mut self) {
-        self.idle.clear();
-    }
 }
 
 /// Sends a request and follows its redirects.
@@ -169,8 +149,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
             let work = send(host, ask, url, request, &mut kept, &mut reply);
             match set_timeout(deadline, work).await {
                 Ok(answer) => {
-                    let body = ask.body.as_ref().map_or(0, Vec::len);
-                    moved.sent = (request.head.len() + body) as u64;
+                    moved.sent = answer.sent;
                     moved.received = answer.received;
                     reply.status = answer.status;
                     reply.head = kept.head;
@@ -202,7 +181,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     reply
 }
 
-fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: &Reply) {
+pub(in crate::script) fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: &Reply) {
     let mut jars = host.jars.borrow_mut();
     if let Some(jar) = jars.get_mut(ask.jar) {
         for line in reply.field("set-cookie") {
@@ -219,8 +198,8 @@ fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
     if is_plain {
         let is_it =
             |written: &&Rc<Written>| written.given == ask.url && written.method == ask.method;
-        if let Some(written) = pool.written.iter().rev().find(is_it) {
-            return Ok(Rc::clone(written));
+        if let Some(written) = pool.written(is_it) {
+            return Ok(written);
         }
     }
     let url = Url::parse(&ask.url).map_err(|error| error.to_string())?;
@@ -233,10 +212,7 @@ fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, String> {
         text,
     });
     if is_plain {
-        if pool.written.len() >= MAX_WRITTEN {
-            pool.written.remove(0);
-        }
-        pool.written.push(Rc::clone(&written));
+        pool.keep_written(&written);
     }
     Ok(written)
 }
@@ -272,7 +248,7 @@ fn write(host: &Host, ask: &Ask, url: &Url) -> Result<RequestText, String> {
 }
 
 /// The value of `Cookie`: the jar's and the request's own.
-fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
+pub(in crate::script) fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
     let jars = host.jars.borrow();
     let of_jar = jars.get(ask.jar).map(|jar| jar.cookies_for(url));
     let replaces = |name: &str| {
@@ -290,143 +266,5 @@ fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
     texts.join("; ")
 }
 
-/// Sends a request on an idle connection or on a new one.
-async fn send(
-    host: &Rc<Host>,
-    ask: &Ask,
-    url: &Url,
-    request: &RequestText,
-    kept: &mut Kept,
-    reply: &mut Reply,
-) -> Result<Answer, Failure> {
-    let begin = now_nanos();
-    let body = ask.body.as_deref().unwrap_or_default();
-    let addr = resolve(host, url).await?;
-    reply.remote = Some(addr);
-    let key = (addr, url.is_tls.then(|| url.host.clone()));
-    let mut is_new = false;
-    loop {
-        let idle = take_idle(host, &key);
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => {
-                is_new = true;
-                open(host, url, addr, reply).await?
-            }
-        };
-        if url.is_tls {
-            reply.agreed = connection.agreed();
-        }
-        reply.phases.blocked = now_nanos() - begin;
-        // Heads are always kept; a body that nobody wants is read and forgotten.
-        kept.skips_body = ask.keep == Keep::Nothing;
-        let result = exchange(
-            &mut connection,
-            &request.head,
-            body,
-            request.kind,
-            Some(kept),
-        )
-        .await;
-        match result {
-            Err(failure) if !is_new && request.is_idempotent && failure.is_stale_connection() => {}
-            Err(failure) => return Err(failure),
-            Ok(answer) => {
-                reply.phases = Phases {
-                    blocked: reply.phases.blocked,
-                    connecting: reply.phases.connecting,
-                    handshaking: reply.phases.handshaking,
-                    ..answer.phases
-                };
-                if answer.keeps_connection && host.settings.keeps_connections {
-                    let mut pool = host.pool.borrow_mut();
-                    if pool.idle.len() >= MAX_PLACES {
-                        pool.idle.clear();
-                    }
-                    pool.idle.entry(key).or_default().push(connection);
-                }
-                return Ok(answer);
-            }
-        }
-    }
-}
-
-fn take_idle(host: &Host, key: &(SocketAddr, Option<String>)) -> Option<Connection> {
-    host.pool.borrow_mut().idle.get_mut(key)?.pop()
-}
-
-/// Makes a connection, and notes what it took.
-async fn open(
-    host: &Host,
-    url: &Url,
-    addr: SocketAddr,
-    reply: &mut Reply,
-) -> Result<Connection, Failure> {
-    let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
-    reply.phases.connecting = opened.connecting_nanos;
-    if !url.is_tls {
-        return Ok(opened.connection);
-    }
-    let begin = now_nanos();
-    let tls = host.settings.tls.client()?;
-    let connection = opened.connection.secure(tls, &url.host).await?;
-    reply.phases.handshaking = now_nanos() - begin;
-    Ok(connection)
-}
-
-/// The address of a URL's host; names are asked for again after five minutes.
-async fn resolve(host: &Rc<Host>, url: &Url) -> Result<SocketAddr, Failure> {
-    let failed = |why: String| Failure::Lookup {
-        name: url.host.clone(),
-        why,
-    };
-    if let Some(text) = mapped(host, url) {
-        let addr = text.parse().or_else(|_| {
-            let ip: Result<IpAddr, _> = text.parse();
-            ip.map(|ip| SocketAddr::new(ip, url.port))
-        });
-        return addr.map_err(|_| failed(format!("`hosts` says `{text}`, which is no address")));
-    }
-    if let Ok(ip) = url.host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, url.port));
-    }
-    let key = (url.host.clone(), url.port);
-    let now = now_nanos();
-    if let Some((addr, at)) = host.pool.borrow().known.get(&key)
-        && now - at < NAME_NANOS
-    {
-        return Ok(*addr);
-    }
-    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
-    let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
-    let v4 = found.iter().find(|addr| addr.is_ipv4());
-    let addr = v4.or_else(|| found.first()).copied();
-    let addr = addr.ok_or_else(|| failed("no such host".to_owned()))?;
-    let known = &mut host.pool.borrow_mut().known;
-    if known.len() >= MAX_NAMES {
-        known.clear();
-    }
-    known.insert(key, (addr, now));
-    Ok(addr)
-}
-
-/// What the option `hosts` says of a host, with or without its port.
-fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
-    let hosts = &host.settings.hosts;
-    if hosts.is_empty() {
-        return None;
-    }
-    let with_port = format!("{}:{}", url.host, url.port);
-    hosts.get(&with_port).or_else(|| hosts.get(&url.host))
-}
-
 /// k6's code of a URL that cannot be asked.
 const INVALID_URL: u16 = 1020;
-/// Names whose addresses a virtual user remembers.
-const MAX_NAMES: usize = 1000;
-/// Targets to which a virtual user keeps idle connections.
-const MAX_PLACES: usize = 256;
-/// Requests that a virtual user keeps written.
-const MAX_WRITTEN: usize = 8;
-/// How long the address of a name is believed, as in k6.
-const NAME_NANOS: u64 = 300_000_000_000;

@@ -16,23 +16,23 @@ use catamaran_testkit::{Origin, Reply, TempDir};
 use serde_json::Value;
 
 /// What a script came to.
-struct Ran {
-    out: String,
-    err: String,
-    code: u8,
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) code: u8,
     summary: Value,
 }
 
 impl Ran {
     /// The figure of a metric; 0 of one that is not there.
-    fn figure(&self, metric: &str, figure: &str) -> f64 {
+    pub(crate) fn figure(&self, metric: &str, figure: &str) -> f64 {
         self.summary["metrics"][metric][figure]
             .as_f64()
             .unwrap_or(0.0)
     }
 
     /// Checks that the script ran to its end, once, and threw nothing.
-    fn is_well(&self) -> &Self {
+    pub(crate) fn is_well(&self) -> &Self {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
         assert!(self.figure("iterations", "count") > 0.0);
         self
@@ -40,7 +40,7 @@ impl Ran {
 }
 
 /// Plays a script, with the URL of a server in `__ENV.URL`.
-fn play(script: &str, url: &str) -> Ran {
+pub(crate) fn play(script: &str, url: &str) -> Ran {
     let dir = TempDir::create().unwrap();
     play_in(&dir, script, url, |_| {})
 }
@@ -83,7 +83,7 @@ fn play_options(options: ScriptOptions, exported: &Path) -> Ran {
 }
 
 /// A script whose only iteration checks that things are as they should be with `same(is, should)`.
-fn once(imports: &str, body: &str) -> String {
+pub(crate) fn once(imports: &str, body: &str) -> String {
     format!(
         "import http from 'k6/http';\n{imports}\n\
         const same = (is, should) => {{ const [a, b] = [is, should].map((v) => JSON.stringify(v)); \

@@ -1,12 +1,13 @@
 //! Who answers the neighbours after a kill: for a minute the client forgets where the address is
-//! every second, and each of its questions must have exactly one answer.
+//! every second, and each of its questions must have exactly one answer. In full: after twenty kills.
 
 use anyhow::{Result, ensure};
 
 use super::super::lab::{PATIENCE, wait_for};
+use super::super::pair;
 use super::load::Order;
 use super::side::Side;
-use super::{Load, Pair, V4, V6, target};
+use super::{Load, Pair, V4, V6, at_once, target};
 use crate::shell;
 
 /// Questions after one address, and how many answers each had.
@@ -16,8 +17,45 @@ struct Asked {
     answers: Vec<Vec<String>>,
 }
 
-/// Kills the active, and counts.
-pub(super) fn run(program: &str, side: Side) -> Result<()> {
+/// What followed one kill, or several.
+#[derive(Debug, Default)]
+struct Aftermath {
+    arp: Asked,
+    nd: Asked,
+    requests: usize,
+    lost: usize,
+}
+
+/// Kills actives, and counts. The kills of a round are of pairs that know nothing of each other.
+pub(super) fn run(program: &str) -> Result<()> {
+    let (kills, lanes) = if pair::is_full() { (20, 4) } else { (1, 1) };
+    let sides = [
+        Side::Catamaran,
+        Side::CatamaranWithVirtualMac,
+        Side::Keepalived,
+    ];
+    let mut sums = sides.map(|_| Aftermath::default());
+    for _ in 0..kills / lanes {
+        let all = sides.iter().enumerate();
+        let all: Vec<_> = all.flat_map(|one| vec![one; lanes]).collect();
+        let rounds = at_once(all, |(index, &side)| Ok((index, kill(program, side)?)))?;
+        for (index, aftermath) in rounds {
+            sums[index].add(aftermath);
+        }
+    }
+    for (side, sum) in sides.iter().zip(&sums) {
+        sum.tell(*side, kills);
+    }
+    for (side, sum) in sides.iter().zip(&sums) {
+        if *side != Side::Keepalived {
+            sum.judge()?;
+        }
+    }
+    Ok(())
+}
+
+/// Kills the active of a pair.
+fn kill(program: &str, side: Side) -> Result<Aftermath> {
     let mut pair = Pair::start(program, side, 100)?;
     let filter = "arp or (icmp6 and (ip6[40] = 135 or ip6[40] = 136))";
     let arguments = ["-i", "eth0", "-nn", "-l", "-U", "-vv", filter];
@@ -32,43 +70,64 @@ pub(super) fn run(program: &str, side: Side) -> Result<()> {
         &Order {
             targets: vec![target(V4)?, target(V6)?],
             rate: 50,
-            seconds: seconds(),
+            seconds: if pair::is_full() { 60 } else { 10 },
             flushes: true,
         },
     )?;
     let outcome = load.end()?;
-    let lost = outcome.requests.iter().filter(|request| !request.1).count();
     let text = dump.text()?;
-    for (address, family) in [(V4, "ARP"), (V6, "ND")] {
-        let asked = Asked::read(&text, address);
+    let machine = pair.one;
+    machine.clean_up(&pair.lab, "one")?;
+    Ok(Aftermath {
+        arp: Asked::read(&text, V4),
+        nd: Asked::read(&text, V6),
+        requests: outcome.requests.len(),
+        lost: outcome.requests.iter().filter(|request| !request.1).count(),
+    })
+}
+
+impl Aftermath {
+    fn add(&mut self, other: Self) {
+        self.arp.answers.extend(other.arp.answers);
+        self.nd.answers.extend(other.nd.answers);
+        self.requests += other.requests;
+        self.lost += other.lost;
+    }
+
+    fn tell(&self, side: Side, kills: usize) {
+        for (asked, family) in [(&self.arp, "ARP"), (&self.nd, "ND")] {
+            shell::say(&format!(
+                "{}, after {kills} kills: {} questions by {family}, {} with exactly one answer, \
+                 {} with none, {} with more",
+                side.name(),
+                asked.answers.len(),
+                asked.count(|answers| answers == 1),
+                asked.count(|answers| answers == 0),
+                asked.count(|answers| answers > 1),
+            ));
+        }
         shell::say(&format!(
-            "{}, after a kill: {} questions by {family}, {} with exactly one answer, {} with none, \
-             {} with more",
+            "{}: {} of {} requests lost meanwhile",
             side.name(),
-            asked.answers.len(),
-            asked.count(|answers| answers == 1),
-            asked.count(|answers| answers == 0),
-            asked.count(|answers| answers > 1),
+            self.lost,
+            self.requests
         ));
-        if side != Side::Keepalived {
+    }
+
+    fn judge(&self) -> Result<()> {
+        for asked in [&self.arp, &self.nd] {
             ensure!(asked.answers.len() > 3, "hardly anything was asked");
             ensure!(
                 asked.count(|answers| answers > 1) == 0,
                 "two nodes answer: {asked:?}"
             );
         }
+        ensure!(
+            self.lost * 2 < self.requests,
+            "the node that took over does not serve"
+        );
+        Ok(())
     }
-    shell::say(&format!(
-        "{}: {lost} of {} requests lost meanwhile",
-        side.name(),
-        outcome.requests.len()
-    ));
-    ensure!(
-        side == Side::Keepalived || lost * 2 < outcome.requests.len(),
-        "the node that took over does not serve"
-    );
-    let machine = pair.one;
-    machine.clean_up(&pair.lab, "one")
 }
 
 impl Asked {
@@ -98,9 +157,4 @@ impl Asked {
         let counts = self.answers.iter().map(Vec::len);
         counts.filter(|&count| is_it(count)).count()
     }
-}
-
-fn seconds() -> u32 {
-    let is_full = std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full");
-    if is_full { 60 } else { 10 }
 }

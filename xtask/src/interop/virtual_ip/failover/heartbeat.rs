@@ -2,7 +2,6 @@
 //! know each other alive by their replication link, so that the address stays where it is, for as
 //! long as both live and no longer.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,18 +79,10 @@ fn start(
     other: &str,
     priority: u8,
 ) -> Result<Running> {
-    let secret = lab.file("cluster.key");
-    if !secret.exists() {
-        std::fs::write(&secret, "5".repeat(64))?;
-        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
-    }
-    let address = if other == "one" { 1 } else { 2 };
+    let admin = socket(lab, machine).display().to_string();
     let options = format!(
-        "advert-interval = \"100ms\"\n[admin]\nsocket = {:?}\n[cluster]\nnode = \"{machine}\"\n\
-         listen = \"0.0.0.0:7946\"\npeers = {{ {other} = \"10.9.0.{address}:7946\" }}\n\
-         secret-file = {:?}\n",
-        socket(lab, machine).display().to_string(),
-        secret.display().to_string(),
+        "advert-interval = \"100ms\"\n[admin]\nsocket = {admin:?}\n{}",
+        pair::cluster(lab, machine, other)?
     );
     pair::start_balancer(lab, program, machine, priority, &[V4_NET, V6_NET], &options)
 }
@@ -143,6 +134,5 @@ fn events(lab: &Lab, machine: &str, words: &str) -> Result<usize> {
 
 /// How long adverts are dropped.
 fn time() -> Duration {
-    let is_full = std::env::var("CATAMARAN_ROUNDS").is_ok_and(|rounds| rounds == "full");
-    Duration::from_secs(if is_full { 60 } else { 6 })
+    Duration::from_secs(if pair::is_full() { 60 } else { 6 })
 }

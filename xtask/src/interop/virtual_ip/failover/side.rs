@@ -53,9 +53,11 @@ impl Side {
             }
             Self::Catamaran | Self::CatamaranWithVirtualMac => {
                 let virtual_mac = self == Self::CatamaranWithVirtualMac;
+                let other = if machine == "one" { "two" } else { "one" };
                 let options = format!(
                     "advert-interval = \"{interval_ms}ms\"\nallow-jitter = true\n\
-                     virtual-mac = {virtual_mac}\ntrack = [{{ backend = \"echo\" }}]\n"
+                     virtual-mac = {virtual_mac}\ntrack = [{{ backend = \"echo\" }}]\n{}",
+                    pair::cluster(lab, machine, other)?
                 );
                 let addresses = [super::V4_NET, super::V6_NET];
                 let node =
@@ -71,6 +73,22 @@ impl Side {
 }
 
 impl Node {
+    /// Waits until it knows the other by more than adverts, if it is of a kind that does.
+    pub(super) fn wait_for_peer(&self) -> Result<()> {
+        if self.side != Side::Keepalived {
+            wait_for("the replication link", PATIENCE, || {
+                Ok(self.processes[0].text()?.contains("peer is connected"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What it has written.
+    pub(super) fn texts(&self) -> String {
+        let texts = self.processes.iter().map(Running::text);
+        texts.filter_map(Result::ok).collect()
+    }
+
     /// kill -9 of everything.
     pub(super) fn kill(&mut self) -> Result<()> {
         for process in &mut self.processes {

@@ -1,0 +1,64 @@
+//! A connection of whatever version of HTTP its ends speak.
+
+use super::{Answer, Connection, Failure, Http2, Kept, RequestText, exchange};
+
+/// A connection on which requests are sent.
+#[derive(Debug)]
+pub enum Line {
+    /// One request after the other.
+    Http1(Connection),
+    /// Many at once.
+    Http2(Http2),
+}
+
+impl Line {
+    /// Begins what was agreed on over TLS.
+    pub async fn agreed_on(connection: Connection) -> Result<Self, Failure> {
+        if connection.speaks_http2() {
+            return Http2::begin(connection).await.map(Self::Http2);
+        }
+        Ok(Self::Http1(connection))
+    }
+
+    /// Sends a request and reads its answer; what is kept of it goes to `kept`.
+    pub async fn exchange(
+        &mut self,
+        request: &RequestText,
+        body: &[u8],
+        kept: Option<&mut Kept>,
+    ) -> Result<Answer, Failure> {
+        match self {
+            Self::Http1(connection) => {
+                exchange(connection, &request.head, body, request.kind, kept).await
+            }
+            Self::Http2(connection) => connection.exchange(request, body, kept).await,
+        }
+    }
+
+    /// The version of TLS and its cipher suite; empty of a plain connection.
+    #[must_use]
+    pub fn agreed(&self) -> (&'static str, String) {
+        match self {
+            Self::Http1(connection) => connection.agreed(),
+            Self::Http2(connection) => connection.agreed(),
+        }
+    }
+
+    /// Another handle of the same connection, of one that can be shared.
+    #[must_use]
+    pub fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(connection) => Some(Self::Http2(connection.clone())),
+        }
+    }
+
+    /// Whether no further request can go out, as far as it is known.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(connection) => connection.is_over(),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The connections of a virtual user, and the addresses that they go to.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use catamaran_sys::clock::now_nanos;
+use tokio::sync::Mutex;
+
+use super::ask::{Ask, Keep};
+use super::reply::Reply;
+use super::send::Written;
+use crate::client::{
+    Alpn, Answer, Connection, Endpoint, Failure, Kept, Line, Phases, ProxyHeader, RequestText, Url,
+};
+use crate::script::host::Host;
+
+/// Where a connection goes: its address, and the host of one over TLS.
+type Place = (SocketAddr, Option<String>);
+
+/// The connections of one virtual user, and the addresses of names.
+#[derive(Debug, Default)]
+pub(in crate::script) struct Pool {
+    /// Those that wait for a request.
+    idle: HashMap<Place, Vec<Line>>,
+    /// Those that requests share.
+    shared: HashMap<Place, Line>,
+    /// Places that were found not to share connections.
+    http1: HashSet<Place>,
+    /// Held while it is found out whether a place shares connections, so that there is one only.
+    opening: Rc<Mutex<()>>,
+    known: HashMap<(String, u16), (SocketAddr, u64)>,
+    /// Requests without anything unusual, written before; the latest last.
+    written: Vec<Rc<Written>>,
+}
+
+impl Pool {
+    /// Closes all connections.
+    pub(in crate::script) fn clear(&mut self) {
+        self.idle.clear();
+        self.shared.clear();
+    }
+
+    /// A request that was written before.
+    pub(super) fn written(&self, is_it: impl Fn(&&Rc<Written>) -> bool) -> Option<Rc<Written>> {
+        self.written.iter().rev().find(is_it).map(Rc::clone)
+    }
+
+    /// Keeps a request for the next time.
+    pub(super) fn keep_written(&mut self, written: &Rc<Written>) {
+        if self.written.len() >= MAX_WRITTEN {
+            self.written.remove(0);
+        }
+        self.written.push(Rc::clone(written));
+    }
+
+    /// A connection that is there, for the next request.
+    fn take(&mut self, place: &Place) -> Option<Line> {
+        if let Some(line) = self.shared.get(place) {
+            if let Some(line) = line.share().filter(|line| !line.is_over()) {
+                return Some(line);
+            }
+            self.shared.remove(place);
+        }
+        self.idle.get_mut(place)?.pop()
+    }
+
+    /// Keeps a connection that is good for another request.
+    fn put(&mut self, place: Place, line: Line) {
+        if self.idle.len() + self.shared.len() >= MAX_PLACES {
+            self.clear();
+        }
+        match line {
+            Line::Http1(_) => self.idle.entry(place).or_default().push(line),
+            Line::Http2(_) => {
+                self.shared.insert(place, line);
+            }
+        }
+    }
+}
+
+/// Sends a request on a connection that is there or on a new one.
+pub(super) async fn send(
+    host: &Rc<Host>,
+    ask: &Ask,
+    url: &Url,
+    request: &RequestText,
+    kept: &mut Kept,
+    reply: &mut Reply,
+) -> Result<Answer, Failure> {
+    let begin = now_nanos();
+    let body = ask.body.as_deref().unwrap_or_default();
+    let addr = resolve(host, url).await?;
+    reply.remote = Some(addr);
+    let place = (addr, url.is_tls.then(|| url.host.clone()));
+    loop {
+        let (mut line, is_new) = line(host, url, &place, reply).await?;
+        if url.is_tls {
+            reply.agreed = line.agreed();
+        }
+        reply.phases.blocked = now_nanos() - begin;
+        // Heads are always kept; a body that nobody wants is read and forgotten.
+        kept.skips_body = ask.keep == Keep::Nothing;
+        match line.exchange(request, body, Some(kept)).await {
+            Err(failure) => {
+                // Others may still get their answers on it; no further request goes there.
+                if failure.is_stale_connection() {
+                    host.pool.borrow_mut().shared.remove(&place);
+                }
+                let may_repeat = failure.is_unprocessed()
+                    || (request.is_idempotent && failure.is_stale_connection());
+                if is_new || !may_repeat {
+                    return Err(failure);
+                }
+            }
+            Ok(answer) => {
+                reply.phases = Phases {
+                    blocked: reply.phases.blocked,
+                    connecting: reply.phases.connecting,
+                    handshaking: reply.phases.handshaking,
+                    ..answer.phases
+                };
+                if answer.keeps_connection && host.settings.keeps_connections {
+                    host.pool.borrow_mut().put(place, line);
+                }
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// Takes or makes a connection. Returns whether it is new.
+async fn line(
+    host: &Host,
+    url: &Url,
+    place: &Place,
+    reply: &mut Reply,
+) -> Result<(Line, bool), Failure> {
+    let opening = {
+        let mut pool = host.pool.borrow_mut();
+        if let Some(line) = pool.take(place) {
+            return Ok((line, false));
+        }
+        let may_share = url.is_tls && host.settings.keeps_connections;
+        (may_share && !pool.http1.contains(place)).then(|| Rc::clone(&pool.opening))
+    };
+    let Some(opening) = opening else {
+        return Ok((open(host, url, place.0, reply).await?, true));
+    };
+    let _turn = opening.lock().await;
+    if let Some(line) = host.pool.borrow_mut().take(place) {
+        return Ok((line, false));
+    }
+    let line = open(host, url, place.0, reply).await?;
+    let mut pool = host.pool.borrow_mut();
+    match line.share() {
+        Some(shared) => pool.put(place.clone(), shared),
+        None => {
+            pool.http1.insert(place.clone());
+        }
+    }
+    Ok((line, true))
+}
+
+/// Makes a connection, and notes what it took.
+async fn open(
+    host: &Host,
+    url: &Url,
+    addr: SocketAddr,
+    reply: &mut Reply,
+) -> Result<Line, Failure> {
+    let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
+    reply.phases.connecting = opened.connecting_nanos;
+    if !url.is_tls {
+        return Ok(Line::Http1(opened.connection));
+    }
+    let begin = now_nanos();
+    let tls = host.settings.tls.client()?;
+    let secured = opened.connection.secure(tls, &url.host, Alpn::Either);
+    let connection = secured.await?;
+    reply.phases.handshaking = now_nanos() - begin;
+    Line::agreed_on(connection).await
+}
+
+/// The address of a URL's host; names are asked for again after five minutes.
+pub(in crate::script) async fn resolve(host: &Rc<Host>, url: &Url) -> Result<SocketAddr, Failure> {
+    let failed = |why: String| Failure::Lookup {
+        name: url.host.clone(),
+        why,
+    };
+    if let Some(text) = mapped(host, url) {
+        let addr = text.parse().or_else(|_| {
+            let ip: Result<IpAddr, _> = text.parse();
+            ip.map(|ip| SocketAddr::new(ip, url.port))
+        });
+        return addr.map_err(|_| failed(format!("`hosts` says `{text}`, which is no address")));
+    }
+    if let Ok(ip) = url.host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, url.port));
+    }
+    let key = (url.host.clone(), url.port);
+    let now = now_nanos();
+    if let Some((addr, at)) = host.pool.borrow().known.get(&key)
+        && now - at < NAME_NANOS
+    {
+        return Ok(*addr);
+    }
+    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+    let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    let v4 = found.iter().find(|addr| addr.is_ipv4());
+    let addr = v4.or_else(|| found.first()).copied();
+    let addr = addr.ok_or_else(|| failed("no such host".to_owned()))?;
+    let known = &mut host.pool.borrow_mut().known;
+    if known.len() >= MAX_NAMES {
+        known.clear();
+    }
+    known.insert(key, (addr, now));
+    Ok(addr)
+}
+
+/// What the option `hosts` says of a host, with or without its port.
+fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
+    let hosts = &host.settings.hosts;
+    if hosts.is_empty() {
+        return None;
+    }
+    let with_port = format!("{}:{}", url.host, url.port);
+    hosts.get(&with_port).or_else(|| hosts.get(&url.host))
+}
+
+/// Names whose addresses a virtual user remembers.
+const MAX_NAMES: usize = 1000;
+/// Targets to which a virtual user keeps connections.
+const MAX_PLACES: usize = 256;
+/// Requests that a virtual user keeps written.
+const MAX_WRITTEN: usize = 8;
+/// How long the address of a name is believed, as in k6.
+const NAME_NANOS: u64 = 300_000_000_000;
