@@ -104,8 +104,8 @@ impl Memo {
         if self.kept.len() < MAX_KEPT {
             self.kept.push(kept);
         } else {
-            self.oldest = (self.oldest + 1) % MAX_KEPT;
             self.kept[self.oldest] = kept;
+            self.oldest = (self.oldest + 1) % MAX_KEPT;
         }
     }
 }
