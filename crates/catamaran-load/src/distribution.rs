@@ -165,6 +165,28 @@ impl Distribution {
         self.quantiles(&[share])[0]
     }
 
+    /// How many values are at most as great as each of `bounds`, which grow.
+    #[must_use]
+    pub fn counts_up_to(&self, bounds: &[f64]) -> Vec<u64> {
+        let mut counts = vec![0; bounds.len()];
+        let mut add = |value: f64, times: u64| {
+            let first = bounds.partition_point(|&bound| bound < value);
+            if let Some(count) = counts.get_mut(first) {
+                *count += times;
+            }
+        };
+        match &self.values {
+            Values::Exact(values) => values.iter().for_each(|&value| add(value, 1)),
+            Values::Buckets(buckets) => buckets.each(add),
+        }
+        let mut sum = 0;
+        for count in &mut counts {
+            sum += *count;
+            *count = sum;
+        }
+        counts
+    }
+
     /// Interpolates between the two ranks around `share`.
     fn between(&self, share: f64, at: impl Fn(u64) -> f64) -> f64 {
         let last = self.count - 1;
@@ -227,6 +249,16 @@ impl Buckets {
         self.zeros += other.zeros;
         self.positive.merge(&other.positive);
         self.negative.merge(&other.negative);
+    }
+
+    /// Hands out a value of each bucket, and how many are in it.
+    fn each(&self, mut each: impl FnMut(f64, u64)) {
+        each(0.0, self.zeros);
+        for (sign, window) in [(-1.0, &self.negative), (1.0, &self.positive)] {
+            for (index, &count) in window.counts.iter().enumerate() {
+                each(sign * middle_of(window.first + index), count);
+            }
+        }
     }
 
     fn value_at(&self, rank: u64) -> f64 {
@@ -403,6 +435,18 @@ mod tests {
                     "{parts:?} {share}: {one} {other}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn values_are_counted_below_bounds() {
+        for times in [1, 20_000] {
+            let mut distribution = Distribution::new();
+            for value in [-4.0, 0.0, 1.5, 2.5, 9.0] {
+                distribution.record_times(value, times);
+            }
+            let counts = distribution.counts_up_to(&[-5.0, 0.0, 2.0, 3.0]);
+            assert_eq!(counts, [0, 2 * times, 3 * times, 4 * times]);
         }
     }
 

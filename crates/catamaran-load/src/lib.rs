@@ -7,6 +7,7 @@
 //! engine     workers, virtual users, schedules driven in time; the only threads and timers
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
+//! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
 //! samples    each sample as a line of a file
 //! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
@@ -23,6 +24,7 @@ pub mod exit_code;
 pub mod metric;
 pub mod options;
 pub mod plain;
+pub mod record;
 pub mod samples;
 pub mod scenario;
 pub mod schedule;

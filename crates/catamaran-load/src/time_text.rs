@@ -3,7 +3,7 @@
 //! What is read follows Go's `time.ParseDuration` with `d` for days besides, what is printed follows
 //! Go's `Duration.String`, since that is what k6's users know from their scripts and their logs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A text that is no time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +98,33 @@ pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
+/// A time since 1970 as `2026-11-21T21:19:53.985854612Z`.
+#[must_use]
+pub fn rfc3339_nanos(nanos: u64) -> String {
+    let (seconds, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // The civil date of a number of days, with years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+/// A time as `2026-11-21T21:19:53Z`.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let text = rfc3339_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    format!("{}Z", text.split('.').next().unwrap_or_default())
+}
+
 fn from_nanos(nanos: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(nanos.round() / 1e9)
         .ok()
@@ -134,6 +161,19 @@ const MAX_SECONDS: u64 = 100 * 366 * 86_400;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_to_the_nanosecond() {
+        assert_eq!(rfc3339_nanos(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(
+            rfc3339_nanos(1_795_295_993_985_854_612),
+            "2026-11-21T21:19:53.985854612Z"
+        );
+        assert_eq!(
+            rfc3339_nanos(951_825_600_000_000_001),
+            "2000-02-29T12:00:00.000000001Z"
+        );
+    }
 
     #[test]
     fn times_are_read_as_in_scripts() {

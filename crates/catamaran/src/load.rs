@@ -6,6 +6,7 @@ use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::options::Options;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol, Version};
+use catamaran_load::record::Keep;
 use catamaran_load::samples::Target;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::scenario::Overload;
@@ -28,7 +29,7 @@ use std::time::Duration;
     Exit status: 0 all held, 99 a threshold did not, 104 the command line is wrong, 105 a signal, \
     107 the run could not go on.")]
 pub(crate) struct LoadArgs {
-    /// URLs, a script of k6 (.js), or HOST:PORT with --tcp and --udp
+    /// URLs, a script of k6 (.js, .ts), or HOST:PORT with --tcp and --udp
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
     /// Open model, the default: requests a second, whatever becomes of the earlier ones. Default 100
@@ -56,6 +57,10 @@ pub(crate) struct LoadArgs {
     /// Of a script: write the summary as JSON
     #[arg(long, value_name = "FILE")]
     summary_export: Option<PathBuf>,
+    /// Of a script: keep modules that are imported by https:// here. Default: the variable
+    /// CATAMARAN_IMPORT_CACHE, or ~/.cache/catamaran/imports
+    #[arg(long, value_name = "DIR")]
+    import_cache: Option<PathBuf>,
     /// Move rate or virtual users to a target in a time, as 30s:2000 (repeatable, or with commas);
     /// takes the place of --duration
     #[arg(
@@ -122,11 +127,11 @@ pub(crate) struct LoadArgs {
     thresholds: Vec<String>,
     /// Search the greatest rate at which this holds of the corrected latency; each rate is tried for
     /// --duration
-    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report"])]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report", "junit", "compare"])]
     find_max: Option<String>,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
+    /// Print the result as JSON, or write it to a file beside the summary
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    json: Option<Option<PathBuf>>,
     /// Print the phases of requests, too
     #[arg(long)]
     full: bool,
@@ -136,6 +141,12 @@ pub(crate) struct LoadArgs {
     /// Write a page with the course of the run
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write thresholds and checks as test cases, in the XML of JUnit
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Compare with an earlier run, which `--json=FILE` wrote
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
 }
 
 /// What becomes of what cannot begin in time.
@@ -206,6 +217,7 @@ impl LoadArgs {
 
     #[cfg(feature = "load-scripts")]
     fn script(self, path: String) -> anyhow::Result<ScriptOptions> {
+        let keep = self.keep();
         let of_urls = [
             ("--rate", self.rate.is_some()),
             ("--weights", !self.weights.is_empty()),
@@ -220,8 +232,6 @@ impl LoadArgs {
             ("--proxy-protocol", self.proxy_protocol.is_some()),
             ("--threshold", !self.thresholds.is_empty()),
             ("--find-max", self.find_max.is_some()),
-            ("--json", self.json),
-            ("--report", self.report.is_some()),
         ];
         if let Some((name, _)) = of_urls.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for runs without a script; say it in the script's options");
@@ -243,11 +253,24 @@ impl LoadArgs {
                 OnOverload::Queue => Overload::Queue,
             }),
             workers: self.workers,
+            import_cache: self.import_cache,
             summary_export: self.summary_export,
             outputs: self.out,
+            is_json: self.json == Some(None),
+            keep,
             is_full: self.full,
             is_quiet: self.quiet,
         })
+    }
+
+    /// What of the run is written to files.
+    fn keep(&self) -> Keep {
+        Keep {
+            report: self.report.clone(),
+            json: self.json.clone().flatten(),
+            junit: self.junit.clone(),
+            compare: self.compare.clone(),
+        }
     }
 
     fn plain(self) -> anyhow::Result<PlainOptions> {
@@ -257,10 +280,12 @@ impl LoadArgs {
             ("--out", !self.out.is_empty()),
             ("--on-overload", self.on_overload.is_some()),
             ("--summary-export", self.summary_export.is_some()),
+            ("--import-cache", self.import_cache.is_some()),
         ];
         if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for scripts");
         }
+        let keep = self.keep();
         let body = match (self.data, &self.data_file) {
             (Some(text), _) => Some(text.into_bytes()),
             (None, Some(path)) => {
@@ -311,17 +336,17 @@ impl LoadArgs {
             workers: self.workers,
             thresholds: self.thresholds,
             find_max: self.find_max,
-            is_json: self.json,
+            is_json: self.json == Some(None),
             is_full: self.full,
             is_quiet: self.quiet,
-            report: self.report,
+            keep,
         })
     }
 }
 
 /// Whether a target is the path of a script.
 fn is_script(target: &str) -> bool {
-    let endings = [".js", ".mjs", ".cjs", ".ts"];
+    let endings = [".js", ".mjs", ".cjs", ".ts", ".mts", ".cts"];
     !target.contains("://") && endings.iter().any(|ending| target.ends_with(ending))
 }
 

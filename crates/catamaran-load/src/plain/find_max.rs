@@ -4,6 +4,7 @@
 //! is a run of its own. The condition is of the corrected latency, so that a target that queues is
 //! found out by the first step beyond its limit.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -78,6 +79,7 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
     };
     let mut search = Search::new(start);
     let mut tried = Vec::new();
+    let mut warned = BTreeSet::new();
     loop {
         let rate = search.next;
         let scenario = options.scenario(Some(rate), options.duration);
@@ -94,11 +96,15 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
         if !options.is_json {
             writeln!(console.out, "{}", step.text())?;
         }
-        for warning in verdict::warnings(&prepared.registry, &outcome)
-            .iter()
-            .take(1)
-        {
-            writeln!(console.err, "warning: {warning}")?;
+        for warning in verdict::warnings(&prepared.registry, &outcome) {
+            // The figures in it differ from step to step; what it begins with says what it is about.
+            let about = warning.split(':').next().unwrap_or_default();
+            if warned.insert(about.to_owned()) {
+                writeln!(
+                    console.err,
+                    "warning: at {rate:.0} requests/s: {warning} (said once)"
+                )?;
+            }
         }
         tried.push(json!({
             "rate": rate, "achieved": step.achieved, "failed": step.failed,

@@ -6,9 +6,7 @@
 
 mod find_max;
 mod options;
-mod report;
 mod run;
-mod series;
 mod target;
 pub(crate) mod verdict;
 mod vu;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::{HeaderError, ProxyHeader, UrlError};
 use crate::metric::{MetricError, Registry};
+use crate::record::{CompareError, Keep};
 use crate::scenario::{Executor, Overload, Scenario};
 use crate::schedule::Stage;
 use crate::threshold::{Guarded, Threshold, ThresholdError};
@@ -45,8 +46,8 @@ pub struct PlainOptions {
     pub is_full: bool,
     /// Whether nothing is printed while it runs.
     pub is_quiet: bool,
-    /// Where a report is written.
-    pub report: Option<PathBuf>,
+    /// What of it is written to files.
+    pub keep: Keep,
 }
 
 /// What is spoken to the targets.
@@ -124,6 +125,9 @@ pub enum UsageError {
     /// A threshold names no metric.
     #[error(transparent)]
     Metric(#[from] MetricError),
+    /// What is compared with is no run.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// Something else does not fit.
     #[error("{0}")]
     Other(String),
@@ -291,7 +295,7 @@ pub(super) mod tests {
             is_json: false,
             is_full: false,
             is_quiet: true,
-            report: None,
+            keep: Keep::default(),
         }
     }
 

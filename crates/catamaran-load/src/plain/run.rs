@@ -2,22 +2,20 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use serde_json::json;
-
+use super::find_max;
 use super::options::{Model, PlainOptions, UsageError};
-use super::series::Point;
 use super::target::{Target, prepare};
 use super::verdict;
 use super::vu::PlainCrew;
-use super::{find_max, report};
 use crate::engine::{Course, Ending, Observer, Outcome, Progress, lead};
 use crate::exit_code;
 use crate::metric::Registry;
+use crate::record::{About, Earlier, Point, Record, Timeline};
 use crate::scenario::Scenario;
 use crate::sink::Statistic;
-use crate::summary::{Summary, export, text};
+use crate::summary::{Summary, text};
 use crate::threshold::Guarded;
 use crate::time_text::{exact, humanized};
 
@@ -55,12 +53,13 @@ pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result
     if !options.is_json && !options.is_quiet {
         introduce(&prepared, &scenario, console)?;
     }
-    let (outcome, points) = prepared.play(scenario, console).await?;
+    let about = prepared.about(&scenario);
+    let (outcome, timeline) = prepared.play(scenario, console).await?;
     if let Ending::Failed(why) = &outcome.ending {
         writeln!(console.err, "catamaran load: {why}")?;
         return Ok(exit_code::FAILED);
     }
-    prepared.print(&outcome, &points, console)?;
+    prepared.print(&about, &outcome, &timeline, console)?;
     Ok(prepared.exit_code(&outcome))
 }
 
@@ -71,6 +70,8 @@ pub(super) struct Prepared {
     pub(super) registry: Arc<Registry>,
     pub(super) thresholds: Vec<Guarded>,
     pub(super) workers: u64,
+    /// What it is compared with.
+    earlier: Option<Earlier>,
 }
 
 impl Prepared {
@@ -81,6 +82,7 @@ impl Prepared {
         if let Some(condition) = &options.find_max {
             find_max::condition(condition)?;
         }
+        let earlier = options.keep.earlier()?;
         let targets = prepare(&options)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let wanted = options.workers.unwrap_or(processors as u64).max(1);
@@ -90,8 +92,23 @@ impl Prepared {
             targets: Arc::new(targets),
             registry: Arc::new(registry),
             thresholds,
+            earlier,
             options: Arc::new(options),
         })
+    }
+
+    /// What is going to be run.
+    fn about(&self, scenario: &Scenario) -> About {
+        let targets = self.targets.iter().map(|target| target.name.clone());
+        let targets: Vec<String> = targets.collect();
+        About {
+            title: targets.join(", "),
+            script: None,
+            targets,
+            scenarios: vec![scenario.clone()],
+            workers: self.workers,
+            began: SystemTime::now(),
+        }
     }
 
     /// Plays one scenario.
@@ -99,7 +116,7 @@ impl Prepared {
         &self,
         scenario: Scenario,
         console: &mut Console<'_>,
-    ) -> io::Result<(Outcome, Vec<Point>)> {
+    ) -> io::Result<(Outcome, Timeline)> {
         let course = Course {
             registry: Arc::clone(&self.registry),
             scenarios: Arc::new(vec![scenario]),
@@ -111,38 +128,45 @@ impl Prepared {
             options: Arc::clone(&self.options),
             targets: Arc::clone(&self.targets),
         };
-        let mut points = Vec::new();
+        let mut timeline = Timeline::default();
         let mut ticker = Ticker {
             err: console.err,
             registry: &self.registry,
             is_quiet: self.options.is_quiet,
         };
         let outcome = lead(&course, Arc::new(crew), &mut ticker, &mut |second| {
-            points.push(Point::of(&self.registry, &second));
+            timeline.push(Point::of(&self.registry, &second));
         })
         .await?;
-        Ok((outcome, points))
+        Ok((outcome, timeline))
     }
 
     fn print(
         &self,
+        about: &About,
         outcome: &Outcome,
-        points: &[Point],
+        timeline: &Timeline,
         console: &mut Console<'_>,
     ) -> io::Result<()> {
         let summary = self.summary(outcome);
-        let warnings = verdict::warnings(&self.registry, outcome);
-        let flattery = verdict::flattery(&self.registry, outcome);
-        if self.options.is_json {
-            let mut document = export::document(&summary);
-            document["warnings"] = json!(warnings);
-            document["seconds"] = points.iter().map(|point| point.to_json()).collect();
-            serde_json::to_writer_pretty(&mut *console.out, &document)?;
-            writeln!(console.out)?;
-        } else {
+        let mut warnings = verdict::warnings(&self.registry, outcome);
+        warnings.extend(verdict::flattery(&self.registry, outcome));
+        let record = Record {
+            about,
+            summary: &summary,
+            timeline,
+            ending: &outcome.ending,
+            warnings: &warnings,
+        };
+        let is_json = self.options.is_json;
+        if !is_json {
             write!(console.out, "{}", text::render(&summary))?;
         }
-        for line in warnings.iter().chain(&flattery) {
+        let earlier = self.earlier.as_ref();
+        self.options
+            .keep
+            .write(&record, earlier, is_json, console)?;
+        for line in &warnings {
             writeln!(console.err, "warning: {line}")?;
         }
         let crossed = summary.crossed();
@@ -152,12 +176,6 @@ impl Prepared {
                 console.err,
                 "error: thresholds on metrics '{crossed}' have been crossed"
             )?;
-        }
-        if let Some(path) = &self.options.report {
-            let page = report::page(&self.targets, &summary, points, &warnings);
-            if let Err(error) = std::fs::write(path, page) {
-                writeln!(console.err, "error: {}: {error}", path.display())?;
-            }
         }
         Ok(())
     }

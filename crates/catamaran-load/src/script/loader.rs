@@ -9,17 +9,29 @@ use rquickjs_core::module::Declared;
 use rquickjs_core::{Ctx, Error, Module, Result};
 
 use super::commonjs;
+use super::remote::Imports;
 use super::seam::{self, Compiled};
+use crate::client::Url;
 
 /// What all realms of a run share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Library {
+    imports: Imports,
     compiled: Mutex<HashMap<String, Arc<Compiled>>>,
     /// The elements of each `SharedArray` as JSON.
     arrays: Mutex<HashMap<String, Arc<[String]>>>,
 }
 
 impl Library {
+    /// Returns one that keeps what it fetches with `imports`.
+    pub(super) fn new(imports: Imports) -> Self {
+        Self {
+            imports,
+            compiled: Mutex::default(),
+            arrays: Mutex::default(),
+        }
+    }
+
     /// A module by the name that [`Modules`] found; compiled by whoever needs it first.
     pub(super) fn declare<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Module<'js, Declared>> {
         let compiled = self.compiled.lock();
@@ -30,13 +42,29 @@ impl Library {
         if let Some(compiled) = known {
             return seam::load(ctx, &compiled);
         }
-        let source = source_of(name).map_err(|why| Error::new_loading_message(name, why))?;
+        let source = self
+            .source_of(name)
+            .map_err(|why| Error::new_loading_message(name, why))?;
         let module = Module::declare(ctx.clone(), name, source)?;
         let compiled = Arc::new(seam::compile(&module)?);
         let mut all = self.compiled.lock();
         let all = all.as_mut().map_err(|_| Error::Unknown)?;
         all.insert(name.to_owned(), compiled);
         Ok(module)
+    }
+
+    /// The text of a module, as an ES module.
+    fn source_of(&self, name: &str) -> std::result::Result<String, String> {
+        if let Some((_, source)) = OWN.iter().find(|(own, _)| *own == name) {
+            return Ok((*source).to_owned());
+        }
+        if is_url(name) {
+            let source = self.imports.text(name)?;
+            let path = name.split(['?', '#']).next().unwrap_or_default();
+            return as_module(path, source);
+        }
+        let source = std::fs::read_to_string(name).map_err(|error| error.to_string())?;
+        as_module(name, source)
     }
 
     /// The elements of a shared array, if it was made.
@@ -54,19 +82,28 @@ impl Library {
     }
 }
 
-/// The text of a module, as an ES module.
-fn source_of(name: &str) -> std::result::Result<String, String> {
-    if let Some((_, source)) = OWN.iter().find(|(own, _)| *own == name) {
-        return Ok((*source).to_owned());
-    }
-    let source = std::fs::read_to_string(name).map_err(|error| error.to_string())?;
+/// A text as an ES module; `name` says what it is.
+fn as_module(name: &str, source: String) -> std::result::Result<String, String> {
     if Path::new(name)
         .extension()
         .is_some_and(|ending| ending == "json")
     {
         return Ok(format!("export default {source};"));
     }
+    if is_typescript(Path::new(name)) {
+        return javascript_of(name, &source);
+    }
     Ok(commonjs::as_module(source))
+}
+
+#[cfg(feature = "typescript")]
+fn javascript_of(name: &str, source: &str) -> std::result::Result<String, String> {
+    super::typescript::to_javascript(name, source)
+}
+
+#[cfg(not(feature = "typescript"))]
+fn javascript_of(_name: &str, _source: &str) -> std::result::Result<String, String> {
+    Err("this program was built without TypeScript (the feature load-typescript)".to_owned())
 }
 
 /// Resolves names: our own modules by name, files by path.
@@ -110,6 +147,22 @@ fn locate(base: &str, name: &str) -> std::result::Result<String, String> {
     {
         return Err(format!("module `{name}` is not supported yet; {remedy}"));
     }
+    if is_url(name) {
+        return Url::parse(name)
+            .map(|url| url.to_string())
+            .map_err(|error| error.to_string());
+    }
+    // A file of this machine is nothing that a module of another one may ask for.
+    if is_url(base) && (name.starts_with('.') || name.starts_with('/')) {
+        let base = Url::parse(base).map_err(|error| error.to_string())?;
+        let url = base.join(name).map_err(|error| error.to_string())?;
+        return Ok(url.to_string());
+    }
+    if is_url(base) && name.starts_with("file:") {
+        return Err(format!(
+            "`{base}` may not import `{name}`, a file of this machine"
+        ));
+    }
     let is_path = name.starts_with('.') || name.starts_with('/') || name.starts_with("file://");
     if !is_path {
         let own = OWN.iter().map(|(own, _)| *own);
@@ -120,26 +173,20 @@ fn locate(base: &str, name: &str) -> std::result::Result<String, String> {
         ));
     }
     let name = name.strip_prefix("file://").unwrap_or(name);
-    if is_typescript(Path::new(name)) {
-        return Err(no_typescript(name));
-    }
     let directory = Path::new(base).parent().unwrap_or_else(|| Path::new(""));
     let path = plain(&directory.join(name));
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Whether a file is called like TypeScript.
-pub(super) fn is_typescript(path: &Path) -> bool {
-    let endings = ["ts", "tsx", "mts", "cts"];
-    path.extension()
-        .is_some_and(|ending| endings.iter().any(|own| ending == *own))
+fn is_url(name: &str) -> bool {
+    name.starts_with("https://")
 }
 
-/// What to do with TypeScript.
-pub(super) fn no_typescript(name: &str) -> String {
-    format!(
-        "`{name}`: TypeScript is not supported yet; strip the types first, as with `esbuild --format=esm`"
-    )
+/// Whether a file is called like TypeScript.
+fn is_typescript(path: &Path) -> bool {
+    let endings = ["ts", "mts", "cts"];
+    path.extension()
+        .is_some_and(|ending| endings.iter().any(|own| ending == *own))
 }
 
 /// The path without `.` and `..`, so that a file has one name however it is imported.
@@ -202,8 +249,10 @@ const MISSING: &[(&str, &str)] = &[
         "k6/",
         "leave it out, or write what you need of it in the script",
     ),
-    ("https://", "download the file and import it by its path"),
-    ("http://", "download the file and import it by its path"),
+    (
+        "http://",
+        "import it by https://, or download the file and import it by its path",
+    ),
 ];
 
 #[cfg(test)]
@@ -224,12 +273,30 @@ mod tests {
     }
 
     #[test]
+    fn modules_of_other_machines_import_from_there() {
+        let base = "https://a.io/lib/1.0/index.js";
+        let located = |name: &str| locate(base, name);
+        assert_eq!(
+            located("./b.js").as_deref(),
+            Ok("https://a.io/lib/1.0/b.js")
+        );
+        assert_eq!(located("../c.js").as_deref(), Ok("https://a.io/lib/c.js"));
+        assert_eq!(located("/d.js").as_deref(), Ok("https://a.io/d.js"));
+        assert_eq!(located("k6/http").as_deref(), Ok("k6/http"));
+        assert_eq!(locate("/a/b.js", base).as_deref(), Ok(base));
+        assert!(
+            located("file:///etc/passwd")
+                .unwrap_err()
+                .contains("may not import")
+        );
+    }
+
+    #[test]
     fn what_is_not_there_is_named_with_a_remedy() {
         let told = |name: &str| locate("/a/b.js", name).unwrap_err();
         assert!(told("k6/browser").contains("`k6/browser` is not supported"));
         assert!(told("k6/secrets").contains("leave it out"));
-        assert!(told("https://jslib.k6.io/x.js").contains("download"));
+        assert!(told("http://jslib.k6.io/x.js").contains("https://"));
         assert!(told("lodash").contains("begin with ./"));
-        assert!(told("./a.ts").contains("TypeScript"));
     }
 }

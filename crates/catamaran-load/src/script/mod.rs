@@ -3,8 +3,9 @@
 //! ```text
 //! run       a whole run, from options to exit code     prepared, stages, screen
 //! vu        one iteration after the other
-//! realm     a script in its engine                     loader, commonjs: its modules
+//! realm     a script in its engine                     loader, commonjs, remote: its modules
 //! host      what a script can do there                 http: its requests
+//! typescript  makes JavaScript of it, with the feature of that name
 //! seam      how it waits: all that is unsafe
 //! ```
 //! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
@@ -14,10 +15,13 @@ mod host;
 mod http;
 mod loader;
 mod realm;
+mod remote;
 mod run;
 #[expect(unsafe_code, reason = "see its safety argument; nothing else is")]
 mod seam;
 mod sockets;
+#[cfg(feature = "typescript")]
+mod typescript;
 mod vu;
 
 pub use run::{ScriptOptions, run};

@@ -175,20 +175,6 @@ fn number(value: f64) -> Value {
     json!(value)
 }
 
-/// What `--json` prints for a run without a script.
-#[must_use]
-pub fn document(summary: &Summary<'_>) -> Value {
-    let answers = summary.board.answers.iter();
-    let answers: Map<String, Value> = answers
-        .map(|(how, count)| (how.to_string(), json!(count)))
-        .collect();
-    json!({
-        "run_seconds": summary.run_time.as_secs_f64(),
-        "answers": answers,
-        "metrics": metrics(summary),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -229,6 +215,5 @@ mod tests {
                 "http_req_duration": {"avg": 1.5, "p(90)": 1.5},
             })
         );
-        assert_eq!(document(&summary)["run_seconds"], json!(2.0));
     }
 }

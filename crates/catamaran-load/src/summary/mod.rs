@@ -10,7 +10,7 @@ pub mod text;
 
 use std::time::Duration;
 
-use crate::board::Board;
+use crate::board::{Board, Tally};
 use crate::metric::{Contains, Metric, Registry, SinkId, builtin};
 use crate::sink::{Kind, Sink, Statistic};
 use crate::threshold::{Guarded, Threshold, Verdict};
@@ -74,8 +74,19 @@ impl Summary<'_> {
         }
     }
 
+    /// Each check with the path of its group, in the order of the script.
+    #[must_use]
+    pub fn checks_in_order(&self) -> Vec<(&str, &str, &Tally)> {
+        let checks = self.board.checks.iter();
+        let mut checks: Vec<_> = checks
+            .map(|((group, name), tally)| (group.as_str(), name.as_str(), tally))
+            .collect();
+        checks.sort_by_key(|(.., tally)| tally.order);
+        checks
+    }
+
     /// The metric that a sink belongs to.
-    fn metric_of(&self, sink: SinkId) -> &Metric {
+    pub(crate) fn metric_of(&self, sink: SinkId) -> &Metric {
         let has = |metric: &&Metric| {
             metric.sink == sink || metric.parts.iter().any(|part| part.sink == sink)
         };

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use catamaran_load::client::ProxyHeader;
 use catamaran_load::plain::{Console, Exchange, Model, PlainOptions, Protocol, Version, run};
+use catamaran_load::record::Keep;
 use serde_json::Value;
 
 /// What a run printed and how it ended.
@@ -74,7 +75,7 @@ fn options(target: &str) -> PlainOptions {
         is_json: true,
         is_full: false,
         is_quiet: true,
-        report: None,
+        keep: Keep::default(),
     }
 }
 

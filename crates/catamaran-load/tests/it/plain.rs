@@ -161,7 +161,7 @@ fn a_report_is_one_page() {
     let dir = TempDir::create().unwrap();
     let path = dir.path().join("report.html");
     let mut options = options(&format!("http://{}/", origin.addr()));
-    options.report = Some(path.clone());
+    options.keep.report = Some(path.clone());
     play(options);
     let page = std::fs::read_to_string(path).unwrap();
     assert!(page.contains("<polyline") && page.ends_with("</html>\n"));

@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::task::LocalSet;
 
@@ -17,9 +18,11 @@ use crate::engine::{Course, Ending, Local, Outcome, lead};
 use crate::exit_code;
 use crate::options::Options;
 use crate::plain::Console;
+use crate::record::{About, Keep, Point, Timeline};
 use crate::samples::{Samples, Target};
 use crate::scenario::Overload;
 use prepare::Prepared;
+use print::Over;
 use screen::Screen;
 
 /// A run of a script.
@@ -36,10 +39,16 @@ pub struct ScriptOptions {
     pub overload: Option<Overload>,
     /// Worker threads; as many as processors without.
     pub workers: Option<u64>,
+    /// Where modules that are imported by URL are kept; without, the environment or the system says.
+    pub import_cache: Option<PathBuf>,
     /// Where the summary is written as JSON.
     pub summary_export: Option<PathBuf>,
     /// Where every sample is written.
     pub outputs: Vec<Target>,
+    /// Whether the result is printed as JSON.
+    pub is_json: bool,
+    /// What of it is written to files.
+    pub keep: Keep,
     /// Whether all metrics are printed.
     pub is_full: bool,
     /// Whether nothing is printed while it runs.
@@ -69,7 +78,7 @@ pub async fn run(options: ScriptOptions, console: &mut Console<'_>) -> io::Resul
 
 impl Prepared {
     async fn run(self, console: &mut Console<'_>) -> io::Result<u8> {
-        if !self.given.is_quiet {
+        if !self.given.is_quiet && !self.given.is_json {
             screen::introduce(&self, console)?;
         }
         let samples = match self.open_outputs() {
@@ -123,7 +132,12 @@ impl Prepared {
             err: console.err,
             is_quiet: self.given.is_quiet,
         };
-        let mut outcome = lead(&course, Arc::new(crew), &mut screen, &mut |_| {}).await?;
+        let about = self.about(&course);
+        let mut timeline = Timeline::default();
+        let mut outcome = lead(&course, Arc::new(crew), &mut screen, &mut |second| {
+            timeline.push(Point::of(&self.registry, &second));
+        })
+        .await?;
         if let Ending::Failed(why) = &outcome.ending {
             return tell(console, &Failed(exit_code::FAILED, why.clone()));
         }
@@ -131,8 +145,12 @@ impl Prepared {
         is_marked_failed |= self.hear(&local, console)?;
         outcome.is_marked_failed |= is_marked_failed;
         outcome.board.merge(&local.recorder.borrow_mut().take());
-        self.print(&outcome, &local, data.as_deref(), console)
-            .await?;
+        let over = Over {
+            about: &about,
+            outcome: &outcome,
+            timeline: &timeline,
+        };
+        self.print(&over, &local, data.as_deref(), console).await?;
         let code = self.exit_code(&outcome, console)?;
         match torn {
             Ok(()) => Ok(code),
@@ -155,6 +173,18 @@ impl Prepared {
             thresholds: self.derived.thresholds.clone(),
             workers: wanted.min(fewest.unwrap_or(1).max(1)),
             taps: samples.iter().map(Samples::source).collect(),
+        }
+    }
+
+    fn about(&self, course: &Course) -> About {
+        let script = self.given.path.display().to_string();
+        About {
+            title: script.clone(),
+            script: Some(script),
+            targets: Vec::new(),
+            scenarios: self.derived.scenarios.clone(),
+            workers: course.workers,
+            began: SystemTime::now(),
         }
     }
 

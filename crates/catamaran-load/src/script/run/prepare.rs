@@ -14,9 +14,11 @@ use crate::exit_code;
 use crate::metric::Registry;
 use crate::options::{Derived, Options};
 use crate::plain::Console;
+use crate::record::Earlier;
 use crate::script::host::{Host, Place, Settings, SystemTags};
-use crate::script::loader::{Library, is_typescript, no_typescript};
+use crate::script::loader::Library;
 use crate::script::realm::{Realm, Script};
+use crate::script::remote::Imports;
 
 /// A script whose options are known.
 pub(super) struct Prepared {
@@ -29,12 +31,15 @@ pub(super) struct Prepared {
     pub(super) has_setup: bool,
     pub(super) has_teardown: bool,
     pub(super) has_summary: bool,
+    /// What it is compared with.
+    pub(super) earlier: Option<Earlier>,
 }
 
 impl Prepared {
     /// Runs the top level of the script and reads what it says.
     pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
         let broken = |why: String| Failed(exit_code::FAILED, why);
+        let earlier = given.keep.earlier().map_err(Failed::invalid)?;
         let script = Arc::new(read(&given).map_err(Failed::invalid)?);
         let local = Rc::new(Local::detached(
             Arc::new(Registry::new()),
@@ -85,6 +90,7 @@ impl Prepared {
             has_setup: realm.has("setup") && options.no_setup != Some(true),
             has_teardown: realm.has("teardown") && options.no_teardown != Some(true),
             has_summary: realm.has("handleSummary"),
+            earlier,
             given,
             options,
             derived,
@@ -111,15 +117,12 @@ fn options(given: &ScriptOptions, realm: &Realm) -> Result<Options, Failed> {
 /// Finds the script and what it is given.
 fn read(given: &ScriptOptions) -> Result<Script, String> {
     let shown = given.path.display();
-    if is_typescript(&given.path) {
-        return Err(no_typescript(&shown.to_string()));
-    }
     let told = |error: io::Error| format!("{shown}: {error}");
     let path = given.path.canonicalize().map_err(told)?;
     let env = std::env::vars().chain(given.env.iter().cloned()).collect();
     Ok(Script {
         path: path.to_string_lossy().into_owned(),
-        library: Arc::new(Library::default()),
+        library: Arc::new(Library::new(Imports::new(given.import_cache.as_deref()))),
         env,
     })
 }

@@ -10,10 +10,18 @@ use serde_json::Value;
 use super::prepare::Prepared;
 use crate::engine::{Local, Outcome};
 use crate::plain::{Console, verdict};
+use crate::record::{About, Record, Timeline};
 use crate::scenario::Scenario;
 use crate::script::realm::Called;
 use crate::sink::Statistic;
 use crate::summary::{Summary, export, text};
+
+/// A run that is over.
+pub(super) struct Over<'a> {
+    pub(super) about: &'a About,
+    pub(super) outcome: &'a Outcome,
+    pub(super) timeline: &'a Timeline,
+}
 
 impl Prepared {
     pub(super) fn summary<'a>(
@@ -33,13 +41,14 @@ impl Prepared {
 
     pub(super) async fn print(
         &self,
-        outcome: &Outcome,
+        over: &Over<'_>,
         local: &Rc<Local>,
         data: Option<&str>,
         console: &mut Console<'_>,
     ) -> io::Result<()> {
         let statistics = self.options.summary_trend_stats.clone();
         let statistics = statistics.unwrap_or_else(|| TREND_STATISTICS.to_vec());
+        let outcome = over.outcome;
         let summary = self.summary(outcome, &statistics);
         let data = data.and_then(|text| serde_json::from_str::<Value>(text).ok());
         let shown = text::render(&summary);
@@ -47,16 +56,27 @@ impl Prepared {
             && self
                 .hand_over(&summary, &shown, local, data.as_ref(), console)
                 .await?;
-        if !is_told {
+        let is_json = self.given.is_json;
+        if !is_told && !is_json {
             write!(console.out, "{shown}")?;
         }
+        let warnings = self.warnings(outcome);
+        let record = Record {
+            about: over.about,
+            summary: &summary,
+            timeline: over.timeline,
+            ending: &outcome.ending,
+            warnings: &warnings,
+        };
+        let earlier = self.earlier.as_ref();
+        self.given.keep.write(&record, earlier, is_json, console)?;
         if let Some(path) = &self.given.summary_export {
             let document = export::summary_export(&summary, data.as_ref());
             if let Err(error) = std::fs::write(path, format!("{document:#}")) {
                 writeln!(console.err, "error: {}: {error}", path.display())?;
             }
         }
-        for line in self.warnings(outcome) {
+        for line in &warnings {
             writeln!(console.err, "warning: {line}")?;
         }
         let crossed = summary.crossed();
@@ -103,38 +123,40 @@ impl Prepared {
         let name = "handleSummary";
         let called = self.call(local, name, Some(argument.into()), TIMEOUT, shown);
         match called.await {
-            Ok(Called::Returned(Some(text))) => return deliver(&text, console),
+            Ok(Called::Returned(Some(text))) => return self.deliver(&text, console),
             Ok(Called::Returned(None)) => return Ok(true),
             Ok(Called::Threw(why)) | Err(why) => writeln!(console.err, "error: {name}: {why}")?,
             Ok(Called::Cut) => writeln!(console.err, "error: {name} took too long")?,
         }
         Ok(false)
     }
-}
 
-/// Writes what `handleSummary` returned. Returns whether it returned an object, as it should.
-fn deliver(text: &str, console: &mut Console<'_>) -> io::Result<bool> {
-    let Ok(Value::Object(files)) = serde_json::from_str::<Value>(text) else {
-        let text = "error: handleSummary must return an object of paths and texts";
-        writeln!(console.err, "{text}")?;
-        return Ok(false);
-    };
-    for (path, content) in &files {
-        let Some(content) = content.as_str() else {
-            writeln!(console.err, "error: handleSummary: `{path}` is no text")?;
-            continue;
+    /// Writes what `handleSummary` returned. Returns whether it returned an object, as it should.
+    fn deliver(&self, text: &str, console: &mut Console<'_>) -> io::Result<bool> {
+        let Ok(Value::Object(files)) = serde_json::from_str::<Value>(text) else {
+            let text = "error: handleSummary must return an object of paths and texts";
+            writeln!(console.err, "{text}")?;
+            return Ok(false);
         };
-        match path.as_str() {
-            "stdout" => write!(console.out, "{content}")?,
-            "stderr" => write!(console.err, "{content}")?,
-            _ => {
-                if let Err(error) = std::fs::write(Path::new(path), content) {
-                    writeln!(console.err, "error: {path}: {error}")?;
+        for (path, content) in &files {
+            let Some(content) = content.as_str() else {
+                writeln!(console.err, "error: handleSummary: `{path}` is no text")?;
+                continue;
+            };
+            match path.as_str() {
+                // A program that reads JSON there would not understand it.
+                "stdout" if self.given.is_json => {}
+                "stdout" => write!(console.out, "{content}")?,
+                "stderr" => write!(console.err, "{content}")?,
+                _ => {
+                    if let Err(error) = std::fs::write(Path::new(path), content) {
+                        writeln!(console.err, "error: {path}: {error}")?;
+                    }
                 }
             }
         }
+        Ok(true)
     }
-    Ok(true)
 }
 
 /// A run that says nothing about the load.

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{Summary, number_text, statistic_text, value_text};
-use crate::board::Tally;
 use crate::metric::{Contains, Metric};
 use crate::sink::{Kind, Sink, per_second, share};
 
@@ -96,14 +95,7 @@ fn checks(out: &mut String, summary: &Summary<'_>) {
         let _ = writeln!(out, "    {name:.<19}: {first:<width$} {second}");
     }
     out.push('\n');
-    let mut tallies: Vec<(&str, &Tally)> = summary
-        .board
-        .checks
-        .iter()
-        .map(|((_, name), tally)| (name.as_str(), tally))
-        .collect();
-    tallies.sort_by_key(|(_, tally)| tally.order);
-    for (name, tally) in tallies {
+    for (_, name, tally) in summary.checks_in_order() {
         let _ = writeln!(out, "    {} {name}", mark(tally.fails == 0));
         if tally.fails > 0 {
             let all = tally.passes + tally.fails;
@@ -234,6 +226,16 @@ fn rows(summary: &Summary<'_>) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// The name and columns of every line, phases too: for other forms than text.
+pub(crate) fn rows_of_all(summary: &Summary<'_>) -> Vec<(String, Vec<String>)> {
+    let full = Summary {
+        is_full: true,
+        ..*summary
+    };
+    let rows = rows(&full).into_iter();
+    rows.map(|row| (row.name, row.columns)).collect()
 }
 
 /// Where a metric is shown, if it is.

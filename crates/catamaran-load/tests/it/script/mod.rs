@@ -3,6 +3,7 @@
 mod hostile;
 mod modules;
 mod outputs;
+mod record;
 mod requests;
 mod runs;
 mod tls;

@@ -163,3 +163,65 @@ fn what_belongs_to_the_top_level_is_refused_later_and_the_other_way_round() {
         );
     }
 }
+
+#[test]
+#[cfg(feature = "typescript")]
+fn typescript_runs_as_it_is() {
+    let dir = TempDir::create().unwrap();
+    let lib = "export enum Kind { Get, Post = 5, Put, Text = 't' }\n\
+        export interface Thing { name: string }\n\
+        export abstract class Base<T> { constructor(protected readonly first: T) {} abstract twice(): T }\n\
+        export class Own extends Base<number> implements Thing {\n  name!: string;\n  \
+        constructor(first: number, private second?: number) {\n    super(first);\n  }\n  \
+        twice(): number { return this.first * 2 + this.second!; }\n}\n\
+        export namespace Types { }\n";
+    dir.write("lib.ts", &lib.replace("export namespace Types { }\n", ""))
+        .unwrap();
+    let script = "import { Options } from 'k6/options';\n\
+        import { Kind, Own, type Thing } from './lib.ts';\n\
+        export const options: Options = { vus: 1, iterations: 2 };\n\
+        type Pair<A, B = A> = [A, B];\n\
+        const same = (is: unknown, should: unknown): void => { if (JSON.stringify(is) !== JSON.stringify(should)) \
+        throw new Error(`${is as string} is not ${should}`); };\n\
+        export default function (): void {\n  const pair: Pair<number> = [1, 2] as const satisfies readonly number[];\n  \
+        same(pair!.map<number>((n: number) => n + 1), [2, 3]);\n  \
+        same([Kind.Get, Kind.Put, Kind[6], Kind.Text], [0, 6, 'Put', 't']);\n  \
+        const own: Thing & Own = new Own(3, 4);\n  same(own.twice(), 10);\n  same(own.name, undefined);\n}\n";
+    let path = dir.write("script.ts", script).unwrap();
+    play_in(&dir, "", "", |options| {
+        options.path = path;
+    })
+    .is_well();
+    dir.write("lib.ts", "export const a: = 1;").unwrap();
+    let path = dir.path().join("script.ts");
+    let ran = play_in(&dir, "", "", |options| {
+        options.path = path;
+    });
+    assert_eq!(ran.code, 107);
+    assert!(ran.err.contains("lib.ts:1:17: "), "{}", ran.err);
+}
+
+#[test]
+fn modules_by_url_come_from_the_cache() {
+    let dir = TempDir::create().unwrap();
+    let cached = dir.path().join("cache/lib.example/v1");
+    std::fs::create_dir_all(&cached).unwrap();
+    std::fs::write(cached.join("index.js"), "export { two } from './two.js';").unwrap();
+    std::fs::write(cached.join("two.js"), "export const two = () => 2;").unwrap();
+    let script = once(
+        "import { two } from 'https://lib.example/v1/index.js';",
+        "same(two(), 2);",
+    );
+    let cache = dir.path().join("cache");
+    play_in(&dir, &script, "", |options| {
+        options.import_cache = Some(cache);
+    })
+    .is_well();
+    let script = "import 'https://127.0.0.1:1/none.js'; export default () => {}";
+    let cache = dir.path().join("cache");
+    let ran = play_in(&dir, script, "", |options| {
+        options.import_cache = Some(cache);
+    });
+    assert_eq!(ran.code, 107);
+    assert!(ran.err.contains("put the file at"), "{}", ran.err);
+}

@@ -94,10 +94,7 @@ fn what_is_not_there_is_refused_before_the_start() {
             "import './no-such-file.js'; export default () => {}",
             "no-such-file.js",
         ),
-        (
-            "import x from './a.ts'; export default () => {}",
-            "TypeScript",
-        ),
+        ("import x from './a.ts'; export default () => {}", "a.ts"),
         (
             "export const options = { scenarios: { a: { executor: 'constant-vus', duration: '1s', rate: 5 } } }; export default () => {}",
             "constant-vus has no `rate`",
