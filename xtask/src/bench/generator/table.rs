@@ -68,10 +68,11 @@ impl Verdict {
             (Goal::None, Some(ratio)) => return format!("{ratio:.2}"),
             _ => return "–".to_owned(),
         };
-        let space = if figure.is_empty() { "" } else { " " };
-        match self.is_met() {
-            Some(false) => format!("**{figure}**{space}(missed {goal})"),
-            _ => format!("{figure}{space}({goal})"),
+        match (self.is_met(), figure.is_empty()) {
+            (Some(false), true) => format!("**missed** ({goal})"),
+            (Some(false), false) => format!("**{figure}** (missed {goal})"),
+            (_, true) => format!("({goal})"),
+            (_, false) => format!("{figure} ({goal})"),
         }
     }
 }
