@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::metric::{MetricId, Registry, SinkId};
-use crate::samples::{Tap, TapSource};
+use crate::output::{Tap, TapSource};
 use crate::sink::Sink;
 use crate::tags::{TagSet, Tags, TagsId};
 
@@ -212,9 +212,7 @@ impl Recorder {
         }
         for tap in &mut self.taps {
             let set = &self.tags;
-            for _ in 0..times {
-                tap.sample(metric, tags, || set.set(tags), value, now_nanos);
-            }
+            tap.sample(metric, tags, || set.set(tags), value, times, now_nanos);
         }
     }
 

@@ -7,9 +7,12 @@
 //! engine     workers, virtual users, schedules driven in time; the only threads and timers
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
+//! proto      Protocol Buffers by schemas read at run time; no I/O
+//! live       what is shown while a run goes on
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
-//! samples    each sample as a line of a file
+//! output     where samples go while it runs: a Prometheus, or
+//! samples    each as a line of a file
 //! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
 //!            what a run is and what it amounts to: no I/O, no clock
 //! ```
@@ -21,9 +24,13 @@ pub mod client;
 pub mod distribution;
 pub mod engine;
 pub mod exit_code;
+mod live;
 pub mod metric;
 pub mod options;
+pub mod output;
 pub mod plain;
+#[cfg(feature = "scripts")]
+mod proto;
 pub mod record;
 pub mod samples;
 pub mod scenario;

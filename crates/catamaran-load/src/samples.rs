@@ -50,7 +50,7 @@ impl Target {
             "csv" => Format::Csv,
             _ => {
                 return Err(format!(
-                    "no output is called `{name}`; there are json=FILE and csv=FILE"
+                    "no output is called `{name}`; there are json=FILE, csv=FILE and experimental-prometheus-rw"
                 ));
             }
         };

@@ -5,9 +5,9 @@ use catamaran_load::client::ProxyHeader;
 use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::options::Options;
+use catamaran_load::output::Target;
 use catamaran_load::plain::{self, Console, Exchange, Model, PlainOptions, Protocol, Version};
 use catamaran_load::record::Keep;
-use catamaran_load::samples::Target;
 #[cfg(feature = "load-scripts")]
 use catamaran_load::scenario::Overload;
 use catamaran_load::schedule::Stage;
@@ -51,7 +51,8 @@ pub(crate) struct LoadArgs {
     /// Default: it is dropped, as k6 does
     #[arg(long, value_name = "WHAT")]
     on_overload: Option<OnOverload>,
-    /// Of a script: write every sample, to json=FILE or csv=FILE (repeatable)
+    /// Of a script: write every sample, to json=FILE or csv=FILE, or send series to a Prometheus with
+    /// experimental-prometheus-rw and the variables K6_PROMETHEUS_RW_* (repeatable)
     #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
     out: Vec<Target>,
     /// Of a script: write the summary as JSON
@@ -89,6 +90,9 @@ pub(crate) struct LoadArgs {
     /// Speak HTTP/2: agreed on by TLS with https, known beforehand (h2c) with http
     #[arg(long, conflicts_with_all = ["tcp", "udp"])]
     http2: bool,
+    /// Speak HTTP/3, with https
+    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2"])]
+    http3: bool,
     /// Send the data over TCP and wait for an answer, instead of HTTP
     #[arg(long, conflicts_with = "udp")]
     tcp: bool,
@@ -96,7 +100,7 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     udp: bool,
     /// Send the data as a message over a WebSocket (ws://, wss://) and wait for one
-    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2"])]
+    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2", "http3"])]
     ws: bool,
     /// With --tcp: bytes that an answer has
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tcp")]
@@ -228,6 +232,7 @@ impl LoadArgs {
             ("--udp", self.udp),
             ("--ws", self.ws),
             ("--http2", self.http2),
+            ("--http3", self.http3),
             ("--unix", self.unix.is_some()),
             ("--proxy-protocol", self.proxy_protocol.is_some()),
             ("--threshold", !self.thresholds.is_empty()),
@@ -305,10 +310,10 @@ impl LoadArgs {
                 (_, true) => Protocol::Udp,
                 _ => Protocol::Http,
             },
-            version: if self.http2 {
-                Version::Http2
-            } else {
-                Version::Http1
+            version: match (self.http2, self.http3) {
+                (true, _) => Version::Http2,
+                (_, true) => Version::Http3,
+                _ => Version::Http1,
             },
             exchange: Exchange {
                 method: self.method.unwrap_or_else(|| usual.to_owned()),

@@ -17,7 +17,7 @@ use super::local::Shared;
 use super::worker::{Job, spawn};
 use crate::board::Board;
 use crate::metric::{Registry, builtin};
-use crate::samples::{Tap, TapSource};
+use crate::output::{Tap, TapSource};
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::sink;
@@ -106,6 +106,8 @@ pub struct Progress<'a> {
     pub whole: u64,
     /// Iterations cut off.
     pub cut: u64,
+    /// By scenario: iterations begun, of those that its virtual users share.
+    pub begun: &'a [u64],
     /// The second that was gathered last, if any.
     pub second: Option<&'a Second>,
 }
@@ -387,12 +389,15 @@ impl<'a> Run<'a> {
             if current != u64::MAX {
                 self.sample_users();
             }
+            let begun = self.shared.iterations.iter();
+            let begun: Vec<u64> = begun.map(|count| count.load(Ordering::Relaxed)).collect();
             self.observer.progress(&Progress {
                 elapsed: Duration::from_nanos(now_nanos().saturating_sub(self.start)),
                 active: second.active,
                 made: self.sum(|latest| latest.made),
                 whole: self.sum(|latest| latest.whole),
                 cut: self.sum(|latest| latest.cut),
+                begun: &begun,
                 second: Some(&second),
             });
             (self.keep)(second);
@@ -411,7 +416,7 @@ impl<'a> Run<'a> {
             let value = sink::as_f64(value);
             self.total.record(sink, value, now);
             for tap in &mut self.taps {
-                tap.sample(metric, TagsId::default(), || &[], value, now);
+                tap.sample(metric, TagsId::default(), || &[], value, 1, now);
                 tap.flush();
             }
         }

@@ -13,7 +13,7 @@ use super::lead::Message;
 use super::stop::Stop;
 use crate::board::Recorder;
 use crate::metric::{MetricId, Registry};
-use crate::samples::TapSource;
+use crate::output::TapSource;
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 use crate::tags::TagsId;

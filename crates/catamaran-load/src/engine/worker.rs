@@ -17,7 +17,7 @@ use super::lead::{Command, Message, Report};
 use super::local::{Local, Shared, increment};
 use crate::board::Recorder;
 use crate::metric::Registry;
-use crate::samples::TapSource;
+use crate::output::TapSource;
 use crate::scenario::Scenario;
 use crate::schedule::Stripe;
 

@@ -1,6 +1,6 @@
 //! Runs a load without a script and prints what came of it.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,15 +9,15 @@ use super::options::{Model, PlainOptions, UsageError};
 use super::target::{Target, prepare};
 use super::verdict;
 use super::vu::PlainCrew;
-use crate::engine::{Course, Ending, Observer, Outcome, Progress, lead};
+use crate::engine::{Course, Ending, Outcome, lead};
 use crate::exit_code;
+use crate::live::Live;
 use crate::metric::Registry;
 use crate::record::{About, Earlier, Point, Record, Timeline};
 use crate::scenario::Scenario;
 use crate::sink::Statistic;
 use crate::summary::{Summary, text};
 use crate::threshold::Guarded;
-use crate::time_text::{exact, humanized};
 
 /// Where a run prints to.
 pub struct Console<'a> {
@@ -129,12 +129,15 @@ impl Prepared {
             targets: Arc::clone(&self.targets),
         };
         let mut timeline = Timeline::default();
-        let mut ticker = Ticker {
-            err: console.err,
-            registry: &self.registry,
-            is_quiet: self.options.is_quiet,
-        };
-        let outcome = lead(&course, Arc::new(crew), &mut ticker, &mut |second| {
+        let scenarios = Arc::clone(&course.scenarios);
+        let mut live = Live::new(
+            console.err,
+            &self.registry,
+            scenarios,
+            false,
+            self.options.is_quiet,
+        );
+        let outcome = lead(&course, Arc::new(crew), &mut live, &mut |second| {
             timeline.push(Point::of(&self.registry, &second));
         })
         .await?;
@@ -228,49 +231,6 @@ fn introduce(
         prepared.workers,
         scenario.executor.max_vus()
     )
-}
-
-/// Prints how the run goes.
-struct Ticker<'a> {
-    err: &'a mut dyn Write,
-    registry: &'a Registry,
-    is_quiet: bool,
-}
-
-impl Observer for Ticker<'_> {
-    fn progress(&mut self, progress: &Progress<'_>) {
-        let Some(second) = progress.second.filter(|_| !self.is_quiet) else {
-            return;
-        };
-        let point = Point::of(self.registry, second);
-        let latency = if point.corrected_p99 > 0.0 {
-            format!(
-                "p(99) {} corrected, {}",
-                humanized(point.corrected_p99),
-                humanized(point.p99)
-            )
-        } else {
-            format!("p(99) {}", humanized(point.p99))
-        };
-        let line = format!(
-            "running {}: {} requests/s, {} failed, {latency}, {} under way",
-            exact(Duration::from_secs(point.second + 1)),
-            point.requests,
-            point.failed,
-            point.active
-        );
-        // A terminal that has gone is no reason to end the run.
-        let _ = if io::stderr().is_terminal() {
-            write!(self.err, "\r\x1b[2K{line}")
-        } else {
-            writeln!(self.err, "{line}")
-        };
-        let _ = self.err.flush();
-    }
-
-    fn warn(&mut self, text: &str) {
-        let _ = writeln!(self.err, "warning: {text}");
-    }
 }
 
 /// An error with its causes.

@@ -3,16 +3,10 @@
 //! Files lie by host and path, so that what is missing can be put there by hand on a machine without a
 //! network, and what is there can be looked at and committed.
 
-use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use catamaran_sys::clock::now_nanos;
-
-use crate::client::{
-    Alpn, Connection, Endpoint, Kept, ProxyHeader, RequestText, TlsClient, Url, exchange,
-    set_timeout,
-};
+use crate::client::{Kept, RequestText, Url, send_once};
 
 /// Where modules of other machines are kept.
 #[derive(Clone, Debug)]
@@ -141,32 +135,9 @@ async fn follow(url: &str) -> Result<String, String> {
 }
 
 async fn ask(url: &Url) -> Result<(u16, Kept), String> {
-    let addrs = (url.host.as_str(), url.port).to_socket_addrs();
-    let mut addrs = addrs.map_err(|error| error.to_string())?;
-    let addr = addrs.next().ok_or("it has no address")?;
     let request = RequestText::new("GET", url, &[], None, USER_AGENT);
     let request = request.map_err(|error| error.to_string())?;
-    let client = TlsClient::new(true)?;
-    let mut kept = Kept::default();
-    let nanos = u64::try_from(TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
-    let work = async {
-        let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
-        let mut connection = opened
-            .connection
-            .secure(&client, &url.host, Alpn::Http1)
-            .await?;
-        exchange(
-            &mut connection,
-            &request.head,
-            &[],
-            request.kind,
-            Some(&mut kept),
-        )
-        .await
-    };
-    let answer = set_timeout(now_nanos() + nanos, work).await;
-    let answer = answer.map_err(|failure| failure.to_string())?;
-    Ok((answer.status, kept))
+    send_once(url, &request, &[], true, TIMEOUT).await
 }
 
 const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));

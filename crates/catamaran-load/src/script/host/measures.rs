@@ -1,13 +1,13 @@
 //! Checks, groups, metrics and the console.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::{Ctx, Exception, Result};
 
 use super::{About, Host, Natives, SystemTag, must_not_run};
+use crate::live::terminal;
 use crate::metric::{Contains, MetricId, builtin};
 use crate::sink::{Kind, as_f64};
 
@@ -108,9 +108,7 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     )?;
     natives.add("log", |level: String, text: String| {
         // A terminal that has gone is no reason to end the run.
-        let _ = writeln!(
-            std::io::stderr(),
-            "level={level} msg={text:?} source=console"
-        );
+        let line = format!("level={level} msg={text:?} source=console");
+        let _ = terminal::line(&mut std::io::stderr(), &line);
     })
 }

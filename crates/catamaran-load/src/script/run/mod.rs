@@ -16,14 +16,14 @@ use tokio::task::LocalSet;
 use super::vu::ScriptCrew;
 use crate::engine::{Course, Ending, Local, Outcome, lead};
 use crate::exit_code;
+use crate::live::Live;
 use crate::options::Options;
+use crate::output::{Output, Target};
 use crate::plain::Console;
 use crate::record::{About, Keep, Point, Timeline};
-use crate::samples::{Samples, Target};
 use crate::scenario::Overload;
 use prepare::Prepared;
 use print::Over;
-use screen::Screen;
 
 /// A run of a script.
 #[derive(Clone, Debug, Default)]
@@ -86,33 +86,33 @@ impl Prepared {
             Err(failed) => return tell(console, &failed),
         };
         let code = self.play(&samples, console).await?;
-        for (target, samples) in self.given.outputs.iter().zip(samples) {
-            let name = target.path.clone().unwrap_or_default();
-            let name = name.display();
-            match samples.close() {
-                Ok(0) => {}
-                Ok(lost) => writeln!(
-                    console.err,
-                    "warning: {name}: {lost} samples left out: the disk did not follow"
-                )?,
+        for (target, output) in self.given.outputs.iter().zip(samples) {
+            let name = target.name();
+            match output.close() {
+                Ok(None) => {}
+                Ok(Some(lost)) => writeln!(console.err, "warning: {name}: {lost}")?,
                 Err(error) => writeln!(console.err, "error: {name}: {error}")?,
             }
         }
         Ok(code)
     }
 
-    fn open_outputs(&self) -> Result<Vec<Samples>, Failed> {
+    fn open_outputs(&self) -> Result<Vec<Output>, Failed> {
         let open = |target: &Target| {
             let tags = &self.settings.system_tags.names;
-            Samples::open(target, &self.registry, &self.derived.thresholds, tags).map_err(|error| {
-                let name = target.path.clone().unwrap_or_default();
-                Failed::invalid(format!("{}: {error}", name.display()))
-            })
+            Output::open(
+                target,
+                &self.registry,
+                &self.derived.thresholds,
+                tags,
+                &self.script.env,
+            )
+            .map_err(|error| Failed::invalid(format!("{}: {error}", target.name())))
         };
         self.given.outputs.iter().map(open).collect()
     }
 
-    async fn play(&self, samples: &[Samples], console: &mut Console<'_>) -> io::Result<u8> {
+    async fn play(&self, samples: &[Output], console: &mut Console<'_>) -> io::Result<u8> {
         let course = self.course(samples);
         let local = Rc::new(Local::detached(
             Arc::clone(&self.registry),
@@ -128,16 +128,16 @@ impl Prepared {
         };
         let mut is_marked_failed = self.hear(&local, console)?;
         let crew = self.crew(data.clone());
-        let mut screen = Screen {
-            err: console.err,
-            is_quiet: self.given.is_quiet,
-        };
+        let scenarios = Arc::clone(&course.scenarios);
+        let is_quiet = self.given.is_quiet;
+        let mut live = Live::new(console.err, &self.registry, scenarios, true, is_quiet);
         let about = self.about(&course);
         let mut timeline = Timeline::default();
-        let mut outcome = lead(&course, Arc::new(crew), &mut screen, &mut |second| {
+        let mut outcome = lead(&course, Arc::new(crew), &mut live, &mut |second| {
             timeline.push(Point::of(&self.registry, &second));
         })
         .await?;
+        drop(live);
         if let Ending::Failed(why) = &outcome.ending {
             return tell(console, &Failed(exit_code::FAILED, why.clone()));
         }
@@ -161,7 +161,7 @@ impl Prepared {
         }
     }
 
-    fn course(&self, samples: &[Samples]) -> Course {
+    fn course(&self, samples: &[Output]) -> Course {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let wanted = self.given.workers.unwrap_or(processors as u64).max(1);
         let scenarios = self.derived.scenarios.iter();
@@ -172,7 +172,7 @@ impl Prepared {
             scenarios: Arc::new(self.derived.scenarios.clone()),
             thresholds: self.derived.thresholds.clone(),
             workers: wanted.min(fewest.unwrap_or(1).max(1)),
-            taps: samples.iter().map(Samples::source).collect(),
+            taps: samples.iter().map(Output::source).collect(),
         }
     }
 
