@@ -37,6 +37,8 @@ struct Build {
     flags: &'static str,
     /// Of the package of the targets.
     features: &'static str,
+    /// How much memory a target may take: the sanitizer keeps what was freed.
+    memory: &'static str,
     /// What `RUSTC_BOOTSTRAP` is.
     bootstrap: &'static str,
 }
@@ -45,12 +47,14 @@ const PLAIN: Build = Build {
     directory: "fuzz/target",
     flags: "",
     features: "",
+    memory: "-rss_limit_mb=2048",
     bootstrap: "0",
 };
 const SANITIZED: Build = Build {
     directory: "fuzz/target/asan",
     flags: " -Zsanitizer=address",
     features: "asan",
+    memory: "-rss_limit_mb=8192",
     bootstrap: "1",
 };
 
@@ -127,7 +131,7 @@ fn run_target(build: Build, host: &str, target: &str, seconds: u32) -> Result<()
         limit.as_str(),
         prefix.as_str(),
         "-timeout=10",
-        "-rss_limit_mb=2048",
+        build.memory,
         "-verbosity=0",
         "-print_final_stats=1",
         found.as_str(),
