@@ -7,6 +7,7 @@
 //! engine     workers, virtual users, schedules driven in time; the only threads and timers
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
+//! proto      Protocol Buffers by schemas read at run time; no I/O
 //! live       what is shown while a run goes on
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
@@ -28,6 +29,8 @@ pub mod metric;
 pub mod options;
 pub mod output;
 pub mod plain;
+#[cfg(feature = "scripts")]
+mod proto;
 pub mod record;
 pub mod samples;
 pub mod scenario;

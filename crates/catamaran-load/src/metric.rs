@@ -162,6 +162,9 @@ builtin! {
     30 WS_SESSION_DURATION "ws_session_duration" Trend Time;
     31 WS_PING "ws_ping" Trend Time;
     32 GRPC_REQ_DURATION "grpc_req_duration" Trend Time;
+    33 GRPC_STREAMS "grpc_streams" Counter Default;
+    34 GRPC_STREAMS_MSGS_SENT "grpc_streams_msgs_sent" Counter Default;
+    35 GRPC_STREAMS_MSGS_RECEIVED "grpc_streams_msgs_received" Counter Default;
 }
 
 impl Default for Registry {
@@ -359,7 +362,10 @@ mod tests {
             ),
             (builtin::VUS_MAX, "vus_max"),
             (builtin::SCHEDULE_LATENESS, "schedule_lateness"),
-            (builtin::GRPC_REQ_DURATION, "grpc_req_duration"),
+            (
+                builtin::GRPC_STREAMS_MSGS_RECEIVED,
+                "grpc_streams_msgs_received",
+            ),
         ] {
             assert_eq!(registry.named(name), Ok(id));
         }

@@ -5,6 +5,7 @@
 //!                | 1 if replication is current u8 | count u8 | active peers: router id u8, 1 for IPv6
 //!                u8, priority u8; then for each of them 1 if it wins against the same priority u8
 //!                | count u8 | routers whose active has left: router id u8, 1 for IPv6 u8
+//!                | 1 if a peer has more to tell u8
 //! vrrp -> data   version u8 | 's' | count u8 | status of each router | later counters of each
 //! ```
 //! It is a socket of packets whose both ends the supervisor keeps, so that either process may be
@@ -37,6 +38,8 @@ pub struct Readiness {
     /// Routers of which a peer was active whose connection has just ended: the number, and whether it
     /// is the one of IPv6; at most 255.
     pub left: Vec<(u8, bool)>,
+    /// Whether a peer that was away has not told yet what it has seen meanwhile.
+    pub is_behind: bool,
 }
 
 /// A peer that is active for one virtual router.
@@ -97,6 +100,7 @@ impl Link {
         for &(router_id, is_v6) in left {
             out.0.extend([router_id, u8::from(is_v6)]);
         }
+        out.byte(u8::from(readiness.is_behind));
         self.send(&out.0)
     }
 
@@ -178,6 +182,7 @@ fn read_readiness(bytes: &[u8]) -> Option<Readiness> {
         is_current,
         others,
         left,
+        is_behind: fields.byte() == Some(1),
     })
 }
 
@@ -255,6 +260,7 @@ mod tests {
                 wins_ties: true,
             }],
             left: vec![(51, true), (52, false)],
+            is_behind: true,
         }
     }
 

@@ -90,6 +90,9 @@ pub(crate) struct LoadArgs {
     /// Speak HTTP/2: agreed on by TLS with https, known beforehand (h2c) with http
     #[arg(long, conflicts_with_all = ["tcp", "udp"])]
     http2: bool,
+    /// Speak HTTP/3, with https
+    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2"])]
+    http3: bool,
     /// Send the data over TCP and wait for an answer, instead of HTTP
     #[arg(long, conflicts_with = "udp")]
     tcp: bool,
@@ -97,7 +100,7 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     udp: bool,
     /// Send the data as a message over a WebSocket (ws://, wss://) and wait for one
-    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2"])]
+    #[arg(long, conflicts_with_all = ["tcp", "udp", "http2", "http3"])]
     ws: bool,
     /// With --tcp: bytes that an answer has
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tcp")]
@@ -229,6 +232,7 @@ impl LoadArgs {
             ("--udp", self.udp),
             ("--ws", self.ws),
             ("--http2", self.http2),
+            ("--http3", self.http3),
             ("--unix", self.unix.is_some()),
             ("--proxy-protocol", self.proxy_protocol.is_some()),
             ("--threshold", !self.thresholds.is_empty()),
@@ -306,10 +310,10 @@ impl LoadArgs {
                 (_, true) => Protocol::Udp,
                 _ => Protocol::Http,
             },
-            version: if self.http2 {
-                Version::Http2
-            } else {
-                Version::Http1
+            version: match (self.http2, self.http3) {
+                (true, _) => Version::Http2,
+                (_, true) => Version::Http3,
+                _ => Version::Http1,
             },
             exchange: Exchange {
                 method: self.method.unwrap_or_else(|| usual.to_owned()),

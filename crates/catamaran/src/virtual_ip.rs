@@ -40,6 +40,7 @@ fn of_peers(sight: &Sight, own: &str) -> link::Readiness {
     });
     link::Readiness {
         is_current: sight.is_current || !sight.is_clustered,
+        is_behind: sight.is_behind,
         others: others.collect(),
         left: sight
             .left
@@ -158,6 +159,7 @@ mod tests {
         let sight = Sight {
             is_clustered: true,
             is_current: true,
+            is_behind: false,
             peers: vec![peer("a", true), peer("c", true), peer("d", false)],
             left: Vec::new(),
         };

@@ -13,6 +13,8 @@ pub struct Sight {
     /// Whether this node has been told all that its peers knew, or waited 5 s for those that are
     /// not there.
     pub is_current: bool,
+    /// Whether a peer that was away has not told yet what it has seen meanwhile.
+    pub is_behind: bool,
     /// In the order of the configuration.
     pub peers: Vec<SeenPeer>,
     /// Virtual routers of which a peer was active until its connection ended, within the last 2 s.
@@ -41,6 +43,7 @@ pub(crate) struct View {
     /// When that was; `None` before the node has said anything.
     at: Option<Timestamp>,
     pub(crate) is_current: bool,
+    is_behind: bool,
     pub(crate) peers: Vec<PeerView>,
     /// What peers were active for whose connection ended, and when that was.
     left: Vec<(Timestamp, RouterView)>,
@@ -85,6 +88,7 @@ impl View {
         Self {
             at: Some(now.mono),
             is_current: node.is_current(),
+            is_behind: node.is_behind(),
             peers: peers.collect(),
             left: Vec::new(),
             problem: None,
@@ -149,6 +153,7 @@ impl View {
         Sight {
             is_clustered: true,
             is_current: self.is_current,
+            is_behind: self.is_behind,
             peers: peers.collect(),
             left: self
                 .left

@@ -136,6 +136,12 @@ impl Limiter {
         }
     }
 
+    /// The time in which one request is let go by: the period divided by the requests in it.
+    #[must_use]
+    pub const fn step(&self) -> Duration {
+        self.step
+    }
+
     /// The period of the limit.
     #[must_use]
     pub const fn period(&self) -> Duration {

@@ -30,6 +30,8 @@ pub(super) struct Link {
     pub(super) connection: Option<Connection>,
     /// The run of the peer last met.
     pub(super) incarnation: Option<Incarnation>,
+    /// Whether that run was met before.
+    pub(super) is_known: bool,
     pub(super) teaching: Teaching,
     /// What the peer said last.
     pub(super) said: Option<Heartbeat>,
@@ -131,6 +133,7 @@ impl Link {
             name,
             connection: None,
             incarnation: None,
+            is_known: false,
             teaching: Teaching::Idle,
             said: None,
             heard_at: None,
@@ -151,6 +154,26 @@ impl Link {
         self.connection
             .as_ref()
             .is_some_and(|connection| connection.has_heard_hello)
+    }
+
+    /// What the peer missed while there was no connection is to reach it before it counts as taught.
+    pub(super) fn catch_up(&mut self) {
+        if self.teaching == Teaching::Done && self.waiting() > 0 {
+            self.teaching = Teaching::Flushing;
+        }
+    }
+
+    /// Has the next heartbeat sent at once: it has news.
+    pub(super) fn say_soon(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.heartbeat_at = Timestamp::ZERO;
+        }
+    }
+
+    /// Whether the peer, in the same run as before, has not told all that it has seen without us.
+    pub(super) fn is_behind(&self) -> bool {
+        let said = self.said.as_ref();
+        self.is_known && self.is_met() && said.is_some_and(|said| !said.is_taught)
     }
 
     /// Notes that the peer is to be told of these slots.

@@ -19,6 +19,7 @@ use crate::tables::TableName;
 use crate::tables::{KeptTable, Part, Shards, TableKind};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All counts of all nodes that are known here.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ struct Slot {
 #[derive(Clone, Debug)]
 struct Limit {
     period_ms: u64,
+    /// In which one request is let go by.
+    step: Duration,
     shards: Arc<dyn Shards>,
 }
 
@@ -60,15 +63,17 @@ impl Rates {
             if name.kind != TableKind::Rate {
                 continue;
             }
-            let mut period_ms = 1;
+            let (mut period_ms, mut step) = (1, Duration::ZERO);
             for shard in 0..shards.count().get() {
                 with(&**shards, shard, |limiter| {
                     limiter.count_for_peers();
                     period_ms = u64::try_from(limiter.period().as_millis()).unwrap_or(u64::MAX);
+                    step = limiter.step();
                 });
             }
             let limit = Limit {
                 period_ms: period_ms.max(1),
+                step,
                 shards: Arc::clone(shards),
             };
             self.limits.insert(TableKey::new(name), limit);
@@ -193,7 +198,12 @@ impl Rates {
             if growth > 0 || known != Some(merged) {
                 self.set(slot, merged);
             }
-            if growth > 0 && (charges || known.is_some()) {
+            let growth = match known {
+                Some(_) => growth,
+                None if charges => left_of(limit.period_ms, limit.step, now.wall_ms, told.buckets),
+                None => 0,
+            };
+            if growth > 0 {
                 let serving = self.serving.entry(name).or_default();
                 serving.note_peer(now.mono, told.node);
                 let shard = told.key.shard(limit.shards.count());
@@ -262,11 +272,10 @@ fn add(buckets: &mut [Bucket; 2], number: u64, count: u32) {
 }
 
 /// The greater of both counts of each period, for the two newest periods; and by how much that is
-/// more than was known. Of a count heard of for the first time only the newest period counts: what
-/// passed before that has been let go by now.
+/// more than was known.
 fn merge(known: Option<[Bucket; 2]>, told: [Bucket; 2]) -> ([Bucket; 2], u32) {
     let Some(known) = known else {
-        return (told, told[0].count);
+        return (told, told[0].count.saturating_add(told[1].count));
     };
     let newest = known[0].number.max(told[0].number);
     let second = [known[0], known[1], told[0], told[1]];
@@ -290,6 +299,25 @@ fn merge(known: Option<[Bucket; 2]>, told: [Bucket; 2]) -> ([Bucket; 2], u32) {
     (merged, growth)
 }
 
+/// What of the counts of both periods has not been let go by yet. When in its period a request passed is
+/// not told: all are taken to have passed at its end, or now. Whoever keeps to the limit then goes on at
+/// its pace, without a burst.
+fn left_of(period_ms: u64, step: Duration, wall_ms: u64, [newest, older]: [Bucket; 2]) -> u32 {
+    let end_of = |bucket: Bucket| {
+        let end = (bucket.number + 1).saturating_mul(period_ms);
+        end.min(wall_ms)
+    };
+    let gone = |from_ms: u64, to_ms: u64| {
+        let time = Duration::from_millis(to_ms.saturating_sub(from_ms));
+        let count = time.as_nanos() / step.as_nanos().max(1);
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    let left = gone(end_of(older), end_of(newest));
+    let left = older.count.saturating_sub(left);
+    left.saturating_add(newest.count)
+        .saturating_sub(gone(end_of(newest), wall_ms))
+}
+
 /// Keys that are looked at while workers wait.
 const KEYS_PER_LOCK: usize = 512;
 
@@ -311,7 +339,24 @@ mod tests {
         assert_eq!(merge(Some(told), told), (told, 0));
         let next = [bucket(9, 1), bucket(8, 8)];
         assert_eq!(merge(Some(told), next), (next, 2));
-        assert_eq!(merge(None, next), (next, 1));
+        assert_eq!(merge(None, next), (next, 9));
+    }
+
+    #[test]
+    fn of_what_is_heard_for_the_first_time_counts_what_has_not_been_let_go_by() {
+        const HOUR: u64 = 3_600_000;
+        const MINUTE: u64 = 60_000;
+        let left_of = |wall_ms, buckets| left_of(HOUR, Duration::from_secs(6), wall_ms, buckets);
+        let at = |hour, minute| hour * HOUR + minute * MINUTE;
+        // All of 600 used up just before the hour, and one more just after it.
+        let buckets = [bucket(11, 1), bucket(10, 600)];
+        assert_eq!(left_of(at(11, 1), buckets), 591);
+        // Used up in the hour before, and nothing since.
+        let buckets = [bucket(10, 600), bucket(0, 0)];
+        assert_eq!(left_of(at(11, 50), buckets), 100);
+        assert_eq!(left_of(at(12, 1), buckets), 0);
+        // The clock of the peer is ahead.
+        assert_eq!(left_of(at(9, 0), buckets), 600);
     }
 
     proptest! {

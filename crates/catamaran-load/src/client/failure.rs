@@ -60,6 +60,9 @@ pub enum Failure {
     /// HTTP/2 failed.
     #[error(transparent)]
     Http2(#[from] Http2Failure),
+    /// HTTP/3 or QUIC failed.
+    #[error("http3: {0}")]
+    Http3(String),
     /// The answer is larger than is kept.
     #[error("answer larger than {0} bytes")]
     TooLarge(usize),
@@ -75,7 +78,8 @@ impl Failure {
             | Self::Malformed(_)
             | Self::TooLarge(_)
             | Self::WebSocket(_)
-            | Self::Frame(_) => 1000,
+            | Self::Frame(_)
+            | Self::Http3(_) => 1000,
             Self::Timeout => 1050,
             Self::Lookup { .. } => 1101,
             Self::Connect(_) => 1210,

@@ -204,23 +204,24 @@ impl Http2 {
 }
 
 /// Sends bytes as the server makes room for them, and ends the request.
-pub(crate) async fn send_body(
-    mut stream: SendStream<Bytes>,
-    mut body: Bytes,
-) -> Result<(), Failure> {
+async fn send_body(mut stream: SendStream<Bytes>, mut body: Bytes) -> Result<(), Failure> {
     while !body.is_empty() {
-        send_some(&mut stream, &mut body).await?;
+        send_some(&mut stream, &mut body, true).await?;
     }
     Ok(())
 }
 
-/// Sends as much as there is room for, and ends the stream with the last byte.
-async fn send_some(stream: &mut SendStream<Bytes>, body: &mut Bytes) -> Result<(), Failure> {
+/// Sends as much as there is room for; with the last byte the stream ends, if `ends` says so.
+pub(crate) async fn send_some(
+    stream: &mut SendStream<Bytes>,
+    body: &mut Bytes,
+    ends: bool,
+) -> Result<(), Failure> {
     stream.reserve_capacity(body.len());
     match poll_fn(|context| stream.poll_capacity(context)).await {
         Some(room) => {
             let part = body.split_to(room?.min(body.len()));
-            let is_last = body.is_empty();
+            let is_last = ends && body.is_empty();
             Ok(stream.send_data(part, is_last)?)
         }
         None => Err(Failure::Closed),

@@ -1,5 +1,7 @@
 //! A connection of whatever version of HTTP its ends speak.
 
+#[cfg(feature = "http3")]
+use super::Http3;
 use super::{Answer, Connection, Failure, Http2, Kept, RequestText, exchange};
 
 /// A connection on which requests are sent.
@@ -9,6 +11,9 @@ pub enum Line {
     Http1(Connection),
     /// Many at once.
     Http2(Http2),
+    /// Many at once, over QUIC.
+    #[cfg(feature = "http3")]
+    Http3(Http3),
 }
 
 impl Line {
@@ -32,6 +37,8 @@ impl Line {
                 exchange(connection, &request.head, body, request.kind, kept).await
             }
             Self::Http2(connection) => connection.exchange(request, body, kept).await,
+            #[cfg(feature = "http3")]
+            Self::Http3(connection) => connection.exchange(request, body, kept).await,
         }
     }
 
@@ -41,6 +48,9 @@ impl Line {
         match self {
             Self::Http1(connection) => connection.agreed(),
             Self::Http2(connection) => connection.agreed(),
+            // QUIC has no other version, and does not say which suite.
+            #[cfg(feature = "http3")]
+            Self::Http3(_) => ("tls1.3", String::new()),
         }
     }
 
@@ -50,6 +60,8 @@ impl Line {
         match self {
             Self::Http1(_) => None,
             Self::Http2(connection) => Some(Self::Http2(connection.clone())),
+            #[cfg(feature = "http3")]
+            Self::Http3(connection) => Some(Self::Http3(connection.clone())),
         }
     }
 
@@ -59,6 +71,8 @@ impl Line {
         match self {
             Self::Http1(_) => false,
             Self::Http2(connection) => connection.is_over(),
+            #[cfg(feature = "http3")]
+            Self::Http3(connection) => connection.is_over(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The client: connections, exchanges of HTTP/1.1 and HTTP/2 on them, and what each phase took.
+//! The client: connections, exchanges of HTTP/1.1, HTTP/2 and HTTP/3 on them, and what each phase took.
 //!
 //! One read takes a small answer whole, one write a request with its body; nothing is copied that the
 //! caller does not ask for. Connections belong to whoever keeps them: the pool is the caller's.
@@ -8,6 +8,8 @@ mod connection;
 mod exchange;
 mod failure;
 mod http2;
+#[cfg(feature = "http3")]
+mod http3;
 mod line;
 mod once;
 mod proxy_header;
@@ -20,7 +22,11 @@ pub use answer::{AnswerReader, Kept};
 pub use connection::{Connection, Endpoint, Opened};
 pub use exchange::{Answer, Phases, exchange, set_timeout};
 pub use failure::Failure;
+#[cfg(feature = "scripts")]
+pub(crate) use http2::send_some;
 pub use http2::{Http2, Http2Failure};
+#[cfg(feature = "http3")]
+pub use http3::Http3;
 pub use line::Line;
 pub use once::send_once;
 pub use proxy_header::ProxyHeader;

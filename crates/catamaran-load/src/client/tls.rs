@@ -74,6 +74,16 @@ impl TlsClient {
     }
 }
 
+#[cfg(feature = "http3")]
+impl TlsClient {
+    /// What QUIC begins with.
+    pub(super) fn http3(&self) -> ClientConfig {
+        let mut config = ClientConfig::clone(&self.configs[Alpn::Http1 as usize]);
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config
+    }
+}
+
 /// A [`TlsClient`] that is made when it is first needed: reading certificates takes a while.
 #[derive(Debug)]
 pub struct LazyTls {

@@ -70,6 +70,8 @@ pub struct Options {
     pub batch_per_host: Option<u32>,
     /// Whether cookies outlive an iteration.
     pub no_cookies_reset: Option<bool>,
+    /// Whether requests to `https` go over HTTP/3; an option of ours.
+    pub http3: Option<bool>,
     /// Addresses of names, in place of what the system says.
     pub hosts: Option<BTreeMap<String, String>>,
     /// The tags that the load test adds by itself.
@@ -99,7 +101,7 @@ impl Options {
             vus duration iterations stages scenarios thresholds setup_timeout teardown_timeout no_setup
             no_teardown no_thresholds min_iteration_duration summary_trend_stats tags user_agent
             max_redirects discard_response_bodies no_connection_reuse no_vu_connection_reuse throw batch
-            batch_per_host no_cookies_reset hosts system_tags insecure_skip_tls_verify
+            batch_per_host no_cookies_reset http3 hosts system_tags insecure_skip_tls_verify
         }
         self
     }

@@ -68,6 +68,8 @@ impl Options {
             "throw" => self.throw = Some(truth(name, value)?),
             "batch" => self.batch = Some(small(name, value)?),
             "batchPerHost" => self.batch_per_host = Some(small(name, value)?),
+            "http3" if !cfg!(feature = "http3") => return Err(unsupported(name)),
+            "http3" => self.http3 = Some(truth(name, value)?),
             "noCookiesReset" => self.no_cookies_reset = Some(truth(name, value)?),
             "hosts" => self.hosts = Some(texts(name, value)?),
             "systemTags" => self.system_tags = Some(names(name, value)?),
@@ -287,6 +289,10 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "dns",
         "names are resolved once by the system; put addresses into URLs",
+    ),
+    (
+        "http3",
+        "this program was built without it (the feature load-http3)",
     ),
     ("httpDebug", "print what matters with console.log"),
     (

@@ -74,6 +74,8 @@ pub enum Version {
     Http1,
     /// HTTP/2: by ALPN of `https`, and known beforehand of `http` (h2c).
     Http2,
+    /// HTTP/3, of `https` only.
+    Http3,
 }
 
 /// What is sent, and over what.
@@ -244,7 +246,23 @@ impl PlainOptions {
                 "--unix and --udp do not go together"
             }
             () if self.protocol != Protocol::Http && self.version != Version::Http1 => {
-                "--http2 does not go together with another protocol"
+                "--http2 and --http3 do not go together with another protocol"
+            }
+            () if self.version == Version::Http3 && !cfg!(feature = "http3") => {
+                "this program was built without HTTP/3 (the feature load-http3)"
+            }
+            () if self.version == Version::Http3
+                && (self.exchange.unix.is_some() || self.exchange.proxy != ProxyHeader::None) =>
+            {
+                "--http3 goes over UDP; leave out --unix and --proxy-protocol"
+            }
+            () if self.version == Version::Http3
+                && self
+                    .targets
+                    .iter()
+                    .any(|target| target.starts_with("http://")) =>
+            {
+                "--http3 is spoken with https only; write https://"
             }
             () if self.protocol != Protocol::Http && self.exchange.body.is_none() => {
                 "--tcp, --udp and --ws need something to send; give it with --data or --data-file"

@@ -10,6 +10,8 @@ use tokio::net::UdpSocket;
 use super::options::{PlainOptions, Protocol, Version};
 use super::target::{Target, USER_AGENT};
 use crate::board::Answered;
+#[cfg(feature = "http3")]
+use crate::client::Http3;
 use crate::client::websocket::{Event, Handshake, Opcode, WebSocket};
 use crate::client::{
     Alpn, Connection, Endpoint, Failure, Http2, Line as HttpLine, Phases, RequestText, Url,
@@ -161,6 +163,10 @@ impl PlainVu {
         if let (Protocol::Udp, Endpoint::Tcp(addr)) = (self.options.protocol, endpoint) {
             return Ok(Line::Udp(udp_to(*addr).await?));
         }
+        #[cfg(feature = "http3")]
+        if self.options.version == Version::Http3 {
+            return self.open_http3(index, done).await.map(Line::Http);
+        }
         let begin = now_nanos();
         let opened = Connection::open(endpoint, self.options.exchange.proxy).await?;
         done.phases.connecting = opened.connecting_nanos;
@@ -191,6 +197,19 @@ impl PlainVu {
         } else {
             HttpLine::Http1(connection)
         }))
+    }
+
+    /// The handshake of QUIC is that of TLS, too.
+    #[cfg(feature = "http3")]
+    async fn open_http3(&self, index: usize, done: &mut Done) -> Result<HttpLine, Failure> {
+        let target = &self.targets[index];
+        let (Endpoint::Tcp(addr), Some((client, host))) = (&target.endpoint, &target.tls) else {
+            return Err(Failure::Http3("only https can be asked".to_owned()));
+        };
+        let begin = now_nanos();
+        let connection = Http3::connect(*addr, host, client).await?;
+        done.phases.handshaking = now_nanos() - begin;
+        Ok(HttpLine::Http3(connection))
     }
 
     async fn open_socket(

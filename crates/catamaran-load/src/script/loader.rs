@@ -12,12 +12,15 @@ use super::commonjs;
 use super::remote::Imports;
 use super::seam::{self, Compiled};
 use crate::client::Url;
+use crate::proto::Schema;
 
 /// What all realms of a run share.
 #[derive(Debug)]
 pub(super) struct Library {
     imports: Imports,
     compiled: Mutex<HashMap<String, Arc<Compiled>>>,
+    /// Schemas of gRPC, by what they were read from.
+    schemas: Mutex<HashMap<String, Arc<Schema>>>,
     /// The elements of each `SharedArray` as JSON.
     arrays: Mutex<HashMap<String, Arc<[String]>>>,
 }
@@ -28,6 +31,7 @@ impl Library {
         Self {
             imports,
             compiled: Mutex::default(),
+            schemas: Mutex::default(),
             arrays: Mutex::default(),
         }
     }
@@ -51,6 +55,21 @@ impl Library {
         let all = all.as_mut().map_err(|_| Error::Unknown)?;
         all.insert(name.to_owned(), compiled);
         Ok(module)
+    }
+
+    /// A schema, read by whoever needs it first.
+    pub(super) fn schema(
+        &self,
+        key: &str,
+        read: impl FnOnce() -> std::result::Result<Schema, String>,
+    ) -> std::result::Result<Arc<Schema>, String> {
+        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = schemas.get(key) {
+            return Ok(Arc::clone(schema));
+        }
+        let schema = Arc::new(read()?);
+        schemas.insert(key.to_owned(), Arc::clone(&schema));
+        Ok(schema)
     }
 
     /// The text of a module, as an ES module.
@@ -207,6 +226,9 @@ fn plain(path: &Path) -> PathBuf {
 /// The module behind all others.
 pub(super) const HOST: &str = "catamaran:host";
 
+/// The module that reads pages, loaded when it is first needed.
+pub(super) const HTML: &str = "k6/html";
+
 /// The modules that are there.
 const OWN: &[(&str, &str)] = &[
     (HOST, include_str!("modules/host.js")),
@@ -215,12 +237,16 @@ const OWN: &[(&str, &str)] = &[
     ("k6/data", include_str!("modules/data.js")),
     ("k6/encoding", include_str!("modules/encoding.js")),
     ("k6/execution", include_str!("modules/execution.js")),
+    (HTML, include_str!("modules/html.js")),
     ("k6/http", include_str!("modules/http.js")),
+    ("k6/experimental/csv", include_str!("modules/csv.js")),
+    ("k6/experimental/fs", include_str!("modules/fs.js")),
     (
         "k6/experimental/websockets",
         include_str!("modules/websockets.js"),
     ),
     ("k6/metrics", include_str!("modules/metrics.js")),
+    ("k6/net/grpc", include_str!("modules/grpc.js")),
     ("k6/timers", include_str!("modules/timers.js")),
     ("k6/websockets", include_str!("modules/websockets.js")),
     ("k6/ws", include_str!("modules/ws.js")),
@@ -243,8 +269,6 @@ const MISSING: &[(&str, &str)] = &[
         "k6/x/",
         "extensions of k6 are Go programs and cannot be loaded",
     ),
-    ("k6/net/grpc", "test gRPC with k6 meanwhile"),
-    ("k6/html", "look at res.body"),
     (
         "k6/",
         "leave it out, or write what you need of it in the script",

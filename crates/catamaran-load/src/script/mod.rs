@@ -11,6 +11,7 @@
 //! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
 
 mod commonjs;
+mod grpc;
 mod host;
 mod http;
 mod loader;

@@ -120,14 +120,14 @@ impl Realm {
     ) -> std::result::Result<(), String> {
         let loaded = (|| {
             host::install(ctx, &self.host, script, env)?;
-            let own = evaluate(ctx, script, HOST)?;
+            let own = evaluate(ctx, &script.library, HOST)?;
             let named = |name: &str| -> Result<_> {
                 let function = own.get::<_, Function<'_>>(name)?;
                 Ok(Some(Persistent::save(ctx, function)))
             };
             self.complete.replace(named("complete")?);
             self.forget.replace(named("forget")?);
-            let exports = evaluate(ctx, script, &script.path)?;
+            let exports = evaluate(ctx, &script.library, &script.path)?;
             // What a CommonJS module exports is not known before it runs.
             let exports = match exports.get::<_, Object<'_>>("__commonjs") {
                 Ok(common) => common,
@@ -270,8 +270,8 @@ pub(super) fn call_on_fiber(
 }
 
 /// Runs the top level of a module. Returns what it exports.
-fn evaluate<'js>(ctx: &Ctx<'js>, script: &Script, name: &str) -> Result<Object<'js>> {
-    let (module, promise) = script.library.declare(ctx, name)?.eval()?;
+pub(super) fn evaluate<'js>(ctx: &Ctx<'js>, library: &Library, name: &str) -> Result<Object<'js>> {
+    let (module, promise) = library.declare(ctx, name)?.eval()?;
     while promise.state() == PromiseState::Pending && ctx.execute_pending_job() {}
     match promise.result::<Value<'_>>() {
         Some(result) => result.map(drop)?,

@@ -145,6 +145,9 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
         let _ = poll_fn(|context| respond.poll_reset(context)).await;
         return;
     }
+    if path.starts_with("/test.all.Echo/") {
+        return call(&head, body, respond).await;
+    }
     let mut content = Vec::new();
     while let Some(Ok(data)) = body.data().await {
         let _ = body.flow_control().release_capacity(data.len());
@@ -166,14 +169,104 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     }
 }
 
-async fn send(mut stream: SendStream<Bytes>, mut content: Bytes) {
+/// A gRPC service: echoes messages, with what the metadata ask for.
+async fn call(head: &http::request::Parts, body: RecvStream, mut respond: SendResponse<Bytes>) {
+    let wish = head
+        .headers
+        .get("x-wish")
+        .map_or("", |wish| wish.to_str().unwrap());
+    let mut fields = Response::builder().header("content-type", "application/grpc");
+    fields = fields.header(
+        "x-timeout",
+        head.headers
+            .get("grpc-timeout")
+            .map_or("", |t| t.to_str().unwrap()),
+    );
+    for value in head.headers.get_all("x-bin-bin") {
+        fields = fields.header("x-back-bin", value.clone());
+    }
+    if wish == "trailers-only" {
+        fields = fields
+            .header("grpc-status", "5")
+            .header("grpc-message", "not%20there");
+        respond
+            .send_response(fields.body(()).unwrap(), true)
+            .unwrap();
+        return;
+    }
+    if wish == "http" {
+        respond
+            .send_response(fields.status(503).body(()).unwrap(), true)
+            .unwrap();
+        return;
+    }
+    if wish == "never" {
+        let _ = poll_fn(|context| respond.poll_reset(context)).await;
+        return;
+    }
+    let mut stream = respond
+        .send_response(fields.body(()).unwrap(), false)
+        .unwrap();
+    echo(head.uri.path(), body, &mut stream).await;
+    let mut trailers = HeaderMap::new();
+    let status = if wish == "fail" { "9" } else { "0" };
+    trailers.insert("grpc-status", status.parse().unwrap());
+    trailers.insert("grpc-message", wish.parse().unwrap());
+    trailers.insert("x-after", "1".parse().unwrap());
+    let _ = stream.send_trailers(trailers);
+}
+
+/// Sends messages back: of `Push` their number at the end, of `Watch` each one twice.
+async fn echo(path: &str, mut body: RecvStream, stream: &mut SendStream<Bytes>) {
+    let (mut all, mut seen) = (Vec::new(), 0);
+    let mut is_over = false;
+    while !is_over {
+        is_over = match body.data().await {
+            Some(Ok(data)) => {
+                let _ = body.flow_control().release_capacity(data.len());
+                all.extend_from_slice(&data);
+                false
+            }
+            _ => true,
+        };
+        while let Some(&[_, a, b, c, d]) = all.first_chunk::<5>() {
+            let len = 5 + u32::from_be_bytes([a, b, c, d]) as usize;
+            if all.len() < len {
+                break;
+            }
+            let message: Vec<u8> = all.drain(..len).collect();
+            seen += 1;
+            let times = match path {
+                "/test.all.Echo/Push" => 0,
+                "/test.all.Echo/Watch" => 2,
+                _ => 1,
+            };
+            for _ in 0..times {
+                send_part(stream, Bytes::from(message.clone())).await;
+            }
+        }
+    }
+    if path == "/test.all.Echo/Push" {
+        // `int32 i32 = 3`: how many messages came.
+        send_part(stream, Bytes::from(vec![0, 0, 0, 0, 2, 3 << 3, seen])).await;
+    }
+}
+
+async fn send(mut stream: SendStream<Bytes>, content: Bytes) {
+    if !content.is_empty() {
+        send_part(&mut stream, content).await;
+        let _ = stream.send_data(Bytes::new(), true);
+    }
+}
+
+async fn send_part(stream: &mut SendStream<Bytes>, mut content: Bytes) {
     while !content.is_empty() {
         stream.reserve_capacity(content.len());
         let Some(Ok(room)) = poll_fn(|context| stream.poll_capacity(context)).await else {
             return;
         };
         let part = content.split_to(room.min(content.len()));
-        if stream.send_data(part, content.is_empty()).is_err() {
+        if stream.send_data(part, false).is_err() {
             return;
         }
     }

@@ -2,8 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "what stops a test fails it")]
 #![expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
 
+#[cfg(feature = "scripts")]
+mod grpc;
 mod h2_server;
 mod http2;
+#[cfg(feature = "http3")]
+mod http3;
 mod plain;
 mod protocols;
 #[cfg(feature = "scripts")]

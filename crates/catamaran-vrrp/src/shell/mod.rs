@@ -272,7 +272,8 @@ impl Shell {
             let may_lead = of_it.all(|(index, router)| {
                 // Who takes an address from a node that serves is to know what that knows.
                 let is_active = self.machine.state(index) == State::Active;
-                let knows = is_active || !one.preempt || self.readiness.is_current;
+                let has_all = self.readiness.is_current && !self.readiness.is_behind;
+                let knows = is_active || !one.preempt || has_all;
                 knows && router.failed_adds < MAX_FAILED_ADDS
             });
             tracking.set_serves(serves && may_lead);

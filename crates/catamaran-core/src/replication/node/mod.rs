@@ -427,6 +427,12 @@ impl Node {
         self.is_current
     }
 
+    /// Whether a peer that was away and came back has not told yet what it has seen meanwhile.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.links.iter().any(Link::is_behind)
+    }
+
     /// Its peers, in the order of the settings.
     pub fn peers(&self, now: Now) -> impl Iterator<Item = PeerStatus<'_>> {
         self.links.iter().map(move |link| PeerStatus {

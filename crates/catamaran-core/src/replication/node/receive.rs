@@ -74,7 +74,9 @@ impl Node {
         let is_known = link.incarnation == Some(hello.incarnation);
         let was_met = link.incarnation.replace(hello.incarnation).is_some();
         let was_adopted = link.lost_at.take().is_none();
+        link.is_known = is_known;
         let acquaintance = if is_known {
+            link.catch_up();
             Acquaintance::Known
         } else {
             link.teach();
@@ -109,6 +111,7 @@ impl Node {
             link.handle_ack(acks.u64()?);
         }
         if !was_done && link.teaching == Teaching::Done {
+            link.say_soon();
             self.events.push_back(Event::Taught(peer));
         }
         Ok(())

@@ -78,6 +78,7 @@ impl Node {
                         // It may all have arrived by now.
                         link.handle_ack(0);
                         if link.teaching == Teaching::Done {
+                            link.say_soon();
                             self.events.push_back(Event::Taught(peer));
                         }
                     }

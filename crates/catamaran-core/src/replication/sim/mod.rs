@@ -94,6 +94,37 @@ fn whatever_happened_tables_are_the_same_when_all_is_well_again() {
 }
 
 #[test]
+fn a_node_that_was_cut_off_is_behind_until_it_knows_what_the_others_saw() {
+    for_each_seed(|rng| {
+        let mut net = Net::new(2, LONG, false, rng.fork());
+        net.settle(Duration::from_secs(20));
+        net.cut_off(0);
+        net.run(Duration::from_secs(3));
+        assert!(!net.is_behind(0), "nobody is there to tell");
+        for client in 0..CLIENTS {
+            net.visit(1, client, true);
+        }
+        net.run(TICK * 2);
+        net.mend();
+        let knows = |net: &Net| (0..CLIENTS).all(|client| net.bound(0, client).is_some());
+        let mut was_behind = false;
+        // From the first heartbeat on it knows that there is more.
+        while !knows(&net) {
+            was_behind |= net.is_behind(0);
+            assert!(
+                !was_behind || net.is_behind(0),
+                "it is told that it knows all"
+            );
+            net.tick();
+        }
+        assert!(was_behind || net.is_behind(0), "it never knew");
+        net.settle(Duration::from_secs(20));
+        assert!(net.is_connected(0) && !net.is_behind(0));
+        assert!(!net.is_behind(1), "it missed nothing");
+    });
+}
+
+#[test]
 fn no_window_starts_again_because_somebody_told_of_it() {
     for_each_seed(|rng| {
         let window = Duration::from_millis(rng.u64(500..3000));

@@ -233,8 +233,20 @@ impl Net {
             let is_quiet = |peer: super::super::PeerStatus<'_>| {
                 peer.is_connected && peer.is_taught && peer.waiting == 0
             };
-            node.is_current() && node.peers(now).all(is_quiet)
+            node.is_current() && !node.is_behind() && node.peers(now).all(is_quiet)
         })
+    }
+
+    /// Whether `node` has not been told yet what others have seen without it.
+    pub(super) fn is_behind(&self, node: usize) -> bool {
+        let node = self.nodes[node].node.as_ref();
+        node.is_some_and(Node::is_behind)
+    }
+
+    pub(super) fn is_connected(&self, node: usize) -> bool {
+        let now = self.clocks(node);
+        let node = self.nodes[node].node.as_ref();
+        node.is_some_and(|node| node.peers(now).all(|peer| peer.is_connected))
     }
 
     pub(super) fn run(&mut self, time: Duration) {

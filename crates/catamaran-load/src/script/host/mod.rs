@@ -17,6 +17,7 @@ use std::time::Duration;
 use rquickjs_core::object::Accessor;
 use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result};
 
+use super::grpc::{self, Grpc};
 use super::http::{Jar, Pool};
 use super::loader::Library;
 use super::realm::Script;
@@ -37,6 +38,8 @@ pub(super) struct Settings {
     pub(super) user_agent: String,
     pub(super) max_redirects: u32,
     pub(super) throws: bool,
+    /// Whether requests to `https` go over HTTP/3.
+    pub(super) http3: bool,
     pub(super) discards_bodies: bool,
     pub(super) keeps_connections: bool,
     pub(super) keeps_connections_over_iterations: bool,
@@ -77,6 +80,7 @@ pub(super) struct Host {
     /// Cookie jars; the first is the virtual user's own.
     pub(super) jars: RefCell<Vec<Jar>>,
     pub(super) sockets: RefCell<Sockets>,
+    pub(super) grpc: Grpc,
     /// When the iteration should have begun, until its first request has taken it.
     pub(super) intended: Cell<Option<u64>>,
     /// Tags that the script gave its virtual user.
@@ -121,6 +125,7 @@ impl Host {
             pool: RefCell::default(),
             jars: RefCell::new(vec![Jar::default()]),
             sockets: RefCell::default(),
+            grpc: Grpc::default(),
             intended: Cell::new(None),
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
@@ -133,6 +138,16 @@ impl Host {
             scenario_tags,
             directory: path.parent().unwrap_or(path).to_owned(),
         }
+    }
+
+    /// What all realms of the run share.
+    pub(super) fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Where the script lies.
+    pub(super) fn directory(&self) -> &std::path::Path {
+        &self.directory
     }
 
     pub(super) fn stop(&self) -> Rc<Stop> {
@@ -166,6 +181,7 @@ impl Host {
         // Outside of the borrow: what is closed tells how long it was open.
         let sockets = self.sockets.take();
         drop(sockets);
+        self.grpc.forget_streams();
         !self.later.take().is_empty()
     }
 
@@ -246,6 +262,7 @@ pub(super) fn install<'js>(
     cookies::install(&natives)?;
     super::http::install(&natives)?;
     sockets::install(&natives)?;
+    grpc::install(&natives)?;
     object.set("throws", host.settings.throws)?;
     let globals = ctx.globals();
     globals.set("__host", object)?;

@@ -7,7 +7,10 @@ use rquickjs_core::function::Opt;
 use rquickjs_core::{Array, Ctx, Exception, Object, Result, Value};
 
 use super::{Host, Natives, millis, must_run};
+use crate::client::Url;
 use crate::script::http::{self, Ask};
+use crate::script::loader::HTML;
+use crate::script::realm::evaluate;
 use crate::script::seam;
 use crate::sink::as_f64;
 use crate::time_text::{self, parse_duration};
@@ -68,6 +71,18 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let replies = replies.into_iter().map(|reply| http::into_js(&ctx, reply));
         replies.collect::<Result<Vec<_>>>()
     })?;
+    let own = Rc::clone(natives.host);
+    natives.add("loadHtml", move |ctx: Ctx<'js>| {
+        evaluate(&ctx, own.library(), HTML)
+    })?;
+    natives.add(
+        "joinUrl",
+        |ctx: Ctx<'js>, base: String, relative: String| {
+            let joined = Url::parse(&base).and_then(|base| base.join(&relative));
+            let joined = joined.map(|url| url.to_string());
+            joined.map_err(|error| Exception::throw_message(&ctx, &error.to_string()))
+        },
+    )?;
     natives.add("clock", || as_f64(now_nanos()) / 1e6)?;
     natives.add("millis", |ctx: Ctx<'js>, text: String| {
         let read = parse_duration(&text).map(time_text::millis);

@@ -27,6 +27,8 @@ pub(in crate::script) struct Ask {
     /// to 399.
     pub(in crate::script) expected: Option<Vec<u16>>,
     pub(in crate::script) auth: Auth,
+    /// Whether HTTP/3 is spoken, if the URL is `https`.
+    pub(in crate::script) http3: bool,
 }
 
 /// How a body is given to the script.
@@ -74,6 +76,7 @@ impl Ask {
             },
             expected: None,
             auth: Auth::Basic,
+            http3: settings.http3,
         };
         if let Some(more) = more {
             ask.read_more(ctx, &more)?;
@@ -112,6 +115,17 @@ impl Ask {
             Some("binary") => self.keep = Keep::Binary,
             Some("none") => self.keep = Keep::Nothing,
             Some(other) => return Err(told("responseType", other, "text, binary, none")),
+        }
+        let protocol: Option<String> = more.get("protocol")?;
+        match protocol.as_deref() {
+            None | Some("") => {}
+            Some("h3") if cfg!(feature = "http3") => self.http3 = true,
+            Some("h3") => {
+                let text = "this program was built without HTTP/3 (the feature load-http3)";
+                return Err(Exception::throw_message(ctx, text));
+            }
+            Some("auto") => self.http3 = false,
+            Some(other) => return Err(told("protocol", other, "auto and h3")),
         }
         let auth: Option<String> = more.get("auth")?;
         match auth.as_deref() {

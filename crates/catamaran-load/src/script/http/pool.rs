@@ -15,8 +15,8 @@ use crate::client::{
 };
 use crate::script::host::Host;
 
-/// Where a connection goes: its address, and the host of one over TLS.
-type Place = (SocketAddr, Option<String>);
+/// Where a connection goes: its address, the host of one over TLS, and whether it is over QUIC.
+type Place = (SocketAddr, Option<String>, bool);
 
 /// The connections of one virtual user, and the addresses of names.
 #[derive(Debug, Default)]
@@ -71,8 +71,8 @@ impl Pool {
             self.clear();
         }
         match line {
-            Line::Http1(_) => self.idle.entry(place).or_default().push(line),
-            Line::Http2(_) => {
+            line @ Line::Http1(_) => self.idle.entry(place).or_default().push(line),
+            line => {
                 self.shared.insert(place, line);
             }
         }
@@ -92,7 +92,8 @@ pub(super) async fn send(
     let body = ask.body.as_deref().unwrap_or_default();
     let addr = resolve(host, url).await?;
     reply.remote = Some(addr);
-    let place = (addr, url.is_tls.then(|| url.host.clone()));
+    let is_http3 = ask.http3 && url.is_tls;
+    let place = (addr, url.is_tls.then(|| url.host.clone()), is_http3);
     loop {
         let (mut line, is_new) = line(host, url, &place, reply).await?;
         if url.is_tls {
@@ -145,13 +146,13 @@ async fn line(
         (may_share && !pool.http1.contains(place)).then(|| Rc::clone(&pool.opening))
     };
     let Some(opening) = opening else {
-        return Ok((open(host, url, place.0, reply).await?, true));
+        return Ok((open(host, url, place, reply).await?, true));
     };
     let _turn = opening.lock().await;
     if let Some(line) = host.pool.borrow_mut().take(place) {
         return Ok((line, false));
     }
-    let line = open(host, url, place.0, reply).await?;
+    let line = open(host, url, place, reply).await?;
     let mut pool = host.pool.borrow_mut();
     match line.share() {
         Some(shared) => pool.put(place.clone(), shared),
@@ -166,9 +167,12 @@ async fn line(
 async fn open(
     host: &Host,
     url: &Url,
-    addr: SocketAddr,
+    &(addr, _, is_http3): &Place,
     reply: &mut Reply,
 ) -> Result<Line, Failure> {
+    if is_http3 {
+        return open_http3(host, url, addr, reply).await;
+    }
     let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
     reply.phases.connecting = opened.connecting_nanos;
     if !url.is_tls {
@@ -180,6 +184,32 @@ async fn open(
     let connection = secured.await?;
     reply.phases.handshaking = now_nanos() - begin;
     Line::agreed_on(connection).await
+}
+
+/// Makes a connection over QUIC, whose handshake is that of TLS, too.
+#[cfg(feature = "http3")]
+async fn open_http3(
+    host: &Host,
+    url: &Url,
+    addr: SocketAddr,
+    reply: &mut Reply,
+) -> Result<Line, Failure> {
+    let begin = now_nanos();
+    let tls = host.settings.tls.client()?;
+    let connection = crate::client::Http3::connect(addr, &url.host, tls).await?;
+    reply.phases.handshaking = now_nanos() - begin;
+    Ok(Line::Http3(connection))
+}
+
+#[cfg(not(feature = "http3"))]
+async fn open_http3(
+    _host: &Host,
+    _url: &Url,
+    _addr: SocketAddr,
+    _reply: &mut Reply,
+) -> Result<Line, Failure> {
+    let text = "this program was built without HTTP/3 (the feature load-http3)";
+    Err(Failure::Tls(text.to_owned()))
 }
 
 /// The address of a URL's host; names are asked for again after five minutes.

@@ -50,6 +50,10 @@ lazy("request", (response) => {
 });
 lazy("ocsp", () => ({ produced_at: 0, this_update: 0, next_update: 0, revoked_at: 0, revocation_reason: "", status: "unknown" }));
 
+// The module `k6/html`, once it is needed.
+let loaded;
+const pages = () => (loaded ??= host.pages ?? host.loadHtml());
+
 const SHOWN = [
   "remote_ip", "remote_port", "url", "status", "status_text", "proto", "headers", "cookies", "body", "timings",
   "tls_version", "tls_cipher_suite", "ocsp", "error", "error_code", "request",
@@ -67,9 +71,39 @@ const methods = {
   toJSON() {
     return Object.fromEntries(SHOWN.map((name) => [name, this[name]]));
   },
-  html() { throw new Error("res.html() is not supported yet; look at res.body"); },
-  submitForm() { throw new Error("res.submitForm() is not supported yet; send the form with http.post"); },
-  clickLink() { throw new Error("res.clickLink() is not supported yet; get the link with http.get"); },
+  html(selector) {
+    const body = this.body;
+    if (body === null || body === undefined) {
+      throw new Error("the body is null, so that no page can be read from it");
+    }
+    const page = pages().parseHTML(typeof body === "string" ? body : host.decode(body), this.url);
+    return selector === undefined ? page : page.find(selector);
+  },
+  submitForm(options) {
+    const { formSelector = "form", fields = {}, submitSelector, params } = options ?? {};
+    const found = this.html(formSelector);
+    if (found.size() === 0) {
+      throw new Error(`no form found for selector '${formSelector}' in response '${this.url}'`);
+    }
+    const [method, action, sent] = pages().formOf(found.first(), fields, submitSelector);
+    const target = action === "" ? this.url : host.joinUrl(this.url, action);
+    if (method !== "GET") {
+      return request(method, target, sent, params);
+    }
+    return request("GET", `${target.split("?")[0]}?${form(sent)}`, null, params);
+  },
+  clickLink(options) {
+    const { selector = "a[href]", params } = options ?? {};
+    const link = this.html(selector).first();
+    if (link.size() === 0) {
+      throw new Error(`no element found for selector '${selector}' in response '${this.url}'`);
+    }
+    const target = link.attr("href");
+    if (target === undefined) {
+      throw new Error(`no valid href attribute value found on element '${selector}' in response '${this.url}'`);
+    }
+    return request("GET", host.joinUrl(this.url, target), null, params);
+  },
 };
 for (const [name, value] of Object.entries(methods)) {
   Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
@@ -215,7 +249,7 @@ function bodyOf(body, headers) {
 }
 
 const KNOWN = [
-  "headers", "tags", "cookies", "jar", "auth", "timeout", "redirects", "responseType", "responseCallback", "throw",
+  "headers", "tags", "cookies", "jar", "auth", "timeout", "redirects", "responseType", "responseCallback", "throw", "protocol",
 ];
 const REMEDIES = { compression: "compress the body beforehand and set Content-Encoding" };
 
@@ -267,7 +301,7 @@ function prepare(method, url, body, params) {
   const expected = params.responseCallback === undefined ? callback : params.responseCallback;
   return [method, String(url), sent, {
     fields, tags, timeout, cookies: cookiesOf(params.cookies), jar: params.jar?.number, auth: params.auth,
-    redirects: params.redirects, responseType: params.responseType,
+    redirects: params.redirects, responseType: params.responseType, protocol: params.protocol,
     expected: expected === null ? [] : expected?.ranges ?? undefined,
   }];
 }

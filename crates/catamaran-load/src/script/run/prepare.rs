@@ -137,6 +137,7 @@ fn settings(options: &Options, text: &str) -> Settings {
         user_agent: user_agent.unwrap_or_else(|| USER_AGENT.to_owned()),
         max_redirects: options.max_redirects.unwrap_or(10),
         throws: options.throw == Some(true),
+        http3: options.http3 == Some(true),
         discards_bodies: options.discard_response_bodies == Some(true),
         keeps_connections: options.no_connection_reuse != Some(true),
         keeps_connections_over_iterations: options.no_vu_connection_reuse != Some(true),

@@ -1,9 +1,11 @@
 //! Scripts of k6, run as they are.
 
 mod hostile;
+mod html;
 mod modules;
 mod outputs;
 mod record;
+mod records;
 mod requests;
 mod runs;
 mod tls;
@@ -47,7 +49,12 @@ pub(crate) fn play(script: &str, url: &str) -> Ran {
 }
 
 /// As above, in a directory and with options of the command line.
-fn play_in(dir: &TempDir, script: &str, url: &str, set: impl FnOnce(&mut ScriptOptions)) -> Ran {
+pub(crate) fn play_in(
+    dir: &TempDir,
+    script: &str,
+    url: &str,
+    set: impl FnOnce(&mut ScriptOptions),
+) -> Ran {
     let path = dir.write("script.js", script).unwrap();
     let exported = dir.path().join("summary.json");
     let mut options = ScriptOptions {
