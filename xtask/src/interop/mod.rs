@@ -17,6 +17,7 @@ mod kubernetes;
 mod metrics;
 mod need;
 mod reloads;
+mod remote_write;
 mod sbom;
 mod systemd;
 mod tracing;
