@@ -53,7 +53,7 @@ fn run() -> Result<()> {
         bail!("no command\n\n{HELP}");
     };
     match command.as_str() {
-        "bench" if asks_help(rest) => shell::say(bench::HELP),
+        "bench" if asks_help(rest) && rest[0] != "load" => shell::say(bench::HELP),
         "fuzz" if asks_help(rest) => shell::say(fuzz::HELP),
         "callgrind" if asks_help(rest) => shell::say(callgrind::HELP),
         "deb" if asks_help(rest) => shell::say(deb::HELP),

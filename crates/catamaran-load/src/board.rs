@@ -93,18 +93,19 @@ impl Board {
         for (how, &times) in &other.answers {
             self.answered(how.clone(), times);
         }
-        for (key, theirs) in &other.checks {
-            match self.checks.get_mut(key) {
-                Some(mine) => {
-                    mine.passes += theirs.passes;
-                    mine.fails += theirs.fails;
-                    mine.order = mine.order.min(theirs.order);
-                }
-                None => {
-                    self.checks.insert(key.clone(), *theirs);
-                }
-            }
+        for (key, &theirs) in &other.checks {
+            self.add_checks(key.clone(), theirs);
         }
+    }
+
+    fn add_checks(&mut self, key: (String, String), theirs: Tally) {
+        let mine = self.checks.entry(key).or_insert_with(|| Tally {
+            order: theirs.order,
+            ..Tally::default()
+        });
+        mine.passes += theirs.passes;
+        mine.fails += theirs.fails;
+        mine.order = mine.order.min(theirs.order);
     }
 
     /// One sink.
@@ -137,6 +138,8 @@ pub struct Recorder {
     /// By number of a set of tags: sinks of sub-metrics that take its samples.
     parts: Vec<Box<[(MetricId, SinkId)]>>,
     board: Board,
+    /// Checks that were met lately, which are found here without a text of their own.
+    recent: Vec<((String, String), Tally)>,
     checks_met: u64,
     /// Where every sample is written, too.
     taps: Vec<Tap>,
@@ -151,6 +154,7 @@ impl Recorder {
             parts: vec![registry.parts_for(&TagSet::new()).into()],
             registry,
             tags: Tags::default(),
+            recent: Vec::new(),
             checks_met: 0,
             taps: Vec::new(),
         }
@@ -221,16 +225,33 @@ impl Recorder {
     /// Counts a check of the group with this path.
     pub fn check(&mut self, group: &str, name: &str, holds: bool) {
         let order = self.checks_met;
-        let key = (group.to_owned(), name.to_owned());
-        let tally = self.board.checks.entry(key).or_insert_with(|| Tally {
-            order,
-            ..Tally::default()
-        });
         self.checks_met += 1;
+        let mut recent = self.recent.iter();
+        let at = recent.position(|((of, own), _)| own == name && of == group);
+        let at = at.unwrap_or_else(|| {
+            if self.recent.len() >= MAX_RECENT {
+                self.settle_checks();
+            }
+            let tally = Tally {
+                order,
+                ..Tally::default()
+            };
+            let key = (group.to_owned(), name.to_owned());
+            self.recent.push((key, tally));
+            self.recent.len() - 1
+        });
+        let tally = &mut self.recent[at].1;
         if holds {
             tally.passes += 1;
         } else {
             tally.fails += 1;
+        }
+    }
+
+    /// Puts the checks that were met lately onto the board.
+    fn settle_checks(&mut self) {
+        for (key, tally) in self.recent.drain(..) {
+            self.board.add_checks(key, tally);
         }
     }
 
@@ -254,9 +275,13 @@ impl Recorder {
     /// Gives away what was counted since the last time.
     pub fn take(&mut self) -> Board {
         self.flush_taps();
+        self.settle_checks();
         std::mem::replace(&mut self.board, Board::new(&self.registry))
     }
 }
+
+/// Checks that are found without a text of their own; each is compared with in turn.
+const MAX_RECENT: usize = 32;
 
 /// Different endings that are told apart: all statuses that servers use, and some failures.
 const MAX_ANSWERS: usize = 100;

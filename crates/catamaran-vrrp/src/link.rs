@@ -5,7 +5,7 @@
 //!                | 1 if replication is current u8 | count u8 | active peers: router id u8, 1 for IPv6
 //!                u8, priority u8; then for each of them 1 if it wins against the same priority u8
 //!                | count u8 | routers whose active has left: router id u8, 1 for IPv6 u8
-//!                | 1 if a peer has more to tell u8
+//!                | 1 if a peer has more to tell u8 | 1 if all peers are away u8
 //! vrrp -> data   version u8 | 's' | count u8 | status of each router | later counters of each
 //! ```
 //! It is a socket of packets whose both ends the supervisor keeps, so that either process may be
@@ -40,6 +40,8 @@ pub struct Readiness {
     pub left: Vec<(u8, bool)>,
     /// Whether a peer that was away has not told yet what it has seen meanwhile.
     pub is_behind: bool,
+    /// Whether there are peers, and all are away.
+    pub is_alone: bool,
 }
 
 /// A peer that is active for one virtual router.
@@ -101,6 +103,7 @@ impl Link {
             out.0.extend([router_id, u8::from(is_v6)]);
         }
         out.byte(u8::from(readiness.is_behind));
+        out.byte(u8::from(readiness.is_alone));
         self.send(&out.0)
     }
 
@@ -183,6 +186,7 @@ fn read_readiness(bytes: &[u8]) -> Option<Readiness> {
         others,
         left,
         is_behind: fields.byte() == Some(1),
+        is_alone: fields.byte() == Some(1),
     })
 }
 
@@ -261,6 +265,7 @@ mod tests {
             }],
             left: vec![(51, true), (52, false)],
             is_behind: true,
+            is_alone: true,
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct LoadArgs {
     /// Default: it is dropped, as k6 does
     #[arg(long, value_name = "WHAT")]
     on_overload: Option<OnOverload>,
-    /// Of a script: write every sample, to json=FILE or csv=FILE, or send series to a Prometheus with
+    /// Write every sample, to json=FILE or csv=FILE, or send series to a Prometheus with
     /// experimental-prometheus-rw and the variables K6_PROMETHEUS_RW_* (repeatable)
     #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
     out: Vec<Target>,
@@ -131,7 +131,7 @@ pub(crate) struct LoadArgs {
     thresholds: Vec<String>,
     /// Search the greatest rate at which this holds of the corrected latency; each rate is tried for
     /// --duration
-    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report", "junit", "compare"])]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report", "junit", "compare", "out"])]
     find_max: Option<String>,
     /// Print the result as JSON, or write it to a file beside the summary
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
@@ -282,7 +282,6 @@ impl LoadArgs {
         let of_scripts = [
             ("--iterations", self.iterations.is_some()),
             ("--env", !self.env.is_empty()),
-            ("--out", !self.out.is_empty()),
             ("--on-overload", self.on_overload.is_some()),
             ("--summary-export", self.summary_export.is_some()),
             ("--import-cache", self.import_cache.is_some()),
@@ -344,6 +343,7 @@ impl LoadArgs {
             is_json: self.json == Some(None),
             is_full: self.full,
             is_quiet: self.quiet,
+            outputs: self.out,
             keep,
         })
     }

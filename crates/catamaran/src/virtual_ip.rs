@@ -41,6 +41,7 @@ fn of_peers(sight: &Sight, own: &str) -> link::Readiness {
     link::Readiness {
         is_current: sight.is_current || !sight.is_clustered,
         is_behind: sight.is_behind,
+        is_alone: sight.is_alone(),
         others: others.collect(),
         left: sight
             .left
@@ -148,6 +149,7 @@ mod tests {
             name: name.to_owned(),
             address: String::new(),
             is_alive,
+            is_lost: !is_alive,
             heard_ago: None,
             routers: vec![RouterView {
                 router_id: 51,

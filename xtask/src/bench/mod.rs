@@ -8,6 +8,7 @@
 
 mod case;
 mod cores;
+mod generator;
 mod load;
 mod origin;
 pub(crate) mod poller;
@@ -45,7 +46,9 @@ cargo xtask bench [--case NAME]… [--runs N] [--seconds N] [--only SUBJECT]… 
                   large configuration; --runs holds
   --scale         nothing but what 10,000 servers or routes cost per request and per reload; --runs
                   and --seconds hold
-  --write         write the table to docs/benchmarks.md too (whole runs only)";
+  --write         write the table to docs/benchmarks.md too (whole runs only)
+
+cargo xtask bench load: the load test side by side with k6, wrk, wrk2 and oha; `bench load --help`";
 
 const DOCUMENT: &str = "docs/benchmarks.md";
 /// Where in the document begins what no run writes.
@@ -72,6 +75,9 @@ enum Kind {
 
 /// Runs the benchmark.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if let Some(("load", rest)) = arguments.split_first().map(|(word, rest)| (&**word, rest)) {
+        return generator::run(rest);
+    }
     let Some(mut options) = parse(arguments)? else {
         return Ok(());
     };
@@ -195,13 +201,16 @@ fn parse(arguments: &[String]) -> Result<Option<Options>> {
 
 /// The origin part of this program.
 pub(crate) fn run_origin(arguments: &[String]) -> Result<()> {
-    prepare_helper()?;
-    origin::run(arguments)
+    let Some((core, rest)) = arguments.split_first() else {
+        bail!("bench-origin takes a core first");
+    };
+    prepare_helper(core.parse()?)?;
+    origin::run(rest)
 }
 
 /// The load part of this program.
 pub(crate) fn run_load(arguments: &[String]) -> Result<()> {
-    prepare_helper()?;
+    prepare_helper(1)?;
     let [order] = arguments else {
         bail!("bench-load takes one order as JSON");
     };
@@ -210,10 +219,10 @@ pub(crate) fn run_load(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Moves this process to core 1 and lets it open as many files as allowed.
-fn prepare_helper() -> Result<()> {
+/// Moves this process to a core and lets it open as many files as allowed.
+fn prepare_helper(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
-    cores.set(1);
+    cores.set(core);
     sched_setaffinity(None, &cores)?;
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;

@@ -21,13 +21,16 @@ enum Mode {
 
 /// Serves on the addresses until killed.
 ///
-/// Arguments: `http|echo|bulk`, the body's size in bytes, addresses.
+/// Arguments: `http|echo|bulk|spin`, the body's size in bytes, addresses. `spin` is `http` that never
+/// sleeps: to wake a sleeping core costs the sender some microseconds on a virtual machine, the slower it
+/// sends the more often.
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     let [mode, size, addrs @ ..] = arguments else {
         bail!("bench-origin takes a mode, a size and addresses");
     };
-    let mode = match mode.as_str() {
-        "http" => Mode::Http,
+    let mode_name = mode.as_str();
+    let mode = match mode_name {
+        "http" | "spin" => Mode::Http,
         "echo" => Mode::Echo,
         "bulk" => Mode::Bulk,
         other => bail!("unknown mode `{other}`"),
@@ -42,6 +45,10 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
     }
     Origins {
         mode,
+        patience: match mode_name {
+            "spin" => Duration::ZERO,
+            _ => Duration::from_secs(60),
+        },
         answer: answer(mode, size),
         listeners,
         poller: Poller::new()?,
@@ -65,6 +72,8 @@ fn answer(mode: Mode, size: usize) -> Vec<u8> {
 
 struct Origins {
     mode: Mode,
+    /// How long it sleeps while nothing happens.
+    patience: Duration,
     /// The whole response, or the block that is sent over and over.
     answer: Vec<u8>,
     listeners: Vec<TcpListener>,
@@ -93,7 +102,7 @@ impl Origins {
         }
         let mut ready = Vec::new();
         loop {
-            self.poller.wait(Duration::from_secs(60), &mut ready)?;
+            self.poller.wait(self.patience, &mut ready)?;
             for &key in &ready {
                 match key.checked_sub(self.listeners.len()) {
                     None => self.accept(key)?,

@@ -19,9 +19,9 @@ use super::subject::{Running, Subject, Wiring};
 const TURN: Duration = Duration::from_millis(250);
 
 /// What the host may take of the cores' time in a window, 0 to 1; a window with more does not count.
-const MOST_STOLEN: f64 = 0.02;
+pub(super) const MOST_STOLEN: f64 = 0.02;
 /// Runs that are made for one that is quiet, where proxies run one after another.
-const MAX_TRIES: usize = 6;
+pub(super) const MAX_TRIES: usize = 6;
 
 /// Measures one case with all proxies.
 pub(super) fn measure(case: &'static Case, options: &Options) -> Result<Row> {
@@ -227,13 +227,23 @@ pub(super) fn start_origins(case: &Case, addrs: [SocketAddr; 2]) -> Result<Origi
         (Layer::Tcp, Pattern::Bulk) => "bulk",
         (Layer::Tcp, _) => "echo",
     };
+    listening(mode, case.body, &addrs, "1")
+}
+
+/// An origin on core 0 whose answers have 128 bytes, and that never sleeps.
+pub(super) fn start_origin(addr: SocketAddr) -> Result<Origins> {
+    listening("spin", 128, &[addr], "0")
+}
+
+/// Starts origins on a core and waits until they listen.
+fn listening(mode: &str, body: usize, addrs: &[SocketAddr], core: &str) -> Result<Origins> {
     let child = Command::new("target/release/xtask")
-        .args(["bench-origin", mode, &case.body.to_string()])
-        .args(addrs.map(|addr| addr.to_string()))
+        .args(["bench-origin", core, mode, &body.to_string()])
+        .args(addrs.iter().map(ToString::to_string))
         .spawn()?;
     let origins = Origins(child);
     let deadline = Instant::now() + Duration::from_secs(5);
-    for addr in addrs {
+    for &addr in addrs {
         while TcpStream::connect(addr).is_err() {
             if Instant::now() > deadline {
                 bail!("the origins do not listen");

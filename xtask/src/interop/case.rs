@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::need::Need;
 use super::{
     admin_api, alerts, checks, compose, dashboard, deb, etcd, kubernetes, load_k6, metrics,
-    reloads, sbom, systemd, tracing, virtual_ip,
+    reloads, remote_write, sbom, systemd, tracing, virtual_ip,
 };
 
 /// One test.
@@ -84,6 +84,18 @@ pub(super) const CASES: &[Case] = &[
             CURL,
         ],
         run: metrics::run,
+    },
+    Case {
+        name: "remote-write",
+        title: "the series of a load test in a real Prometheus",
+        needs: &[
+            Need::Program {
+                name: "prometheus",
+                package: "prometheus",
+            },
+            CURL,
+        ],
+        run: remote_write::run,
     },
     Case {
         name: "tracing",

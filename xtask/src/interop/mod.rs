@@ -18,6 +18,7 @@ mod load_k6;
 mod metrics;
 mod need;
 mod reloads;
+mod remote_write;
 mod sbom;
 mod systemd;
 mod tracing;

@@ -31,10 +31,20 @@ pub struct SeenPeer {
     /// Whether a connection stands and it spoke within the last 2 s. Ends at once when its process
     /// dies, and after 2 s when its machine or the network between does.
     pub is_alive: bool,
+    /// Whether no connection to it stands, as the node that speaks with it has just said.
+    pub is_lost: bool,
     /// How long ago it last spoke; `None` if it never did. It speaks every 0.5 s at least.
     pub heard_ago: Option<Duration>,
     /// What it said of its virtual routers; empty when it is not alive.
     pub routers: Vec<RouterView>,
+}
+
+impl Sight {
+    /// Whether there are peers, and the connection to each has ended.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        !self.peers.is_empty() && self.peers.iter().all(|peer| peer.is_lost)
+    }
 }
 
 /// What the node last said of itself and its peers.
@@ -145,6 +155,7 @@ impl View {
             SeenPeer {
                 name: peer.name.to_string(),
                 address: peer.address.clone(),
+                is_lost: is_fresh && known.is_some_and(|known| !known.is_connected),
                 is_alive: is_fresh && known.is_some_and(|known| known.is_connected),
                 heard_ago: heard_at.map(|at| now.saturating_since(at)),
                 routers: known.map_or_else(Vec::new, |known| known.routers.clone()),

@@ -129,6 +129,14 @@ impl Machine {
         machine.handle_witness(now, active, &mut out);
     }
 
+    /// Says whether all peers are known to be away. Then nobody has taken over from a router that was
+    /// late, and it goes on; if one was cut off from word only, their adverts decide.
+    pub fn handle_alone(&mut self, is_alone: bool) {
+        for router in &mut self.routers {
+            router.handle_alone(is_alone);
+        }
+    }
+
     /// Says whether the connection to a peer that was active for `router` has just ended.
     pub fn handle_departure(&mut self, now: Timestamp, router: RouterIndex, is_gone: bool) {
         self.yield_late(now);

@@ -222,7 +222,7 @@ impl Router {
         let shortest = self.down_interval(OWNER, self.settings.interval);
         let silent = now.saturating_since(self.since);
         let speaks = self.state == State::Active && !self.is_leaving;
-        (speaks && silent > shortest).then_some(silent)
+        (speaks && silent > shortest && !self.witness.is_alone).then_some(silent)
     }
 
     pub(super) fn start(&mut self, now: Timestamp, out: &mut Output<'_>) {
@@ -350,6 +350,10 @@ impl Router {
             }
             (Some(_), State::Active | State::Initialize) => {}
         }
+    }
+
+    pub(super) const fn handle_alone(&mut self, is_alone: bool) {
+        self.witness.is_alone = is_alone;
     }
 
     /// Takes word that the connection of a peer that was active has ended.

@@ -36,6 +36,8 @@ pub(super) struct Witness {
     /// Whether the path of adverts is known to be dead.
     pub(super) is_path_dead: bool,
     pub(super) departure: Departure,
+    /// Whether no peer is there that could have taken over, as far as another path can tell.
+    pub(super) is_alone: bool,
 }
 
 /// What is made of the end of the active's connection.
@@ -57,6 +59,7 @@ impl Witness {
         ask_at: Timestamp::MAX,
         is_path_dead: false,
         departure: Departure::None,
+        is_alone: false,
     };
 
     /// Takes what peers say. A change of priority is the same peer, or as good.

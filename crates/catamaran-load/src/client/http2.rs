@@ -314,13 +314,13 @@ impl AsyncWrite for CountedStream {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Http2Failure {
     /// The server takes no more requests on this connection.
-    #[error("http2: server sent GOAWAY and closed the connection; ErrCode={0:?}")]
+    #[error("http2: received GoAway with http2 ErrCode {0:?}")]
     GoAway(Reason),
     /// The request was reset.
-    #[error("stream error: {0:?}")]
+    #[error("http2: stream error with http2 ErrCode {0:?}")]
     Stream(Reason),
     /// The server broke a rule that ends the connection.
-    #[error("connection error: {0:?}")]
+    #[error("http2: connection error with http2 ErrCode {0:?}")]
     Connection(Reason),
     /// Something else.
     #[error("http2: {0}")]

@@ -106,6 +106,38 @@ impl Output {
     }
 }
 
+/// Opens all targets. An error says which cannot be had, and why.
+pub(crate) fn open_all(
+    targets: &[Target],
+    registry: &Arc<Registry>,
+    thresholds: &[Guarded],
+    system_tags: &BTreeSet<String>,
+    environment: &[(String, String)],
+) -> Result<Vec<Output>, String> {
+    let open = |target: &Target| {
+        Output::open(target, registry, thresholds, system_tags, environment)
+            .map_err(|error| format!("{}: {error}", target.name()))
+    };
+    targets.iter().map(open).collect()
+}
+
+/// Closes what was opened for `targets`, and tells what is missing there.
+pub(crate) fn close_all(
+    targets: &[Target],
+    outputs: Vec<Output>,
+    err: &mut dyn io::Write,
+) -> io::Result<()> {
+    for (target, output) in targets.iter().zip(outputs) {
+        let name = target.name();
+        match output.close() {
+            Ok(None) => {}
+            Ok(Some(lost)) => writeln!(err, "warning: {name}: {lost}")?,
+            Err(error) => writeln!(err, "error: {name}: {error}")?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes taps.
 #[derive(Clone, Debug)]
 pub enum TapSource {

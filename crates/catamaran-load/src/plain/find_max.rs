@@ -83,7 +83,7 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
     loop {
         let rate = search.next;
         let scenario = options.scenario(Some(rate), options.duration);
-        let (outcome, _) = prepared.play(scenario, console).await?;
+        let (outcome, _) = prepared.play(scenario, Vec::new(), console).await?;
         match &outcome.ending {
             Ending::Finished | Ending::Threshold => {}
             Ending::Signal => return Ok(exit_code::SIGNAL),

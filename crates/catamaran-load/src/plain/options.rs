@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::{HeaderError, ProxyHeader, UrlError};
 use crate::metric::{MetricError, Registry};
+use crate::output::Target;
 use crate::record::{CompareError, Keep};
 use crate::scenario::{Executor, Overload, Scenario};
 use crate::schedule::Stage;
@@ -46,6 +47,8 @@ pub struct PlainOptions {
     pub is_full: bool,
     /// Whether nothing is printed while it runs.
     pub is_quiet: bool,
+    /// Where every sample goes.
+    pub outputs: Vec<Target>,
     /// What of it is written to files.
     pub keep: Keep,
 }
@@ -313,6 +316,7 @@ pub(super) mod tests {
             is_json: false,
             is_full: false,
             is_quiet: true,
+            outputs: Vec::new(),
             keep: Keep::default(),
         }
     }

@@ -13,6 +13,7 @@ use crate::engine::{Course, Ending, Outcome, lead};
 use crate::exit_code;
 use crate::live::Live;
 use crate::metric::Registry;
+use crate::output::{self, Output, TapSource};
 use crate::record::{About, Earlier, Point, Record, Timeline};
 use crate::scenario::Scenario;
 use crate::sink::Statistic;
@@ -54,7 +55,16 @@ pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result
         introduce(&prepared, &scenario, console)?;
     }
     let about = prepared.about(&scenario);
-    let (outcome, timeline) = prepared.play(scenario, console).await?;
+    let outputs = match prepared.open_outputs() {
+        Ok(outputs) => outputs,
+        Err(why) => {
+            writeln!(console.err, "catamaran load: {why}")?;
+            return Ok(exit_code::INVALID);
+        }
+    };
+    let taps = outputs.iter().map(Output::source).collect();
+    let (outcome, timeline) = prepared.play(scenario, taps, console).await?;
+    output::close_all(&prepared.options.outputs, outputs, console.err)?;
     if let Ending::Failed(why) = &outcome.ending {
         writeln!(console.err, "catamaran load: {why}")?;
         return Ok(exit_code::FAILED);
@@ -111,10 +121,24 @@ impl Prepared {
         }
     }
 
+    fn open_outputs(&self) -> Result<Vec<Output>, String> {
+        let environment: Vec<_> = std::env::vars().collect();
+        let tags = TAGS.iter().map(|&name| name.to_owned()).collect();
+        let targets = &self.options.outputs;
+        output::open_all(
+            targets,
+            &self.registry,
+            &self.thresholds,
+            &tags,
+            &environment,
+        )
+    }
+
     /// Plays one scenario.
     pub(super) async fn play(
         &self,
         scenario: Scenario,
+        taps: Vec<TapSource>,
         console: &mut Console<'_>,
     ) -> io::Result<(Outcome, Timeline)> {
         let course = Course {
@@ -122,7 +146,7 @@ impl Prepared {
             scenarios: Arc::new(vec![scenario]),
             thresholds: self.thresholds.clone(),
             workers: self.workers,
-            taps: Vec::new(),
+            taps,
         };
         let crew = PlainCrew {
             options: Arc::clone(&self.options),
@@ -244,6 +268,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// The tags of samples: the columns of CSV.
+const TAGS: &[&str] = &["name", "scenario", "status"];
 
 /// The columns of trends: those of k6, and the tail that matters here.
 const TREND_STATISTICS: &[Statistic] = &[

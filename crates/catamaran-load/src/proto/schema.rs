@@ -13,6 +13,8 @@ pub(crate) struct Schema {
     messages: HashMap<String, Arc<Message>>,
     enums: HashMap<String, Arc<Vec<(String, i32)>>>,
     methods: HashMap<String, Method>,
+    /// Paths of methods as they were declared.
+    declared: Vec<String>,
     /// Files that are in it.
     files: HashSet<String>,
 }
@@ -159,7 +161,9 @@ impl Schema {
                     is_client_streaming: method.is_client_streaming,
                     is_server_streaming: method.is_server_streaming,
                 };
-                self.methods.insert(path, known);
+                if self.methods.insert(path.clone(), known).is_none() {
+                    self.declared.push(path);
+                }
             }
         }
         Ok(())
@@ -173,9 +177,16 @@ impl Schema {
         let enums = other.enums.iter();
         self.enums
             .extend(enums.map(|(name, values)| (name.clone(), Arc::clone(values))));
-        let methods = other.methods.iter();
-        self.methods
-            .extend(methods.map(|(path, method)| (path.clone(), method.clone())));
+        for method in other
+            .declared
+            .iter()
+            .filter_map(|path| other.methods.get(path))
+        {
+            let known = self.methods.insert(method.path.clone(), method.clone());
+            if known.is_none() {
+                self.declared.push(method.path.clone());
+            }
+        }
         self.files.extend(other.files.iter().cloned());
     }
 
@@ -191,7 +202,8 @@ impl Schema {
 
     /// All methods but those of the health check.
     pub(crate) fn methods(&self) -> impl Iterator<Item = &Method> {
-        let methods = self.methods.values();
+        let paths = self.declared.iter();
+        let methods = paths.filter_map(|path| self.methods.get(path));
         methods.filter(|method| !method.path.starts_with("/grpc.health.v1."))
     }
 

@@ -58,6 +58,10 @@ fn is_esm(line: &str) -> bool {
 fn required(source: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (at, sign) in source.match_indices("require(") {
+        // `module.require("util")` asks for a module of Node.js, if there is one: libraries try.
+        if source[..at].ends_with('.') {
+            continue;
+        }
         let rest = source[at + sign.len()..].trim_start();
         let Some(quote) = rest.chars().next().filter(|c| matches!(c, '\'' | '"')) else {
             continue;
@@ -111,5 +115,6 @@ mod tests {
         assert_eq!(text.matches("import * as").count(), 2, "{text}");
         assert!(text.contains("export { __e_run as run }"), "{text}");
         assert!(exported("if (exports.a == 1) {}").is_empty());
+        assert!(required("free && free.require && free.require('util').types").is_empty());
     }
 }

@@ -175,12 +175,12 @@ impl Realm {
     fn call(&self, name: &str, argument: Option<&str>, wanted: Wanted) -> Called {
         self.enter(|ctx| {
             let called = self.try_call(ctx, name, argument, wanted).catch(ctx);
-            let forget = self.forget.borrow().clone();
-            if self.host.forget_later()
-                && let Some(Ok(forget)) = forget.map(|forget| forget.restore(ctx))
-            {
-                // Of one that is cut off nothing is called any more, so that it forgets in vain.
-                let _ = forget.call::<_, ()>(()).catch(ctx);
+            if self.host.forget_later() {
+                let forget = self.forget.borrow().clone();
+                if let Some(Ok(forget)) = forget.map(|forget| forget.restore(ctx)) {
+                    // Of one that is cut off nothing is called any more, so that it forgets in vain.
+                    let _ = forget.call::<_, ()>(()).catch(ctx);
+                }
             }
             let rejection = self.host.take_rejection();
             match (called, rejection) {

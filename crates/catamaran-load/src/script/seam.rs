@@ -131,6 +131,15 @@ pub(super) fn give_way() {
     }
 }
 
+/// Switches to the worker once: the fuzzer does so before each host function. Outside a fiber nothing
+/// happens.
+#[cfg(feature = "testing")]
+pub(super) fn pause() {
+    if is_on_fiber() {
+        wait(tokio::task::yield_now());
+    }
+}
+
 /// Switches to the worker, and goes on when it resumes.
 fn suspend(yielder: NonNull<Yielder<(), ()>>) {
     // SAFETY: this runs on the coroutine whose yielder it is, see above; that lives as long.

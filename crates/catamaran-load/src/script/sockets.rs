@@ -49,6 +49,9 @@ struct State {
     received: Cell<u64>,
     /// Bytes that wait to be sent.
     waiting: Cell<usize>,
+    /// Whether it is of `k6/websockets`, whose pings and closes count as messages in k6, and whose
+    /// samples have the tag `name`.
+    is_newer: bool,
     /// Pings under way: what they carry, and when they went out.
     pings: RefCell<HashMap<Vec<u8>, u64>>,
     is_closing: Cell<bool>,
@@ -110,7 +113,7 @@ impl Host {
 }
 
 /// Shakes hands, and records that. Returns the answer and the socket's number, if there is one.
-async fn connect(host: &Rc<Host>, ask: &Ask) -> (Reply, Option<u32>) {
+async fn connect(host: &Rc<Host>, ask: &Ask, is_newer: bool) -> (Reply, Option<u32>) {
     let begin = now_nanos();
     let timeout = u64::try_from(ask.timeout.as_nanos()).unwrap_or(u64::MAX / 4);
     let mut reply = Reply {
@@ -121,7 +124,7 @@ async fn connect(host: &Rc<Host>, ask: &Ask) -> (Reply, Option<u32>) {
     let mut moved = (0, 0);
     let work = shake_hands(host, ask, &mut reply, &mut moved);
     let opened = set_timeout(begin.saturating_add(timeout), work).await;
-    let tags = tags_of(host, ask, &reply);
+    let tags = tags_of(host, ask, &reply, is_newer);
     let connecting = as_f64(now_nanos() - begin) / 1e6;
     host.local.record(builtin::WS_SESSIONS, tags, 1.0);
     host.local.record(builtin::WS_CONNECTING, tags, connecting);
@@ -133,6 +136,7 @@ async fn connect(host: &Rc<Host>, ask: &Ask) -> (Reply, Option<u32>) {
         received: Cell::new(moved.1),
         waiting: Cell::new(0),
         pings: RefCell::default(),
+        is_newer,
         is_closing: Cell::new(false),
     });
     match opened {
@@ -141,6 +145,9 @@ async fn connect(host: &Rc<Host>, ask: &Ask) -> (Reply, Option<u32>) {
             (reply, Some(number))
         }
         Err(failure) => {
+            if !is_newer {
+                state.record(builtin::WS_SESSION_DURATION, connecting);
+            }
             reply.error = failure.to_string();
             reply.code = failure.code();
             (reply, None)
@@ -187,16 +194,19 @@ fn handshake_url(text: &str) -> std::result::Result<Url, String> {
     Url::parse(&url).map_err(|error| error.to_string())
 }
 
-fn tags_of(host: &Host, ask: &Ask, reply: &Reply) -> TagsId {
+fn tags_of(host: &Host, ask: &Ask, reply: &Reply, is_newer: bool) -> TagsId {
     let own = || ask.tags.chunks_exact(2);
     let name = own().find(|pair| pair[0] == "name");
-    let name = name.map_or(ask.url.as_str(), |pair| pair[1].as_str());
+    let name = name.map(|pair| pair[1].as_str());
+    let url = name.unwrap_or(&ask.url);
+    let name = name.or_else(|| is_newer.then_some(url));
     let status = reply.status.to_string();
     let subproto = reply.field("sec-websocket-protocol").next();
+    let subproto = (reply.status > 0).then(|| subproto.unwrap_or_default());
     let ip = reply.remote.map(|addr| addr.ip().to_string());
     let system = [
-        (SystemTag::Name, "name", Some(name)),
-        (SystemTag::Url, "url", Some(name)),
+        (SystemTag::Name, "name", name),
+        (SystemTag::Url, "url", Some(url)),
         (
             SystemTag::Status,
             "status",
@@ -227,7 +237,8 @@ fn start(socket: WebSocket, state: Rc<State>) -> Socket {
                     .waiting
                     .set(shared.waiting.get().saturating_sub(command.payload.len()));
                 shared.sent.set(shared.sent.get() + len);
-                if matches!(command.opcode, Opcode::Text | Opcode::Binary) {
+                let is_message = matches!(command.opcode, Opcode::Text | Opcode::Binary);
+                if is_message || (shared.is_newer && command.opcode != Opcode::Pong) {
                     shared.record(builtin::WS_MSGS_SENT, 1.0);
                 }
                 if command.opcode == Opcode::Close {
@@ -246,6 +257,8 @@ fn start(socket: WebSocket, state: Rc<State>) -> Socket {
         let code = match ended {
             Ok(()) => return,
             Err(_) if shared.is_closing.get() => ABNORMAL,
+            // The close without a word is told of by the module.
+            Err(Failure::Closed | Failure::Reset) => ABNORMAL,
             Err(failure) => {
                 let text = failure.to_string();
                 let told = tell.send(Happened::Failed(text)).await;
@@ -254,7 +267,7 @@ fn start(socket: WebSocket, state: Rc<State>) -> Socket {
                 ABNORMAL
             }
         };
-        let last = Event::Close(code, String::new());
+        let last = Event::Close(code, "unexpected EOF".to_owned());
         drop(tell.send(Happened::Event(last)).await);
     });
     Socket {
@@ -375,7 +388,7 @@ fn install_opening<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         move |ctx: Ctx<'js>, url: String, more: Object<'js>| {
             must_run(&ctx, "a WebSocket")?;
             let ask = Ask::read(&ctx, &own, "GET".to_owned(), url, None, Some(more))?;
-            let (reply, number) = wait(&ctx, &own, connect(&own, &ask))?;
+            let (reply, number) = wait(&ctx, &own, connect(&own, &ask, false))?;
             connected_into_js(&ctx, reply, number)
         },
     )?;
@@ -387,7 +400,7 @@ fn install_opening<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             let ask = Ask::read(&ctx, &own, "GET".to_owned(), url, None, Some(more))?;
             let host = Rc::clone(&own);
             own.begin_later(&ctx, number, async move {
-                let (reply, socket) = connect(&host, &ask).await;
+                let (reply, socket) = connect(&host, &ask, true).await;
                 let outcome: Outcome = Box::new(move |ctx| connected_into_js(ctx, reply, socket));
                 Some(outcome)
             })

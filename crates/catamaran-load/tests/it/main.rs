@@ -80,6 +80,7 @@ fn options(target: &str) -> PlainOptions {
         is_json: true,
         is_full: false,
         is_quiet: true,
+        outputs: Vec::new(),
         keep: Keep::default(),
     }
 }

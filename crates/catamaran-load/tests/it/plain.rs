@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catamaran_load::exit_code;
+use catamaran_load::output::Target;
 use catamaran_load::plain::Model;
 use catamaran_load::schedule::Stage;
 use catamaran_testkit::{Origin, Reply, TempDir, free_addr};
@@ -184,4 +185,23 @@ fn the_greatest_rate_is_found() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn samples_of_a_run_without_a_script_are_lines_too() {
+    let origin = Origin::fixed(200, "x").start().unwrap();
+    let dir = TempDir::create().unwrap();
+    let path = dir.path().join("out.csv");
+    let mut options = options(&format!("http://{}/", origin.addr()));
+    options.model = Model::Closed { vus: 1 };
+    options.duration = Duration::from_millis(200);
+    options.outputs = vec![Target::read(&format!("csv={}", path.display())).unwrap()];
+    let ran = play(options);
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(
+        text.starts_with("metric_name,timestamp,metric_value,name,scenario,status,"),
+        "{text}"
+    );
+    let lines = text.lines().filter(|line| line.starts_with("http_reqs,"));
+    assert_eq!(lines.count() as f64, ran.figure("http_reqs", "count"));
 }

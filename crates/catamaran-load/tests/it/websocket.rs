@@ -159,8 +159,8 @@ mod script {
                 socket.on('close', (code) => seen.push(code));
                 socket.on('error', (e) => seen.push(e.error()));
             });
-            same(seen, ['open', 'headers', '1,2,255', 'pong', 'third', 'ping', 1000]);
-            same([res.status, res.error, res.headers.Upgrade], [101, '', 'websocket']);
+            same(seen, ['open', 'headers', '1,2,255', 'pong', 'third', 'ping', 1001]);
+            same([res.status, res.error, res.headers.Upgrade, res.status_text], [101, '', 'websocket', '']);
         ";
         let script = format!(
             "{}\nexport const options = {{ thresholds: {{ 'ws_sessions{{kind:chat,status:101}}': ['count==1'] }} }};",
@@ -186,15 +186,17 @@ mod script {
                 });
                 return [res.status, ...seen];
             };
-            same(play('/', 'close'), [101, 'websocket: close 4001', 4001]);
+            same(play('/', 'close'), [101, 'websocket: close 4001: enough', 4001]);
             same(play('/', 'cut').slice(0, 1).concat(play('/', 'cut').slice(-1)), [101, 1006]);
             same(play('/refuse', 'x'), [403]);
+            same(ws.connect(`${url}/refuse`, () => {}).error, '');
+            same(play('/', 'cut').slice(1), ['websocket: close 1006 (abnormal closure): unexpected EOF', 1006]);
             same(thrown(() => ws.connect(url, () => { throw new Error('mine'); })), 'mine');
         ";
         let ran = play(&once("import ws from 'k6/ws';", body), &url());
         assert_eq!(ran.code, 0, "{}", ran.err);
         assert!(!ran.err.contains("is not"), "{}", ran.err);
-        assert_eq!(ran.figure("ws_sessions", "count"), 5.0);
+        assert_eq!(ran.figure("ws_sessions", "count"), 7.0);
     }
 
     #[test]
@@ -217,10 +219,11 @@ mod script {
                     socket.ping();
                 });
                 socket.onpong = () => { list.push('pong'); socket.close(3001, 'done'); };
+                socket.onerror = (event) => list.push(event.error);
                 socket.onclose = (event) => {
                     list.push(`${event.type} ${event.code} ${socket.readyState}`);
                     if (++closed === 2) {
-                        const all = ['open chat 1', 'hello', '9,8', 'pong', 'close 3001 3'];
+                        const all = ['open chat 1', 'hello', '9,8', 'pong', 'websocket: close 3001: done', 'close 3001 3'];
                         same(seen, [all, all]);
                         console.log('all was well');
                     }
@@ -251,7 +254,7 @@ mod script {
             const bad = new WebSocket(`${url}/refuse`);
             let told = '';
             bad.onerror = ({ error }) => { told = error; };
-            bad.onclose = ({ code }) => same([code, told], [1006, 'websocket: bad handshake']);
+            bad.onclose = ({ code }) => same([code, told], [undefined, 'websocket: bad handshake']);
         ";
         let imports = "import { WebSocket } from 'k6/websockets';";
         let ran = play(&once(imports, body), &url());

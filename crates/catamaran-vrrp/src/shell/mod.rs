@@ -299,6 +299,7 @@ impl Shell {
     /// Tells the machine which peers are active, as the data process knows it. While that is silent
     /// nobody knows.
     fn hear_of_others(&mut self, now: Timestamp) {
+        self.machine.handle_alone(self.readiness.is_alone);
         for index in 0..self.routers.len() {
             let settings = self.machine.settings(index);
             let (router_id, is_v6) = (settings.router_id, settings.family == Family::V6);

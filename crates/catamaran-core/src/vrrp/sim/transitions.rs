@@ -541,6 +541,19 @@ fn an_active_that_is_heard_after_its_connection_ended_has_not_left() {
 }
 
 #[test]
+fn an_active_that_is_late_goes_on_if_nobody_is_there_to_take_over() {
+    for (is_alone, state) in [(true, State::Active), (false, State::Backup)] {
+        let mut machine = active(vec![settings(100, false)]);
+        machine.handle_alone(is_alone);
+        machine.handle_wake(after(active_since(), 400));
+        machine.handle_timeout(after(active_since(), 400));
+        assert_eq!(machine.state(0), state);
+        let spoke = actions(&mut machine).contains(&sent(100));
+        assert_eq!(spoke, is_alone);
+    }
+}
+
+#[test]
 fn a_backup_that_should_not_serve_is_in_no_hurry() {
     let mut machine = backup(vec![settings(100, false)]);
     machine.handle_priority(START, 0, 1);

@@ -192,6 +192,20 @@ impl Receiving {
         Ok(Some(self.read.split_to(len).to_vec()))
     }
 
+    /// Whether the head is all that there is.
+    pub(super) fn is_trailers_only(&self) -> bool {
+        self.headers.contains_key("grpc-status")
+    }
+
+    /// The fields that ended the call.
+    pub(super) fn last_fields(&self) -> &HeaderMap {
+        if self.is_trailers_only() {
+            &self.headers
+        } else {
+            &self.trailers
+        }
+    }
+
     /// How the call ended, once there are no more messages.
     pub(super) fn status(&self) -> Status {
         let of = |name: &str| {

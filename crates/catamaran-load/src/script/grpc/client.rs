@@ -183,7 +183,9 @@ impl Ready {
     /// The message as bytes.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u8>, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let bytes = proto::encode(&self.schema, &self.method.input, &value)?;
+        let bytes = proto::encode(&self.schema, &self.method.input, &value).map_err(|why| {
+            format!("unable to serialise request object to protocol buffer: {why}")
+        })?;
         if bytes.len() > self.max_send {
             let (len, max) = (bytes.len(), self.max_send);
             return Err(format!(
@@ -242,7 +244,8 @@ pub(super) async fn invoke(host: Rc<Host>, ready: Ready, ask: Ask, message: Vec<
     });
     let (message, status) = match decoded {
         Ok(message) => (message, Status::default()),
-        Err(status) => (Value::Null, status),
+        // As k6 has it: a message of which nothing was read.
+        Err(status) => (ready.decode(&[]).unwrap_or_default(), status),
     };
     let tags = ready.tags(&host, &ask, Some(status.code));
     host.local.record(builtin::GRPC_REQ_DURATION, tags, took);
@@ -284,19 +287,19 @@ async fn unary(ready: &Ready, message: &[u8], seen: &Seen) -> Result<Option<Vec<
     };
     let head = call.head().await;
     head.map_err(|status| judged(status, &ready.connection))?;
-    seen.headers.set(metadata(&call.receiving.headers));
+    if !call.receiving.is_trailers_only() {
+        seen.headers.set(metadata(&call.receiving.headers));
+    }
     let message = call.receiving.message().await;
     let message = message.map_err(|status| judged(status, &ready.connection))?;
     let rest = call.receiving.message().await?;
-    seen.trailers.set(metadata(&call.receiving.trailers));
-    let status = call.receiving.status();
-    match (status.code, rest) {
-        (0, None) => Ok(message),
-        (0, Some(_)) => Err(Status::new(
-            super::call::INTERNAL,
-            "more than one message came",
-        )),
-        _ => Err(status),
+    seen.trailers.set(metadata(call.receiving.last_fields()));
+    if rest.is_some() {
+        return Err(Status::new(super::call::INTERNAL, TOO_MANY));
+    }
+    match call.receiving.status() {
+        Status { code: 0, .. } => Ok(message),
+        status => Err(status),
     }
 }
 
@@ -317,5 +320,8 @@ pub(super) fn metadata(fields: &::http::HeaderMap) -> Map<String, Value> {
     map
 }
 
+/// What servers must not do that do not stream.
+const TOO_MANY: &str = "cardinality violation: expected <EOF> for non server-streaming RPCs, but \
+    received another message";
 /// How long a call may take, unless it says so itself.
 const TIMEOUT: Duration = Duration::from_secs(120);

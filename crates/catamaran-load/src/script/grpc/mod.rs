@@ -158,10 +158,6 @@ fn prepare(
         .client(ctx, client)?
         .ready(host, &ask)
         .map_err(told)?;
-    if ready.method.is_client_streaming || ready.method.is_server_streaming {
-        let text = format!("method \"{}\" streams; use a Stream", ask.path);
-        return Err(told(text));
-    }
     let message = ready.encode(&ask.message).map_err(told)?;
     Ok(invoke(Rc::clone(host), ready, ask, message))
 }
@@ -251,18 +247,16 @@ fn metadata_of(more: &Object<'_>) -> Result<Vec<(String, Vec<u8>)>> {
 
 /// Methods as `load` returns them.
 fn methods_text(schema: &Arc<Schema>) -> String {
-    let mut methods: Vec<_> = schema.methods().collect();
-    methods.sort_by(|a, b| a.path.cmp(&b.path));
-    let methods = methods.into_iter().map(|method| {
+    let methods = schema.methods().map(|method| {
         let (service, name) = method.path[1..].split_once('/').unwrap_or_default();
         let (package, service) = service.rsplit_once('.').unwrap_or(("", service));
         json!({
             "package": package,
             "service": service,
-            "fullMethod": method.path,
+            "full_method": method.path,
             "name": name,
-            "isClientStream": method.is_client_streaming,
-            "isServerStream": method.is_server_streaming,
+            "is_client_stream": method.is_client_streaming,
+            "is_server_stream": method.is_server_streaming,
         })
     });
     serde_json::Value::from_iter(methods).to_string()

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use catamaran_sys::clock::now_nanos;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
 use super::call::{Call, Status, finish, send, status_of};
-use super::client::{Ask, Ready, metadata};
+use super::client::{Ask, Ready};
 use crate::client::Failure;
 use crate::metric::builtin;
 use crate::script::host::Host;
@@ -61,12 +62,17 @@ impl Stream {
         let ready = Rc::new(ready);
         let (host, own) = (Rc::clone(host), Rc::clone(&ready));
         let task = tokio::task::spawn_local(async move {
+            let begin = now_nanos();
             let tags = own.tags(&host, &ask, None);
             host.local.record(builtin::GRPC_STREAMS, tags, 1.0);
             let limit = ask.timeout.unwrap_or(FOR_EVER);
             let work = drive(&host, &own, tags, to_send, &tell);
             let ended = tokio::time::timeout(limit, work).await;
             let status = ended.unwrap_or_else(|_| Err(status_of(&Failure::Timeout)));
+            let code = status.as_ref().err().map_or(0, |status| status.code);
+            let took = as_f64(now_nanos() - begin) / 1e6;
+            let ended = own.tags(&host, &ask, Some(code));
+            host.local.record(builtin::GRPC_REQ_DURATION, ended, took);
             if let Err(status) = status {
                 let error =
                     json!({ "code": status.code, "message": status.message, "details": [] });
@@ -123,8 +129,7 @@ async fn drive(
     };
     let read = async {
         call.head().await?;
-        let fields = metadata(&call.receiving.headers);
-        let mut is_heard = tell.send(json!(["metadata", fields])).await.is_ok();
+        let mut is_heard = true;
         while let (true, Some(bytes)) = (is_heard, call.receiving.message().await?) {
             host.local
                 .record(builtin::GRPC_STREAMS_MSGS_RECEIVED, tags, 1.0);

@@ -56,11 +56,11 @@ pub(in crate::script) fn next_later<'js>(
     host: &Rc<Host>,
 ) -> Result<Option<(u32, Value<'js>)>> {
     loop {
-        // Taken out: nothing may stay borrowed while other virtual users run.
-        let mut tasks = std::mem::take(&mut host.later.borrow_mut().tasks);
-        if tasks.is_empty() {
+        if host.later.borrow().tasks.is_empty() {
             return Ok(None);
         }
+        // Taken out: nothing may stay borrowed while other virtual users run.
+        let mut tasks = std::mem::take(&mut host.later.borrow_mut().tasks);
         let ended = wait(ctx, host, tasks.join_next())?;
         let mut later = host.later.borrow_mut();
         later.tasks = tasks;

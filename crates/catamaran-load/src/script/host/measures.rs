@@ -6,17 +6,24 @@ use std::rc::Rc;
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::{Ctx, Exception, Result};
 
-use super::{Host, Natives, SystemTag, must_not_run};
+use super::{About, Host, Natives, SystemTag, must_not_run};
 use crate::live::terminal;
 use crate::metric::{Contains, MetricId, builtin};
 use crate::sink::{Kind, as_f64};
 
 impl Host {
     fn check(&self, name: &str, holds: bool, flat: &[String]) {
-        let check = self.has(SystemTag::Check).then_some(("check", name));
-        let pairs = flat.chunks_exact(2);
-        let pairs = pairs.map(|pair| (pair[0].as_str(), pair[1].as_str()));
-        let tags = self.tags(check.into_iter().chain(pairs));
+        let make = || {
+            let check = self.has(SystemTag::Check).then_some(("check", name));
+            let pairs = flat.chunks_exact(2);
+            let pairs = pairs.map(|pair| (pair[0].as_str(), pair[1].as_str()));
+            self.tags(check.into_iter().chain(pairs))
+        };
+        let tags = if flat.is_empty() {
+            self.tags_about(About::Check(name), make)
+        } else {
+            make()
+        };
         let group = self.group.borrow();
         let mut recorder = self.local.recorder.borrow_mut();
         recorder.check(&group, name, holds);

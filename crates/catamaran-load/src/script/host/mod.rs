@@ -5,6 +5,7 @@ mod data;
 mod facts;
 mod later;
 mod measures;
+mod memo;
 mod system_tags;
 mod waits;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rquickjs_core::object::Accessor;
-use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result};
+use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result, Value};
 
 use super::grpc::{self, Grpc};
 use super::http::{Jar, Pool};
@@ -29,6 +30,8 @@ use crate::metric::Registry;
 use crate::tags::TagsId;
 use later::Later;
 pub(super) use later::{Outcome, next_later};
+pub(super) use memo::About;
+use memo::Memo;
 pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use waits::wait;
 
@@ -90,6 +93,7 @@ pub(super) struct Host {
     /// The summary as text, for `handleSummary`.
     pub(super) summary: RefCell<String>,
     library: Arc<Library>,
+    memo: RefCell<Memo>,
     /// What promises were rejected with that nobody has looked at.
     rejections: RefCell<Vec<String>>,
     later: RefCell<Later>,
@@ -133,6 +137,7 @@ impl Host {
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
+            memo: RefCell::default(),
             rejections: RefCell::default(),
             later: RefCell::default(),
             stop: RefCell::default(),
@@ -185,7 +190,8 @@ impl Host {
         let sockets = self.sockets.take();
         drop(sockets);
         self.grpc.forget_streams();
-        !self.later.take().is_empty()
+        // Nothing new is made where there was nothing, which is the rule.
+        !self.later.borrow().is_empty() && !self.later.take().is_empty()
     }
 
     /// Notes that a promise was rejected, or that somebody took the rejection after all.
@@ -202,6 +208,21 @@ impl Host {
     /// The first rejection that nobody took; all are forgotten.
     pub(super) fn take_rejection(&self) -> Option<String> {
         self.rejections.take().into_iter().next()
+    }
+
+    /// The tags of what there are many of: from the memo, or as `make` puts them together.
+    pub(super) fn tags_about(&self, about: About<'_>, make: impl FnOnce() -> TagsId) -> TagsId {
+        // What a script gives its virtual user changes as it likes.
+        if !self.vu_tags.borrow().is_empty() {
+            return make();
+        }
+        let group = self.group.borrow();
+        if let Some(tags) = self.memo.borrow().find(&group, about) {
+            return tags;
+        }
+        let tags = make();
+        self.memo.borrow_mut().keep(&group, about, tags);
+        tags
     }
 
     /// Names the set of these tags with those of the group and the scenario below them.
@@ -229,6 +250,10 @@ impl Host {
 
     /// Names the tags that iterations have: those of the scenario, in no group.
     pub(super) fn iteration_tags(&self) -> TagsId {
+        self.tags_about(About::Iteration, || self.new_iteration_tags())
+    }
+
+    fn new_iteration_tags(&self) -> TagsId {
         let vu_tags = self.vu_tags.borrow();
         let own = self.scenario_tags.iter();
         let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
@@ -247,24 +272,11 @@ impl Host {
 
 /// Puts the host's functions and the usual globals into a realm.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, script: &Script) -> Result<()> {
-    let object = Object::new(ctx.clone())?;
-    let natives = Natives {
-        ctx,
-        host,
-        object: &object,
-    };
-    measures::install(&natives)?;
-    waits::install(&natives)?;
-    later::install(&natives)?;
-    data::install(&natives)?;
-    facts::install(&natives)?;
-    cookies::install(&natives)?;
-    super::http::install(&natives)?;
-    sockets::install(&natives)?;
-    grpc::install(&natives)?;
-    object.set("throws", host.settings.throws)?;
+    let own = Rc::clone(host);
+    // Each is made when a script first needs it: most need few of them.
+    let native = move |ctx: Ctx<'js>, name: String| native(&ctx, &own, &name);
     let globals = ctx.globals();
-    globals.set("__host", object)?;
+    globals.set("__host", Function::new(ctx.clone(), native)?)?;
     let variables = Object::new(ctx.clone())?;
     for (name, value) in &script.env {
         variables.set(&**name, &**value)?;
@@ -276,11 +288,49 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, script: &Script) -> 
     globals.prop("__ITER", iteration.configurable())
 }
 
+/// The native function or value of a name; `undefined` without one.
+fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>> {
+    let object = Object::new(ctx.clone())?;
+    let natives = Natives {
+        ctx,
+        host,
+        object: &object,
+        wanted: name,
+    };
+    measures::install(&natives)?;
+    waits::install(&natives)?;
+    later::install(&natives)?;
+    data::install(&natives)?;
+    facts::install(&natives)?;
+    cookies::install(&natives)?;
+    super::http::install(&natives)?;
+    sockets::install(&natives)?;
+    grpc::install(&natives)?;
+    natives.set("throws", host.settings.throws)?;
+    let value: Value<'js> = object.get(name)?;
+    #[cfg(feature = "testing")]
+    if value.is_function() {
+        return pausing(ctx, value);
+    }
+    Ok(value)
+}
+
+/// The function, with a pause before each call.
+#[cfg(feature = "testing")]
+fn pausing<'js>(ctx: &Ctx<'js>, function: Value<'js>) -> Result<Value<'js>> {
+    let pause = Function::new(ctx.clone(), seam::pause)?;
+    let text = "(pause, work) => (...values) => { pause(); return work(...values); }";
+    let wrap: Function<'js> = ctx.eval(text)?;
+    wrap.call((pause, function))
+}
+
 /// Where native functions are put.
 pub(super) struct Natives<'a, 'js> {
     pub(super) ctx: &'a Ctx<'js>,
     pub(super) host: &'a Rc<Host>,
-    pub(super) object: &'a Object<'js>,
+    object: &'a Object<'js>,
+    /// The only one that is made.
+    wanted: &'a str,
 }
 
 impl<'js> Natives<'_, 'js> {
@@ -289,12 +339,18 @@ impl<'js> Natives<'_, 'js> {
     where
         F: rquickjs_core::function::IntoJsFunc<'js, P> + 'js,
     {
+        if name != self.wanted {
+            return Ok(());
+        }
         let function = Function::new(self.ctx.clone(), function)?;
         self.object.set(name, function)
     }
 
     /// Adds a value under a name.
     pub(super) fn set(&self, name: &str, value: impl IntoJs<'js>) -> Result<()> {
+        if name != self.wanted {
+            return Ok(());
+        }
         self.object.set(name, value)
     }
 }

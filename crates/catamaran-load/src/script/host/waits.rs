@@ -1,5 +1,6 @@
 //! What makes a script wait.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
@@ -22,11 +23,13 @@ pub(in crate::script) fn wait<T>(
     work: impl Future<Output = T>,
 ) -> Result<T> {
     let stop = host.stop();
+    // Requests are some kilobytes, and this way moved no more.
+    let mut work = pin!(work);
     let done = seam::wait(async {
         tokio::select! {
             biased;
             () = stop.was_cut() => None,
-            done = work => Some(done),
+            done = &mut work => Some(done),
         }
     });
     done.map_or_else(|| Err(cut(ctx)?), Ok)

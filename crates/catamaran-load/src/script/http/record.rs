@@ -6,7 +6,7 @@ use super::ask::Ask;
 use super::reply::Reply;
 use crate::board::Answered;
 use crate::metric::{MetricId, builtin};
-use crate::script::host::{Host, SystemTag};
+use crate::script::host::{About, Host, SystemTag};
 use crate::sink::as_f64;
 use crate::tags::TagsId;
 
@@ -67,6 +67,24 @@ fn verdict(ask: &Ask, status: u16) -> Option<bool> {
 }
 
 fn tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> TagsId {
+    let is_usual = ask.tags.is_empty() && reply.error.is_empty() && !host.has(SystemTag::Ip);
+    if !is_usual {
+        return new_tags_of(host, ask, reply, verdict);
+    }
+    // All that the tags below are made of must be in it.
+    let version = reply.head.first_chunk().copied().unwrap_or_default();
+    let about = About::Answer {
+        url: &reply.url,
+        method: &ask.method,
+        status: reply.status,
+        verdict,
+        version,
+        tls: reply.agreed.0,
+    };
+    host.tags_about(about, || new_tags_of(host, ask, reply, verdict))
+}
+
+fn new_tags_of(host: &Host, ask: &Ask, reply: &Reply, verdict: Option<bool>) -> TagsId {
     let own = || ask.tags.chunks_exact(2);
     let name = own().rfind(|pair| pair[0] == "name");
     let name = name.map_or(reply.url.as_str(), |pair| pair[1].as_str());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs_core::function::{Constructor, This};
-use rquickjs_core::object::Accessor;
+use rquickjs_core::object::{Accessor, Property};
 use rquickjs_core::{ArrayBuffer, Class, Ctx, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
@@ -48,9 +48,14 @@ impl Reply {
     pub(in crate::script) fn field<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.head.split(|&byte| byte == b'\n');
         lines.filter_map(move |line| {
+            // Most lines are others, and need not be read as text for that.
+            let (own, _) = line.split_at_checked(name.len())?;
+            if !own.eq_ignore_ascii_case(name.as_bytes()) {
+                return None;
+            }
             let line = std::str::from_utf8(line).ok()?;
             let (own, value) = line.split_once(':')?;
-            own.eq_ignore_ascii_case(name).then(|| value.trim())
+            (own.len() == name.len()).then(|| value.trim())
         })
     }
 
@@ -153,7 +158,7 @@ impl<'js> JsClass<'js> for Held<Reply> {
         getter(&prototype, "tls_cipher_suite", |reply, _| {
             Ok(reply.agreed.1.clone())
         })?;
-        getter(&prototype, "__body", |reply, ctx| reply.body(ctx))?;
+        kept_body(&prototype)?;
         getter(&prototype, "__head", |reply, _| Ok(reply.head_text()))?;
         getter(&prototype, "__times", |reply, _| Ok(reply.times()))?;
         getter(&prototype, "__request", |reply, _| {
@@ -177,6 +182,17 @@ impl<'js> JsClass<'js> for Held<Reply> {
 
 /// k6's code of a body that cannot be unpacked.
 const DECOMPRESSION: u16 = 1701;
+
+/// The body, made when it is first asked for and kept in the response from then on.
+fn kept_body<'js>(prototype: &Object<'js>) -> Result<()> {
+    let accessor = Accessor::from(move |ctx: Ctx<'js>, this: This<Class<'js, Held<Reply>>>| {
+        let body = this.0.borrow().0.body(&ctx)?;
+        let kept = Property::from(body.clone()).writable().enumerable();
+        this.0.as_inner().prop("body", kept.configurable())?;
+        Ok::<_, rquickjs_core::Error>(body)
+    });
+    prototype.prop("body", accessor.configurable().enumerable())
+}
 
 fn getter<'js, T: IntoJs<'js> + 'js>(
     prototype: &Object<'js>,

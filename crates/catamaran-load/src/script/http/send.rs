@@ -22,6 +22,8 @@ pub(in crate::script) struct Written {
     /// The URL as the script has it.
     pub(super) given: String,
     pub(super) url: Url,
+    /// The URL as the samples and the script have it.
+    pub(super) shown: String,
     pub(super) text: RequestText,
 }
 
@@ -144,7 +146,6 @@ async fn authorized(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
 /// Sends one request and records what came of it.
 async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     let mut reply = Reply {
-        url: ask.url.clone(),
         keep: ask.keep,
         ..Reply::default()
     };
@@ -153,7 +154,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     match prepare(host, ask) {
         Ok(written) => {
             let (url, request) = (&written.url, &written.text);
-            reply.url = url.to_string();
+            reply.url.clone_from(&written.shown);
             let mut kept = Kept::default();
             let work = send(host, ask, url, request, &mut kept, &mut reply);
             match set_timeout(deadline, work).await {
@@ -179,6 +180,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
             reply.request = Some(written);
         }
         Err((code, why)) => {
+            reply.url.clone_from(&ask.url);
             reply.code = code;
             reply.error = why;
         }
@@ -216,6 +218,7 @@ fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, (u16, String)> {
     let written = Rc::new(Written {
         method: ask.method.clone(),
         given: ask.url.clone(),
+        shown: url.to_string(),
         url,
         text,
     });

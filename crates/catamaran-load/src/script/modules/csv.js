@@ -18,6 +18,9 @@ function settings(options) {
   if (asObjects && skipFirstLine) {
     throw new TypeError("csv: asObjects needs the first line, which skipFirstLine leaves out; set one of them");
   }
+  if (asObjects && fromLine > 0) {
+    throw new TypeError("csv: asObjects needs the first line, which fromLine leaves out; set one of them");
+  }
   if (fromLine > 0 && toLine >= 0 && fromLine > toLine) {
     throw new TypeError("csv: fromLine is behind toLine");
   }
@@ -33,7 +36,8 @@ function* records(text, delimiter) {
     const record = [];
     for (let isOver = false; !isOver;) {
       let field = "";
-      if (text[at] === '"') {
+      const isQuoted = text[at] === '"';
+      if (isQuoted) {
         const from = line;
         for (at += 1; ; at += 1) {
           const close = text.indexOf('"', at);
@@ -53,7 +57,11 @@ function* records(text, delimiter) {
       while (next < end && text[next] !== delimiter && text[next] !== "\n") {
         next += 1;
       }
-      field += text.slice(at, next);
+      const rest = text.slice(at, next);
+      if (isQuoted ? rest.replace(/\r$/, "") !== "" : rest.includes('"')) {
+        throw new Error(`csv: a quote within a field of line ${line} must stand twice, in a field in quotes`);
+      }
+      field += rest;
       isOver = text[next] !== delimiter;
       record.push(isOver ? field.replace(/\r$/, "") : field);
       at = next + 1;
@@ -105,7 +113,7 @@ export class Parser {
   }
   async next() {
     const { value, done } = this.#records.next();
-    return done ? { done: true, value: undefined } : { done: false, value };
+    return done ? { done: true, value: [] } : { done: false, value };
   }
 }
 

@@ -58,6 +58,7 @@ export class Client {
       throw new Error('connect: the parameter "tls" is not supported yet; certificates are verified against those ' +
         "of the system and of SSL_CERT_FILE, or not at all with the option insecureSkipTLSVerify");
     }
+    this.close();
     host.grpcConnect(this.#number, String(address), {
       plaintext: Boolean(params?.plaintext), reflect: Boolean(params?.reflect),
       metadata: metadata(params?.reflectMetadata), timeout: millis(params?.timeout, 60000),
@@ -81,7 +82,7 @@ export class Client {
   close() { host.grpcClose(this.#number); }
 }
 
-const EVENTS = ["data", "error", "end", "metadata"];
+const EVENTS = ["data", "error", "end"];
 
 export class Stream {
   #number;
@@ -93,7 +94,8 @@ export class Stream {
   }
   on(event, handler) {
     if (!EVENTS.includes(event)) {
-      throw new TypeError(`no event of streams is called "${event}"; there are ${EVENTS.join(", ")}`);
+      host.log("warning", `no event of streams is called "${event}"; there are ${EVENTS.join(", ")}`);
+      return;
     }
     (this.#handlers[event] ??= []).push(handler);
   }

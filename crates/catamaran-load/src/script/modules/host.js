@@ -1,6 +1,15 @@
 // What every script finds without importing it, and what the modules share.
-export const host = globalThis.__host;
+const native = globalThis.__host;
 delete globalThis.__host;
+
+// What the host can do: made when it is first asked for, an own property from then on.
+export const host = Object.create(new Proxy({}, {
+  get(_, name) {
+    const value = native(String(name));
+    Object.defineProperty(host, name, { value, writable: true, configurable: true, enumerable: true });
+    return value;
+  },
+}));
 
 // Names and values by turns; undefined of nothing.
 export function flat(map) {

@@ -290,7 +290,7 @@ export class Selection {
   // What `filter`, `is` and `not` take: a selector, a function, a selection.
   #test(what) {
     if (typeof what === "function") {
-      return (node, index) => what(index, new Element(node, this.#url));
+      return (node, index) => what(index, this.#with([node]));
     }
     if (what instanceof Selection) {
       return (node) => what.#nodes.includes(node);
@@ -349,7 +349,7 @@ export class Selection {
     this.#nodes.forEach((node, index) => work(index, new Element(node, this.#url)));
     return this;
   }
-  map(work) { return this.#nodes.map((node, index) => work(index, new Element(node, this.#url))); }
+  map(work) { return this.#nodes.map((node, index) => work(index, this.#with([node]))); }
 
   children(what) { return this.#filtered(this.#each(elements), what); }
   contents() { return this.#with(this.#each((node) => node.children ?? [])); }
@@ -389,18 +389,17 @@ export class Selection {
   val() { return this.#nodes.length === 0 ? undefined : valueOf(this.#nodes[0]); }
   serializeArray() {
     const forms = this.#each((node) => (FIELDS.includes(node.tag) ? [node] : [...within(node)]));
-    return forms.filter(isSent).flatMap((node) => {
-      const value = valueOf(node);
-      const values = Array.isArray(value) ? value : [value];
-      return values.filter((one) => one !== undefined).map((one) => ({ name: node.attributes.get("name"), value: one }));
-    });
+    const fields = forms.filter(isSent).map((node) => ({ name: node.attributes.get("name"), value: valueOf(node) }));
+    return fields.filter(({ value }) => value !== undefined);
   }
   serializeObject() {
     return Object.fromEntries(this.serializeArray().map(({ name, value }) => [name, value]));
   }
   serialize() {
     const coded = (text) => encodeURIComponent(text).replace(/%20/g, "+");
-    return this.serializeArray().map(({ name, value }) => `${coded(name)}=${coded(value)}`).join("&");
+    const pairs = this.serializeArray().flatMap(({ name, value }) => [value].flat().map((one) => [name, one]));
+    pairs.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    return pairs.map(([name, value]) => `${coded(name)}=${coded(value)}`).join("&");
   }
 }
 
@@ -420,13 +419,14 @@ function typed(text) {
 
 const FIELDS = ["input", "select", "textarea"];
 
+// As k6 has it: boxes count if they say `checked="checked"`, and fields that are disabled count, too.
 function isSent(node) {
-  if (!FIELDS.includes(node.tag) || !node.attributes.get("name") || node.attributes.has("disabled")) {
+  if (!FIELDS.includes(node.tag) || !node.attributes.get("name")) {
     return false;
   }
   const type = (node.attributes.get("type") ?? "text").toLowerCase();
   return !(node.tag === "input" && (["submit", "button", "reset", "image", "file"].includes(type)
-    || (["checkbox", "radio"].includes(type) && !node.attributes.has("checked"))));
+    || (["checkbox", "radio"].includes(type) && node.attributes.get("checked") !== "checked")));
 }
 
 function valueOf(node) {
@@ -450,7 +450,7 @@ function valueOf(node) {
   }
 }
 
-// One element, as `each`, `map` and `get` give it.
+// One element, as `each` and `get` give it.
 export class Element {
   #node;
   #url;
@@ -459,7 +459,7 @@ export class Element {
     this.#url = url;
   }
   nodeName() { return this.#node.tag ?? "#text"; }
-  nodeType() { return String(this.#node.tag === undefined ? 3 : 1); }
+  nodeType() { return this.#node.tag === undefined ? 3 : 1; }
   nodeValue() { return this.#node.value; }
   id() { return this.getAttribute("id") ?? ""; }
   className() { return this.getAttribute("class") ?? ""; }

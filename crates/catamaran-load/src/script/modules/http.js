@@ -17,7 +17,6 @@ function lazy(name, make) {
   });
 }
 
-lazy("body", (response) => response.__body);
 lazy("headers", (response) => headersOf(response.__head));
 lazy("timings", (response) => {
   const [blocked, connecting, tls_handshaking, sending, waiting, receiving] = response.__times;

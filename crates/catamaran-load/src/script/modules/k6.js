@@ -7,7 +7,10 @@ export function check(value, checks, tags) {
   }
   const own = flat(tags);
   let all = true;
-  for (const name of Object.keys(checks)) {
+  const names = Object.keys(checks);
+  // By number: this is the most frequent loop of all, and an iterator costs as much as the rest of it.
+  for (let at = 0; at < names.length; at++) {
+    const name = names[at];
     if (name.includes("::")) {
       throw new Error(`the name of a check may not contain "::": ${name}`);
     }
@@ -20,7 +23,7 @@ export function check(value, checks, tags) {
         throw error;
       }
     }
-    if (holds instanceof Promise) {
+    if (typeof holds === "object" && holds instanceof Promise) {
       throw new Error(`check "${name}" is asynchronous; await the value first and check that`);
     }
     holds = Boolean(holds);

@@ -1,6 +1,6 @@
 // The module `k6/websockets`: sockets whose events come while the script does other things.
 import { begin, bytes, host } from "catamaran:host";
-import { socketOptions } from "k6/ws";
+import { closeText, socketOptions } from "k6/ws";
 
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3];
 
@@ -68,7 +68,8 @@ export class WebSocket {
 
   addEventListener(type, handler) {
     if (!EVENTS.includes(type)) {
-      throw new TypeError(`no event of WebSockets is called "${type}"; there are ${EVENTS.join(", ")}`);
+      host.log("warning", `no event of WebSockets is called "${type}"; there are ${EVENTS.join(", ")}`);
+      return;
     }
     if (!this.#handlers.has(type)) {
       this.#handlers.set(type, []);
@@ -111,10 +112,9 @@ export class WebSocket {
   }
   #opened(response, number) {
     if (number === undefined || number === null) {
-      host.log("warning", `Attempting to establish a WebSocket connection failed: ${this.url}: ${response.error}`);
       this.#state = CLOSED;
       this.#emit("error", { error: response.error });
-      this.#emit("close", { code: 1006, reason: "", wasClean: false });
+      this.#emit("close", { reason: "" });
       return;
     }
     this.#number = number;
@@ -136,14 +136,17 @@ export class WebSocket {
     if (name === "close") {
       this.#state = CLOSED;
       host.socketEnd(this.#number);
-      this.#emit("close", { code: value, reason: reason ?? "", wasClean: value !== 1006 });
+      if (value !== 1000) {
+        this.#emit("error", { error: closeText(value, reason) });
+      }
+      this.#emit("close", { code: value, reason: reason ?? "" });
       return;
     }
     this.#next();
     switch (name) {
-      case "message": this.#emit("message", { data: value }); break;
+      case "message": this.#emit("message", { data: value, origin: this.url }); break;
       case "binary":
-        this.#emit("message", { data: this.#binaryType === "blob" ? new Blob_([value]) : value });
+        this.#emit("message", { data: this.#binaryType === "blob" ? new Blob_([value]) : value, origin: this.url });
         break;
       case "error": this.#emit("error", { error: value }); break;
       default: this.#emit(name, {}); break;

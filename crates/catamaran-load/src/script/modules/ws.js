@@ -14,6 +14,18 @@ export function socketOptions(params, known) {
   return { fields: flat(params?.headers) ?? [], tags: flat(params?.tags), jar: params?.jar?.number };
 }
 
+const CLOSES = {
+  1000: "normal", 1001: "going away", 1002: "protocol error", 1003: "unsupported data", 1005: "no status",
+  1006: "abnormal closure", 1007: "invalid payload data", 1008: "policy violation", 1009: "message too big",
+  1010: "mandatory extension missing", 1011: "internal server error", 1015: "TLS handshake error",
+};
+
+// What a close that is none of the usual is called.
+export function closeText(code, reason) {
+  const name = code in CLOSES ? ` (${CLOSES[code]})` : "";
+  return `websocket: close ${code}${name}${reason ? `: ${reason}` : ""}`;
+}
+
 class Socket {
   #number;
   #handlers = {};
@@ -35,7 +47,7 @@ class Socket {
   ping() { this.#send("ping", String(++this.#pings)); }
   setTimeout(work, millis) { this.#after("setTimeout", work, millis, false); }
   setInterval(work, millis) { this.#after("setInterval", work, millis, true); }
-  close(code = 1000) { this.#closed(Number(code), true); }
+  close(code = 1001) { this.#closed(Number(code), true); }
 
   #send(kind, data) {
     if (!this.#isClosed) {
@@ -99,15 +111,15 @@ class Socket {
       this.#take(...event);
     }
   }
-  #take(name, value) {
+  #take(name, value, reason) {
     switch (name) {
       case "message": this.#emit("message", value); break;
       case "binary": this.#emit("binaryMessage", value); break;
       case "ping": case "pong": this.#emit(name); break;
       case "error": this.#fail(value); break;
       case "close":
-        if (value !== 1000 && value !== 1001 && value !== 1005 && value !== 1006) {
-          this.#fail(`websocket: close ${value}`);
+        if (value !== 1000 && value !== 1001) {
+          this.#fail(closeText(value, reason));
         }
         this.#closed(value, false);
         break;
@@ -116,6 +128,13 @@ class Socket {
   #fail(text) {
     this.#emit("error", { error: () => text, toString: () => text });
   }
+}
+
+function shown(response, fields) {
+  for (const [name, value] of Object.entries({ status_text: "", ...fields })) {
+    Object.defineProperty(response, name, { value, configurable: true, enumerable: true });
+  }
+  return response;
 }
 
 export function connect(url, params, work) {
@@ -130,11 +149,11 @@ export function connect(url, params, work) {
     if (host.throws) {
       throw new Error(response.error);
     }
-    host.log("warning", `Attempting to establish a WebSocket connection failed: ${url}: ${response.error}`);
-    return response;
+    // An answer that is no handshake is no error, as in k6.
+    return response.status > 0 ? shown(response, { url: "", error: "" }) : shown(response, { url: "" });
   }
   Socket.run(new Socket(number), work);
-  return response;
+  return shown(response, {});
 }
 
 export default { connect };

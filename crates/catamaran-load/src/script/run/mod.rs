@@ -18,7 +18,7 @@ use crate::engine::{Course, Ending, Local, Outcome, lead};
 use crate::exit_code;
 use crate::live::Live;
 use crate::options::Options;
-use crate::output::{Output, Target};
+use crate::output::{self, Output, Target};
 use crate::plain::Console;
 use crate::record::{About, Keep, Point, Timeline};
 use crate::scenario::Overload;
@@ -86,30 +86,15 @@ impl Prepared {
             Err(failed) => return tell(console, &failed),
         };
         let code = self.play(&samples, console).await?;
-        for (target, output) in self.given.outputs.iter().zip(samples) {
-            let name = target.name();
-            match output.close() {
-                Ok(None) => {}
-                Ok(Some(lost)) => writeln!(console.err, "warning: {name}: {lost}")?,
-                Err(error) => writeln!(console.err, "error: {name}: {error}")?,
-            }
-        }
+        output::close_all(&self.given.outputs, samples, console.err)?;
         Ok(code)
     }
 
     fn open_outputs(&self) -> Result<Vec<Output>, Failed> {
-        let open = |target: &Target| {
-            let tags = &self.settings.system_tags.names;
-            Output::open(
-                target,
-                &self.registry,
-                &self.derived.thresholds,
-                tags,
-                &self.script.env,
-            )
-            .map_err(|error| Failed::invalid(format!("{}: {error}", target.name())))
-        };
-        self.given.outputs.iter().map(open).collect()
+        let tags = &self.settings.system_tags.names;
+        let (targets, env) = (&self.given.outputs, &self.script.env);
+        output::open_all(targets, &self.registry, &self.derived.thresholds, tags, env)
+            .map_err(Failed::invalid)
     }
 
     async fn play(&self, samples: &[Output], console: &mut Console<'_>) -> io::Result<u8> {

@@ -26,6 +26,8 @@ fn records_are_shared_or_read_one_by_one() {
             { done: false, value: ['Ann', 'two\nlines'] }, { done: false, value: ['Bob', '7'] }, true]);
         const told = async (options) => { try { await csv.parse(file, options); } catch (e) { return e.message; } };
         same((await told({ asObjects: true, skipFirstLine: true })).includes('skipFirstLine'), true);
+        same((await told({ asObjects: true, fromLine: 1 })).includes('fromLine'), true);
+        same((await told({ delimiter: ';' })).includes('must stand twice'), true);
         same((await told({ delimiter: ';;' })).includes('one character'), true);
         same((await told({ nothing: 1 })).includes('no option is called "nothing"'), true);
         const into = new Uint8Array(8);
