@@ -21,6 +21,8 @@ mod worker;
 
 use std::rc::Rc;
 
+#[cfg(feature = "scripts")]
+pub(crate) use drive::sleep_until;
 pub use hands::{Hands, Missing};
 pub(crate) use hands::{Hired, Lost, hire};
 pub(crate) use lead::{Command, Message, Report};

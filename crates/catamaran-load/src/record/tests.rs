@@ -74,6 +74,7 @@ impl Run {
             thresholds: &self.guarded,
             trend_statistics: STATISTICS,
             is_full: false,
+            time_unit: None,
         };
         use_it(&Record {
             missing: &[],

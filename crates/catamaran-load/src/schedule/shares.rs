@@ -48,6 +48,12 @@ impl Shares {
         self.indices[0]
     }
 
+    /// How many they are, and of how many.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.indices.len() as u64, self.of)
+    }
+
     /// The number in the whole of their `n`-th element.
     #[must_use]
     pub fn nth(&self, n: u64) -> u64 {

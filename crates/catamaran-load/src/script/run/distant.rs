@@ -91,6 +91,10 @@ impl Prepared {
         shares: Shares,
         data: Option<String>,
     ) -> io::Result<Hired> {
+        if let Some(pace) = &self.settings.pace {
+            let (own, of) = shares.counts();
+            pace.share(own, of);
+        }
         let crew = self.crew(data.map(Arc::from));
         hire(course, &Arc::new(crew), shares)
     }
