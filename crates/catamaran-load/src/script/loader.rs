@@ -1,6 +1,7 @@
 //! The modules that a script imports, found, compiled once and shared by all realms.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +10,7 @@ use rquickjs_core::module::Declared;
 use rquickjs_core::{Ctx, Error, Module, Result};
 
 use super::commonjs;
+use super::files::Files;
 use super::remote::Imports;
 use super::seam::{self, Compiled};
 use crate::client::Url;
@@ -18,6 +20,8 @@ use crate::proto::Schema;
 #[derive(Debug)]
 pub(super) struct Library {
     imports: Imports,
+    /// Where its files are read.
+    pub(super) files: Files,
     compiled: Mutex<HashMap<String, Arc<Compiled>>>,
     /// Schemas of gRPC, by what they were read from.
     schemas: Mutex<HashMap<String, Arc<Schema>>>,
@@ -26,10 +30,11 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// Returns one that keeps what it fetches with `imports`.
-    pub(super) fn new(imports: Imports) -> Self {
+    /// Returns one that keeps what it fetches with `imports`, and reads `files`.
+    pub(super) fn new(imports: Imports, files: Files) -> Self {
         Self {
             imports,
+            files,
             compiled: Mutex::default(),
             schemas: Mutex::default(),
             arrays: Mutex::default(),
@@ -78,11 +83,14 @@ impl Library {
             return Ok((*source).to_owned());
         }
         if is_url(name) {
-            let source = self.imports.text(name)?;
+            let fetch = || self.imports.text(name).map_err(io::Error::other);
+            let source = self.files.text(name, fetch);
+            let source = source.map_err(|error| error.to_string())?;
             let path = name.split(['?', '#']).next().unwrap_or_default();
             return as_module(path, source);
         }
-        let source = std::fs::read_to_string(name).map_err(|error| error.to_string())?;
+        let source = self.files.text(name, || std::fs::read_to_string(name));
+        let source = source.map_err(|error| error.to_string())?;
         as_module(name, source)
     }
 

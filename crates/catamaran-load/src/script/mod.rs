@@ -3,7 +3,7 @@
 //! ```text
 //! run       a whole run, from options to exit code     prepared, stages, screen
 //! vu        one iteration after the other
-//! realm     a script in its engine                     loader, commonjs, remote: its modules
+//! realm     a script in its engine                     loader, commonjs, remote, files: its modules
 //! host      what a script can do there                 http: its requests
 //! typescript  makes JavaScript of it, with the feature of that name
 //! seam      how it waits: all that is unsafe
@@ -11,6 +11,7 @@
 //! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
 
 mod commonjs;
+mod files;
 mod grpc;
 mod host;
 mod http;
@@ -25,4 +26,5 @@ mod sockets;
 mod typescript;
 mod vu;
 
+pub(crate) use run::Prepared;
 pub use run::{ScriptOptions, run};
