@@ -3,7 +3,7 @@
 //! The bytes choose a script of nested expressions. Three virtual users run it on one thread, and each is
 //! suspended before every call into the host, so that they take turns wherever they are: in a comparator
 //! of `sort`, a getter, a replacer of JSON, a generator, a `finally`. A short time limit cuts some of them
-//! off in the middle. Meant for AddressSanitizer: `cargo xtask fuzz suspend --asan`.
+//! off in the middle. Meant for AddressSanitizer: `cargo xtask fuzz suspend`.
 #![no_main]
 
 use std::fs;

@@ -102,11 +102,6 @@ const STEPS: &[Step] = &[
         variables: &[],
     },
     Step {
-        name: "suspend point under ASan",
-        arguments: &["xtask", "fuzz", "suspend", "--asan", "--seconds", "20"],
-        variables: &[],
-    },
-    Step {
         name: "hot path",
         arguments: &["xtask", "callgrind"],
         variables: &[],

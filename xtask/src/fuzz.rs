@@ -1,11 +1,9 @@
 //! `cargo xtask fuzz`: runs the fuzz targets for a short time each.
 //!
-//! libFuzzer needs its targets instrumented for coverage. cargo-fuzz asks a nightly compiler for
-//! that because it also turns a sanitizer on; the instrumentation alone is stable, and most of what
-//! is fuzzed has no `unsafe` that a sanitizer would watch. So this runs on the toolchain that builds
-//! everything else, and nothing has to be skipped. The suspend point of the load test is the
-//! exception: with `--asan` the same toolchain is told to allow what nightly allows, and the engine
-//! of scripts, which is C, is instrumented as well.
+//! libFuzzer needs its targets instrumented for coverage, and AddressSanitizer for what it watches: the
+//! suspend point of scripts has `unsafe` code, and their engine is C. cargo-fuzz asks a nightly compiler
+//! for both. The instrumentation for coverage alone is stable; for the sanitizer the toolchain that builds
+//! everything else is told to allow what nightly allows, so that nothing has to be skipped.
 
 use std::fs;
 use std::path::Path;
@@ -17,57 +15,36 @@ use crate::shell;
 
 /// What `cargo xtask fuzz --help` prints.
 pub(crate) const HELP: &str = "\
-cargo xtask fuzz [TARGET]… [--seconds N] [--asan]
+cargo xtask fuzz [TARGET]… [--seconds N]
 
   TARGET       only this target; all of fuzz/fuzz_targets unless given
-  --seconds N  time for each target, 5 unless given
-  --asan       under AddressSanitizer";
+  --seconds N  time for each target, 5 unless given, 20 for `suspend`";
 
-/// Coverage as libFuzzer reads it, and checks that a release build leaves out.
+/// Coverage as libFuzzer reads it, the sanitizer, and checks that a release build leaves out.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
-    -Ccodegen-units=1 -Cdebug-assertions=on -Coverflow-checks=on";
+    -Zsanitizer=address -Ccodegen-units=1 -Cdebug-assertions=on -Coverflow-checks=on";
 
-/// How the targets are built.
-#[derive(Clone, Copy)]
-struct Build {
-    directory: &'static str,
-    flags: &'static str,
-    /// Of the package of the targets.
-    features: &'static str,
-    /// How much memory a target may take: the sanitizer keeps what was freed.
-    memory: &'static str,
-    /// What `RUSTC_BOOTSTRAP` is.
-    bootstrap: &'static str,
-}
-
-const PLAIN: Build = Build {
-    directory: "fuzz/target",
-    flags: "",
-    features: "",
-    memory: "-rss_limit_mb=2048",
-    bootstrap: "0",
-};
-const SANITIZED: Build = Build {
-    directory: "fuzz/target/asan",
-    flags: " -Zsanitizer=address",
-    features: "asan",
-    memory: "-rss_limit_mb=8192",
-    bootstrap: "1",
-};
+/// Where the targets are built.
+const DIRECTORY: &str = "fuzz/target";
+/// How much memory a target may take: the sanitizer keeps what was freed.
+const MEMORY: &str = "-rss_limit_mb=8192";
+/// Each of its inputs is a whole run of a script.
+const SLOW: &str = "suspend";
 
 /// Builds the targets and runs each.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut seconds = 5_u32;
-    let mut build = PLAIN;
+    let mut seconds = None;
     let mut targets = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--seconds" => seconds = words.next().context("`--seconds` needs a value")?.parse()?,
-            "--asan" => build = SANITIZED,
+            "--seconds" => {
+                let value = words.next().context("`--seconds` needs a value")?;
+                seconds = Some(value.parse()?);
+            }
             name => targets.push(name.to_owned()),
         }
     }
@@ -82,21 +59,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             "build",
             "--release",
             "--target-dir",
-            build.directory,
+            DIRECTORY,
             "--manifest-path",
             "fuzz/Cargo.toml",
             "--target",
             &host,
-            "--features",
-            build.features,
         ],
-        &[
-            ("RUSTFLAGS", &format!("{FLAGS}{}", build.flags)),
-            ("RUSTC_BOOTSTRAP", build.bootstrap),
-        ],
+        &[("RUSTFLAGS", FLAGS), ("RUSTC_BOOTSTRAP", "1")],
     )?;
     for target in &targets {
-        run_target(build, &host, target, seconds)
+        let usual = if target == SLOW { 20 } else { 5 };
+        run_target(&host, target, seconds.unwrap_or(usual))
             .with_context(|| format!("target `{target}`; what broke it is in fuzz/artifacts"))?;
     }
     Ok(())
@@ -118,20 +91,20 @@ fn all_targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-fn run_target(build: Build, host: &str, target: &str, seconds: u32) -> Result<()> {
+fn run_target(host: &str, target: &str, seconds: u32) -> Result<()> {
     // libFuzzer writes what it finds interesting into the first directory: not the tracked one.
-    let found = format!("{}/found/{target}", build.directory);
+    let found = format!("{DIRECTORY}/found/{target}");
     let artifacts = format!("fuzz/artifacts/{target}/");
     fs::create_dir_all(&found)?;
     fs::create_dir_all(&artifacts)?;
-    let program = format!("{}/{host}/release/{target}", build.directory);
+    let program = format!("{DIRECTORY}/{host}/release/{target}");
     let limit = format!("-max_total_time={seconds}");
     let prefix = format!("-artifact_prefix={artifacts}");
     let mut arguments = vec![
         limit.as_str(),
         prefix.as_str(),
         "-timeout=10",
-        build.memory,
+        MEMORY,
         "-verbosity=0",
         "-print_final_stats=1",
         found.as_str(),

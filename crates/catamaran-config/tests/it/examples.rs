@@ -34,6 +34,7 @@ fn every_configuration_shown_in_the_documentation_loads() {
     for file in [
         "README.md",
         "docs/cloud.md",
+        "docs/migrate-haproxy.md",
         "docs/operations.md",
         "docs/routing.md",
     ] {

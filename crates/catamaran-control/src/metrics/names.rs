@@ -256,7 +256,7 @@ metrics! {
     VirtualIpBecameActiveTotal Counter "catamaran_virtual_ip_became_active_total" "Times this node took the addresses.";
     VirtualIpBecameBackupTotal Counter "catamaran_virtual_ip_became_backup_total" "Times this node gave the addresses up to another.";
     VirtualIpConflictsTotal Counter "catamaran_virtual_ip_conflicts_total" "Times another node was found active too.";
-    VirtualIpLateTotal Counter "catamaran_virtual_ip_late_total" "Times this node gave up because it was not given the processor in time.";
+    VirtualIpLateTotal Counter "catamaran_virtual_ip_late_total" "Times this node was not given the processor in time, and gave up or found that nobody had taken over.";
     VirtualIpAnnouncementsTotal Counter "catamaran_virtual_ip_announcements_total" "Gratuitous ARP and unsolicited neighbour advertisements sent.";
     VirtualIpPathDead Gauge "catamaran_virtual_ip_path_dead" "1 while a peer is alive and active, as replication knows, and its adverts do not arrive.";
     VirtualIpPathDeathsTotal Counter "catamaran_virtual_ip_path_deaths_total" "Times that began.";

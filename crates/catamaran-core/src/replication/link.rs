@@ -98,7 +98,7 @@ pub struct Counters {
     pub taken: u64,
     /// Batches that did not arrive in time, or when a connection broke, and were told again.
     pub resent: u64,
-    /// Times that the peer was taught all.
+    /// Times that the peer was told all that is known, not only what it missed.
     pub taught: u64,
     /// Batches for tables that are not known here.
     pub unknown_tables: u64,
@@ -247,7 +247,6 @@ impl Link {
             && self.in_flight.front().is_none_or(|batch| batch.seq > last)
         {
             self.teaching = Teaching::Done;
-            self.counters.taught += 1;
         }
     }
 
@@ -270,6 +269,17 @@ impl Link {
         self.marked_at = None;
         self.in_flight.clear();
         self.teaching = Teaching::Walking(None, 0);
+    }
+
+    /// Goes on with this source, or waits for what is still to be sent.
+    pub(super) fn walk_on(&mut self, next: Option<Source>) {
+        self.teaching = match next {
+            Some(_) => Teaching::Walking(next, 0),
+            None => {
+                self.counters.taught += 1;
+                Teaching::Flushing
+            }
+        };
     }
 
     /// Forgets what was to be told of tables that are no more.

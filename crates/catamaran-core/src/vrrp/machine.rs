@@ -75,7 +75,7 @@ impl Machine {
     /// Says that the interface of `router` is usable and has the address `local`, or that it is not.
     /// The routers of a group run only while the interfaces of all are usable.
     pub fn handle_interface(&mut self, now: Timestamp, router: RouterIndex, local: Option<IpAddr>) {
-        self.yield_late(now);
+        self.wake(now);
         self.routers[router].set_local(local);
         if self.is_stopped {
             return;
@@ -96,7 +96,7 @@ impl Machine {
 
     /// Says that the priority of `router` is another.
     pub fn handle_priority(&mut self, now: Timestamp, router: RouterIndex, priority: u8) {
-        self.yield_late(now);
+        self.wake(now);
         let (machine, mut out) = self.split(router);
         machine.handle_priority(now, priority, &mut out);
     }
@@ -112,7 +112,7 @@ impl Machine {
         from: IpAddr,
         advert: &Advert,
     ) -> Result<(), Dropped> {
-        self.yield_late(now);
+        self.wake(now);
         let (machine, mut out) = self.split(router);
         machine.check(from, advert)?;
         let before = machine.state();
@@ -124,7 +124,7 @@ impl Machine {
     /// Says what is heard of other nodes by other means than adverts: the highest priority of one
     /// that is alive and active.
     pub fn handle_witness(&mut self, now: Timestamp, router: RouterIndex, active: Option<u8>) {
-        self.yield_late(now);
+        self.wake(now);
         let (machine, mut out) = self.split(router);
         machine.handle_witness(now, active, &mut out);
     }
@@ -139,28 +139,33 @@ impl Machine {
 
     /// Says whether the connection to a peer that was active for `router` has just ended.
     pub fn handle_departure(&mut self, now: Timestamp, router: RouterIndex, is_gone: bool) {
-        self.yield_late(now);
+        self.wake(now);
         self.routers[router].handle_departure(now, is_gone);
     }
 
     /// Says that another node on the link answered for an address of `router`.
     pub fn handle_answer(&mut self, now: Timestamp, router: RouterIndex) {
-        self.yield_late(now);
+        self.wake(now);
         let (machine, mut out) = self.split(router);
         let before = machine.state();
         machine.handle_answer(now, &mut out);
         self.lead_group(now, router, before);
     }
 
-    /// Gives up what another may have taken over while this process slept. To be called before
-    /// anything that arrived meanwhile is looked at.
+    /// Gives up what was silent for too long while this process slept. To be called before anything that
+    /// arrived meanwhile is looked at.
     pub fn handle_wake(&mut self, now: Timestamp) {
-        self.yield_late(now);
+        self.wake(now);
+        for router in &mut self.routers {
+            router.begin_to_read(now);
+        }
     }
 
-    /// Does what has become due. Calling it early or late is harmless.
+    /// Does what has become due. Calling it early or late is harmless. To be called when all that has
+    /// arrived since [`Machine::handle_wake`] was handled: a router that slept for a while goes on
+    /// if none of it was another active, and does nothing if that was not called.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.yield_late(now);
+        self.wake(now);
         for router in 0..self.routers.len() {
             let (machine, mut out) = self.split(router);
             let before = machine.state();
@@ -171,7 +176,7 @@ impl Machine {
 
     /// Gives everything up for good; [`Machine::has_stopped`] says when that is done.
     pub fn handle_stop(&mut self, now: Timestamp) {
-        self.yield_late(now);
+        self.wake(now);
         self.is_stopped = true;
         for router in 0..self.routers.len() {
             let (machine, mut out) = self.split(router);
@@ -234,12 +239,11 @@ impl Machine {
         self.routers[router].settings()
     }
 
-    /// Gives up, before anything else is done, what another may have taken over already.
-    fn yield_late(&mut self, now: Timestamp) {
+    /// Gives up, before anything else is done, what was silent for too long.
+    fn wake(&mut self, now: Timestamp) {
         for router in 0..self.routers.len() {
             let (machine, mut out) = self.split(router);
-            if let Some(late) = machine.lateness(now) {
-                machine.yield_late(now, late, &mut out);
+            if machine.wake(now, &mut out) {
                 self.lead_group(now, router, State::Active);
             }
         }

@@ -14,8 +14,8 @@
 //! proof that an advert is genuine and new.
 //!
 //! Where this goes beyond the RFC:
-//! - A node that finds its own timer late by so much that another may have taken over gives its
-//!   addresses up before anything else ([`Reason::Late`]).
+//! - A node that finds its own timer late by so much that another may have taken over says nothing before
+//!   it knows, and gives its addresses up if one has or if it cannot know ([`Reason::Late`]).
 //! - A node that does not preempt still takes over from one whose priority *fell* while it was
 //!   active, or is 1: that one says that it cannot serve.
 //! - The loser of a conflict says that it gave up, and the winner announces its addresses again when
@@ -27,6 +27,7 @@
 
 pub mod announce;
 mod checksum;
+mod late;
 mod machine;
 mod packet;
 mod router;

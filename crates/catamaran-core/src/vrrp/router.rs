@@ -87,6 +87,11 @@ pub enum Event {
         /// Who that was.
         other: IpAddr,
     },
+    /// It slept so long that another might have taken over, but none has.
+    WentOn {
+        /// How long ago its last advert was.
+        slept: Duration,
+    },
     /// Another node is alive and active, and its adverts do not arrive.
     PathDied,
     /// Its adverts arrive again, or it is active no more.
@@ -96,15 +101,15 @@ pub enum Event {
 /// The machine of one virtual router. Output goes to the [`Output`] of each call.
 #[derive(Clone, Debug)]
 pub(super) struct Router {
-    settings: Settings,
+    pub(super) settings: Settings,
     /// The address that adverts come from; `None` while the interface is unusable.
     local: Option<IpAddr>,
-    state: State,
+    pub(super) state: State,
     priority: u8,
     /// Backup: when to take over. Active: when to send the next advert.
     due: Timestamp,
     /// Backup: when the time until `due` began. Active: when the last advert was sent.
-    since: Timestamp,
+    pub(super) since: Timestamp,
     /// Backup: why it would take over when `due` has come.
     cause: Reason,
     /// Backup: whether a late timer has been given more time already.
@@ -114,11 +119,13 @@ pub(super) struct Router {
     announce_at: Timestamp,
     announced: usize,
     rival: Option<Rival>,
-    witness: Witness,
+    pub(super) witness: Witness,
     /// Active: since when.
     active_since: Timestamp,
     /// Active: it has given up, and holds the addresses only until another is heard.
-    is_leaving: bool,
+    pub(super) is_leaving: bool,
+    /// Active that slept: since when it reads what arrived meanwhile.
+    pub(super) reads_since: Option<Timestamp>,
 }
 
 /// The active as a backup hears it.
@@ -160,6 +167,7 @@ impl Router {
             witness: Witness::NONE,
             active_since: Timestamp::ZERO,
             is_leaving: false,
+            reads_since: None,
             settings,
         }
     }
@@ -217,14 +225,6 @@ impl Router {
             .min(settles)
     }
 
-    /// How long ago the last advert was sent, if that is so long that a backup may be active now.
-    pub(super) fn lateness(&self, now: Timestamp) -> Option<Duration> {
-        let shortest = self.down_interval(OWNER, self.settings.interval);
-        let silent = now.saturating_since(self.since);
-        let speaks = self.state == State::Active && !self.is_leaving;
-        (speaks && silent > shortest && !self.witness.is_alone).then_some(silent)
-    }
-
     pub(super) fn start(&mut self, now: Timestamp, out: &mut Output<'_>) {
         if self.state != State::Initialize {
             return;
@@ -276,13 +276,6 @@ impl Router {
         self.rest();
     }
 
-    /// Steps back without a word: whoever is active by now needs none.
-    pub(super) fn yield_late(&mut self, now: Timestamp, late: Duration, out: &mut Output<'_>) {
-        out.push(Action::RemoveAddresses(out.router));
-        self.change(State::Backup, Reason::Late(late), out);
-        self.wait(now, self.settings.interval);
-    }
-
     /// Follows the rest of its group.
     pub(super) fn follow(&mut self, now: Timestamp, to: State, out: &mut Output<'_>) {
         match (self.state, to) {
@@ -309,7 +302,10 @@ impl Router {
         out.event(Event::PriorityChanged { from, to: priority });
         match self.state {
             // Backups learn of it at once: they may have to take over.
-            State::Active if !self.is_leaving => self.send(now, out),
+            // One that slept speaks when it knows that nobody else does.
+            State::Active if !self.is_leaving && self.lateness(now).is_none() => {
+                self.send(now, out);
+            }
             State::Backup if self.cause == Reason::Silent => {
                 self.due = self.since + self.down_interval(priority, self.active_interval());
             }
@@ -393,6 +389,9 @@ impl Router {
     pub(super) fn handle_answer(&mut self, now: Timestamp, out: &mut Output<'_>) {
         self.refute_departure();
         self.witness.set_answered(now);
+        if self.give_way(now, out) {
+            return;
+        }
         let rival = self.witness.rival(now, self.active_since);
         let is_weaker = rival.is_some_and(|priority| priority > self.priority);
         if self.state == State::Active && !self.is_leaving && self.rival.is_none() && is_weaker {
@@ -480,6 +479,7 @@ impl Router {
             (State::Backup, _) => self.hear_active(now, from, advert),
             (State::Active, 0) if self.is_leaving => {}
             (State::Active, _) if self.is_leaving => self.depart(out),
+            (State::Active, 1..) if self.give_way(now, out) => self.hear_active(now, from, advert),
             (State::Active, 0) => {
                 //= https://www.rfc-editor.org/rfc/rfc9568#section-6.4.3
                 //# If the Priority in the ADVERTISEMENT is 0, then: Send an ADVERTISEMENT
@@ -523,6 +523,9 @@ impl Router {
                 }
             }
             State::Active => {
+                if !self.may_speak(now, out) {
+                    return;
+                }
                 if now >= self.due {
                     self.send_in_turn(now, out);
                 }
@@ -650,7 +653,7 @@ impl Router {
     }
 
     /// Waits for the active to fall silent for the down interval.
-    fn wait(&mut self, now: Timestamp, interval: AdvertInterval) {
+    pub(super) fn wait(&mut self, now: Timestamp, interval: AdvertInterval) {
         self.rest();
         self.since = now;
         self.due = now + self.down_interval(self.priority, interval);
@@ -700,7 +703,7 @@ impl Router {
         }
     }
 
-    fn change(&mut self, to: State, reason: Reason, out: &mut Output<'_>) {
+    pub(super) fn change(&mut self, to: State, reason: Reason, out: &mut Output<'_>) {
         if let (State::Active, Some(rival)) = (self.state, self.rival.take()) {
             out.event(Event::ConflictEnded { other: rival.from });
         }
@@ -714,7 +717,7 @@ impl Router {
             .map_or(self.settings.interval, |heard| heard.interval)
     }
 
-    fn down_interval(&self, priority: u8, interval: AdvertInterval) -> Duration {
+    pub(super) fn down_interval(&self, priority: u8, interval: AdvertInterval) -> Duration {
         self.settings.version.down_interval(priority, interval)
     }
 }

@@ -94,6 +94,7 @@ impl Counters {
                 self.late += u64::from(matches!(reason, Reason::Late(_)));
             }
             super::Event::ConflictBegan { .. } => self.conflicts += 1,
+            super::Event::WentOn { .. } => self.late += 1,
             super::Event::PathDied => self.path_deaths += 1,
             super::Event::ConflictEnded { .. }
             | super::Event::PathHealed

@@ -31,6 +31,9 @@ impl Shell {
                     }
                 }
             }
+        }
+        // By now a router that slept knows whether another is active.
+        for index in 0..self.routers.len() {
             self.answer_neighbours(index);
         }
     }
@@ -353,6 +356,16 @@ impl Shell {
             Event::ConflictEnded { other } => {
                 tracing::info!(%virtual_ip, family, %other, "the conflict is over");
             }
+            Event::WentOn { slept } => {
+                if now().saturating_since(router.late_told_at) >= TELL_AGAIN {
+                    router.late_told_at = now();
+                    tracing::warn!(
+                        %virtual_ip, family, ?slept,
+                        "this node was not given the processor in time, but nobody has taken over; see \
+                         docs/virtual-ip.md"
+                    );
+                }
+            }
             Event::PathDied => {
                 tracing::error!(
                     %virtual_ip, family,
@@ -371,5 +384,5 @@ impl Shell {
 const MAX_PACKET: usize = 8 + 255 * 16 + 60;
 /// Packets that one router takes in one turn.
 const MAX_PACKETS: usize = 256;
-/// How often the log tells of adverts that are dropped for the same reason.
+/// How often the log tells of the same thing that goes on: adverts that are dropped, timers that are late.
 const TELL_AGAIN: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
 //! The loop of the vrrp process.
 //!
-//! Each turn looks first whether the process slept for so long that another may be active, and gives
-//! up then. Next it reads everything that has arrived before it looks at a timer: a backup that slept
-//! finds the adverts of others first.
+//! Each turn looks first whether the process slept for so long that it had better give up. Next it reads
+//! everything that has arrived before it looks at a timer: who slept finds the adverts of others first,
+//! a backup and an active alike.
 
 mod act;
 
@@ -62,6 +62,8 @@ struct Router {
     told_at: [Timestamp; Dropped::ALL.len()],
     /// When the log last told that another node has other addresses.
     differs_told_at: Timestamp,
+    /// When it last told that a timer was late, for nothing.
+    late_told_at: Timestamp,
     /// How often in a row its addresses could not be put on this host.
     failed_adds: u32,
 }
@@ -171,6 +173,7 @@ impl Shell {
                     counters: Counters::default(),
                     told_at: [Timestamp::ZERO; Dropped::ALL.len()],
                     differs_told_at: Timestamp::ZERO,
+                    late_told_at: Timestamp::ZERO,
                     failed_adds: 0,
                 });
             }

@@ -153,10 +153,7 @@ impl Node {
                     .into_iter()
                     .find(|next| *next > source),
             };
-            self.links[peer].teaching = match next {
-                Some(_) => Teaching::Walking(next, 0),
-                None => Teaching::Flushing,
-            };
+            self.links[peer].walk_on(next);
             return None;
         }
         let width = if source == Source::Notes { 1 } else { ENTRIES };

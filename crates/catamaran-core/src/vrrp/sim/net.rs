@@ -230,6 +230,8 @@ impl Net {
                 let now = self.local_now(node);
                 self.tell_of_others(node);
                 if let Some(machine) = &mut self.nodes[node].machine {
+                    // What has arrived was delivered before.
+                    machine.handle_wake(now);
                     machine.handle_timeout(now);
                 }
                 self.drain(node);

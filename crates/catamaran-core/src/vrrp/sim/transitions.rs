@@ -307,13 +307,58 @@ fn a_timer_that_is_far_too_late_costs_the_address_before_anything_else() {
 }
 
 #[test]
-fn an_active_that_wakes_gives_up_before_it_looks_at_what_arrived() {
+fn an_active_that_slept_for_long_gives_up_before_it_looks_at_what_arrived() {
     let mut machine = active(vec![settings(100, false)]);
     machine.handle_wake(active_since());
     assert_eq!(machine.state(0), State::Active);
     machine.handle_wake(after(active_since(), 60_000));
     assert_eq!(machine.state(0), State::Backup);
     assert_eq!(actions(&mut machine)[0], Action::RemoveAddresses(0));
+}
+
+#[test]
+fn an_active_that_slept_for_a_while_goes_on_if_it_finds_no_other() {
+    let mut machine = active(vec![settings(100, false)]);
+    let woke = after(active_since(), 400);
+    let slept = Duration::from_millis(400);
+    // Nothing is said before all was read that arrived, and that just now.
+    machine.handle_priority(woke, 0, 90);
+    machine.handle_timeout(woke);
+    machine.handle_wake(woke);
+    machine.handle_timeout(after(active_since(), 460));
+    let speaks = |action: &Action| matches!(action, Action::SendAdvert { .. });
+    assert!(!actions(&mut machine).iter().any(speaks));
+    let woke = after(active_since(), 500);
+    machine.handle_wake(woke);
+    machine.handle_timeout(woke);
+    let slept = Duration::from_millis(100) + slept;
+    let told = Action::Event(0, Event::WentOn { slept });
+    assert_eq!(actions(&mut machine)[..2], [told, sent(90)]);
+    assert_eq!(machine.state(0), State::Active);
+}
+
+#[test]
+fn an_active_that_slept_for_a_while_gives_up_without_a_word_if_another_is_heard() {
+    for priority in [50, 150] {
+        let mut machine = active(vec![settings(100, false)]);
+        let woke = after(active_since(), 400);
+        machine.handle_wake(woke);
+        machine
+            .handle_advert(woke, 0, ip(1), &advert(priority))
+            .unwrap();
+        machine.handle_timeout(woke);
+        let done = actions(&mut machine);
+        assert_eq!(done[0], Action::RemoveAddresses(0));
+        assert_eq!(machine.state(0), State::Backup);
+        assert_eq!(machine.active(0), Some(ip(1)));
+        let speaks = |action: &Action| matches!(action, Action::SendAdvert { .. });
+        assert!(!done.iter().any(speaks));
+    }
+    // Another that answers on the link is active as well.
+    let mut machine = active(vec![settings(100, false)]);
+    machine.handle_wake(after(active_since(), 400));
+    machine.handle_answer(after(active_since(), 400), 0);
+    assert_eq!(machine.state(0), State::Backup);
 }
 
 #[test]
@@ -545,8 +590,8 @@ fn an_active_that_is_late_goes_on_if_nobody_is_there_to_take_over() {
     for (is_alone, state) in [(true, State::Active), (false, State::Backup)] {
         let mut machine = active(vec![settings(100, false)]);
         machine.handle_alone(is_alone);
-        machine.handle_wake(after(active_since(), 400));
-        machine.handle_timeout(after(active_since(), 400));
+        machine.handle_wake(after(active_since(), 4000));
+        machine.handle_timeout(after(active_since(), 4000));
         assert_eq!(machine.state(0), state);
         let spoke = actions(&mut machine).contains(&sent(100));
         assert_eq!(spoke, is_alone);

@@ -10,7 +10,8 @@ use super::side::Side;
 use super::{Load, Pair, V4, V6, at_once, target};
 use crate::shell;
 
-/// Questions after one address, and how many answers each had.
+/// Questions of the client after one address, and how many answers each had. The nodes ask as well, to
+/// see whether the address is still held.
 #[derive(Debug, Default)]
 struct Asked {
     /// Link addresses in the answers to each question.
@@ -136,9 +137,9 @@ impl Asked {
         let mut asked = Self::default();
         for line in text.lines() {
             // Of ARP one line says all; of ND the address stands in the same line as well.
-            let asks = line.contains(&format!("who-has {address} "))
-                && !line.contains(&format!("tell {address}"))
+            let asks = line.contains(&format!("who-has {address} tell {CLIENT_V4},"))
                 || line.contains("neighbor solicitation")
+                    && line.contains(&format!("{CLIENT_V6} > "))
                     && line.contains(&format!("who has {address}"));
             let answers = line.contains(&format!("Reply {address} is-at"))
                 || line.contains("neighbor advertisement")
@@ -158,3 +159,7 @@ impl Asked {
         counts.filter(|&count| is_it(count)).count()
     }
 }
+
+/// The client is the third machine of a pair's lab.
+const CLIENT_V4: &str = "10.9.0.3";
+const CLIENT_V6: &str = "fd09::3";
