@@ -120,7 +120,7 @@ fn check_line(path: &str, number: usize, line: &str, findings: &mut Vec<Finding>
 }
 
 /// Where the load test meets its JavaScript engine: the one other home of `unsafe`, with its argument.
-const SEAM: &str = "crates/catamaran-load/src/script/seam";
+const SEAM: &str = "crates/catamaran-load/src/script/seam/";
 
 /// Whether the line is code with `unsafe` as a keyword.
 fn is_unsafe(line: &str) -> bool {

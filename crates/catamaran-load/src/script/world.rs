@@ -10,9 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use rquickjs_core::{
-    Context, Ctx, Function, Module, Object, Persistent, Result, Runtime, Value,
-};
+use rquickjs_core::{Context, Ctx, Function, Module, Object, Persistent, Result, Runtime, Value};
 
 use super::host::{self, Host};
 use super::loader::{Graph, HOST, Library, Modules};

@@ -1,6 +1,5 @@
 //! Cookie jars, as scripts see them.
 
-
 use rquickjs_core::{Ctx, Exception, Result};
 
 use super::{Host, Natives, must_run, now};

@@ -7,15 +7,19 @@
 //! is done inside of one, [`hold`].
 //!
 //! # Safety argument
-//! Beyond that of `seam.rs`:
+//! Beyond that of the module above:
 //! - *Whoever is resumed finds its own frame again.* [`suspend`] calls `hold` through the engine, and `hold`
 //!   switches. The frame of that call lies on the stack of the coroutine and has kept the pointer as it was.
 //!   Once resumed, `hold` returns, and the engine puts the kept pointer back before anything reads it. It
 //!   does not matter who called `suspend`: a host function, or the interrupt handler.
-//! - *Whoever enters from outside finds a frame that lives for ever.* The anchor is a coroutine that did
-//!   nothing but call `hold` when no frame was there yet. [`enter`] resumes it: its call returns, which
+//! - *Whoever enters from outside finds a frame that is there for ever.* The anchor is a coroutine that
+//!   did nothing but call `hold` when no frame was there yet. [`enter`] resumes it: its call returns, which
 //!   makes the pointer null, and it calls `hold` again. So the pointer is the anchor's frame, before which
-//!   there is none. Every chain ends there.
+//!   there is none. Every chain ends there. To be exact, the frame is another after each entry, but at the
+//!   same place with the same content: the anchor's stack is used for nothing else, each call is made from
+//!   the same loop, and whoever follows a chain does so while the anchor is in its call. [`hold`] ends the
+//!   process should the place ever move. (A sanitizer that lays frames elsewhere than on the stack, to
+//!   find uses after their return, takes that away; the fuzzer runs without this.)
 //! - *The call of `hold` does not fail.* The engine refuses a call when the stack is at its end or the
 //!   interrupt handler says so: the limit is taken away before, and the handler says nothing meanwhile.
 //! - *The stack is measured from the right place.* `enter` and `suspend` set the engine's limit for the
@@ -72,8 +76,10 @@ impl Anchor {
         }
         let ends = Rc::new(Cell::new(false));
         let own = Rc::clone(&ends);
+        let place = Box::new(Cell::new(0));
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             while !own.get() {
+                ANCHORS.set(Some(NonNull::from(&*place)));
                 call(context, function, NonNull::from(yielder));
             }
         });
@@ -120,12 +126,11 @@ impl Visit {
         let used = self.top.saturating_sub(here());
         // None at all would mean no limit.
         let left = SCRIPT_STACK_BYTES.saturating_sub(used).max(1);
-        // SAFETY: the context is alive, and so is its runtime.
-        unsafe {
-            let runtime = qjs::JS_GetRuntime(self.context.as_ptr());
-            qjs::JS_UpdateStackTop(runtime);
-            qjs::JS_SetMaxStackSize(runtime, left as _);
-        }
+        let runtime = runtime_of(self.context);
+        // SAFETY: the runtime is alive.
+        unsafe { qjs::JS_UpdateStackTop(runtime) };
+        // SAFETY: the same.
+        unsafe { qjs::JS_SetMaxStackSize(runtime, left as _) };
     }
 }
 
@@ -150,11 +155,9 @@ pub(in crate::script) fn enter<R>(
 
 /// Lets the interrupt handler of a shared runtime be that of whoever runs.
 pub(in crate::script) fn watch(context: &Context) {
-    // SAFETY: the context is alive, and so is its runtime.
-    unsafe {
-        let runtime = qjs::JS_GetRuntime(context.as_raw().as_ptr());
-        qjs::JS_SetInterruptHandler(runtime, Some(interrupt), null_mut());
-    }
+    let runtime = runtime_of(context.as_raw());
+    // SAFETY: the runtime is alive, and the handler needs nothing else.
+    unsafe { qjs::JS_SetInterruptHandler(runtime, Some(interrupt), null_mut()) };
 }
 
 /// Suspends a coroutine that visits a shared runtime. Returns whether it does.
@@ -166,7 +169,9 @@ pub(super) fn suspend(yielder: NonNull<Yielder<(), ()>>) -> bool {
     let visit = unsafe { at.as_ref() };
     let context = visit.context.as_ptr();
     // SAFETY: the context is alive.
-    let thrown = unsafe { qjs::JS_HasException(context).then(|| qjs::JS_GetException(context)) };
+    let is_thrown = unsafe { qjs::JS_HasException(context) };
+    // SAFETY: the same.
+    let thrown = is_thrown.then(|| unsafe { qjs::JS_GetException(context) });
     call(visit.context, visit.hold, yielder);
     VISIT.set(Some(at));
     visit.limit_stack();
@@ -188,13 +193,22 @@ pub(super) fn come_back(visit: Option<NonNull<Visit>>) {
 }
 
 /// Calls `hold`, which suspends the coroutine of this yielder.
-fn call(context: NonNull<qjs::JSContext>, function: qjs::JSValue, yielder: NonNull<Yielder<(), ()>>) {
+fn call(
+    context: NonNull<qjs::JSContext>,
+    function: qjs::JSValue,
+    yielder: NonNull<Yielder<(), ()>>,
+) {
     HOLDING.set(Some(yielder));
-    // SAFETY: the context is alive, and so are its runtime and the function.
-    unsafe {
-        qjs::JS_SetMaxStackSize(qjs::JS_GetRuntime(context.as_ptr()), 0);
-        qjs::JS_Call(context.as_ptr(), function, qjs::JS_UNDEFINED, 0, null_mut());
-    }
+    // SAFETY: the runtime is alive.
+    unsafe { qjs::JS_SetMaxStackSize(runtime_of(context), 0) };
+    // SAFETY: the context and the function are alive, and there are no arguments. What it returns is no
+    // value that had to be freed.
+    unsafe { qjs::JS_Call(context.as_ptr(), function, qjs::JS_UNDEFINED, 0, null_mut()) };
+}
+
+fn runtime_of(context: NonNull<qjs::JSContext>) -> *mut qjs::JSRuntime {
+    // SAFETY: whoever has a context here keeps it alive.
+    unsafe { qjs::JS_GetRuntime(context.as_ptr()) }
 }
 
 /// Switches away from the coroutine that called it.
@@ -204,6 +218,15 @@ unsafe extern "C" fn hold(
     _: c_int,
     _: *mut qjs::JSValue,
 ) -> qjs::JSValue {
+    if let Some(place) = ANCHORS.take() {
+        // SAFETY: the anchor's coroutine has set it just now, and owns it.
+        let place = unsafe { place.as_ref() };
+        let here = here();
+        let before = place.replace(here);
+        if before != 0 && before != here {
+            std::process::abort();
+        }
+    }
     if let Some(yielder) = HOLDING.take() {
         // SAFETY: `call` was given the yielder of the coroutine that this runs on; it lives as long.
         unsafe { yielder.as_ref() }.suspend(());
@@ -240,6 +263,8 @@ impl Drop for Left {
 thread_local! {
     /// The visit on the stack that runs, if it is one of a shared runtime.
     static VISIT: Cell<Option<NonNull<Visit>>> = const { Cell::new(None) };
+    /// Where the frame of an anchor was, while that calls `hold`; 0 before its first call.
+    static ANCHORS: Cell<Option<NonNull<Cell<usize>>>> = const { Cell::new(None) };
     /// Whom `hold` suspends next.
     static HOLDING: Cell<Option<NonNull<Yielder<(), ()>>>> = const { Cell::new(None) };
 }

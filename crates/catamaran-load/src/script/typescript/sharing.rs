@@ -33,10 +33,7 @@ pub(in crate::script) fn obstacle_in(name: &str, source: &str) -> Option<String>
     }
     let mut names = Names::default();
     names.visit_program(&parsed.program);
-    let mut search = Search {
-        names,
-        found: None,
-    };
+    let mut search = Search { names, found: None };
     search.visit_program(&parsed.program);
     let (offset, what) = search.found?;
     let (line, _) = position(source, offset as usize);
@@ -149,11 +146,11 @@ impl<'a> Visit<'a> for Search {
 
     fn visit_simple_assignment_target(&mut self, target: &SimpleAssignmentTarget<'a>) {
         match target {
-            SimpleAssignmentTarget::AssignmentTargetIdentifier(own) => {
-                if self.names.is_shared(&own.name) {
-                    let what = format!("assigns to `{}`, which it does not declare", own.name);
-                    self.note(own.span, what);
-                }
+            SimpleAssignmentTarget::AssignmentTargetIdentifier(own)
+                if self.names.is_shared(&own.name) =>
+            {
+                let what = format!("assigns to `{}`, which it does not declare", own.name);
+                self.note(own.span, what);
             }
             SimpleAssignmentTarget::StaticMemberExpression(member) => {
                 if member.property.name != "tags" {
@@ -411,8 +408,14 @@ mod tests {
             ("({ x: JSON.a } = { x: 1 });", "changes `JSON`"),
             ("delete Array.of;", "changes `Array`"),
             ("__ENV.A = 'b';", "changes `__ENV`"),
-            ("import http from 'k6/http'; http.get = null;", "changes `http`"),
-            ("import http from 'k6/http'; Object.assign(http, {});", "changes `http`"),
+            (
+                "import http from 'k6/http'; http.get = null;",
+                "changes `http`",
+            ),
+            (
+                "import http from 'k6/http'; Object.assign(http, {});",
+                "changes `http`",
+            ),
             ("Object.assign(Math, {});", "changes `Math`"),
             ("const M = Math;", "another name"),
             ("Array.prototype.last = () => 1;", "changes `Array`"),
@@ -421,7 +424,10 @@ mod tests {
             ("({}).__proto__.a = 1;", "__proto__"),
             ("({})['__proto__'].a = 1;", "__proto__"),
             ("const { getPrototypeOf } = Object;", "getPrototypeOf"),
-            ("function f(Math) { return Math; } Math.a = 1;", "changes `Math`"),
+            (
+                "function f(Math) { return Math; } Math.a = 1;",
+                "changes `Math`",
+            ),
             ("(0, eval)('1');", "eval"),
             ("new Function('a');", "Function"),
             ("const f = async () => 1;", "async"),
@@ -431,11 +437,17 @@ mod tests {
             ("import('k6');", "while it runs"),
             ("import ws from 'k6/ws';", "imports `k6/ws`"),
             ("import { asyncRequest } from 'k6/http';", "asyncRequest"),
-            ("import http from 'k6/http'; http.setResponseCallback(null);", "setResponseCallback"),
+            (
+                "import http from 'k6/http'; http.setResponseCallback(null);",
+                "setResponseCallback",
+            ),
             ("Error.prepareStackTrace = () => {};", "Error"),
         ] {
             let told = obstacle_in("a.js", source);
-            assert!(told.as_ref().is_some_and(|told| told.contains(why)), "{source}: {told:?}");
+            assert!(
+                told.as_ref().is_some_and(|told| told.contains(why)),
+                "{source}: {told:?}"
+            );
         }
     }
 }
