@@ -11,9 +11,10 @@
 //! live       what is shown while a run goes on
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
+//! names      where the names of URLs lead
 //! output     where samples go while it runs: a Prometheus, or
 //! samples    each as a line of a file
-//! scenario, schedule, threshold, metric, sink, board, tags, distribution, time_text
+//! scenario, schedule, pace, threshold, metric, sink, board, tags, distribution, time_text
 //!            what a run is and what it amounts to: no I/O, no clock
 //! ```
 //! Names, units, thresholds and exit codes are those of k6, so that what its users know holds here.
@@ -26,8 +27,10 @@ pub mod engine;
 pub mod exit_code;
 mod live;
 pub mod metric;
+pub mod names;
 pub mod options;
 pub mod output;
+pub mod pace;
 pub mod plain;
 #[cfg(feature = "scripts")]
 mod proto;

@@ -42,6 +42,46 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     from_nanos(nanos).ok_or_else(error)
 }
 
+/// A unit that all times are printed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+}
+
+impl TimeUnit {
+    /// Reads one; other words stand for the unit that fits each time, as in k6.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let all = [Self::Seconds, Self::Millis, Self::Micros];
+        all.into_iter().find(|unit| unit.as_str() == text)
+    }
+
+    /// As options have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Millis => "ms",
+            Self::Micros => "us",
+        }
+    }
+
+    /// Prints milliseconds with two decimals.
+    #[must_use]
+    pub fn print(self, millis: f64) -> String {
+        match self {
+            Self::Seconds => format!("{:.2}s", millis / 1e3),
+            Self::Millis => format!("{millis:.2}ms"),
+            Self::Micros => format!("{:.2}µs", millis * 1e3),
+        }
+    }
+}
+
 /// Prints a time exactly, in the largest unit that leaves no leading zero: `1m30s`, `2.5s`, `30µs`.
 #[must_use]
 pub fn exact(duration: Duration) -> String {

@@ -18,6 +18,12 @@ pub enum Failure {
         /// What the system says.
         why: String,
     },
+    /// The option `blockHostnames` has the name.
+    #[error("hostname is blocked")]
+    Blocked,
+    /// The option `blacklistIPs` has the address.
+    #[error("ip is blacklisted")]
+    Forbidden,
     /// Nobody listens there.
     #[error("dial: connection refused")]
     Refused,
@@ -82,6 +88,8 @@ impl Failure {
             | Self::Http3(_) => 1000,
             Self::Timeout => 1050,
             Self::Lookup { .. } => 1101,
+            Self::Forbidden => 1110,
+            Self::Blocked => 1111,
             Self::Connect(_) => 1210,
             Self::ConnectTimeout => 1211,
             Self::Refused => 1212,

@@ -10,6 +10,7 @@ mod failure;
 mod http2;
 #[cfg(feature = "http3")]
 mod http3;
+mod identity;
 mod line;
 mod once;
 mod proxy_header;
@@ -27,9 +28,10 @@ pub(crate) use http2::send_some;
 pub use http2::{Http2, Http2Failure};
 #[cfg(feature = "http3")]
 pub use http3::Http3;
+pub use identity::TlsIdentity;
 pub use line::Line;
 pub use once::send_once;
 pub use proxy_header::ProxyHeader;
 pub use request::{HeaderError, RequestText};
-pub use tls::{Alpn, LazyTls, TlsClient};
+pub use tls::{Alpn, LazyTls, TlsClient, TlsOptions, TlsVersions};
 pub use url::{Url, UrlError};

@@ -24,7 +24,10 @@ pub async fn send_once(
     let addrs = (url.host.as_str(), url.port).to_socket_addrs();
     let mut addrs = addrs.map_err(|error| error.to_string())?;
     let addr = addrs.next().ok_or("the name has no address")?;
-    let tls = url.is_tls.then(|| TlsClient::new(verifies)).transpose()?;
+    let tls = url
+        .is_tls
+        .then(|| TlsClient::verifying(verifies))
+        .transpose()?;
     let mut kept = Kept::default();
     let work = async {
         let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;

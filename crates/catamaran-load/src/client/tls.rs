@@ -11,20 +11,58 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion,
-    RootCertStore, SignatureScheme,
+    RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Failure;
+use super::{Failure, TlsIdentity};
 
 /// What connections over TLS begin with.
 #[derive(Clone)]
 pub struct TlsClient {
     /// By [`Alpn`].
     configs: [Arc<ClientConfig>; 3],
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// Whether any certificate will do.
+    pub trusts_all: bool,
+    /// The versions.
+    pub versions: TlsVersions,
+    /// What is shown to servers that ask for a certificate.
+    pub identities: Vec<TlsIdentity>,
+}
+
+/// Versions of TLS that are spoken; older ones never are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsVersions {
+    /// TLS 1.2.
+    pub tls12: bool,
+    /// TLS 1.3.
+    pub tls13: bool,
+}
+
+impl Default for TlsVersions {
+    fn default() -> Self {
+        Self {
+            tls12: true,
+            tls13: true,
+        }
+    }
+}
+
+impl TlsVersions {
+    fn all(self) -> Vec<&'static SupportedProtocolVersion> {
+        let own = [(self.tls13, &TLS13), (self.tls12, &TLS12)];
+        let own = own.into_iter().filter(|(is_spoken, _)| *is_spoken);
+        own.map(|(_, version)| version).collect()
+    }
 }
 
 /// What a client says that it speaks, by ALPN (RFC 7301).
@@ -48,20 +86,36 @@ impl fmt::Debug for TlsClient {
 impl TlsClient {
     /// Returns one that trusts the system's certificates and those of `SSL_CERT_FILE`, or whatever a
     /// server shows.
-    pub fn new(verifies: bool) -> Result<Self, String> {
+    pub fn verifying(verifies: bool) -> Result<Self, String> {
+        let options = TlsOptions {
+            trusts_all: !verifies,
+            ..TlsOptions::default()
+        };
+        Self::new(&options, None)
+    }
+
+    /// Returns one that shows `identity` to servers that ask for one.
+    fn new(options: &TlsOptions, identity: Option<&TlsIdentity>) -> Result<Self, String> {
+        let told = |error: rustls::Error| error.to_string();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let config = if verifies {
-            builder.with_root_certificates(roots())
-        } else {
+            .with_protocol_versions(&options.versions.all())
+            .map_err(told)?;
+        let config = if options.trusts_all {
             let verifier = Arc::new(TrustAll(provider));
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(verifier)
+        } else {
+            builder.with_root_certificates(roots())
         };
-        let config = config.with_no_client_auth();
+        let config = match identity {
+            Some(identity) => {
+                let (chain, key) = identity.parts();
+                config.with_client_auth_cert(chain, key).map_err(told)?
+            }
+            None => config.with_no_client_auth(),
+        };
         let offering = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -87,23 +141,30 @@ impl TlsClient {
 /// A [`TlsClient`] that is made when it is first needed: reading certificates takes a while.
 #[derive(Debug)]
 pub struct LazyTls {
-    verifies: bool,
-    client: OnceLock<Result<TlsClient, String>>,
+    options: TlsOptions,
+    /// One for each identity, and the last for hosts that are shown none.
+    clients: Vec<OnceLock<Result<TlsClient, String>>>,
 }
 
 impl LazyTls {
-    /// Returns one that verifies certificates, or not.
+    /// Returns one that is made when it is needed.
     #[must_use]
-    pub fn new(verifies: bool) -> Self {
+    pub fn new(options: TlsOptions) -> Self {
+        let count = options.identities.len() + 1;
         Self {
-            verifies,
-            client: OnceLock::new(),
+            options,
+            clients: (0..count).map(|_| OnceLock::new()).collect(),
         }
     }
 
-    /// The client, or why there can be none.
-    pub fn client(&self) -> Result<&TlsClient, Failure> {
-        let client = self.client.get_or_init(|| TlsClient::new(self.verifies));
+    /// The client for a host, or why there can be none.
+    pub fn client(&self, host: &str) -> Result<&TlsClient, Failure> {
+        let identities = &self.options.identities;
+        let own = identities.iter().position(|one| one.is_for(host));
+        let client = self.clients[own.unwrap_or(identities.len())].get_or_init(|| {
+            let identity = own.map(|own| &identities[own]);
+            TlsClient::new(&self.options, identity)
+        });
         client.as_ref().map_err(|why| Failure::Tls(why.clone()))
     }
 }

@@ -19,6 +19,8 @@ mod worker;
 
 use std::rc::Rc;
 
+#[cfg(feature = "scripts")]
+pub(crate) use drive::sleep_until;
 pub use lead::{Course, Ending, Observer, Outcome, Progress, Second, lead};
 pub use local::{Local, Shared, Untold};
 pub use stop::Stop;

@@ -11,7 +11,7 @@ use crate::metric::Registry;
 use crate::scenario::{Executor, Overload, Scenario};
 use crate::tags::usual_system_tags;
 use crate::threshold::{Guarded, Threshold};
-use crate::time_text::exact;
+use crate::time_text::{TimeUnit, exact};
 
 /// Scenarios and thresholds, ready to be run.
 #[derive(Clone, Debug)]
@@ -144,15 +144,23 @@ impl Options {
                 .map(str::to_owned)
                 .into(),
         };
+        let networks = self.blacklist_ips.as_ref();
+        let networks: Option<Vec<&String>> =
+            networks.map(|networks| networks.iter().map(|(text, _)| text).collect());
+        let words = self.dns.as_ref().map(|(_, words)| words);
+        let word = |name: &str| words.and_then(|words| words.get(name));
+        let dns = json!({"ttl": word("ttl"), "select": word("select"), "policy": word("policy")});
+        let versions = self.tls_version.as_ref();
+        let versions = versions.map(|(_, [min, max])| json!({"min": min, "max": max}));
         // With all names that k6 has, so that a script finds null where nothing was said.
         json!({
             "batch": self.batch,
             "batchPerHost": self.batch_per_host,
-            "blacklistIPs": null,
-            "blockHostnames": null,
+            "blacklistIPs": networks,
+            "blockHostnames": self.block_hostnames,
             "consoleOutput": null,
             "discardResponseBodies": self.discard_response_bodies,
-            "dns": {"ttl": null, "select": null, "policy": null},
+            "dns": dns,
             "executionSegment": null,
             "executionSegmentSequence": null,
             "ext": null,
@@ -171,10 +179,10 @@ impl Options {
             "noTeardown": self.no_teardown,
             "noVUConnectionReuse": self.no_vu_connection_reuse,
             "paused": null,
-            "rps": null,
+            "rps": self.rps,
             "scenarios": scenarios,
             "setupTimeout": time(&self.setup_timeout),
-            "summaryTimeUnit": null,
+            "summaryTimeUnit": self.summary_time_unit.map(TimeUnit::as_str),
             "summaryTrendStats": statistics,
             "systemTags": self.system_tags.clone().unwrap_or_else(usual_system_tags),
             "tags": self.tags,
@@ -183,7 +191,7 @@ impl Options {
             "throw": self.throw,
             "tlsAuth": null,
             "tlsCipherSuites": null,
-            "tlsVersion": null,
+            "tlsVersion": versions,
             "userAgent": self.user_agent,
         })
     }

@@ -6,6 +6,7 @@
 
 mod derive;
 mod error;
+mod network;
 mod read;
 mod scenarios;
 
@@ -16,10 +17,13 @@ pub use derive::Derived;
 pub use error::OptionsError;
 pub use scenarios::read_scenarios;
 
+use crate::client::{TlsIdentity, TlsVersions};
+use crate::names::{Dns, Network};
 use crate::scenario::Scenario;
 use crate::schedule::Stage;
 use crate::sink::Statistic;
 use crate::threshold::Threshold;
+use crate::time_text::TimeUnit;
 
 /// The options of one source, as far as it has them.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +78,20 @@ pub struct Options {
     pub http3: Option<bool>,
     /// Addresses of names, in place of what the system says.
     pub hosts: Option<BTreeMap<String, String>>,
+    /// Names that are not to be asked.
+    pub block_hostnames: Option<Vec<String>>,
+    /// Networks that are not to be asked, as they were written.
+    pub blacklist_ips: Option<Vec<(String, Network)>>,
+    /// How addresses of names are chosen, with the words of that.
+    pub dns: Option<(Dns, BTreeMap<String, String>)>,
+    /// Requests a second of all virtual users together; 0 is no limit.
+    pub rps: Option<u32>,
+    /// The unit of times in the summary.
+    pub summary_time_unit: Option<TimeUnit>,
+    /// Certificates to show to servers that ask for one.
+    pub tls_auth: Option<Vec<TlsIdentity>>,
+    /// Versions of TLS to speak, with the first and the last as they were said.
+    pub tls_version: Option<(TlsVersions, [String; 2])>,
     /// The tags that the load test adds by itself.
     pub system_tags: Option<BTreeSet<String>>,
     /// Whether certificates are not verified.
@@ -100,7 +118,8 @@ impl Options {
             vus duration iterations stages scenarios thresholds setup_timeout teardown_timeout no_setup
             no_teardown no_thresholds min_iteration_duration summary_trend_stats tags user_agent
             max_redirects discard_response_bodies no_connection_reuse no_vu_connection_reuse throw batch
-            batch_per_host no_cookies_reset http3 hosts system_tags insecure_skip_tls_verify
+            batch_per_host no_cookies_reset http3 hosts block_hostnames blacklist_ips dns rps
+            summary_time_unit tls_auth tls_version system_tags insecure_skip_tls_verify
         }
         self
     }

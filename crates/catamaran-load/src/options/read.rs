@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Options, OptionsError, read_scenarios};
+use super::{Options, OptionsError, network, read_scenarios};
 use crate::schedule::Stage;
 use crate::sink::Statistic;
 use crate::threshold::Threshold;
-use crate::time_text::parse_duration;
+use crate::time_text::{TimeUnit, parse_duration};
 
 impl Options {
     /// Reads `options` of a script.
@@ -35,8 +35,10 @@ impl Options {
             };
             let value = match *name {
                 "stages" => stages_from_text(&text)?,
-                "summaryTrendStats" | "systemTags" => text.split(',').map(str::trim).collect(),
-                "tags" => tags_from_text(&text)?,
+                "summaryTrendStats" | "systemTags" | "blockHostnames" | "blacklistIPs" => {
+                    text.split(',').map(str::trim).collect()
+                }
+                "dns" | "tags" => pairs_from_text(name, &text)?,
                 _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
             };
             options.set(name, &value)?;
@@ -72,6 +74,13 @@ impl Options {
             "http3" => self.http3 = Some(truth(name, value)?),
             "noCookiesReset" => self.no_cookies_reset = Some(truth(name, value)?),
             "hosts" => self.hosts = Some(texts(name, value)?),
+            "blockHostnames" => self.block_hostnames = Some(network::patterns(name, value)?),
+            "blacklistIPs" => self.blacklist_ips = Some(network::networks(name, value)?),
+            "dns" => self.dns = Some(network::dns(name, value)?),
+            "rps" => self.rps = Some(small(name, value)?),
+            "summaryTimeUnit" => self.summary_time_unit = TimeUnit::read(&text(name, value)?),
+            "tlsAuth" => self.tls_auth = Some(network::identities(name, value)?),
+            "tlsVersion" => self.tls_version = Some(network::versions(name, value)?),
             "systemTags" => self.system_tags = Some(names(name, value)?),
             "insecureSkipTLSVerify" => self.insecure_skip_tls_verify = Some(truth(name, value)?),
             // For k6's own cloud and for what has no bearing here; scripts carry them around.
@@ -188,7 +197,7 @@ fn statistics(name: &str, value: &Value) -> Result<Vec<Statistic>, OptionsError>
     list.iter().map(read).collect()
 }
 
-fn names(name: &str, value: &Value) -> Result<BTreeSet<String>, OptionsError> {
+pub(super) fn names(name: &str, value: &Value) -> Result<BTreeSet<String>, OptionsError> {
     let list = value
         .as_array()
         .ok_or_else(|| kind(name, value, "a list of texts"))?;
@@ -241,12 +250,12 @@ fn stages_from_text(text: &str) -> Result<Value, OptionsError> {
 }
 
 /// `name:value,name2:value2` as k6 has it, or with `=` as on its command line.
-fn tags_from_text(text: &str) -> Result<Value, OptionsError> {
+fn pairs_from_text(name: &str, text: &str) -> Result<Value, OptionsError> {
     let pairs = text.split(',').map(|pair| {
-        let (name, value) = pair
+        let (key, value) = pair
             .split_once([':', '='])
-            .ok_or_else(|| kind("tags", &Value::from(text), "tags such as a:1,b:2"))?;
-        Ok((name.trim().to_owned(), Value::from(value.trim())))
+            .ok_or_else(|| kind(name, &Value::from(text), "pairs such as a:1,b:2"))?;
+        Ok((key.trim().to_owned(), Value::from(value.trim())))
     });
     Ok(Value::Object(pairs.collect::<Result<_, OptionsError>>()?))
 }
@@ -274,22 +283,20 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("K6_BATCH", "batch"),
     ("K6_BATCH_PER_HOST", "batchPerHost"),
     ("K6_NO_COOKIES_RESET", "noCookiesReset"),
+    ("K6_BLOCK_HOSTNAMES", "blockHostnames"),
+    ("K6_BLACKLIST_IPS", "blacklistIPs"),
+    ("K6_DNS", "dns"),
+    ("K6_RPS", "rps"),
+    ("K6_LOCAL_IPS", "localIPs"),
+    ("K6_HTTP_DEBUG", "httpDebug"),
+    ("K6_TLS_CIPHER_SUITES", "tlsCipherSuites"),
+    ("K6_SUMMARY_TIME_UNIT", "summaryTimeUnit"),
     ("K6_SYSTEM_TAGS", "systemTags"),
     ("K6_INSECURE_SKIP_TLS_VERIFY", "insecureSkipTLSVerify"),
 ];
 
 /// Options of k6 that are not there yet, and what to do without them.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    (
-        "rps",
-        "use a scenario with the executor constant-arrival-rate",
-    ),
-    ("blacklistIPs", "keep such addresses out of the script"),
-    ("blockHostnames", "keep such names out of the script"),
-    (
-        "dns",
-        "names are resolved once by the system; put addresses into URLs",
-    ),
     (
         "http3",
         "this program was built without it (the feature load-http3)",
@@ -300,15 +307,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "requests come from the address that the system chooses",
     ),
     ("paused", "start the run when it is to begin"),
-    ("summaryTimeUnit", "times are printed in the unit that fits"),
-    (
-        "tlsAuth",
-        "client certificates are not there yet; put a TLS terminator before the target",
-    ),
     ("tlsCipherSuites", "the best that both sides know is taken"),
-    (
-        "tlsVersion",
-        "TLS 1.3 and 1.2 are spoken, the newer one first",
-    ),
     ("execution", "it is called `scenarios`"),
 ];

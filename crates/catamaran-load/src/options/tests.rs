@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::metric::Registry;
+use crate::names::{Policy, Select};
 use crate::scenario::Executor;
 
 #[expect(
@@ -196,9 +197,47 @@ fn thresholds_are_read_in_both_forms() {
 
 #[test]
 fn options_that_are_not_there_say_what_to_do() {
-    assert!(told(json!({"rps": 5})).contains("constant-arrival-rate"));
+    assert!(told(json!({"localIPs": "10.0.0.1"})).contains("the system chooses"));
     assert!(told(json!({"vusss": 5})).contains("check its spelling"));
     assert!(told(json!({"vus": "many"})).contains("is not a whole number"));
     assert!(Options::from_script(&json!({"cloud": {}, "vus": null})).is_ok());
     assert!(Options::from_script(&json!([])).is_err());
+}
+
+#[test]
+fn options_of_names_and_tls_are_read_and_mistakes_in_them_named() {
+    let options = script(json!({
+        "blockHostnames": ["*.a.test", "b.test"],
+        "blacklistIPs": ["10.0.0.0/8"],
+        "dns": {"ttl": "inf", "select": "roundRobin", "policy": "any"},
+        "rps": 50,
+        "summaryTimeUnit": "us",
+        "tlsVersion": {"min": "tls1.1", "max": "tls1.2"},
+    }));
+    assert_eq!(options.block_hostnames.unwrap(), ["*.a.test", "b.test"]);
+    assert_eq!(options.blacklist_ips.unwrap()[0].0, "10.0.0.0/8");
+    let (dns, _) = options.dns.unwrap();
+    assert_eq!(dns.ttl, Duration::MAX);
+    assert_eq!((dns.select, dns.policy), (Select::RoundRobin, Policy::Any));
+    assert_eq!(options.rps, Some(50));
+    assert_eq!(options.summary_time_unit, Some(TimeUnit::Micros));
+    let (versions, _) = options.tls_version.unwrap();
+    assert!(versions.tls12 && !versions.tls13);
+    for (wrong, remedy) in [
+        (json!({"blockHostnames": ["a*b"]}), "*.a.test"),
+        (json!({"blacklistIPs": ["10.0.0.0/40"]}), "10.0.0.0/8"),
+        (json!({"dns": {"policy": "v4"}}), "preferIPv4"),
+        (json!({"dns": {"select": "any"}}), "roundRobin"),
+        (json!({"dns": {"tll": "1m"}}), "one of ttl"),
+        (json!({"dns": {"ttl": "1 minute"}}), "is no time"),
+        (json!({"rps": -1}), "a whole number"),
+        (json!({"tlsVersion": "tls1.1"}), "tls1.2"),
+        (json!({"tlsVersion": "1.3"}), "tls1.3"),
+        (json!({"tlsAuth": [{"cert": "x", "key": "y"}]}), "`cert`"),
+        (json!({"tlsAuth": [{"cert": "x"}]}), "tlsAuth.key"),
+        (json!({"tlsAuth": [{"password": "x"}]}), "openssl pkey"),
+    ] {
+        let why = told(wrong);
+        assert!(why.contains(remedy), "{why}");
+    }
 }

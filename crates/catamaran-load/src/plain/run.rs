@@ -215,6 +215,7 @@ impl Prepared {
             thresholds: &self.thresholds,
             trend_statistics: TREND_STATISTICS,
             is_full: self.options.is_full,
+            time_unit: None,
         }
     }
 

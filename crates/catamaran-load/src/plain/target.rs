@@ -57,7 +57,7 @@ fn http(options: &PlainOptions, text: &str, weight: u64) -> Result<Target, Usage
             let text = "https over a unix socket is not supported; write http".to_owned();
             return Err(UsageError::Other(text));
         }
-        let client = TlsClient::new(exchange.verifies).map_err(UsageError::Other)?;
+        let client = TlsClient::verifying(exchange.verifies).map_err(UsageError::Other)?;
         Some((client, url.host.clone()))
     } else {
         None

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Escaped, Record};
 use crate::engine::Ending;
-use crate::summary::{Judged, statistic_text};
+use crate::summary::Judged;
 
 /// A test case.
 struct Case {
@@ -95,7 +95,7 @@ fn thresholds(record: &Record<'_>) -> Vec<Case> {
         let metric = summary.metric_of(guarded.sink);
         let case = |judged: Judged<'_>| {
             let statistic = judged.threshold.statistic;
-            let value = statistic_text(metric, statistic, judged.verdict.value);
+            let value = summary.statistic_text(metric, statistic, judged.verdict.value);
             Case {
                 class: guarded.selector.clone(),
                 name: format!("{}: {}", guarded.selector, judged.threshold),

@@ -73,6 +73,7 @@ impl Run {
             thresholds: &self.guarded,
             trend_statistics: STATISTICS,
             is_full: false,
+            time_unit: None,
         };
         use_it(&Record {
             about: &self.about,

@@ -175,7 +175,7 @@ async fn shake_hands(
     let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
     let mut connection = opened.connection;
     if url.is_tls {
-        let tls = host.settings.tls.client()?;
+        let tls = host.settings.tls.client(&url.host)?;
         connection = connection.secure(tls, &url.host, Alpn::Http1).await?;
         reply.agreed = connection.agreed();
     }

@@ -207,6 +207,7 @@ mod tests {
             thresholds: &[guarded],
             trend_statistics: &[Statistic::Average, Statistic::Percentile(90.0)],
             is_full: false,
+            time_unit: None,
         };
         assert_eq!(
             metrics(&summary),

@@ -14,7 +14,7 @@ use crate::board::{Board, Tally};
 use crate::metric::{Contains, Metric, Registry, SinkId, builtin};
 use crate::sink::{Kind, Sink, Statistic};
 use crate::threshold::{Guarded, Threshold, Verdict};
-use crate::time_text::humanized;
+use crate::time_text::{TimeUnit, humanized};
 
 /// A run that is over.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Summary<'a> {
     pub trend_statistics: &'a [Statistic],
     /// Whether all metrics are shown, or those that matter most.
     pub is_full: bool,
+    /// The unit of times; the one that fits each, if there is none.
+    pub time_unit: Option<TimeUnit>,
 }
 
 /// A threshold and what became of it.
@@ -82,6 +84,30 @@ impl Summary<'_> {
         checks
     }
 
+    /// A statistic as people read it: times with units, shares in percent.
+    pub(crate) fn statistic_text(
+        &self,
+        metric: &Metric,
+        statistic: Statistic,
+        value: f64,
+    ) -> String {
+        match (metric.kind, statistic) {
+            (Kind::Rate, _) => format!("{:.2}%", value * 100.0),
+            (Kind::Counter, Statistic::Rate) => {
+                format!("{}/s", self.value_text(metric.contains, value))
+            }
+            _ => self.value_text(metric.contains, value),
+        }
+    }
+
+    /// A value as people read it, times in the unit that was asked for.
+    fn value_text(&self, contains: Contains, value: f64) -> String {
+        match (contains, self.time_unit) {
+            (Contains::Time, Some(unit)) => unit.print(value),
+            _ => value_text(contains, value),
+        }
+    }
+
     /// The metric that a sink belongs to.
     pub(crate) fn metric_of(&self, sink: SinkId) -> &Metric {
         let has = |metric: &&Metric| {
@@ -95,16 +121,6 @@ impl Summary<'_> {
 /// Whether a metric is told of though it has no samples.
 fn is_always_told(name: &str) -> bool {
     matches!(name, "data_received" | "data_sent")
-}
-
-/// A statistic as people read it: times with units, shares in percent.
-#[must_use]
-pub fn statistic_text(metric: &Metric, statistic: Statistic, value: f64) -> String {
-    match (metric.kind, statistic) {
-        (Kind::Rate, _) => format!("{:.2}%", value * 100.0),
-        (Kind::Counter, Statistic::Rate) => format!("{}/s", value_text(metric.contains, value)),
-        _ => value_text(metric.contains, value),
-    }
 }
 
 /// A value as people read it.

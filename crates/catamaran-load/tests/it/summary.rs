@@ -59,6 +59,7 @@ fn samples_of_k6_come_to_the_figures_of_k6() {
             Statistic::Percentile(95.0),
         ],
         is_full: true,
+        time_unit: None,
     });
     let mut compared = 0;
     for (name, figures) in theirs.as_object().unwrap() {

@@ -111,7 +111,7 @@ async fn join(mut tasks: JoinSet<()>) {
 }
 
 /// Waits until `at` nanoseconds of the monotonic clock, to a millisecond.
-pub(super) async fn sleep_until(at: u64) {
+pub(crate) async fn sleep_until(at: u64) {
     let left = at.saturating_sub(now_nanos());
     if left > 0 {
         tokio::time::sleep(Duration::from_nanos(left)).await;

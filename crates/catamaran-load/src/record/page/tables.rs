@@ -8,7 +8,7 @@ use crate::record::compare::{self, Verdict};
 use crate::record::document;
 use crate::record::{Earlier, Escaped, Record};
 use crate::sink::share;
-use crate::summary::{statistic_text, text};
+use crate::summary::text;
 
 /// What had to hold.
 pub(super) fn thresholds(out: &mut String, record: &Record<'_>) {
@@ -29,7 +29,7 @@ pub(super) fn thresholds(out: &mut String, record: &Record<'_>) {
                 "<tr><td class=\"{class}\">{sign}</td><td class=\"name\">{}</td><td>{}</td><td class=\"n\">{}</td></tr>",
                 Escaped(&guarded.selector),
                 Escaped(&judged.threshold.source),
-                statistic_text(metric, statistic, judged.verdict.value)
+                summary.statistic_text(metric, statistic, judged.verdict.value)
             );
         }
     }

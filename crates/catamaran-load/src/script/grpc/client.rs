@@ -105,7 +105,7 @@ impl Client {
         let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
         let mut connection = opened.connection;
         if url.is_tls {
-            let tls = host.settings.tls.client()?;
+            let tls = host.settings.tls.client(&url.host)?;
             connection = connection.secure(tls, &url.host, Alpn::Http2).await?;
             if !connection.speaks_http2() {
                 let text = "the server did not agree to speak HTTP/2 (ALPN)";

@@ -28,6 +28,8 @@ use super::sockets::{self, Sockets};
 use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
 use crate::metric::Registry;
+use crate::names::Names;
+use crate::pace::Pace;
 use crate::tags::TagsId;
 use later::Later;
 pub(super) use later::{Outcome, next_later};
@@ -51,8 +53,10 @@ pub(super) struct Settings {
     pub(super) keeps_cookies_over_iterations: bool,
     pub(super) batch: usize,
     pub(super) batch_per_host: usize,
-    /// Addresses of names, in place of what the system says.
-    pub(super) hosts: BTreeMap<String, String>,
+    /// Where names lead.
+    pub(super) names: Names,
+    /// How many requests there may be a second.
+    pub(super) pace: Option<Pace>,
     /// Tags of all samples.
     pub(super) tags: Vec<(String, String)>,
     pub(super) system_tags: SystemTags,

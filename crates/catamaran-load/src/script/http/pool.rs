@@ -1,7 +1,7 @@
 //! The connections of a virtual user, and the addresses that they go to.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
@@ -29,6 +29,7 @@ pub(in crate::script) struct Pool {
     http1: HashSet<Place>,
     /// Held while it is found out whether a place shares connections, so that there is one only.
     opening: Rc<Mutex<()>>,
+    /// Addresses of names, and until when they hold.
     known: HashMap<(String, u16), (SocketAddr, u64)>,
     /// Requests without anything unusual, written before; the latest last.
     written: Vec<Rc<Written>>,
@@ -179,7 +180,7 @@ async fn open(
         return Ok(Line::Http1(opened.connection));
     }
     let begin = now_nanos();
-    let tls = host.settings.tls.client()?;
+    let tls = host.settings.tls.client(&url.host)?;
     let secured = opened.connection.secure(tls, &url.host, Alpn::Either);
     let connection = secured.await?;
     reply.phases.handshaking = now_nanos() - begin;
@@ -195,7 +196,7 @@ async fn open_http3(
     reply: &mut Reply,
 ) -> Result<Line, Failure> {
     let begin = now_nanos();
-    let tls = host.settings.tls.client()?;
+    let tls = host.settings.tls.client(&url.host)?;
     let connection = crate::client::Http3::connect(addr, &url.host, tls).await?;
     reply.phases.handshaking = now_nanos() - begin;
     Ok(Line::Http3(connection))
@@ -212,60 +213,34 @@ async fn open_http3(
     Err(Failure::Tls(text.to_owned()))
 }
 
-/// The address of a URL's host; names are asked for again after five minutes.
+/// The address of a URL's host; names are asked for again when their time is over.
 pub(in crate::script) async fn resolve(host: &Rc<Host>, url: &Url) -> Result<SocketAddr, Failure> {
+    let names = &host.settings.names;
+    if let Some(addr) = names.known(url)? {
+        return names.admit(addr);
+    }
     let failed = |why: String| Failure::Lookup {
         name: url.host.clone(),
         why,
     };
-    if let Some(text) = mapped(host, url) {
-        let addr = text.parse().or_else(|_| {
-            let ip: Result<IpAddr, _> = text.parse();
-            ip.map(|ip| SocketAddr::new(ip, url.port))
-        });
-        return addr.map_err(|_| failed(format!("`hosts` says `{text}`, which is no address")));
-    }
-    if let Ok(ip) = url.host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, url.port));
-    }
     let key = (url.host.clone(), url.port);
     let now = now_nanos();
-    if let Some((addr, at)) = host.pool.borrow().known.get(&key)
-        && now - at < NAME_NANOS
+    if let Some((addr, until)) = host.pool.borrow().known.get(&key)
+        && now < *until
     {
         return Ok(*addr);
     }
     let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
     let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
-    let v4 = found.iter().find(|addr| addr.is_ipv4());
-    let addr = v4.or_else(|| found.first()).copied();
-    let addr = addr.ok_or_else(|| failed("no such host".to_owned()))?;
+    let addr = names.choose(&found);
+    let addr = names.admit(addr.ok_or_else(|| failed("no such host".to_owned()))?)?;
     let known = &mut host.pool.borrow_mut().known;
     if known.len() >= MAX_NAMES {
         known.clear();
     }
-    known.insert(key, (addr, now));
+    let ttl = u64::try_from(names.dns.ttl.as_nanos()).unwrap_or(u64::MAX);
+    known.insert(key, (addr, now.saturating_add(ttl)));
     Ok(addr)
-}
-
-/// What the option `hosts` says of a host, with or without its port.
-fn mapped<'a>(host: &'a Host, url: &Url) -> Option<&'a String> {
-    let hosts = &host.settings.hosts;
-    if hosts.is_empty() {
-        return None;
-    }
-    let with_port = format!("{}:{}", url.host, url.port);
-    let exact = hosts.get(&with_port).or_else(|| hosts.get(&url.host));
-    // `*.a.test` is whatever ends so; of several the longest is meant.
-    let wild = || {
-        let fits = |key: &&String| {
-            key.strip_prefix('*')
-                .is_some_and(|end| url.host.ends_with(end))
-        };
-        let longest = hosts.keys().filter(fits).max_by_key(|key| key.len())?;
-        hosts.get(longest)
-    };
-    exact.or_else(wild)
 }
 
 /// Names whose addresses a virtual user remembers.
@@ -274,5 +249,3 @@ const MAX_NAMES: usize = 1000;
 const MAX_PLACES: usize = 256;
 /// Requests that a virtual user keeps written.
 const MAX_WRITTEN: usize = 8;
-/// How long the address of a name is believed, as in k6.
-const NAME_NANOS: u64 = 300_000_000_000;

@@ -13,6 +13,7 @@ use super::pool::send;
 use super::record::{Moved, record};
 use super::reply::Reply;
 use crate::client::{Kept, RequestText, Url, set_timeout};
+use crate::engine::sleep_until;
 use crate::script::host::Host;
 
 /// A request that is ready to be sent.
@@ -149,6 +150,9 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
         keep: ask.keep,
         ..Reply::default()
     };
+    if let Some(pace) = &host.settings.pace {
+        sleep_until(pace.claim(now_nanos())).await;
+    }
     let begin = now_nanos();
     let mut moved = Moved::default();
     match prepare(host, ask) {

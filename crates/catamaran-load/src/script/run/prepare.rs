@@ -8,11 +8,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Failed, Isolation, ScriptOptions};
-use crate::client::LazyTls;
+use crate::client::{LazyTls, TlsOptions, TlsVersions};
 use crate::engine::Local;
 use crate::exit_code;
 use crate::metric::Registry;
+use crate::names::{Dns, Names};
 use crate::options::{Derived, Options};
+use crate::pace::Pace;
 use crate::plain::Console;
 use crate::record::Earlier;
 use crate::script::host::{Host, Place, Settings, SystemTags};
@@ -163,14 +165,36 @@ fn settings(options: &Options, text: &str) -> Settings {
         keeps_cookies_over_iterations: options.no_cookies_reset == Some(true),
         batch: count(options.batch, 20),
         batch_per_host: count(options.batch_per_host, 6),
-        hosts: options.hosts.clone().unwrap_or_default(),
+        names: names(options),
+        pace: options.rps.and_then(Pace::new),
         tags: tags
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         system_tags: SystemTags::new(options.system_tags.clone()),
-        tls: LazyTls::new(options.insecure_skip_tls_verify != Some(true)),
+        tls: LazyTls::new(TlsOptions {
+            trusts_all: options.insecure_skip_tls_verify == Some(true),
+            versions: options
+                .tls_version
+                .as_ref()
+                .map_or_else(TlsVersions::default, |(versions, _)| *versions),
+            identities: options.tls_auth.clone().unwrap_or_default(),
+        }),
         options: text.to_owned(),
     }
+}
+
+/// What is said of names and addresses.
+fn names(options: &Options) -> Names {
+    let forbidden = options.blacklist_ips.iter().flatten();
+    Names::new(
+        options.hosts.clone().unwrap_or_default(),
+        options.block_hostnames.clone().unwrap_or_default(),
+        forbidden.map(|(_, network)| *network).collect(),
+        options
+            .dns
+            .as_ref()
+            .map_or_else(Dns::default, |(dns, _)| *dns),
+    )
 }
 
 const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));

@@ -36,6 +36,7 @@ impl Prepared {
             thresholds: &self.derived.thresholds,
             trend_statistics,
             is_full: self.given.is_full,
+            time_unit: self.options.summary_time_unit,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Summary, is_always_told, number_text, statistic_text, value_text};
+use super::{Summary, is_always_told, number_text};
 use crate::board::Tally;
 use crate::metric::{Contains, Metric, SinkId, builtin};
 use crate::sink::{Kind, Sink, per_second, share};
@@ -69,7 +69,7 @@ fn thresholds(out: &mut String, summary: &Summary<'_>) {
                 "",
                 mark(judged.verdict.holds),
                 judged.threshold,
-                statistic_text(metric, statistic, judged.verdict.value)
+                summary.statistic_text(metric, statistic, judged.verdict.value)
             );
         }
     }
@@ -292,7 +292,7 @@ fn section_of(metric: &Metric, is_full: bool) -> Option<&'static str> {
 
 /// What stands after the colon.
 fn columns(summary: &Summary<'_>, metric: &Metric, sink: &Sink) -> Vec<String> {
-    let value = |value: f64| value_text(metric.contains, value);
+    let value = |value: f64| summary.value_text(metric.contains, value);
     match sink {
         Sink::Counter(sum) => vec![
             value(*sum),
@@ -317,7 +317,7 @@ fn columns(summary: &Summary<'_>, metric: &Metric, sink: &Sink) -> Vec<String> {
                     } else {
                         metric.contains
                     };
-                    format!("{statistic}={}", value_text(contains, found))
+                    format!("{statistic}={}", summary.value_text(contains, found))
                 })
                 .collect()
         }

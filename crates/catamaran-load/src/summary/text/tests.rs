@@ -146,6 +146,7 @@ fn the_text_has_the_shape_of_k6s() {
             Statistic::Percentile(95.0),
         ],
         is_full: false,
+        time_unit: None,
     };
     assert_eq!(render(&summary), EXPECTED);
     assert_eq!(summary.crossed(), ["checks", "http_req_duration"]);

@@ -5,21 +5,36 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use catamaran_load::exit_code;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme,
+    StreamOwned,
+};
 
 use super::{once, play};
 
 /// A server that answers over TLS with a certificate that nobody vouches for, until the test ends.
 fn secure_server() -> u16 {
+    server_that(None)
+}
+
+/// The same, which may ask clients for a certificate; any will do.
+fn server_that(asks: Option<Arc<AnyClient>>) -> u16 {
     let certificate = include_bytes!("../certificate/certificate.pem");
     let key = include_bytes!("../certificate/key.pem");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+        .unwrap();
+    let config = match asks {
+        Some(asks) => config.with_client_cert_verifier(asks),
+        None => config.with_no_client_auth(),
+    };
+    let config = config
         .with_single_cert(
             vec![CertificateDer::from_pem_slice(certificate).unwrap()],
             PrivateKeyDer::from_pem_slice(key).unwrap(),
@@ -82,4 +97,88 @@ fn a_certificate_that_nobody_vouches_for_fails_the_request() {
     assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
     assert!(!ran.err.contains("is not"), "{}", ran.err);
     assert_eq!(ran.figure("http_req_failed", "value"), 1.0);
+}
+
+/// Wants a certificate of clients, and takes any that has its key.
+#[derive(Debug)]
+struct AnyClient;
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+#[test]
+fn a_certificate_of_the_clients_own_is_shown_to_the_hosts_it_is_for() {
+    let url = format!(
+        "https://localhost:{}",
+        server_that(Some(Arc::new(AnyClient)))
+    );
+    let cert = include_str!("../certificate/certificate.pem");
+    let key = include_str!("../certificate/key.pem");
+    for (domains, status) in [("", 200), ("'localhost'", 200), ("'*.test', 'other'", 0)] {
+        let domains = if domains.is_empty() {
+            String::new()
+        } else {
+            format!("domains: [{domains}], ")
+        };
+        let body = format!("same(http.get(url).status, {status});");
+        let script = format!(
+            "{}\nexport const options = {{ insecureSkipTLSVerify: true, \
+             tlsAuth: [{{ {domains}cert: `{cert}`, key: `{key}` }}] }};",
+            once("", &body)
+        );
+        let ran = play(&script, &url);
+        assert!(!ran.err.contains("is not"), "{domains}: {}", ran.err);
+    }
+}
+
+#[test]
+fn only_the_versions_are_spoken_that_the_script_names() {
+    let url = format!("https://localhost:{}", secure_server());
+    for version in ["tls1.2", "tls1.3"] {
+        let body = format!("same(http.get(url).tls_version, '{version}');");
+        let script = format!(
+            "{}\nexport const options = {{ insecureSkipTLSVerify: true, tlsVersion: '{version}' }};",
+            once("", &body)
+        );
+        let ran = play(&script, &url);
+        assert!(!ran.err.contains("is not"), "{}", ran.err);
+        assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+    }
 }

@@ -131,7 +131,7 @@ impl Node {
 
 /// keepalived with everything that makes it quick: version 3 with the same interval, equal
 /// priorities but for one, real-time scheduling, memory that is not swapped, announcements at once
-/// and often.
+/// and often, also when two actives have met.
 fn keepalived(lab: &Lab, machine: &str, priority: u8, interval_ms: u32) -> Result<Running> {
     let interval = f64::from(interval_ms) / 1000.0;
     let script = lab.file("check.sh");
@@ -140,7 +140,8 @@ fn keepalived(lab: &Lab, machine: &str, priority: u8, interval_ms: u32) -> Resul
         format!(
             "vrrp_instance {name} {{\nstate BACKUP\ninterface eth0\nversion 3\n\
              virtual_router_id {id}\npriority {priority}\nadvert_int {interval}\nnopreempt\n\
-             garp_master_delay 1\ngarp_master_repeat 5\nvirtual_ipaddress {{\n{address}\n}}\n\
+             garp_master_delay 1\ngarp_master_repeat 5\ngarp_lower_prio_delay 1\n\
+             garp_lower_prio_repeat 5\nhigher_prio_send_advert yes\nvirtual_ipaddress {{\n{address}\n}}\n\
              track_script {{\ncheck\n}}\n}}\n"
         )
     };
