@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::metric::{MetricId, Registry, SinkId};
 use crate::output::{Tap, TapSource};
-use crate::sink::Sink;
+use crate::sink::{Gauge, Sink};
 use crate::tags::{TagSet, Tags, TagsId};
 
 /// The samples of some time.
@@ -106,6 +106,30 @@ impl Board {
         mine.passes += theirs.passes;
         mine.fails += theirs.fails;
         mine.order = mine.order.min(theirs.order);
+    }
+
+    /// Takes its times from one clock to another: what was `from` there is `to` here.
+    pub(crate) fn move_clock(&mut self, from: u64, to: u64) {
+        for sink in &mut self.sinks {
+            if let Sink::Gauge(Gauge { at: Some(at), .. }) = sink {
+                *at = at.saturating_sub(from).saturating_add(to);
+            }
+        }
+    }
+
+    /// All sinks, in the order of the registry.
+    pub(crate) fn sinks(&self) -> &[Sink] {
+        &self.sinks
+    }
+
+    /// Puts one together of sinks in the order of the registry.
+    pub(crate) const fn of(sinks: Vec<Sink>) -> Self {
+        Self {
+            sinks,
+            checks: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            answers: BTreeMap::new(),
+        }
     }
 
     /// One sink.

@@ -17,6 +17,25 @@ pub struct Distribution {
     values: Values,
 }
 
+/// What is kept of a [`Distribution`], to be sent and put together again.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Parts {
+    pub(crate) sum: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) values: Kept,
+}
+
+/// Its values.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kept {
+    /// One by one.
+    Exact(Vec<f64>),
+    /// Buckets that hold any, and how many: 0 for zeros, from 1 on positive values, from -1 down
+    /// negative ones.
+    Buckets(Vec<(i64, u64)>),
+}
+
 #[derive(Clone, Debug)]
 enum Values {
     Exact(Vec<f64>),
@@ -94,6 +113,52 @@ impl Distribution {
             }
             (_, Values::Buckets(theirs)) => self.buckets().merge(theirs),
         }
+    }
+
+    /// What is kept of it; with `is_coarse` its buckets, however few values there are.
+    pub(crate) fn parts(&self, is_coarse: bool) -> Parts {
+        let values = match &self.values {
+            Values::Exact(values) if !is_coarse || values.is_empty() => Kept::Exact(values.clone()),
+            Values::Exact(_) => Kept::Buckets(self.clone().buckets().counts()),
+            Values::Buckets(buckets) => Kept::Buckets(buckets.counts()),
+        };
+        Parts {
+            sum: self.sum,
+            min: self.min,
+            max: self.max,
+            values,
+        }
+    }
+
+    /// Puts one together. `None` of what none can be made of.
+    pub(crate) fn of_parts(parts: Parts) -> Option<Self> {
+        let Parts { sum, min, max, .. } = parts;
+        let (count, values) = match parts.values {
+            Kept::Exact(values) => {
+                let is_sound =
+                    values.len() <= EXACT_VALUES && values.iter().all(|value| value.is_finite());
+                is_sound.then_some(())?;
+                (values.len() as u64, Values::Exact(values))
+            }
+            Kept::Buckets(counts) => {
+                let mut buckets = Box::<Buckets>::default();
+                let mut sum = 0_u64;
+                for (bucket, count) in counts {
+                    // Of counts that do not fit no percentile can be told.
+                    sum = sum.checked_add(count).filter(|&sum| sum < 1 << 53)?;
+                    buckets.add_to(bucket, count)?;
+                }
+                (sum, Values::Buckets(buckets))
+            }
+        };
+        let is_sound = sum.is_finite() && min.is_finite() && max.is_finite() && min <= max;
+        is_sound.then_some(Self {
+            count,
+            sum,
+            min,
+            max,
+            values,
+        })
     }
 
     /// Number of values.
@@ -251,6 +316,34 @@ impl Buckets {
         self.negative.merge(&other.negative);
     }
 
+    /// The buckets that hold any, by number: see [`Kept::Buckets`].
+    fn counts(&self) -> Vec<(i64, u64)> {
+        let mut counts = vec![(0, self.zeros)];
+        for (sign, window) in [(-1, &self.negative), (1, &self.positive)] {
+            let first = number(window.first);
+            let own = window.counts.iter().zip(first..);
+            counts.extend(own.map(|(&count, bucket)| (sign * (bucket + 1), count)));
+        }
+        counts.retain(|&(_, count)| count > 0);
+        counts
+    }
+
+    /// Adds to the bucket of this number; `None` if there is none.
+    fn add_to(&mut self, bucket: i64, times: u64) -> Option<()> {
+        let Some(at) = bucket.unsigned_abs().checked_sub(1) else {
+            self.zeros += times;
+            return Some(());
+        };
+        let at = usize::try_from(at).ok().filter(|&at| at < BUCKETS)?;
+        let window = if bucket > 0 {
+            &mut self.positive
+        } else {
+            &mut self.negative
+        };
+        window.add(at, times);
+        Some(())
+    }
+
     /// Hands out a value of each bucket, and how many are in it.
     fn each(&self, mut each: impl FnMut(f64, u64)) {
         each(0.0, self.zeros);
@@ -325,6 +418,10 @@ impl Window {
 fn bucket_of(value: f64) -> usize {
     let bits = value.clamp(LEAST, GREATEST).to_bits() - LEAST.to_bits();
     usize::try_from(bits >> FRACTION_BITS_LEFT_OUT).unwrap_or(BUCKETS - 1)
+}
+
+fn number(bucket: usize) -> i64 {
+    i64::try_from(bucket).unwrap_or(i64::MAX)
 }
 
 /// The value in the middle of a bucket.
@@ -436,6 +533,52 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn parts_put_together_are_the_same() {
+        let few = of([1.5, -2.0, 0.0, 7.25]);
+        let many = of((0..20_000).map(|n| f64::from(n) / 7.0 - 300.0));
+        for (one, is_coarse) in [
+            (&few, false),
+            (&many, false),
+            (&few, true),
+            (&Distribution::new(), true),
+        ] {
+            let same = Distribution::of_parts(one.parts(is_coarse)).unwrap();
+            // Added to many, a few and their buckets come to the same.
+            let (mut sum, mut other) = (many.clone(), many.clone());
+            sum.merge(one);
+            other.merge(&same);
+            let shares = [0.0, 0.01, 0.5, 0.99, 1.0];
+            assert_eq!(sum.quantiles(&shares), other.quantiles(&shares));
+            assert_eq!((one.count(), one.sum()), (same.count(), same.sum()));
+            if !is_coarse {
+                assert_eq!(one.quantiles(&shares), same.quantiles(&shares));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_make_no_sense_are_refused() {
+        let of = |values: Kept, sum: f64| {
+            let (min, max) = (0.0, 1.0);
+            Distribution::of_parts(Parts {
+                sum,
+                min,
+                max,
+                values,
+            })
+        };
+        assert!(of(Kept::Exact(vec![0.0; EXACT_VALUES]), 0.0).is_some());
+        assert!(of(Kept::Exact(vec![0.0; EXACT_VALUES + 1]), 0.0).is_none());
+        assert!(of(Kept::Exact(vec![f64::NAN]), 0.0).is_none());
+        assert!(of(Kept::Exact(vec![1.0]), f64::INFINITY).is_none());
+        let last = number(BUCKETS);
+        assert!(of(Kept::Buckets(vec![(last, 1), (-last, 1), (0, 1)]), 0.0).is_some());
+        assert!(of(Kept::Buckets(vec![(last + 1, 1)]), 0.0).is_none());
+        assert!(of(Kept::Buckets(vec![(i64::MIN, 1)]), 0.0).is_none());
+        assert!(of(Kept::Buckets(vec![(1, u64::MAX), (2, 1)]), 0.0).is_none());
     }
 
     #[test]

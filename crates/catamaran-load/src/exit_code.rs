@@ -8,6 +8,8 @@ pub const THRESHOLDS: u8 = 99;
 pub const SETUP_TIMEOUT: u8 = 100;
 /// `teardown` took too long.
 pub const TEARDOWN_TIMEOUT: u8 = 101;
+/// An agent was lost, and with it a part of the run.
+pub const INCOMPLETE: u8 = 103;
 /// Options, URL or script cannot be used.
 pub const INVALID: u8 = 104;
 /// A signal ended the run.

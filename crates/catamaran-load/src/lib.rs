@@ -8,6 +8,7 @@
 //! client     connections and HTTP/1.1 exchanges
 //! summary    text and JSON at the end
 //! proto      Protocol Buffers by schemas read at run time; no I/O
+//! agents     workers on other machines: what is said, by whom, over what
 //! live       what is shown while a run goes on
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
@@ -20,6 +21,7 @@
 //! Names, units, thresholds and exit codes are those of k6, so that what its users know holds here.
 #![deny(unsafe_code)]
 
+pub mod agents;
 pub mod board;
 pub mod client;
 pub mod distribution;

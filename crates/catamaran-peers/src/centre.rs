@@ -2,7 +2,6 @@
 
 use crate::connect::{Context, Secured, Tasks, dial, error_chain, listen, run, tell_met};
 use crate::counters::{Counters, count};
-use crate::noise::NoiseError;
 use catamaran_core::Timestamp;
 use catamaran_core::model::{Cluster, ClusterSecret};
 use catamaran_core::replication::{
@@ -10,6 +9,7 @@ use catamaran_core::replication::{
     SameNumber, Settings,
 };
 use catamaran_core::tables::KeptTable;
+use catamaran_noise::NoiseError;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;

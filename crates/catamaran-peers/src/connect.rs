@@ -3,8 +3,8 @@
 use crate::centre::{Arrival, ToCentre};
 use crate::counters::{Counters, add, count};
 use crate::nameless::{self, Nameless};
-use crate::noise::{NoiseError, Opener, Sealer, initiate, respond};
 use catamaran_core::model::{ClusterPeer, ClusterSecret};
+use catamaran_noise::{NoiseError, Opener, Sealer, initiate, respond};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -187,8 +187,9 @@ pub(crate) fn run(
 async fn welcome(stream: TcpStream, context: &Context) -> Result<(Secured, Vec<u8>), NoiseError> {
     let mut stream = prepared(stream)?;
     let secrets = context.secrets.borrow().clone();
-    let (sealer, opener, secret) = respond(&mut stream, &secrets).await?;
-    let mut secured = split(stream, (sealer, opener), secret);
+    let known: Vec<_> = secrets.iter().map(ClusterSecret::reveal).collect();
+    let (sealer, opener, at) = respond(&mut stream, &known, PROLOGUE).await?;
+    let mut secured = split(stream, (sealer, opener), secrets[at].clone());
     let (hello, _) = secured.opener.receive(&mut secured.reader).await?;
     Ok((secured, hello))
 }
@@ -199,7 +200,7 @@ async fn reach(address: &str, context: &Context) -> Result<Secured, NoiseError> 
     let mut outcome = Err(NoiseError::WrongSecret);
     for secret in secrets {
         let mut stream = prepared(TcpStream::connect(address).await?)?;
-        outcome = initiate(&mut stream, &secret)
+        outcome = initiate(&mut stream, secret.reveal(), PROLOGUE)
             .await
             .map(|keys| split(stream, keys, secret));
         if !matches!(outcome, Err(NoiseError::WrongSecret)) {
@@ -286,6 +287,8 @@ pub(crate) fn tell_met(peer: &str) {
     info!(peer, "peer is connected");
 }
 
+/// Sets this protocol apart from any other that the secret might be used for.
+pub(crate) const PROLOGUE: &[u8] = b"catamaran peers";
 /// The longest that a connection may take until both know each other, and that one write may.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -15,7 +15,6 @@ mod centre;
 mod connect;
 mod counters;
 mod nameless;
-mod noise;
 #[cfg(test)]
 mod tests;
 

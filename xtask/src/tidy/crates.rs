@@ -45,8 +45,12 @@ const OWN: &[(&str, &[&str])] = &[
     ("catamaran-core", &[]),
     ("catamaran-etcd", &["catamaran-core"]),
     ("catamaran-http1", &[]),
-    ("catamaran-load", &["catamaran-http1", "catamaran-sys"]),
-    ("catamaran-peers", &["catamaran-core"]),
+    (
+        "catamaran-load",
+        &["catamaran-http1", "catamaran-noise", "catamaran-sys"],
+    ),
+    ("catamaran-noise", &[]),
+    ("catamaran-peers", &["catamaran-core", "catamaran-noise"]),
     (
         "catamaran-proxy",
         &[

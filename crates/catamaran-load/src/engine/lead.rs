@@ -11,15 +11,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
-use super::Crew;
 use super::drive::sleep_until;
+use super::hands::{Begun, Hands, Lost};
 use super::local::Shared;
-use super::worker::{Job, spawn};
+use super::{Crew, Missing};
+use crate::agents::OnLoss;
 use crate::board::Board;
 use crate::metric::{Registry, builtin};
 use crate::output::{Tap, TapSource};
 use crate::scenario::Scenario;
-use crate::schedule::Stripe;
+use crate::schedule::Shares;
 use crate::sink;
 use crate::tags::TagsId;
 use crate::threshold::Guarded;
@@ -41,7 +42,7 @@ pub struct Course {
 
 /// What the lead tells all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Wait,
     /// Begin at this time of the monotonic clock.
     Start(u64),
@@ -51,7 +52,7 @@ pub(super) enum Command {
 
 /// What workers tell the lead.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// The virtual users are made.
     Ready,
     /// The run cannot go on.
@@ -66,23 +67,35 @@ pub(super) enum Message {
     Interval(Report),
     /// The worker is done.
     Done(Report),
+    /// Workers on another machine are out of reach.
+    Lost(Lost),
 }
 
 /// What a worker did since its last report.
 #[derive(Debug)]
-pub(super) struct Report {
-    pub(super) worker: u64,
+pub(crate) struct Report {
+    pub(crate) worker: u64,
     /// Which second of the run.
-    pub(super) second: u64,
-    pub(super) at: u64,
-    pub(super) has_lost_tags: bool,
-    pub(super) board: Board,
-    pub(super) active: u64,
-    pub(super) made: u64,
-    pub(super) whole: u64,
-    pub(super) cut: u64,
+    pub(crate) second: u64,
+    pub(crate) at: u64,
+    pub(crate) has_lost_tags: bool,
+    pub(crate) board: Board,
+    pub(crate) active: u64,
+    pub(crate) made: u64,
+    pub(crate) whole: u64,
+    pub(crate) cut: u64,
+    /// By scenario: iterations begun, of those whose number is fixed.
+    pub(crate) begun: Vec<u64>,
     /// Processor time of the whole run, in the last report.
-    pub(super) busy: Duration,
+    pub(crate) busy: Duration,
+}
+
+impl Report {
+    /// Takes its times from one clock to another: what was `from` there is `to` here.
+    pub(crate) fn move_clock(&mut self, from: u64, to: u64) {
+        self.at = self.at.saturating_sub(from).saturating_add(to);
+        self.board.move_clock(from, to);
+    }
 }
 
 /// Is told how the run goes.
@@ -138,6 +151,10 @@ pub struct Outcome {
     pub cut: u64,
     /// The greatest share of its time that a worker was busy, 0 to 1.
     pub busiest: f64,
+    /// The agent that this worker was on, if it was not on this machine.
+    pub busiest_agent: Option<String>,
+    /// What the figures lack, because agents were lost.
+    pub missing: Vec<Missing>,
     /// Whether a script called it failed.
     pub is_marked_failed: bool,
 }
@@ -153,6 +170,8 @@ impl Outcome {
             whole: 0,
             cut: 0,
             busiest: 0.0,
+            busiest_agent: None,
+            missing: Vec::new(),
             is_marked_failed: false,
         }
     }
@@ -169,6 +188,8 @@ pub enum Ending {
     Threshold,
     /// A script said so, and why.
     Aborted(String),
+    /// An agent was lost, and the run should not go on without it.
+    Incomplete,
     /// Something made it impossible.
     Failed(String),
 }
@@ -179,38 +200,23 @@ pub enum Ending {
 /// When no thread or signal handler can be had.
 pub async fn lead<C: Crew>(
     course: &Course,
-    crew: Arc<C>,
+    hands: Hands<C>,
     observer: &mut dyn Observer,
     keep: &mut dyn FnMut(Second),
 ) -> io::Result<Outcome> {
     let (commands, _) = watch::channel(Command::Wait);
     let (to_lead, messages) = unbounded_channel();
-    let shared = Arc::new(Shared::new(course.scenarios.len()));
-    let mut threads = Vec::new();
-    for index in 0..course.workers {
-        threads.push(spawn(Job {
-            stripe: Stripe {
-                index,
-                of: course.workers,
-            },
-            crew: Arc::clone(&crew),
-            registry: Arc::clone(&course.registry),
-            scenarios: Arc::clone(&course.scenarios),
-            shared: Arc::clone(&shared),
-            taps: course.taps.clone(),
-            commands: commands.subscribe(),
-            to_lead: to_lead.clone(),
-        })?);
-    }
+    let shares = Shares::all(course.workers);
+    let shared = Arc::new(Shared::new(course.scenarios.len(), shares));
+    let hands = hands.begin(course, &shared, &commands, &to_lead)?;
     drop(to_lead);
     let mut run = Run::new(course, commands, observer, keep);
     run.shared = shared;
+    run.hands = Some(&hands);
     run.follow(messages).await?;
-    for thread in threads {
-        // One that panicked has told so by its missing report.
-        let _ = thread.join();
-    }
-    Ok(run.outcome())
+    let outcome = run.outcome();
+    hands.end();
+    Ok(outcome)
 }
 
 /// A run as the lead sees it.
@@ -229,19 +235,26 @@ struct Run<'a> {
     start: u64,
     end: u64,
     busiest: Duration,
+    busiest_worker: u64,
     ending: Ending,
+    missing: Vec<Missing>,
     has_lost_tags: bool,
     is_marked_failed: bool,
     shared: Arc<Shared>,
+    hands: Option<&'a Begun>,
     taps: Vec<Tap>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Latest {
     active: u64,
     made: u64,
     whole: u64,
     cut: u64,
+    begun: Vec<u64>,
+    /// When.
+    at: u64,
+    is_done: bool,
 }
 
 impl<'a> Run<'a> {
@@ -265,10 +278,13 @@ impl<'a> Run<'a> {
             start: 0,
             end: 0,
             busiest: Duration::ZERO,
+            busiest_worker: 0,
             ending: Ending::Finished,
+            missing: Vec::new(),
             has_lost_tags: false,
             is_marked_failed: false,
             shared: Arc::default(),
+            hands: None,
             taps: course.taps.iter().map(TapSource::tap).collect(),
         }
     }
@@ -318,7 +334,8 @@ impl<'a> Run<'a> {
             Message::Ready => {
                 self.ready += 1;
                 if self.ready == self.course.workers && self.ending == Ending::Finished {
-                    self.start = now_nanos() + START_DELAY_NANOS;
+                    let delay = self.hands.map_or(0, Begun::start_delay);
+                    self.start = now_nanos() + START_DELAY_NANOS + delay;
                     self.commands.send_replace(Command::Start(self.start));
                 }
             }
@@ -333,10 +350,16 @@ impl<'a> Run<'a> {
             }
             Message::Done(report) => {
                 self.done += 1;
-                self.busiest = self.busiest.max(report.busy);
+                if report.busy > self.busiest {
+                    (self.busiest, self.busiest_worker) = (report.busy, report.worker);
+                }
                 self.end = self.end.max(report.at);
                 self.note(&report);
+                if let Some(latest) = self.latest_of(report.worker) {
+                    latest.is_done = true;
+                }
             }
+            Message::Lost(lost) => self.lose(&lost),
         }
     }
 
@@ -348,21 +371,67 @@ impl<'a> Run<'a> {
         self.command(command);
     }
 
+    /// Goes on without the workers of an agent, or ends the run, as the operator chose.
+    fn lose(&mut self, lost: &Lost) {
+        let now = now_nanos();
+        let (mut workers, mut since) = (0, now);
+        for &worker in &lost.workers {
+            let start = self.start;
+            if let Some(latest) = self.latest_of(worker).filter(|latest| !latest.is_done) {
+                *latest = Latest {
+                    active: 0,
+                    made: 0,
+                    is_done: true,
+                    ..latest.clone()
+                };
+                workers += 1;
+                since = since.min(latest.at.max(start));
+            }
+        }
+        if workers == 0 {
+            return;
+        }
+        self.done += workers;
+        let (agent, why) = (&lost.agent, &lost.why);
+        if self.start == 0 {
+            let text = format!("agent {agent} was lost before the run began: {why}");
+            return self.finish(Ending::Failed(text), Command::Cut);
+        }
+        self.end = self.end.max(now);
+        let missing = Missing {
+            agent: agent.clone(),
+            why: why.clone(),
+            at: Duration::from_nanos(now.saturating_sub(self.start)),
+            unmerged: Duration::from_nanos(now.saturating_sub(since)),
+            share: sink::as_f64(workers) / sink::as_f64(self.course.workers),
+        };
+        self.observer.warn(&missing.to_string());
+        self.missing.push(missing);
+        if lost.on_loss == OnLoss::Abort || self.done == self.course.workers {
+            self.finish(Ending::Incomplete, Command::Cut);
+        }
+    }
+
+    fn latest_of(&mut self, worker: u64) -> Option<&mut Latest> {
+        let worker = usize::try_from(worker).ok()?;
+        self.latest.get_mut(worker)
+    }
+
     fn command(&self, command: Command) {
         self.commands.send_replace(command);
     }
 
     fn note(&mut self, report: &Report) {
         self.total.merge(&report.board);
-        if let Some(latest) = usize::try_from(report.worker)
-            .ok()
-            .and_then(|worker| self.latest.get_mut(worker))
-        {
+        if let Some(latest) = self.latest_of(report.worker) {
             *latest = Latest {
                 active: report.active,
                 made: report.made,
                 whole: report.whole,
                 cut: report.cut,
+                begun: report.begun.clone(),
+                at: report.at,
+                is_done: false,
             };
         }
         let told = [
@@ -405,8 +474,8 @@ impl<'a> Run<'a> {
             if current != u64::MAX {
                 self.sample_users();
             }
-            let begun = self.shared.iterations.iter();
-            let begun: Vec<u64> = begun.map(|count| count.load(Ordering::Relaxed)).collect();
+            let begun = |at: usize| self.sum(|latest| latest.begun.get(at).copied().unwrap_or(0));
+            let begun: Vec<u64> = (0..self.course.scenarios.len()).map(begun).collect();
             self.observer.progress(&Progress {
                 elapsed: Duration::from_nanos(now_nanos().saturating_sub(self.start)),
                 active: second.active,
@@ -480,6 +549,10 @@ impl<'a> Run<'a> {
             ending: self.ending,
             is_marked_failed: self.is_marked_failed,
             busiest,
+            busiest_agent: self
+                .hands
+                .and_then(|hands| hands.agent_of(self.busiest_worker)),
+            missing: self.missing,
         }
     }
 }

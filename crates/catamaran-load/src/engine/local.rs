@@ -15,7 +15,7 @@ use crate::board::Recorder;
 use crate::metric::{MetricId, Registry};
 use crate::output::TapSource;
 use crate::scenario::Scenario;
-use crate::schedule::Stripe;
+use crate::schedule::{Shares, Stripe};
 use crate::tags::TagsId;
 
 /// The state of one worker.
@@ -33,6 +33,8 @@ pub struct Local {
     pub start: Cell<u64>,
     pub(super) stops: Vec<Rc<Stop>>,
     pub(super) counts: Counts,
+    /// By scenario: iterations begun, of those whose number is fixed.
+    pub(super) begun: Vec<Cell<u64>>,
     /// Sent at most once each.
     warned: RefCell<BTreeSet<String>>,
     to_lead: UnboundedSender<Message>,
@@ -50,9 +52,11 @@ pub struct Untold {
     pub is_marked_failed: bool,
 }
 
-/// What all workers count together.
+/// What all workers of this process count together.
 #[derive(Debug, Default)]
 pub struct Shared {
+    /// Which of all workers they are; the others are those of other agents.
+    pub shares: Shares,
     /// By scenario: iterations begun, of those that all workers share.
     pub iterations: Vec<AtomicU64>,
     /// By scenario: iterations that asked for their number.
@@ -70,9 +74,10 @@ pub struct Shared {
 impl Shared {
     /// Returns one for so many scenarios.
     #[must_use]
-    pub fn new(scenarios: usize) -> Self {
+    pub fn new(scenarios: usize, shares: Shares) -> Self {
         let zeros = || (0..scenarios).map(|_| AtomicU64::new(0)).collect();
         Self {
+            shares,
             iterations: zeros(),
             asked_iterations: zeros(),
             ..Self::default()
@@ -105,6 +110,7 @@ impl Local {
             stripe,
             recorder: RefCell::new(recorder),
             stops: scenarios.iter().map(|_| Rc::default()).collect(),
+            begun: scenarios.iter().map(|_| Cell::default()).collect(),
             scenarios,
             shared,
             start: Cell::new(now_nanos()),
@@ -125,7 +131,7 @@ impl Local {
     ) -> Self {
         let (to_lead, messages) = unbounded_channel();
         let whole = Stripe { index: 0, of: 1 };
-        let shared = Arc::new(Shared::new(scenarios.len()));
+        let shared = Arc::new(Shared::new(scenarios.len(), Shares::default()));
         let recorder = Recorder::new(registry).with_taps(taps);
         let mut local = Self::new(whole, recorder, scenarios, shared, to_lead);
         local.untold = RefCell::new(Some(messages));

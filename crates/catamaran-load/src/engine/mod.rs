@@ -8,10 +8,12 @@
 //! ```
 //! Virtual users and the ticks of an open model are dealt out by number ([`crate::schedule::Stripe`]),
 //! so that workers have nothing to agree on. A worker gives its board away each second. What an
-//! iteration does is the business of whoever makes the virtual users ([`Crew`]).
+//! iteration does is the business of whoever makes the virtual users ([`Crew`]). Workers may be threads of
+//! other machines ([`crate::agents`]): the lead gets the same reports from them.
 
 mod alarm;
 mod drive;
+mod hands;
 mod lead;
 mod local;
 mod stop;
@@ -21,6 +23,9 @@ use std::rc::Rc;
 
 #[cfg(feature = "scripts")]
 pub(crate) use drive::sleep_until;
+pub use hands::{Hands, Missing};
+pub(crate) use hands::{Hired, Lost, hire};
+pub(crate) use lead::{Command, Message, Report};
 pub use lead::{Course, Ending, Observer, Outcome, Progress, Second, lead};
 pub use local::{Local, Shared, Untold};
 pub use stop::Stop;

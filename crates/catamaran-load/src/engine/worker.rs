@@ -1,5 +1,6 @@
 //! One worker: a thread with a runtime and its share of every scenario.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,6 +150,7 @@ fn report(local: &Local, second: u64, now: u64, busy: Duration) -> Report {
         made: local.counts.made.get(),
         whole: local.counts.whole.get(),
         cut: local.counts.cut.get(),
+        begun: local.begun.iter().map(Cell::get).collect(),
         busy,
     }
 }

@@ -83,9 +83,10 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
     loop {
         let rate = search.next;
         let scenario = options.scenario(Some(rate), options.duration);
-        let (outcome, _) = prepared.play(scenario, Vec::new(), console).await?;
+        let (outcome, _) = prepared.play(scenario, Vec::new(), None, console).await?;
         match &outcome.ending {
-            Ending::Finished | Ending::Threshold => {}
+            // It never has agents to lose.
+            Ending::Finished | Ending::Threshold | Ending::Incomplete => {}
             Ending::Signal => return Ok(exit_code::SIGNAL),
             Ending::Failed(why) | Ending::Aborted(why) => {
                 writeln!(console.err, "catamaran load: {why}")?;

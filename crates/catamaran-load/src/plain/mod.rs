@@ -12,4 +12,5 @@ pub(crate) mod verdict;
 mod vu;
 
 pub use options::{Exchange, Model, PlainOptions, Protocol, UsageError, Version};
+pub(crate) use run::Prepared;
 pub use run::{Console, run};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::agents::Agents;
 use crate::client::{HeaderError, ProxyHeader, UrlError};
 use crate::metric::{MetricError, Registry};
 use crate::output::Target;
@@ -51,6 +52,8 @@ pub struct PlainOptions {
     pub outputs: Vec<Target>,
     /// What of it is written to files.
     pub keep: Keep,
+    /// Who does the work, if it is not this process.
+    pub agents: Option<Agents>,
 }
 
 /// What is spoken to the targets.
@@ -239,6 +242,9 @@ impl PlainOptions {
             () if self.weights.iter().all(|&weight| weight == 0) && !self.weights.is_empty() => {
                 "one of --weights at least must be above 0"
             }
+            () if self.find_max.is_some() && self.agents.is_some() => {
+                "--find-max does not go with --agents; search the rate with one of them alone, and multiply"
+            }
             () if self.duration.is_zero() && self.stages.is_empty() => "--duration must be above 0",
             () if self.timeout.is_zero() => "--timeout must be above 0",
             () if self.max_connections == 0 => "--max-connections must be 1 at least",
@@ -318,6 +324,7 @@ pub(super) mod tests {
             is_quiet: true,
             outputs: Vec::new(),
             keep: Keep::default(),
+            agents: None,
         }
     }
 

@@ -9,13 +9,15 @@ use super::options::{Model, PlainOptions, UsageError};
 use super::target::{Target, prepare};
 use super::verdict;
 use super::vu::PlainCrew;
-use crate::engine::{Course, Ending, Outcome, lead};
+use crate::agents::{Fleet, Job, no_outputs};
+use crate::engine::{Course, Ending, Hands, Hired, Outcome, hire, lead};
 use crate::exit_code;
 use crate::live::Live;
 use crate::metric::Registry;
 use crate::output::{self, Output, TapSource};
-use crate::record::{About, Earlier, Point, Record, Timeline};
+use crate::record::{About, Earlier, Keep, Point, Record, Timeline};
 use crate::scenario::Scenario;
+use crate::schedule::Shares;
 use crate::sink::Statistic;
 use crate::summary::{Summary, text};
 use crate::threshold::Guarded;
@@ -49,6 +51,14 @@ pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result
     if prepared.options.find_max.is_some() {
         return find_max::run(&prepared, console).await;
     }
+    let mut prepared = prepared;
+    let fleet = match prepared.muster(console).await {
+        Ok(fleet) => fleet,
+        Err(why) => {
+            writeln!(console.err, "catamaran load: {why}")?;
+            return Ok(exit_code::FAILED);
+        }
+    };
     let options = &prepared.options;
     let scenario = options.scenario(None, options.duration);
     if !options.is_json && !options.is_quiet {
@@ -63,7 +73,7 @@ pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result
         }
     };
     let taps = outputs.iter().map(Output::source).collect();
-    let (outcome, timeline) = prepared.play(scenario, taps, console).await?;
+    let (outcome, timeline) = prepared.play(scenario, taps, fleet, console).await?;
     output::close_all(&prepared.options.outputs, outputs, console.err)?;
     if let Ending::Failed(why) = &outcome.ending {
         writeln!(console.err, "catamaran load: {why}")?;
@@ -74,7 +84,7 @@ pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result
 }
 
 /// A run whose options are found good.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) options: Arc<PlainOptions>,
     pub(super) targets: Arc<Vec<Target>>,
     pub(super) registry: Arc<Registry>,
@@ -87,6 +97,9 @@ pub(super) struct Prepared {
 impl Prepared {
     fn new(options: PlainOptions) -> Result<Self, UsageError> {
         options.check()?;
+        if options.agents.is_some() {
+            no_outputs(&options.outputs).map_err(UsageError::Other)?;
+        }
         let mut registry = Registry::new();
         let thresholds = options.guarded(&mut registry)?;
         if let Some(condition) = &options.find_max {
@@ -107,6 +120,66 @@ impl Prepared {
         })
     }
 
+    /// For an agent, which writes no files and prints nothing.
+    pub(crate) fn of_agent(options: PlainOptions) -> Result<Self, String> {
+        let options = PlainOptions {
+            outputs: Vec::new(),
+            keep: Keep::default(),
+            agents: None,
+            ..options
+        };
+        Self::new(options).map_err(|error| chain(&error))
+    }
+
+    /// The run that the coordinator leads.
+    pub(crate) fn course_of_agent(&self) -> Course {
+        let scenario = self.options.scenario(None, self.options.duration);
+        self.course(scenario, Vec::new())
+    }
+
+    /// Starts those workers that an agent has.
+    pub(crate) fn hire(&self, course: &Course, shares: Shares) -> io::Result<Hired> {
+        hire(course, &Arc::new(self.crew()), shares)
+    }
+
+    /// Gathers the agents, if there are any; their workers are those of the run from now on.
+    async fn muster(&mut self, console: &mut Console<'_>) -> Result<Option<Fleet>, String> {
+        let Some(agents) = &self.options.agents else {
+            return Ok(None);
+        };
+        let job = Job {
+            arguments: agents.arguments.clone(),
+            environment: Vec::new(),
+            script: String::new(),
+            files: Arc::new(agents.files.clone()),
+        };
+        let course = self.course_of_agent();
+        let scenarios = course.scenarios.iter();
+        let most = scenarios.map(|scenario| scenario.executor.max_vus()).min();
+        let limits = (self.options.workers, most.unwrap_or(1).max(1));
+        let fleet = Fleet::muster(agents, job, &course, limits).await?;
+        fleet.tell_idle(console.err);
+        self.workers = fleet.workers();
+        Ok(Some(fleet))
+    }
+
+    fn course(&self, scenario: Scenario, taps: Vec<TapSource>) -> Course {
+        Course {
+            registry: Arc::clone(&self.registry),
+            scenarios: Arc::new(vec![scenario]),
+            thresholds: self.thresholds.clone(),
+            workers: self.workers,
+            taps,
+        }
+    }
+
+    fn crew(&self) -> PlainCrew {
+        PlainCrew {
+            options: Arc::clone(&self.options),
+            targets: Arc::clone(&self.targets),
+        }
+    }
+
     /// What is going to be run.
     fn about(&self, scenario: &Scenario) -> About {
         let targets = self.targets.iter().map(|target| target.name.clone());
@@ -117,6 +190,11 @@ impl Prepared {
             targets,
             scenarios: vec![scenario.clone()],
             workers: self.workers,
+            agents: self
+                .options
+                .agents
+                .as_ref()
+                .map_or_else(Vec::new, |agents| agents.addresses.clone()),
             began: SystemTime::now(),
         }
     }
@@ -139,18 +217,13 @@ impl Prepared {
         &self,
         scenario: Scenario,
         taps: Vec<TapSource>,
+        fleet: Option<Fleet>,
         console: &mut Console<'_>,
     ) -> io::Result<(Outcome, Timeline)> {
-        let course = Course {
-            registry: Arc::clone(&self.registry),
-            scenarios: Arc::new(vec![scenario]),
-            thresholds: self.thresholds.clone(),
-            workers: self.workers,
-            taps,
-        };
-        let crew = PlainCrew {
-            options: Arc::clone(&self.options),
-            targets: Arc::clone(&self.targets),
+        let course = self.course(scenario, taps);
+        let hands = match fleet {
+            Some(fleet) => Hands::Agents(fleet, None),
+            None => Hands::Here(Arc::new(self.crew())),
         };
         let mut timeline = Timeline::default();
         let scenarios = Arc::clone(&course.scenarios);
@@ -161,7 +234,7 @@ impl Prepared {
             false,
             self.options.is_quiet,
         );
-        let outcome = lead(&course, Arc::new(crew), &mut live, &mut |second| {
+        let outcome = lead(&course, hands, &mut live, &mut |second| {
             timeline.push(Point::of(&self.registry, &second));
         })
         .await?;
@@ -176,18 +249,21 @@ impl Prepared {
         console: &mut Console<'_>,
     ) -> io::Result<()> {
         let summary = self.summary(outcome);
-        let mut warnings = verdict::warnings(&self.registry, outcome);
+        let mut warnings = verdict::missing(outcome);
+        warnings.extend(verdict::warnings(&self.registry, outcome));
         warnings.extend(verdict::flattery(&self.registry, outcome));
         let record = Record {
             about,
             summary: &summary,
             timeline,
             ending: &outcome.ending,
+            missing: &outcome.missing,
             warnings: &warnings,
         };
         let is_json = self.options.is_json;
         if !is_json {
             write!(console.out, "{}", text::render(&summary))?;
+            verdict::mark(outcome, console.out)?;
         }
         let earlier = self.earlier.as_ref();
         self.options
@@ -222,6 +298,9 @@ impl Prepared {
     fn exit_code(&self, outcome: &Outcome) -> u8 {
         if outcome.ending == Ending::Signal {
             return exit_code::SIGNAL;
+        }
+        if !outcome.missing.is_empty() {
+            return exit_code::INCOMPLETE;
         }
         if self.summary(outcome).crossed().is_empty() {
             exit_code::OK

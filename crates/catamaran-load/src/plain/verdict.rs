@@ -1,5 +1,7 @@
 //! Whether the figures of a run are to be trusted, and what they say at once.
 
+use std::io::{self, Write};
+
 use crate::engine::Outcome;
 use crate::metric::{Registry, builtin};
 use crate::sink::{Sink, as_f64};
@@ -17,6 +19,28 @@ pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
     found
 }
 
+/// What the figures lack, because agents were lost.
+pub(crate) fn missing(outcome: &Outcome) -> Vec<String> {
+    let missing = outcome.missing.iter();
+    missing
+        .map(|missing| format!("incomplete: {missing}"))
+        .collect()
+}
+
+/// Marks the summary of a run that lacks something.
+pub(crate) fn mark(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
+    if outcome.missing.is_empty() {
+        return Ok(());
+    }
+    let agents = outcome.missing.iter();
+    let agents: Vec<&str> = agents.map(|missing| missing.agent.as_str()).collect();
+    writeln!(
+        out,
+        "    INCOMPLETE: lost on the way: {}; the figures lack a part of the load\n",
+        agents.join(", ")
+    )
+}
+
 /// Iterations that were due and never begun.
 pub(crate) fn dropped(registry: &Registry, outcome: &Outcome) -> f64 {
     match outcome.board.metric(registry, builtin::DROPPED_ITERATIONS) {
@@ -29,9 +53,14 @@ pub(crate) fn dropped(registry: &Registry, outcome: &Outcome) -> f64 {
 pub(crate) fn warnings_of_machine(registry: &Registry, outcome: &Outcome) -> Vec<String> {
     let mut found = Vec::new();
     if outcome.busiest > BUSY {
+        let agent = outcome.busiest_agent.as_ref();
+        let limit = agent.map_or_else(
+            || "this machine".to_owned(),
+            |agent| format!("agent {agent}"),
+        );
         found.push(format!(
-            "this machine was the limit: a worker was busy {:.0} % of the time, so that latencies include \
-             its own; give the load more processors (--workers) or take part of it elsewhere",
+            "{limit} was the limit: a worker was busy {:.0} % of the time, so that latencies include its own; \
+             give the load more processors (--workers) or take part of it elsewhere (--agents)",
             100.0 * outcome.busiest
         ));
     }
@@ -41,8 +70,8 @@ pub(crate) fn warnings_of_machine(registry: &Registry, outcome: &Outcome) -> Vec
         && lateness.quantile(0.99) > LATE_MILLIS
     {
         found.push(format!(
-            "requests began late by this machine's own doing: p(99) {:.1} ms; other work disturbs it, and \
-             corrected latencies include that",
+            "requests began late by the load test's own doing: p(99) {:.1} ms; other work disturbs \
+             it, and corrected latencies include that",
             lateness.quantile(0.99)
         ));
     }

@@ -1,6 +1,7 @@
 //! All messages and methods that a client knows, with their names resolved.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,13 +73,17 @@ pub(crate) struct Method {
 }
 
 impl Schema {
-    /// Reads `.proto` files, and those that they import, from these directories.
-    pub(crate) fn load(directories: &[PathBuf], names: &[String]) -> Result<Self, String> {
+    /// Reads `.proto` files, and those that they import, from these directories with `read`.
+    pub(crate) fn load(
+        directories: &[PathBuf],
+        names: &[String],
+        read: &Read<'_>,
+    ) -> Result<Self, String> {
         let mut files: Vec<File> = Vec::new();
         let mut wanted: Vec<String> = names.to_vec();
         let mut seen: HashSet<String> = wanted.iter().cloned().collect();
         while let Some(name) = wanted.pop() {
-            let file = parse::parse(&name, &source(directories, &name)?)?;
+            let file = parse::parse(&name, &source(directories, &name, read)?)?;
             let new = file
                 .imports
                 .iter()
@@ -298,11 +303,18 @@ fn resolve(raw: &RawField, scope: &str, is_proto3: bool, names: &Names) -> Resul
     })
 }
 
-fn source(directories: &[PathBuf], name: &str) -> Result<String, String> {
-    let found = directories.iter().map(|directory| directory.join(name));
-    if let Some(path) = found.into_iter().find(|path| path.is_file()) {
-        return std::fs::read_to_string(&path)
-            .map_err(|error| format!("{}: {error}", path.display()));
+/// Reads a file.
+pub(crate) type Read<'a> = dyn Fn(&Path) -> io::Result<Vec<u8>> + 'a;
+
+fn source(directories: &[PathBuf], name: &str, read: &Read<'_>) -> Result<String, String> {
+    for directory in directories {
+        let path = directory.join(name);
+        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        match read(&path) {
+            Ok(bytes) => return String::from_utf8(bytes).map_err(|error| told(&error)),
+            Err(error) if IS_ELSEWHERE.contains(&error.kind()) => {}
+            Err(error) => return Err(told(&error)),
+        }
     }
     if let Some(source) = known::source(name) {
         return Ok(source.to_owned());
@@ -317,5 +329,11 @@ fn source(directories: &[PathBuf], name: &str) -> Result<String, String> {
     ))
 }
 
+/// There is no such file in this directory; another one may have it.
+const IS_ELSEWHERE: [io::ErrorKind; 3] = [
+    io::ErrorKind::NotFound,
+    io::ErrorKind::NotADirectory,
+    io::ErrorKind::IsADirectory,
+];
 /// Files of a schema at most.
 const MAX_FILES: usize = 10_000;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Record, STATISTICS};
 use crate::distribution::Distribution;
+use crate::engine::Missing;
 use crate::metric::builtin;
 use crate::sink::as_f64;
 use crate::summary::{Summary, export};
@@ -35,6 +36,8 @@ pub(super) fn document(record: &Record<'_>) -> Value {
             "model": about.model(),
             "scenarios": about.scenarios.iter().map(scenario).collect::<Vec<_>>(),
             "workers": about.workers,
+            "agents": about.agents,
+            "incomplete": record.missing.iter().map(missing).collect::<Vec<_>>(),
             "began": rfc3339(about.began),
             "ended": record.ended(),
             "passed": record.is_passed(),
@@ -58,6 +61,16 @@ pub(super) fn kept<'a>(summary: &Summary<'a>) -> Summary<'a> {
         trend_statistics: STATISTICS,
         ..*summary
     }
+}
+
+fn missing(missing: &Missing) -> Value {
+    json!({
+        "agent": missing.agent,
+        "why": missing.why,
+        "at_seconds": missing.at.as_secs_f64(),
+        "share": missing.share,
+        "seconds_not_reported": missing.unmerged.as_secs_f64(),
+    })
 }
 
 fn checks(summary: &Summary<'_>) -> Vec<Value> {

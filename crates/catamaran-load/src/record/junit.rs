@@ -74,8 +74,13 @@ fn suite(out: &mut String, name: &str, cases: &[Case]) {
 /// That the run came to its end.
 fn run(record: &Record<'_>) -> Case {
     let problem = match record.ending {
+        _ if !record.missing.is_empty() => {
+            let missing = record.missing.iter().map(ToString::to_string);
+            Some(missing.collect::<Vec<_>>().join("; "))
+        }
         // A threshold has a case of its own.
         Ending::Finished | Ending::Threshold => None,
+        Ending::Incomplete => Some("an agent was lost".to_owned()),
         Ending::Signal => Some("a signal ended it".to_owned()),
         Ending::Aborted(why) => Some(format!("the script aborted it: {why}")),
         Ending::Failed(why) => Some(why.clone()),

@@ -23,7 +23,7 @@ pub use compare::{Change, Earlier, Verdict};
 use serde_json::Value;
 pub use timeline::{Point, Timeline};
 
-use crate::engine::Ending;
+use crate::engine::{Ending, Missing};
 use crate::plain::Console;
 use crate::scenario::{Overload, Scenario};
 use crate::sink::Statistic;
@@ -55,6 +55,8 @@ pub struct About {
     pub scenarios: Vec<Scenario>,
     /// Worker threads.
     pub workers: u64,
+    /// The agents that they were on; none, when they were here.
+    pub agents: Vec<String>,
     /// When it began.
     pub began: SystemTime,
 }
@@ -86,6 +88,8 @@ pub struct Record<'a> {
     pub timeline: &'a Timeline,
     /// How it ended.
     pub ending: &'a Ending,
+    /// What its figures lack.
+    pub missing: &'a [Missing],
     /// What should be known before the figures are believed.
     pub warnings: &'a [String],
 }
@@ -94,7 +98,9 @@ impl Record<'_> {
     /// How it ended, in a few words.
     fn ended(&self) -> &str {
         match self.ending {
-            Ending::Finished => "as planned",
+            Ending::Finished if self.missing.is_empty() => "as planned",
+            Ending::Finished => "incomplete, without an agent that was lost",
+            Ending::Incomplete => "early and incomplete, by the loss of an agent",
             Ending::Signal => "by a signal",
             Ending::Threshold => "by a threshold",
             Ending::Aborted(_) => "by the script",
@@ -104,7 +110,9 @@ impl Record<'_> {
 
     /// Whether it ended as planned and everything held.
     fn is_passed(&self) -> bool {
-        *self.ending == Ending::Finished && self.summary.crossed().is_empty()
+        *self.ending == Ending::Finished
+            && self.missing.is_empty()
+            && self.summary.crossed().is_empty()
     }
 }
 

@@ -57,6 +57,7 @@ impl Run {
                 script: Some("shop <test>.js".to_owned()),
                 targets: Vec::new(),
                 scenarios: vec![scenario()],
+                agents: Vec::new(),
                 workers: 2,
                 began: UNIX_EPOCH + Duration::from_secs(1_795_295_993),
             },
@@ -76,6 +77,7 @@ impl Run {
             time_unit: None,
         };
         use_it(&Record {
+            missing: &[],
             about: &self.about,
             summary: &summary,
             timeline: &self.timeline,

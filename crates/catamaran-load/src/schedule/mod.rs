@@ -6,11 +6,13 @@
 
 mod arrivals;
 mod ramp;
+mod shares;
 
 use std::time::Duration;
 
 pub use arrivals::Arrivals;
 pub use ramp::Ramp;
+pub use shares::Shares;
 
 /// A piece of a scenario over which a number moves evenly to a target. A stage without length jumps.
 #[derive(Clone, Copy, Debug, PartialEq)]

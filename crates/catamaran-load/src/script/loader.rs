@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use rquickjs_core::module::Declared;
 use rquickjs_core::{Ctx, Error, Module, Persistent, Result};
 
 use super::commonjs;
+use super::files::Files;
 use super::remote::Imports;
 use super::seam::{self, Compiled, Loaded};
 use crate::client::Url;
@@ -21,6 +23,8 @@ use crate::proto::Schema;
 #[derive(Debug)]
 pub(super) struct Library {
     imports: Imports,
+    /// Where its files are read.
+    pub(super) files: Files,
     compiled: Mutex<HashMap<String, Arc<Compiled>>>,
     /// By module of the script: why virtual users cannot share an engine.
     obstacles: Mutex<BTreeMap<String, String>>,
@@ -31,10 +35,11 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// Returns one that keeps what it fetches with `imports`.
-    pub(super) fn new(imports: Imports) -> Self {
+    /// Returns one that keeps what it fetches with `imports`, and reads `files`.
+    pub(super) fn new(imports: Imports, files: Files) -> Self {
         Self {
             imports,
+            files,
             compiled: Mutex::default(),
             obstacles: Mutex::default(),
             schemas: Mutex::default(),
@@ -107,11 +112,14 @@ impl Library {
             return Ok((*source).to_owned());
         }
         let source = if is_url(name) {
-            let source = self.imports.text(name)?;
+            let fetch = || self.imports.text(name).map_err(io::Error::other);
+            let source = self.files.text(name, fetch);
+            let source = source.map_err(|error| error.to_string())?;
             let path = name.split(['?', '#']).next().unwrap_or_default();
             as_module(path, source)?
         } else {
-            let source = std::fs::read_to_string(name).map_err(|error| error.to_string())?;
+            let source = self.files.text(name, || std::fs::read_to_string(name));
+            let source = source.map_err(|error| error.to_string())?;
             as_module(name, source)?
         };
         if let Some(why) = obstacle_in(name, &source) {

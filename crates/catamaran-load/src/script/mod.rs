@@ -3,7 +3,7 @@
 //! ```text
 //! run       a whole run, from options to exit code     prepared, stages, screen
 //! vu        one iteration after the other
-//! realm     a script in its engine                     loader, commonjs, remote: its modules
+//! realm     a script in its engine                     loader, commonjs, remote, files: its modules
 //! world     an engine that virtual users share
 //! host      what a script can do there                 http: its requests
 //! typescript  makes JavaScript of it, with the feature of that name
@@ -12,6 +12,7 @@
 //! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
 
 mod commonjs;
+mod files;
 mod grpc;
 mod host;
 mod http;
@@ -27,4 +28,5 @@ mod typescript;
 mod vu;
 mod world;
 
+pub(crate) use run::Prepared;
 pub use run::{Isolation, ScriptOptions, run};

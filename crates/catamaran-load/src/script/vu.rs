@@ -42,8 +42,12 @@ impl Crew for ScriptCrew {
 
     fn make(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<ScriptVu, String> {
         let own = &local.scenarios[scenario];
+        let shares = &local.shared.shares;
+        let before = local.scenarios[..scenario].iter();
+        let before = before.map(|other| shares.share_of(other.executor.max_vus()));
         let place = Place {
             vu: self.before[scenario] + number,
+            here: before.sum::<u64>() + shares.position(number - 1) + 1,
             scenario: Some(scenario),
         };
         let settings = Arc::clone(&self.settings);

@@ -56,6 +56,7 @@ impl Ran {
 /// A short run that prints JSON.
 fn options(target: &str) -> PlainOptions {
     PlainOptions {
+        agents: None,
         targets: vec![target.to_owned()],
         weights: Vec::new(),
         protocol: Protocol::Http,

@@ -4,9 +4,9 @@ mod speed;
 mod versions;
 
 use crate::centre::{Config, Handle, Observer, start};
+use crate::connect::PROLOGUE;
 use crate::counters::{Counters, Counts};
 use crate::nameless;
-use crate::noise::initiate;
 use catamaran_core::model::{Cluster, ClusterPeer, ClusterSecret, Name, Stick, StickKey};
 use catamaran_core::replication::{
     Counters as PeerCounters, Event, Letter, LetterError, LetterKind, Node, NoteKind, Now, VERSION,
@@ -14,6 +14,7 @@ use catamaran_core::replication::{
 use catamaran_core::stick::{ServerKey, Table};
 use catamaran_core::tables::{KeptTable, Part, Shards, TableKind, TableName};
 use catamaran_core::{Key, Timestamp};
+use catamaran_noise::initiate;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -413,7 +414,9 @@ async fn answers(hello: &[u8]) -> (bool, u64) {
     let b = places.start("b", &secrets(&[1]));
     let mut stream = TcpStream::connect(&places.0[0].2).await.unwrap();
     let secret = ClusterSecret::new([1; 32]);
-    let (mut sealer, mut opener) = initiate(&mut stream, &secret).await.unwrap();
+    let (mut sealer, mut opener) = initiate(&mut stream, secret.reveal(), PROLOGUE)
+        .await
+        .unwrap();
     sealer.send(&mut stream, hello).await.unwrap();
     let answer = opener.receive(&mut stream).await;
     let is_connected = b.peer().is_connected;

@@ -5,10 +5,11 @@
 //! this version never heard of.
 
 use super::{Places, Sticks, clock, eventually, secrets, server};
-use crate::noise::initiate;
+use crate::connect::PROLOGUE;
 use catamaran_core::model::ClusterSecret;
 use catamaran_core::replication::{Event, Incarnation, Node, NoteKind, Now, Settings, VERSION};
 use catamaran_core::tables::{KeptTable, TableKind, TableName};
+use catamaran_noise::initiate;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
@@ -80,7 +81,9 @@ struct Seen {
 /// Lives as the node `a` of the next version, connected to `b` at `address`.
 async fn live(address: String, secret: ClusterSecret, tables: Arc<Sticks>, seen: Arc<Mutex<Seen>>) {
     let mut stream = TcpStream::connect(&address).await.unwrap();
-    let (mut sealer, mut opener) = initiate(&mut stream, &secret).await.unwrap();
+    let (mut sealer, mut opener) = initiate(&mut stream, secret.reveal(), PROLOGUE)
+        .await
+        .unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let (arrived, mut inbox) = mpsc::channel(8);
     tokio::spawn(async move {

@@ -30,6 +30,8 @@ mod http1;
 mod identity;
 mod kept;
 mod load;
+#[cfg(feature = "load-scripts")]
+mod load_agents;
 mod manual;
 mod metrics;
 mod nothing_lost;

@@ -8,6 +8,7 @@ use catamaran_sys::clock::now_nanos;
 use tokio::task::JoinSet;
 
 use super::{Drive, join, nanos, sleep_until, until_cut};
+use crate::engine::local::increment;
 use crate::engine::stop::Stop;
 use crate::engine::{Crew, Ended};
 use crate::metric::builtin;
@@ -31,8 +32,14 @@ pub(super) async fn run<C: Crew>(drive: &Rc<Drive<C>>, vus: Vec<C::Vu>) {
 async fn work<C: Crew>(drive: &Drive<C>, mut vu: C::Vu, number: u64) {
     match drive.executor() {
         Executor::SharedIterations { iterations, .. } => {
-            let begun = &drive.local.shared.iterations[drive.scenario];
-            let has_one = || begun.fetch_add(1, Ordering::Relaxed) < *iterations;
+            let shared = &drive.local.shared;
+            let begun = &shared.iterations[drive.scenario];
+            let own = shared.shares.share_of(*iterations);
+            let has_one = || {
+                let has_one = begun.fetch_add(1, Ordering::Relaxed) < own;
+                increment(&drive.local.begun[drive.scenario], u64::from(has_one));
+                has_one
+            };
             let work =
                 async { while drive.goes_on() && has_one() && step(drive, &mut vu).await {} };
             until_cut::<C::Vu>(work, &drive.stop).await;
@@ -106,14 +113,15 @@ async fn work_between<C: Crew>(drive: &Drive<C>, vu: &mut C::Vu, from: u64, to: 
     watch.abort();
 }
 
-/// Counts shared iterations that nobody began; the worker of the first share does it for all.
+/// Counts shared iterations that nobody began; the first worker of this process does it for all.
 fn note_left_over<C: Crew>(drive: &Drive<C>) {
     let local = &drive.local;
     if let Executor::SharedIterations { iterations, .. } = drive.executor()
-        && local.stripe.index == 0
+        && local.stripe.index == local.shared.shares.first()
     {
         let begun = local.shared.iterations[drive.scenario].load(Ordering::Relaxed);
-        note_dropped(drive, iterations.saturating_sub(begun));
+        let own = local.shared.shares.share_of(*iterations);
+        note_dropped(drive, own.saturating_sub(begun));
     }
 }
 

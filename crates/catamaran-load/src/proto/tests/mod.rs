@@ -136,7 +136,11 @@ fn files_that_cannot_be_read_name_the_line() {
     assert!(told("message A {").contains("ends too early"));
     assert!(told("import \"a").contains("text without an end"));
     assert!(told(&"message A { ".repeat(100)).contains("nested too deep"));
-    let missing = Schema::load(&[PathBuf::from("/nowhere")], &["a.proto".to_owned()]);
+    let missing = Schema::load(
+        &[PathBuf::from("/nowhere")],
+        &["a.proto".to_owned()],
+        &|path| std::fs::read(path),
+    );
     assert!(
         missing
             .unwrap_err()

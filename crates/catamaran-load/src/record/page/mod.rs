@@ -53,6 +53,8 @@ fn head(out: &mut String, record: &Record<'_>) {
     let about = record.about;
     let (class, verdict) = if record.is_passed() {
         ("good", "✓ passed")
+    } else if !record.missing.is_empty() {
+        ("bad", "✗ incomplete")
     } else {
         ("bad", "✗ failed")
     };
@@ -70,13 +72,21 @@ fn head(out: &mut String, record: &Record<'_>) {
     let took = exact(Duration::from_millis(
         u64::try_from(record.summary.run_time.as_millis()).unwrap_or(0),
     ));
+    let workers = match about.agents.len() {
+        0 => about.workers.to_string(),
+        agents => format!(
+            "{} of {agents} agents: {}",
+            about.workers,
+            about.agents.join(", ")
+        ),
+    };
     let facts = [
         ("model", about.model()),
         ("scenarios", scenarios.join("\n")),
         ("began", began.replace('T', " ").replace('Z', " UTC")),
         ("took", took),
         ("ended", record.ended().to_owned()),
-        ("workers", about.workers.to_string()),
+        ("workers", workers),
         (
             "made by",
             format!("catamaran {}", env!("CARGO_PKG_VERSION")),

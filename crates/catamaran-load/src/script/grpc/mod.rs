@@ -6,7 +6,7 @@ mod reflect;
 mod stream;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -67,7 +67,9 @@ fn install_clients<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
                 places.push(own.directory().to_owned());
             }
             let key = format!("{places:?} {files:?}");
-            let schema = own.library().schema(&key, || Schema::load(&places, &files));
+            let library = own.library();
+            let read = |path: &Path| library.files.read(path);
+            let schema = library.schema(&key, || Schema::load(&places, &files, &read));
             let schema = schema.map_err(|why| Exception::throw_message(&ctx, &why))?;
             client.learn(&schema);
             Ok::<_, rquickjs_core::Error>(methods_text(&schema))
@@ -80,13 +82,9 @@ fn install_clients<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             must_not_run(&ctx, "loadProtoset()")?;
             let client = own.grpc.client(&ctx, client)?;
             let path = own.directory().join(local(&path));
-            let read = || {
-                let told = |error: std::io::Error| format!("{}: {error}", path.display());
-                let mut schema = Schema::default();
-                schema.add(&read_set(&std::fs::read(&path).map_err(told)?)?)?;
-                Ok(schema)
-            };
-            let schema = own.library().schema(&path.to_string_lossy(), read);
+            let schema = own
+                .library()
+                .schema(&path.to_string_lossy(), || read_schema(&own, &path));
             let schema = schema.map_err(|why| Exception::throw_message(&ctx, &why))?;
             client.learn(&schema);
             Ok::<_, rquickjs_core::Error>(methods_text(&schema))
@@ -117,6 +115,15 @@ fn install_clients<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         own.grpc.client(&ctx, client)?.close();
         Ok::<_, rquickjs_core::Error>(())
     })
+}
+
+/// Reads a set of descriptors.
+fn read_schema(host: &Host, path: &Path) -> std::result::Result<Schema, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    let bytes = host.library().files.read(path).map_err(told)?;
+    let mut schema = Schema::default();
+    schema.add(&read_set(&bytes)?)?;
+    Ok(schema)
 }
 
 fn install_calls<'js>(natives: &Natives<'_, 'js>) -> Result<()> {

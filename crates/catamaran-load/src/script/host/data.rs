@@ -27,7 +27,7 @@ fn install_files<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             let text = format!("open {}: {error}", path.display());
             Exception::throw_message(ctx, &text)
         };
-        std::fs::read(&path).map_err(told)
+        host.library().files.read(&path).map_err(told)
     };
     natives.add("openText", move |ctx: Ctx<'js>, path: String| {
         let bytes = read(&ctx, &now(), &path)?;

@@ -19,7 +19,9 @@ impl Host {
         Some(match name {
             "vu" => as_f64(self.place.vu),
             "iteration" => as_f64(self.iteration.get()),
-            "unique" => as_f64(self.unique_iteration()?),
+            "unique" => as_f64(self.local.shared.shares.nth(self.unique_iteration()?)),
+            "uniqueHere" => as_f64(self.unique_iteration()?),
+            "vuHere" => as_f64(self.place.here),
             "elapsed" => as_f64(now_nanos().saturating_sub(self.local.start.get())) / 1e6,
             "startTime" => {
                 let elapsed = now_nanos().saturating_sub(self.local.start.get());
@@ -38,7 +40,8 @@ impl Host {
         })
     }
 
-    /// The number of this iteration among those of the scenario, dealt out when it is first asked for.
+    /// The number of this iteration among those of the scenario in this process, dealt out when it is
+    /// first asked for.
     fn unique_iteration(&self) -> Option<u64> {
         if let Some(number) = self.unique.get() {
             return Some(number);
@@ -56,7 +59,9 @@ impl Host {
         let scenario = &self.local.scenarios[at];
         let begun = as_f64(self.local.shared.iterations[at].load(Ordering::Relaxed));
         let share = match &scenario.executor {
-            Executor::SharedIterations { iterations, .. } => begun / as_f64(*iterations),
+            Executor::SharedIterations { iterations, .. } => {
+                begun / as_f64(self.local.shared.shares.share_of(*iterations))
+            }
             Executor::PerVuIterations { iterations, .. } => {
                 as_f64(self.iteration.get()) / as_f64(*iterations)
             }

@@ -71,6 +71,8 @@ pub(super) struct Settings {
 pub(super) struct Place {
     /// `__VU`; 0 outside of scenarios.
     pub(super) vu: u64,
+    /// Its number among those of this process; agents on other machines have others.
+    pub(super) here: u64,
     /// The number of its scenario.
     pub(super) scenario: Option<usize>,
 }

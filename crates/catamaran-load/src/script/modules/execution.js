@@ -14,7 +14,7 @@ export const scenario = {
   get executor() { return named()[1]; },
   get startTime() { return fact("startTime", "exec.scenario.startTime"); },
   get progress() { return fact("progress", "exec.scenario.progress"); },
-  get iterationInInstance() { return fact("unique", "exec.scenario.iterationInInstance"); },
+  get iterationInInstance() { return fact("uniqueHere", "exec.scenario.iterationInInstance"); },
   get iterationInTest() { return fact("unique", "exec.scenario.iterationInTest"); },
 };
 
@@ -89,7 +89,7 @@ const tags = new Proxy({}, {
 });
 
 export const vu = {
-  get idInInstance() { return host.fact("vu"); },
+  get idInInstance() { return host.fact("vuHere"); },
   get idInTest() { return host.fact("vu"); },
   get iterationInInstance() { return host.fact("iteration"); },
   get iterationInScenario() { return host.fact("iteration"); },

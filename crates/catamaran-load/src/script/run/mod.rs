@@ -1,5 +1,6 @@
 //! Runs a script from its options to the exit code.
 
+mod distant;
 mod prepare;
 mod print;
 mod screen;
@@ -14,7 +15,8 @@ use std::time::SystemTime;
 use tokio::task::LocalSet;
 
 use super::vu::ScriptCrew;
-use crate::engine::{Course, Ending, Local, Outcome, lead};
+use crate::agents::{Agents, Fleet, Job};
+use crate::engine::{Course, Ending, Hands, Local, Outcome, lead};
 use crate::exit_code;
 use crate::live::Live;
 use crate::options::Options;
@@ -22,7 +24,7 @@ use crate::output::{self, Output, Target};
 use crate::plain::Console;
 use crate::record::{About, Keep, Point, Timeline};
 use crate::scenario::Overload;
-use prepare::Prepared;
+pub(crate) use prepare::Prepared;
 use print::Over;
 
 /// A run of a script.
@@ -55,6 +57,10 @@ pub struct ScriptOptions {
     pub is_full: bool,
     /// Whether nothing is printed while it runs.
     pub is_quiet: bool,
+    /// Who does the work, if it is not this process.
+    pub agents: Option<Agents>,
+    /// What came with it, on an agent: environment, path and files.
+    pub job: Option<Arc<Job>>,
 }
 
 /// How far virtual users of a script are kept apart.
@@ -70,7 +76,7 @@ pub enum Isolation {
 }
 
 /// Why a run ends before its time: the exit code and what is said.
-struct Failed(u8, String);
+pub(crate) struct Failed(u8, String);
 
 impl Failed {
     fn invalid(why: impl std::fmt::Display) -> Self {
@@ -92,6 +98,10 @@ pub async fn run(options: ScriptOptions, console: &mut Console<'_>) -> io::Resul
 
 impl Prepared {
     async fn run(self, console: &mut Console<'_>) -> io::Result<u8> {
+        let fleet = match self.muster(console).await {
+            Ok(fleet) => fleet,
+            Err(failed) => return tell(console, &failed),
+        };
         if !self.given.is_quiet && !self.given.is_json {
             screen::introduce(&self, console)?;
         }
@@ -99,7 +109,7 @@ impl Prepared {
             Ok(samples) => samples,
             Err(failed) => return tell(console, &failed),
         };
-        let code = self.play(&samples, console).await?;
+        let code = self.play(&samples, fleet, console).await?;
         output::close_all(&self.given.outputs, samples, console.err)?;
         Ok(code)
     }
@@ -111,8 +121,16 @@ impl Prepared {
             .map_err(Failed::invalid)
     }
 
-    async fn play(&self, samples: &[Output], console: &mut Console<'_>) -> io::Result<u8> {
-        let course = self.course(samples);
+    async fn play(
+        &self,
+        samples: &[Output],
+        fleet: Option<Fleet>,
+        console: &mut Console<'_>,
+    ) -> io::Result<u8> {
+        let mut course = self.course(samples);
+        if let Some(fleet) = &fleet {
+            course.workers = fleet.workers();
+        }
         let local = Rc::new(Local::detached(
             Arc::clone(&self.registry),
             Arc::clone(&course.scenarios),
@@ -126,13 +144,16 @@ impl Prepared {
             }
         };
         let mut is_marked_failed = self.hear(&local, console)?;
-        let crew = self.crew(data.clone());
+        let hands = match fleet {
+            Some(fleet) => Hands::Agents(fleet, data.clone()),
+            None => Hands::Here(Arc::new(self.crew(data.clone()))),
+        };
         let scenarios = Arc::clone(&course.scenarios);
         let is_quiet = self.given.is_quiet;
         let mut live = Live::new(console.err, &self.registry, scenarios, true, is_quiet);
         let about = self.about(&course);
         let mut timeline = Timeline::default();
-        let mut outcome = lead(&course, Arc::new(crew), &mut live, &mut |second| {
+        let mut outcome = lead(&course, hands, &mut live, &mut |second| {
             timeline.push(Point::of(&self.registry, &second));
         })
         .await?;
@@ -199,6 +220,11 @@ impl Prepared {
             targets: Vec::new(),
             scenarios: self.derived.scenarios.clone(),
             workers: course.workers,
+            agents: self
+                .given
+                .agents
+                .as_ref()
+                .map_or_else(Vec::new, |agents| agents.addresses.clone()),
             began: SystemTime::now(),
         }
     }
@@ -227,6 +253,9 @@ impl Prepared {
         }
         if outcome.ending == Ending::Signal {
             return Ok(exit_code::SIGNAL);
+        }
+        if !outcome.missing.is_empty() {
+            return Ok(exit_code::INCOMPLETE);
         }
         if !self.summary(outcome, &[]).crossed().is_empty() {
             return Ok(exit_code::THRESHOLDS);

@@ -1,13 +1,13 @@
 //! What must be known before a run begins: the script, its options, its metrics.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{Failed, Isolation, ScriptOptions};
+use crate::agents::no_outputs;
 use crate::client::{LazyTls, TlsOptions, TlsVersions};
 use crate::engine::Local;
 use crate::exit_code;
@@ -23,7 +23,7 @@ use crate::script::realm::{Realm, Script};
 use crate::script::remote::Imports;
 
 /// A script whose options are known.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) given: ScriptOptions,
     pub(super) options: Options,
     pub(super) derived: Derived,
@@ -43,6 +43,9 @@ impl Prepared {
     /// Runs the top level of the script and reads what it says.
     pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
         let broken = |why: String| Failed(exit_code::FAILED, why);
+        if given.agents.is_some() {
+            no_outputs(&given.outputs).map_err(Failed::invalid)?;
+        }
         let earlier = given.keep.earlier().map_err(Failed::invalid)?;
         let script = Arc::new(read(&given).map_err(Failed::invalid)?);
         let local = Rc::new(Local::detached(
@@ -131,20 +134,20 @@ fn options(given: &ScriptOptions, realm: &Realm) -> Result<Options, Failed> {
         }
         None => Options::default(),
     };
-    let environment = Options::from_environment(std::env::vars()).map_err(Failed::invalid)?;
+    let environment =
+        Options::from_environment(given.environment().into_iter()).map_err(Failed::invalid)?;
     Ok(from_script.with(environment).with(given.options.clone()))
 }
 
 /// Finds the script and what it is given.
 fn read(given: &ScriptOptions) -> Result<Script, String> {
-    let shown = given.path.display();
-    let told = |error: io::Error| format!("{shown}: {error}");
-    let path = given.path.canonicalize().map_err(told)?;
-    let env = std::env::vars().chain(given.env.iter().cloned()).collect();
+    let env = given.environment().into_iter();
+    let imports = Imports::new(given.import_cache.as_deref());
+    let (path, files) = given.sources()?;
     Ok(Script {
-        path: path.to_string_lossy().into_owned(),
-        library: Arc::new(Library::new(Imports::new(given.import_cache.as_deref()))),
-        env,
+        path,
+        library: Arc::new(Library::new(imports, files)),
+        env: env.chain(given.env.iter().cloned()).collect(),
     })
 }
 

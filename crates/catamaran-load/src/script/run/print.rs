@@ -61,12 +61,16 @@ impl Prepared {
         if !is_told && !is_json {
             write!(console.out, "{shown}")?;
         }
+        if !is_json {
+            verdict::mark(outcome, console.out)?;
+        }
         let warnings = self.warnings(outcome);
         let record = Record {
             about: over.about,
             summary: &summary,
             timeline: over.timeline,
             ending: &outcome.ending,
+            missing: &outcome.missing,
             warnings: &warnings,
         };
         let earlier = self.earlier.as_ref();
@@ -94,10 +98,10 @@ impl Prepared {
     /// What the operator should know before believing the figures.
     fn warnings(&self, outcome: &Outcome) -> Vec<String> {
         let registry = &self.registry;
-        let mut lines = Vec::new();
+        let mut lines = verdict::missing(outcome);
         // A short run is busy with its own start.
         if outcome.run_time > SHORT {
-            lines = verdict::warnings_of_machine(registry, outcome);
+            lines.extend(verdict::warnings_of_machine(registry, outcome));
         }
         let dropped = verdict::dropped(registry, outcome);
         let is_open = |scenario: &Scenario| scenario.executor.arrivals().is_some();

@@ -15,8 +15,9 @@ pub(super) fn introduce(prepared: &Prepared, console: &mut Console<'_>) -> io::R
     let longest = scenarios.iter().map(Scenario::longest).max();
     writeln!(
         console.out,
-        "\n     execution: local\n        script: {}\n\n     scenarios: (100.00%) {} scenario{}, {vus} max VUs, \
+        "\n     execution: {}\n        script: {}\n\n     scenarios: (100.00%) {} scenario{}, {vus} max VUs, \
         {} max duration (incl. graceful stop):",
+        execution(prepared),
         prepared.given.path.display(),
         scenarios.len(),
         if scenarios.len() == 1 { "" } else { "s" },
@@ -31,4 +32,13 @@ pub(super) fn introduce(prepared: &Prepared, console: &mut Console<'_>) -> io::R
         writeln!(console.out, "\n     isolation: shared")?;
     }
     writeln!(console.out)
+}
+
+/// Where it runs.
+fn execution(prepared: &Prepared) -> String {
+    let agents = prepared.given.agents.as_ref();
+    agents.map_or_else(
+        || "local".to_owned(),
+        |agents| format!("on agents: {}", agents.addresses.join(", ")),
+    )
 }

@@ -6,50 +6,64 @@
 //! Who does not know the secret is found out by the very first message. Each connection has keys of
 //! its own; a recorded one can neither be read later, when the secret becomes known, nor replayed.
 
-use catamaran_core::model::ClusterSecret;
-use catamaran_core::replication::MAX_PAYLOAD;
+#![forbid(unsafe_code)]
+
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+/// 32 bytes that both sides know.
+pub type Secret = [u8; 32];
+
 /// Why there is no connection.
 #[derive(Debug, Error)]
-pub(crate) enum NoiseError {
+pub enum NoiseError {
+    /// The stream ended or failed.
     #[error("the connection broke")]
     Io(#[from] io::Error),
+    /// The other side has another secret, or speaks something else.
     #[error("the other side does not know the secret; are the secret files the same?")]
     WrongSecret,
+    /// A message was not what the keys of the connection say.
     #[error("encryption failed")]
     Noise(#[from] snow::Error),
+    /// More than [`MAX_PAYLOAD`] bytes, or a handshake that is none.
     #[error("a message of {0} bytes is too long")]
     TooLong(usize),
 }
 
 /// The sending half.
-pub(crate) struct Sealer {
+#[derive(Debug)]
+pub struct Sealer {
     keys: Arc<StatelessTransportState>,
     nonce: u64,
     bytes: Vec<u8>,
 }
 
 /// The receiving half.
-pub(crate) struct Opener {
+#[derive(Debug)]
+pub struct Opener {
     keys: Arc<StatelessTransportState>,
     nonce: u64,
     bytes: Vec<u8>,
 }
 
-/// Shakes hands with whom this node connected to.
-pub(crate) async fn initiate<S>(
+/// Shakes hands with whom this side connected to. `prologue` sets a protocol apart from any other that
+/// the secret might be used for; it is the same on both sides.
+///
+/// # Errors
+/// When the other side does not know the secret, or the stream breaks.
+pub async fn initiate<S>(
     stream: &mut S,
-    secret: &ClusterSecret,
+    secret: &Secret,
+    prologue: &[u8],
 ) -> Result<(Sealer, Opener), NoiseError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut handshake = builder(secret)?.build_initiator()?;
+    let mut handshake = builder(secret, prologue)?.build_initiator()?;
     let mut message = vec![0; HANDSHAKE_BYTES];
     let length = handshake.write_message(&[], &mut message)?;
     write(stream, &message[..length]).await?;
@@ -69,19 +83,23 @@ where
     halves(handshake)
 }
 
-/// Shakes hands with who connected to this node. Returns which of `secrets` it knows, too.
-pub(crate) async fn respond<S>(
+/// Shakes hands with who connected to this side. Returns which of `secrets` it knows, too.
+///
+/// # Errors
+/// When the other side knows none of the secrets, or the stream breaks.
+pub async fn respond<S>(
     stream: &mut S,
-    secrets: &[ClusterSecret],
-) -> Result<(Sealer, Opener, ClusterSecret), NoiseError>
+    secrets: &[&Secret],
+    prologue: &[u8],
+) -> Result<(Sealer, Opener, usize), NoiseError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut message = vec![0; HANDSHAKE_BYTES];
     let length = read(stream, &mut message).await?;
     let mut nothing = [0; HANDSHAKE_BYTES];
-    for secret in secrets {
-        let mut handshake = builder(secret)?.build_responder()?;
+    for (at, secret) in secrets.iter().enumerate() {
+        let mut handshake = builder(secret, prologue)?.build_responder()?;
         if handshake
             .read_message(&message[..length], &mut nothing)
             .is_ok()
@@ -89,19 +107,18 @@ where
             let length = handshake.write_message(&[], &mut message)?;
             write(stream, &message[..length]).await?;
             let (sealer, opener) = halves(handshake)?;
-            return Ok((sealer, opener, secret.clone()));
+            return Ok((sealer, opener, at));
         }
     }
     Err(NoiseError::WrongSecret)
 }
 
 impl Sealer {
-    /// Sends one payload. Returns the bytes written.
-    pub(crate) async fn send<S>(
-        &mut self,
-        stream: &mut S,
-        payload: &[u8],
-    ) -> Result<usize, NoiseError>
+    /// Sends one payload of at most [`MAX_PAYLOAD`] bytes. Returns the bytes written.
+    ///
+    /// # Errors
+    /// When it is too long, or the stream breaks.
+    pub async fn send<S>(&mut self, stream: &mut S, payload: &[u8]) -> Result<usize, NoiseError>
     where
         S: AsyncWrite + Unpin,
     {
@@ -117,10 +134,10 @@ impl Sealer {
 
 impl Opener {
     /// Receives one payload. Returns it, and the bytes read.
-    pub(crate) async fn receive<S>(
-        &mut self,
-        stream: &mut S,
-    ) -> Result<(Vec<u8>, usize), NoiseError>
+    ///
+    /// # Errors
+    /// When it was not sealed by the other side, or the stream breaks.
+    pub async fn receive<S>(&mut self, stream: &mut S) -> Result<(Vec<u8>, usize), NoiseError>
     where
         S: AsyncRead + Unpin,
     {
@@ -136,12 +153,12 @@ impl Opener {
     }
 }
 
-fn builder(secret: &ClusterSecret) -> Result<Builder<'_>, NoiseError> {
+fn builder<'a>(secret: &'a Secret, prologue: &'a [u8]) -> Result<Builder<'a>, NoiseError> {
     let parameters = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
     let parameters = parameters.parse().map_err(NoiseError::Noise)?;
     Ok(Builder::new(parameters)
-        .prologue(PROLOGUE)?
-        .psk(0, secret.reveal())?)
+        .prologue(prologue)?
+        .psk(0, secret)?)
 }
 
 fn halves(handshake: HandshakeState) -> Result<(Sealer, Opener), NoiseError> {
@@ -179,8 +196,43 @@ fn length_bytes(length: usize) -> Result<[u8; 2], NoiseError> {
     Ok(length.to_be_bytes())
 }
 
-/// Sets this protocol apart from any other that the secret might be used for.
-const PROLOGUE: &[u8] = b"catamaran peers";
+/// Bytes of one payload: what Noise has room for, 65,535, less the tag.
+pub const MAX_PAYLOAD: usize = 65_535 - TAG;
 /// Either message of the handshake has 48 bytes.
 const HANDSHAKE_BYTES: usize = 128;
 const TAG: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    #[tokio::test]
+    async fn who_knows_the_secret_is_heard_and_who_does_not_is_not() {
+        let secret: Secret = [7; 32];
+        for (theirs, prologue, knows) in [
+            ([7; 32], "one", true),
+            ([8; 32], "one", false),
+            ([7; 32], "other", false),
+        ] {
+            let (mut here, mut there) = duplex(MAX_PAYLOAD);
+            let answer = async {
+                let answer = respond(&mut there, &[&secret], b"one").await;
+                // Hanging up is what tells.
+                answer.map(|(_, opener, _)| (opener, there)).ok()
+            };
+            let (asked, answered) =
+                tokio::join!(initiate(&mut here, &theirs, prologue.as_bytes()), answer);
+            assert_eq!(answered.is_some(), knows, "{prologue}");
+            let Some((mut opener, mut there)) = answered else {
+                assert!(matches!(asked, Err(NoiseError::WrongSecret)));
+                continue;
+            };
+            let (mut sealer, _) = asked.unwrap();
+            sealer.send(&mut here, b"hello").await.unwrap();
+            assert_eq!(opener.receive(&mut there).await.unwrap().0, b"hello");
+            let long = vec![0; MAX_PAYLOAD + 1];
+            assert!(sealer.send(&mut here, &long).await.is_err());
+        }
+    }
+}

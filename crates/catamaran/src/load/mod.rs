@@ -1,6 +1,9 @@
 //! `catamaran load`: its arguments, and how they become a run.
 
+mod agents;
+
 use anyhow::{Context as _, bail};
+use catamaran_load::agents::Load;
 use catamaran_load::client::ProxyHeader;
 use catamaran_load::exit_code;
 #[cfg(feature = "load-scripts")]
@@ -15,23 +18,32 @@ use catamaran_load::schedule::Stage;
 use catamaran_load::script::{self, Isolation, ScriptOptions};
 use catamaran_load::time_text::parse_duration;
 use clap::ValueEnum;
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agents::{AgentsArgs, Other};
+
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:\n  \
     catamaran load http://127.0.0.1:7879/ --rate 2000 --duration 30s\n  \
     catamaran load http://127.0.0.1:7879/ --vus 50 --duration 30s --report run.html\n  \
     catamaran load http://127.0.0.1:7879/ --find-max 'p(99)<50ms' --duration 5s\n  \
-    catamaran load --tcp 127.0.0.1:7878 --data hi --rate 500\n\n\
-    Exit status: 0 all held, 99 a threshold did not, 104 the command line is wrong, 105 a signal, \
+    catamaran load --tcp 127.0.0.1:7878 --data hi --rate 500\n  \
+    catamaran load test.js --agents 10.0.0.2:7900,10.0.0.3:7900 --secret-file agents.key\n\n\
+    Exit status: 0 all held, 99 a threshold did not, 103 an agent was lost, 104 the command line is wrong, 105 a signal, \
     107 the run could not go on.")]
 pub(crate) struct LoadArgs {
     /// URLs, a script of k6 (.js, .ts), or HOST:PORT with --tcp and --udp
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    agents: AgentsArgs,
     /// Open model, the default: requests a second, whatever becomes of the earlier ones. Default 100
     #[arg(long, value_name = "N", conflicts_with = "vus")]
     rate: Option<f64>,
@@ -189,7 +201,11 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     // Too low a limit shows as failed connections, which say so.
     let _ = catamaran_sys::process::raise_descriptor_limit();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let load = match args.load() {
+    if let Some(Other::Agent(args)) = args.other {
+        return agents::serve(args).await;
+    }
+    let read = |path: &Path| std::fs::read(path).map_err(anyhow::Error::from);
+    let load = match args.load(&read) {
         Ok(load) => load,
         Err(error) => {
             writeln!(err, "catamaran load: {error:#}")?;
@@ -208,22 +224,18 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// What is run.
-enum Load {
-    Plain(Box<PlainOptions>),
-    #[cfg(feature = "load-scripts")]
-    Script(Box<ScriptOptions>),
-}
+/// Reads a file that the command line names.
+type Read<'a> = dyn Fn(&Path) -> anyhow::Result<Vec<u8>> + 'a;
 
 impl LoadArgs {
-    fn load(self) -> anyhow::Result<Load> {
+    fn load(self, read: &Read<'_>) -> anyhow::Result<Load> {
         let Some(script) = self
             .targets
             .iter()
             .find(|target| is_script(target))
             .cloned()
         else {
-            return Ok(Load::Plain(Box::new(self.plain()?)));
+            return Ok(Load::Plain(Box::new(self.plain(read)?)));
         };
         if self.targets.len() > 1 {
             bail!("`{script}` is a script, beside which there can be no other target");
@@ -285,7 +297,20 @@ impl LoadArgs {
             keep,
             is_full: self.full,
             is_quiet: self.quiet,
+            agents: self.agents.agents(BTreeMap::new())?,
+            job: None,
         })
+    }
+
+    fn protocol(&self) -> Protocol {
+        match (self.tcp, self.udp) {
+            _ if self.ws => Protocol::WebSocket,
+            (true, _) => Protocol::Tcp {
+                answer_bytes: self.answer_bytes,
+            },
+            (_, true) => Protocol::Udp,
+            _ => Protocol::Http,
+        }
     }
 
     /// What of the run is written to files.
@@ -298,7 +323,7 @@ impl LoadArgs {
         }
     }
 
-    fn plain(self) -> anyhow::Result<PlainOptions> {
+    fn plain(self, read: &Read<'_>) -> anyhow::Result<PlainOptions> {
         let of_scripts = [
             ("--iterations", self.iterations.is_some()),
             ("--env", !self.env.is_empty()),
@@ -310,11 +335,14 @@ impl LoadArgs {
         if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for scripts");
         }
-        let keep = self.keep();
+        let (keep, protocol) = (self.keep(), self.protocol());
+        let mut files = BTreeMap::new();
         let body = match (self.data, &self.data_file) {
             (Some(text), _) => Some(text.into_bytes()),
             (None, Some(path)) => {
-                Some(std::fs::read(path).with_context(|| path.display().to_string())?)
+                let bytes = read(path).with_context(|| path.display().to_string())?;
+                files.insert(path.to_string_lossy().into_owned(), bytes.clone());
+                Some(bytes)
             }
             (None, None) => None,
         };
@@ -322,14 +350,7 @@ impl LoadArgs {
         Ok(PlainOptions {
             targets: self.targets,
             weights: self.weights,
-            protocol: match (self.tcp, self.udp) {
-                _ if self.ws => Protocol::WebSocket,
-                (true, _) => Protocol::Tcp {
-                    answer_bytes: self.answer_bytes,
-                },
-                (_, true) => Protocol::Udp,
-                _ => Protocol::Http,
-            },
+            protocol,
             version: match (self.http2, self.http3) {
                 (true, _) => Version::Http2,
                 (_, true) => Version::Http3,
@@ -366,6 +387,7 @@ impl LoadArgs {
             is_quiet: self.quiet,
             outputs: self.out,
             keep,
+            agents: self.agents.agents(files)?,
         })
     }
 }
@@ -421,7 +443,7 @@ mod tests {
         let Command::Load(args) = args.command else {
             panic!("another command")
         };
-        match args.load()? {
+        match args.load(&|path| Ok(std::fs::read(path)?))? {
             Load::Plain(options) => Ok(*options),
             #[cfg(feature = "load-scripts")]
             Load::Script(options) => bail!("the script {}", options.path.display()),

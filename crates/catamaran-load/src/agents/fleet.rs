@@ -1,0 +1,465 @@
+//! The coordinator's side: agents gathered, told what to do, and listened to.
+//!
+//! The connections live on a thread of their own: a script's `setup` that computes for long must not look
+//! like a coordinator that has gone.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use catamaran_sys::clock::now_nanos;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use super::job::{Job, MAX_JOB_BYTES, digest};
+use super::link::Link;
+use super::message::{Begin, Hello, Order, Word};
+use super::{Agents, OnLoss, Secret};
+use crate::engine::{Command, Course, Lost, Message};
+use crate::metric::Registry;
+
+/// Agents that are ready for a run. They are free again when this is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    members: Vec<Member>,
+    on_loss: OnLoss,
+}
+
+#[derive(Debug)]
+struct Member {
+    address: String,
+    /// Which of all workers it has.
+    workers: Vec<u64>,
+    begin: UnboundedSender<Part>,
+    /// Nanoseconds there and back, the least so far.
+    round_trip: Arc<AtomicU64>,
+}
+
+/// What an agent's attendant needs to know of the run.
+#[derive(Debug)]
+struct Part {
+    begin: Begin,
+    on_loss: OnLoss,
+    commands: watch::Receiver<Command>,
+    to_lead: UnboundedSender<Message>,
+}
+
+impl Fleet {
+    /// Connects to all agents and has them read the job. `most` is how many workers there may be, and
+    /// `wanted` how many each agent gets, unless it chooses itself.
+    ///
+    /// # Errors
+    /// When one of them cannot take part: which, and why.
+    pub async fn muster(
+        agents: &Agents,
+        job: Job,
+        course: &Course,
+        (wanted, most): (Option<u64>, u64),
+    ) -> Result<Self, String> {
+        check(agents, &job)?;
+        let job: Arc<[u8]> = Order::Job(job).to_bytes().into();
+        let digest = digest(course);
+        let (mut attendants, mut channels) = (Vec::new(), Vec::new());
+        let (mut members, mut answers) = (Vec::new(), Vec::new());
+        for address in &agents.addresses {
+            let (begin, parts) = unbounded_channel();
+            let (to_muster, answer) = oneshot::channel();
+            let round_trip = Arc::new(AtomicU64::new(u64::MAX));
+            attendants.push(Attendant {
+                address: address.clone(),
+                secret: agents.secret.clone(),
+                registry: Arc::clone(&course.registry),
+                job: Arc::clone(&job),
+                digest: digest.clone(),
+                round_trip: Arc::clone(&round_trip),
+            });
+            channels.push((to_muster, parts));
+            answers.push(answer);
+            members.push(Member {
+                address: address.clone(),
+                workers: Vec::new(),
+                begin,
+                round_trip,
+            });
+        }
+        start(attendants.into_iter().zip(channels).collect())?;
+        let mut capacities = Vec::new();
+        for (member, answer) in members.iter().zip(answers) {
+            let answer = answer.await;
+            let answer = answer.unwrap_or_else(|_| Err("it was not asked".to_owned()));
+            let own = answer.map_err(|why| format!("agent {}: {why}", member.address))?;
+            capacities.push(wanted.unwrap_or(own).clamp(1, MAX_WORKERS));
+        }
+        for (member, workers) in members.iter_mut().zip(deal(&capacities, most)) {
+            member.workers = workers;
+        }
+        let on_loss = agents.on_loss;
+        Ok(Self { members, on_loss })
+    }
+
+    /// All workers of all agents.
+    #[must_use]
+    pub fn workers(&self) -> u64 {
+        let members = self.members.iter();
+        members.map(|member| member.workers.len() as u64).sum()
+    }
+
+    /// Says which agents have nothing to do.
+    pub(crate) fn tell_idle(&self, err: &mut dyn Write) {
+        for member in self.members.iter().filter(|one| one.workers.is_empty()) {
+            // A terminal that has gone is no reason to end the run.
+            let _ = writeln!(
+                err,
+                "warning: agent {} has nothing to do: there are fewer virtual users than agents",
+                member.address
+            );
+        }
+    }
+
+    /// Has the agents make their virtual users and follow the lead.
+    pub(crate) fn begin(
+        &self,
+        course: &Course,
+        data: Option<&Arc<str>>,
+        commands: &watch::Sender<Command>,
+        to_lead: &UnboundedSender<Message>,
+    ) {
+        for member in self.members.iter().filter(|one| !one.workers.is_empty()) {
+            let begin = Begin {
+                workers: member.workers.clone(),
+                of: course.workers,
+                data: data.map(|data| data.as_ref().to_owned()),
+            };
+            let part = Part {
+                begin,
+                on_loss: self.on_loss,
+                commands: commands.subscribe(),
+                to_lead: to_lead.clone(),
+            };
+            // Of one that has ended the lead hears by the missing report.
+            let _ = member.begin.send(part);
+        }
+    }
+
+    /// Nanoseconds between the word to start and the start, so that the word arrives before.
+    pub(crate) fn start_delay(&self) -> u64 {
+        let members = self.members.iter();
+        let trips = members.map(|member| member.round_trip.load(Ordering::Relaxed));
+        let longest = trips.filter(|&trip| trip != u64::MAX).max();
+        SPARE_NANOS + longest.unwrap_or(0).min(MAX_ROUND_TRIP_NANOS) * 2
+    }
+
+    /// The agent that has this worker.
+    pub(crate) fn agent_of(&self, worker: u64) -> Option<String> {
+        let mut members = self.members.iter();
+        let found = members.find(|member| member.workers.contains(&worker))?;
+        Some(found.address.clone())
+    }
+}
+
+/// What can be known to be wrong before anybody is asked.
+fn check(agents: &Agents, job: &Job) -> Result<(), String> {
+    let addresses = &agents.addresses;
+    if addresses.len() > MAX_AGENTS {
+        return Err(format!(
+            "{} agents are too many; {MAX_AGENTS} at most",
+            addresses.len()
+        ));
+    }
+    let twice = (1..addresses.len()).find(|&at| addresses[..at].contains(&addresses[at]));
+    if let Some(at) = twice {
+        let address = &addresses[at];
+        return Err(format!(
+            "agent {address} is named twice; each serves one run at a time"
+        ));
+    }
+    let len = job.len();
+    if len > MAX_JOB_BYTES {
+        return Err(format!(
+            "script and files are {} MB together, and agents take {} MB; have the script open less, or fetch \
+             it in setup()",
+            len / 1_000_000,
+            MAX_JOB_BYTES / 1_000_000
+        ));
+    }
+    Ok(())
+}
+
+/// Deals out `most` workers at most, one to each agent in turn while it has room.
+fn deal(capacities: &[u64], most: u64) -> Vec<Vec<u64>> {
+    let mut dealt = vec![Vec::new(); capacities.len()];
+    let mut next = 0;
+    loop {
+        let before = next;
+        for (workers, &capacity) in dealt.iter_mut().zip(capacities) {
+            if next < most && (workers.len() as u64) < capacity {
+                workers.push(next);
+                next += 1;
+            }
+        }
+        if next == before {
+            return dealt;
+        }
+    }
+}
+
+/// Starts the thread of the connections, which ends with the last of them.
+fn start(attendants: Vec<(Attendant, Channels)>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("the thread for agents: {error}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let work = move || {
+        runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            for (attendant, (to_muster, parts)) in attendants {
+                tasks.spawn(attendant.attend(to_muster, parts));
+            }
+            while tasks.join_next().await.is_some() {}
+            // What is still to be sent goes out before the runtime is dropped.
+            tokio::time::sleep(LINGER).await;
+        });
+    };
+    let thread = std::thread::Builder::new().name("load-agents".to_owned());
+    thread.spawn(work).map(drop).map_err(failed)
+}
+
+/// Who deals with one agent.
+struct Attendant {
+    address: String,
+    secret: Secret,
+    registry: Arc<Registry>,
+    job: Arc<[u8]>,
+    digest: Vec<u8>,
+    round_trip: Arc<AtomicU64>,
+}
+
+/// Where it tells how many workers its agent may have, or why it takes no part; and where it hears of the
+/// run.
+type Channels = (
+    oneshot::Sender<Result<u64, String>>,
+    UnboundedReceiver<Part>,
+);
+
+impl Attendant {
+    async fn attend(
+        self,
+        to_muster: oneshot::Sender<Result<u64, String>>,
+        parts: UnboundedReceiver<Part>,
+    ) {
+        let greeted = self.greet().await;
+        let (link, answer) = match greeted {
+            Ok((link, workers)) => (Some(link), Ok(workers)),
+            Err(why) => (None, Err(why)),
+        };
+        // A coordinator that has given up needs no answer.
+        let _ = to_muster.send(answer);
+        if let Some(link) = link {
+            self.follow(link, parts).await;
+        }
+    }
+
+    /// Connects, and has the agent read the job.
+    async fn greet(&self) -> Result<(Link, u64), String> {
+        let mut link = Link::connect(&self.address, &self.secret, MAX_WORD_BYTES).await?;
+        link.send(Order::Hello(Hello::own()).to_bytes());
+        let workers = match self.hear(&mut link).await? {
+            Word::Hello(hello, workers) => {
+                hello.check("it")?;
+                workers
+            }
+            other => return Err(unexpected(&other)),
+        };
+        link.send(self.job.to_vec());
+        match timeout(PREPARE, self.hear(&mut link)).await {
+            Ok(Ok(Word::Prepared(digest))) if digest == self.digest => Ok((link, workers)),
+            Ok(Ok(Word::Prepared(_))) => Err(
+                "the script has other metrics or scenarios there; they must not depend on chance, on time \
+                 or on the machine"
+                    .to_owned(),
+            ),
+            Ok(Ok(other)) => Err(unexpected(&other)),
+            Ok(Err(why)) => Err(why),
+            Err(_) => Err(format!("the script was not read within {} s", PREPARE.as_secs())),
+        }
+    }
+
+    async fn hear(&self, link: &mut Link) -> Result<Word, String> {
+        let frame = link.receive().await?;
+        Word::read(&frame, &self.registry).map_err(|error| error.to_string())
+    }
+
+    /// Waits for the run, follows it, and tells how it ends.
+    async fn follow(&self, mut link: Link, mut parts: UnboundedReceiver<Part>) {
+        let mut broken = None;
+        let part = loop {
+            tokio::select! {
+                part = parts.recv() => match part {
+                    Some(part) => break part,
+                    None => return,
+                },
+                why = self.measure(&mut link), if broken.is_none() => broken = Some(why),
+            }
+        };
+        link.send(Order::Begin(part.begin.clone()).to_bytes());
+        let result = match broken {
+            Some(why) => Err(why),
+            None => self.lead(&mut link, &part).await,
+        };
+        if let Err(why) = result {
+            // A lead that has gone needs no telling.
+            let _ = part.to_lead.send(Message::Lost(Lost {
+                agent: self.address.clone(),
+                workers: part.begin.workers,
+                why,
+                on_loss: part.on_loss,
+            }));
+        }
+    }
+
+    /// Measures the way there and back again and again. Returns why it cannot any more.
+    async fn measure(&self, link: &mut Link) -> String {
+        let mut ticks = interval(PING);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => link.send(Order::Ping(now_nanos()).to_bytes()),
+                word = self.hear(link) => match word {
+                    Ok(Word::Pong(sent)) => self.note_pong(sent),
+                    Ok(other) => return unexpected(&other),
+                    Err(why) => return why,
+                }
+            }
+        }
+    }
+
+    fn note_pong(&self, sent: u64) {
+        let trip = now_nanos().saturating_sub(sent);
+        self.round_trip.fetch_min(trip, Ordering::Relaxed);
+    }
+
+    /// Passes on what the lead says, and what the workers say.
+    async fn lead(&self, link: &mut Link, part: &Part) -> Result<(), String> {
+        let mut commands = part.commands.clone();
+        let mut start = 0;
+        let mut deadline = None;
+        // What was said before this began.
+        commands.mark_changed();
+        loop {
+            tokio::select! {
+                changed = commands.changed() => {
+                    let command = *commands.borrow_and_update();
+                    match command {
+                        _ if changed.is_err() => return Ok(()),
+                        Command::Wait => {}
+                        Command::Start(at) => {
+                            start = at;
+                            let ahead = at.saturating_sub(now_nanos());
+                            let trip = self.round_trip.load(Ordering::Relaxed);
+                            let way = if trip == u64::MAX { 0 } else { trip / 2 };
+                            link.send(Order::Start(ahead.saturating_sub(way)).to_bytes());
+                        }
+                        Command::Drain => link.send(Order::Drain.to_bytes()),
+                        Command::Cut => {
+                            link.send(Order::Cut.to_bytes());
+                            deadline = Some(Instant::now() + CUT);
+                        }
+                    }
+                }
+                word = self.hear(link) => match word? {
+                    Word::Pong(sent) => self.note_pong(sent),
+                    Word::Told(message) => self.tell(message, start, part)?,
+                    Word::Ended => return Ok(()),
+                    other => return Err(unexpected(&other)),
+                },
+                () = reached(deadline) => {
+                    let text = "its workers did not end when they were told to";
+                    return Err(text.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Tells the lead what a worker said, in this process's time.
+    fn tell(&self, message: Message, start: u64, part: &Part) -> Result<(), String> {
+        let mut message = message;
+        match &mut message {
+            Message::Interval(report) | Message::Done(report) => {
+                if !part.begin.workers.contains(&report.worker) {
+                    return Err("it reports what others do".to_owned());
+                }
+                report.move_clock(0, start);
+            }
+            Message::Warning(text) => *text = format!("agent {}: {text}", self.address),
+            Message::Failed(why) => *why = format!("agent {}: {why}", self.address),
+            Message::Ready | Message::Aborted(_) | Message::MarkedFailed | Message::Lost(_) => {}
+        }
+        // A lead that has gone needs no telling.
+        let _ = part.to_lead.send(message);
+        Ok(())
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is told of a word out of turn.
+fn unexpected(word: &Word) -> String {
+    match word {
+        Word::Busy => "it is busy with another run; an agent serves one at a time".to_owned(),
+        Word::Refused(why) => why.clone(),
+        _ => "it spoke out of turn; is it the same program?".to_owned(),
+    }
+}
+
+/// Agents of one run. Chosen: a hundred machines are more than any target here withstands.
+const MAX_AGENTS: usize = 100;
+/// Workers of one agent.
+const MAX_WORKERS: u64 = 1024;
+/// Bytes of one report: boards of a hundred sinks with exact values, and many checks.
+const MAX_WORD_BYTES: usize = 64 * 1024 * 1024;
+/// The top level of a script may take a minute.
+const PREPARE: Duration = Duration::from_secs(90);
+/// For workers that are told to end at once: scripts are interrupted, connections dropped.
+const CUT: Duration = Duration::from_secs(30);
+const PING: Duration = Duration::from_millis(100);
+/// For what was queued last to be sent.
+const LINGER: Duration = Duration::from_millis(20);
+/// Time for agents to wake their workers.
+const SPARE_NANOS: u64 = 50_000_000;
+/// A way that takes longer makes starts uneven, and is not waited for.
+const MAX_ROUND_TRIP_NANOS: u64 = 2_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_dealt_out_in_turn_as_far_as_there_are_any() {
+        assert_eq!(deal(&[2, 2], 10), [vec![0, 2], vec![1, 3]]);
+        assert_eq!(deal(&[1, 3], 10), [vec![0], vec![1, 2, 3]]);
+        assert_eq!(deal(&[4, 4, 4], 2), [vec![0], vec![1], vec![]]);
+    }
+
+    #[test]
+    fn an_agent_that_is_named_twice_is_refused() {
+        let agents = |addresses: &[&str]| Agents {
+            addresses: addresses.iter().map(|&one| one.to_owned()).collect(),
+            secret: Secret::new([0; 32]),
+            on_loss: OnLoss::default(),
+            arguments: Vec::new(),
+            files: std::collections::BTreeMap::new(),
+        };
+        let job = Job::default();
+        assert!(check(&agents(&["a:1", "b:1"]), &job).is_ok());
+        assert!(check(&agents(&["a:1", "a:1"]), &job).is_err());
+    }
+}
