@@ -1,9 +1,10 @@
-//! Scripts that wait in nasty places: the suspend point of the load test, see `seam.rs` there.
+//! Scripts that wait in nasty places: the suspend point of the load test, see `seam` there.
 //!
 //! The bytes choose a script of nested expressions. Three virtual users run it on one thread, and each is
 //! suspended before every call into the host, so that they take turns wherever they are: in a comparator
 //! of `sort`, a getter, a replacer of JSON, a generator, a `finally`. A short time limit cuts some of them
-//! off in the middle. Meant for AddressSanitizer: `cargo xtask fuzz suspend`.
+//! off in the middle. Every other script uses nothing that keeps virtual users from sharing an engine, and
+//! they do share one. Meant for AddressSanitizer: `cargo xtask fuzz suspend`.
 #![no_main]
 
 use std::fs;
@@ -14,12 +15,16 @@ use std::sync::OnceLock;
 
 use catamaran_load::exit_code;
 use catamaran_load::plain::Console;
-use catamaran_load::script::{ScriptOptions, run};
+use catamaran_load::script::{Isolation, ScriptOptions, run};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (path, server) = PLACE.get_or_init(place);
     let mut choices = Choices(input);
-    let script = script(&mut choices);
+    let isolation = match choices.below(2) {
+        0 => Isolation::Shared,
+        _ => Isolation::Strict,
+    };
+    let script = script(&mut choices, isolation);
     fs::write(path, &script).expect("a temporary file can be written");
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console {
@@ -30,6 +35,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         path: path.clone(),
         env: vec![("URL".to_owned(), format!("http://{server}/"))],
         workers: Some(1),
+        isolation,
         is_quiet: true,
         ..ScriptOptions::default()
     };
@@ -86,10 +92,10 @@ impl Choices<'_> {
     }
 }
 
-fn script(choices: &mut Choices<'_>) -> String {
+fn script(choices: &mut Choices<'_>, isolation: Isolation) -> String {
     let limit = ["30ms", "100ms", "2s", "2s"][choices.below(4)];
     let statements: Vec<_> = (0..=choices.below(4))
-        .map(|_| format!("{};", expression(choices, 4)))
+        .map(|_| format!("{};", expression(choices, isolation, 4)))
         .collect();
     format!(
         "import http from 'k6/http';\nimport {{ check, group, sleep, fail }} from 'k6';\n\
@@ -103,18 +109,28 @@ fn script(choices: &mut Choices<'_>) -> String {
 }
 
 /// An expression; `@` in a form stands for another one.
-fn expression(choices: &mut Choices<'_>, depth: usize) -> String {
+fn expression(choices: &mut Choices<'_>, isolation: Isolation, depth: usize) -> String {
     let forms = if depth == 0 { LEAVES } else { FORMS };
+    let is_known = |form: &&&str| {
+        let keeps_apart = KEEP_APART.iter().any(|word| form.contains(word));
+        isolation == Isolation::Strict || !keeps_apart
+    };
+    let forms: Vec<_> = forms.iter().filter(is_known).collect();
     let form = forms[choices.below(forms.len())];
     let mut text = String::new();
     for (index, part) in form.split('@').enumerate() {
         if index > 0 {
-            text.push_str(&expression(choices, depth - 1));
+            text.push_str(&expression(choices, isolation, depth - 1));
         }
         text.push_str(part);
     }
     text
 }
+
+/// What is found in scripts whose virtual users do not share an engine.
+const KEEP_APART: &[&str] = &[
+    "async", "Promise", "setTimeout", "prepareStackTrace", "Reflect", "WeakRef", "defineProperty",
+];
 
 /// What calls the host, and waits.
 const LEAVES: &[&str] = &[

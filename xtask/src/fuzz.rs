@@ -29,6 +29,9 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 
 /// Where the targets are built.
 const DIRECTORY: &str = "fuzz/target";
+/// What the end of a thread leaves is no leak of ours. And frames must lie on the stack that they belong to:
+/// scripts that share an engine rely on the place of one.
+const OPTIONS: &str = "detect_leaks=0:detect_stack_use_after_return=0";
 /// How much memory a target may take: the sanitizer keeps what was freed.
 const MEMORY: &str = "-rss_limit_mb=8192";
 /// Each of its inputs is a whole run of a script.
@@ -115,8 +118,7 @@ fn run_target(host: &str, target: &str, seconds: u32) -> Result<()> {
     }
     let output = Command::new(&program)
         .args(&arguments)
-        // What the end of a thread leaves is no leak of ours.
-        .env("ASAN_OPTIONS", "detect_leaks=0")
+        .env("ASAN_OPTIONS", OPTIONS)
         .output()
         .with_context(|| format!("cannot run `{program}`"))?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,18 +1,21 @@
 //! The modules that a script imports, found, compiled once and shared by all realms.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rquickjs_core::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs_core::module::Declared;
-use rquickjs_core::{Ctx, Error, Module, Result};
+use rquickjs_core::{Ctx, Error, Module, Persistent, Result};
 
 use super::commonjs;
 use super::files::Files;
 use super::remote::Imports;
-use super::seam::{self, Compiled};
+use super::seam::{self, Compiled, Loaded};
 use crate::client::Url;
 use crate::proto::Schema;
 
@@ -23,6 +26,8 @@ pub(super) struct Library {
     /// Where its files are read.
     pub(super) files: Files,
     compiled: Mutex<HashMap<String, Arc<Compiled>>>,
+    /// By module of the script: why virtual users cannot share an engine.
+    obstacles: Mutex<BTreeMap<String, String>>,
     /// Schemas of gRPC, by what they were read from.
     schemas: Mutex<HashMap<String, Arc<Schema>>>,
     /// The elements of each `SharedArray` as JSON.
@@ -36,6 +41,7 @@ impl Library {
             imports,
             files,
             compiled: Mutex::default(),
+            obstacles: Mutex::default(),
             schemas: Mutex::default(),
             arrays: Mutex::default(),
         }
@@ -62,6 +68,29 @@ impl Library {
         Ok(module)
     }
 
+    /// Why virtual users of this script cannot share an engine: what stands in the way, and where. `None`
+    /// if they can, as far as its modules have been compiled.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let obstacles = self.obstacles.lock();
+        let obstacles = obstacles.unwrap_or_else(PoisonError::into_inner);
+        obstacles.values().next().cloned()
+    }
+
+    /// The text of a module whose default export is a list of those of our own modules that are used.
+    pub(super) fn imports_of_own(&self) -> String {
+        let compiled = self.compiled.lock();
+        let compiled = compiled.unwrap_or_else(PoisonError::into_inner);
+        let used = OWN.iter().map(|(name, _)| *name);
+        let used = used.filter(|name| *name != HOST && compiled.contains_key(*name));
+        let (mut text, mut list) = (String::new(), String::new());
+        for (index, name) in used.enumerate() {
+            let _ = write!(text, "import * as m{index} from {name:?}; ");
+            let _ = write!(list, "m{index}, ");
+        }
+        let _ = write!(text, "export default [{list}];");
+        text
+    }
+
     /// A schema, read by whoever needs it first.
     pub(super) fn schema(
         &self,
@@ -82,16 +111,23 @@ impl Library {
         if let Some((_, source)) = OWN.iter().find(|(own, _)| *own == name) {
             return Ok((*source).to_owned());
         }
-        if is_url(name) {
+        let source = if is_url(name) {
             let fetch = || self.imports.text(name).map_err(io::Error::other);
             let source = self.files.text(name, fetch);
             let source = source.map_err(|error| error.to_string())?;
             let path = name.split(['?', '#']).next().unwrap_or_default();
-            return as_module(path, source);
+            as_module(path, source)?
+        } else {
+            let source = self.files.text(name, || std::fs::read_to_string(name));
+            let source = source.map_err(|error| error.to_string())?;
+            as_module(name, source)?
+        };
+        if let Some(why) = obstacle_in(name, &source) {
+            let obstacles = self.obstacles.lock();
+            let mut obstacles = obstacles.unwrap_or_else(PoisonError::into_inner);
+            obstacles.insert(name.to_owned(), why);
         }
-        let source = self.files.text(name, || std::fs::read_to_string(name));
-        let source = source.map_err(|error| error.to_string())?;
-        as_module(name, source)
+        Ok(source)
     }
 
     /// The elements of a shared array, if it was made.
@@ -128,14 +164,80 @@ fn javascript_of(name: &str, source: &str) -> std::result::Result<String, String
     super::typescript::to_javascript(name, source)
 }
 
+/// What in a module keeps virtual users from sharing an engine, and where.
+#[cfg(feature = "typescript")]
+fn obstacle_in(name: &str, source: &str) -> Option<String> {
+    super::typescript::obstacle_in(name, source)
+}
+
+#[cfg(not(feature = "typescript"))]
+fn obstacle_in(_name: &str, _source: &str) -> Option<String> {
+    // The fuzzer knows what its scripts do, and is built without a parser.
+    let is_known = cfg!(feature = "testing");
+    (!is_known).then(|| {
+        "this program was built without the feature load-typescript, and so without the parser that \
+         looks whether virtual users may share an engine"
+            .to_owned()
+    })
+}
+
 #[cfg(not(feature = "typescript"))]
 fn javascript_of(_name: &str, _source: &str) -> std::result::Result<String, String> {
     Err("this program was built without TypeScript (the feature load-typescript)".to_owned())
 }
 
+/// The modules of one virtual user among many, while they are loaded.
+#[derive(Debug, Default)]
+pub(super) struct Graph(RefCell<HashMap<String, Persistent<Loaded<'static>>>>);
+
+impl Graph {
+    /// A module of this virtual user, read when it is first asked for.
+    pub(super) fn declare<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        library: &Library,
+        name: &str,
+    ) -> Result<Module<'js, Declared>> {
+        if let Some(known) = self.0.borrow().get(name).cloned() {
+            return Ok(known.restore(ctx)?.0);
+        }
+        let module = library.declare(ctx, name)?;
+        let kept = Persistent::save(ctx, Loaded(module.clone()));
+        self.0.borrow_mut().insert(name.to_owned(), kept);
+        Ok(module)
+    }
+
+    /// Forgets them, for the next one.
+    pub(super) fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+}
+
 /// Resolves names: our own modules by name, files by path.
 #[derive(Clone, Debug)]
-pub(super) struct Modules(pub(super) Arc<Library>);
+pub(super) struct Modules {
+    library: Arc<Library>,
+    /// Where virtual users share an engine: the modules of the one that is made.
+    graph: Option<Rc<Graph>>,
+}
+
+impl Modules {
+    /// Those of a realm of its own.
+    pub(super) fn of_one(library: Arc<Library>) -> Self {
+        Self {
+            library,
+            graph: None,
+        }
+    }
+
+    /// Those of virtual users that share an engine, of which one is made at a time.
+    pub(super) fn of_many(library: Arc<Library>, graph: Rc<Graph>) -> Self {
+        Self {
+            library,
+            graph: Some(graph),
+        }
+    }
+}
 
 impl Resolver for Modules {
     fn resolve<'js>(
@@ -145,7 +247,13 @@ impl Resolver for Modules {
         name: &str,
         _attributes: Option<ImportAttributes<'js>>,
     ) -> Result<String> {
-        locate(base, name).map_err(|why| Error::new_resolving_message(base, name, why))
+        let mut found =
+            locate(base, name).map_err(|why| Error::new_resolving_message(base, name, why))?;
+        // The engine knows the modules of other virtual users by their names; it must not find them.
+        if self.graph.is_some() && !is_own(&found) {
+            found.push(OF_ONE);
+        }
+        Ok(found)
     }
 }
 
@@ -156,7 +264,12 @@ impl Loader for Modules {
         name: &str,
         _attributes: Option<ImportAttributes<'js>>,
     ) -> Result<Module<'js, Declared>> {
-        self.0.declare(ctx, name)
+        match &self.graph {
+            Some(graph) if name.ends_with(OF_ONE) => {
+                graph.declare(ctx, &self.library, name.trim_end_matches(OF_ONE))
+            }
+            _ => self.library.declare(ctx, name),
+        }
     }
 }
 
@@ -165,7 +278,7 @@ fn locate(base: &str, name: &str) -> std::result::Result<String, String> {
     if let Some((_, own)) = STAND_INS.iter().find(|(url, _)| name.starts_with(url)) {
         return Ok((*own).to_owned());
     }
-    if OWN.iter().any(|(own, _)| *own == name) {
+    if is_own(name) {
         return Ok(name.to_owned());
     }
     if let Some((_, remedy)) = MISSING
@@ -205,6 +318,11 @@ fn locate(base: &str, name: &str) -> std::result::Result<String, String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
+/// Whether a module is one of ours.
+fn is_own(name: &str) -> bool {
+    OWN.iter().any(|(own, _)| *own == name)
+}
+
 fn is_url(name: &str) -> bool {
     name.starts_with("https://")
 }
@@ -230,6 +348,9 @@ fn plain(path: &Path) -> PathBuf {
     }
     found
 }
+
+/// Ends the name of a module that each virtual user has for itself. No path ends so.
+const OF_ONE: char = '\u{1}';
 
 /// The module behind all others.
 pub(super) const HOST: &str = "catamaran:host";

@@ -1,9 +1,10 @@
-//! Scripts of k6: run as they are, each virtual user in an engine of its own.
+//! Scripts of k6: run as they are, each virtual user in an engine of its own, or so that it looks like it.
 //!
 //! ```text
 //! run       a whole run, from options to exit code     prepared, stages, screen
 //! vu        one iteration after the other
 //! realm     a script in its engine                     loader, commonjs, remote, files: its modules
+//! world     an engine that virtual users share
 //! host      what a script can do there                 http: its requests
 //! typescript  makes JavaScript of it, with the feature of that name
 //! seam      how it waits: all that is unsafe
@@ -25,6 +26,7 @@ mod sockets;
 #[cfg(feature = "typescript")]
 mod typescript;
 mod vu;
+mod world;
 
 pub(crate) use run::Prepared;
-pub use run::{ScriptOptions, run};
+pub use run::{Isolation, ScriptOptions, run};

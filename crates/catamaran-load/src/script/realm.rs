@@ -1,24 +1,29 @@
-//! A script in an engine of its own: one for each virtual user, and one each for options, setup,
-//! teardown and the summary.
+//! A script in its engine: one for each virtual user, and one each for options, setup, teardown and the
+//! summary.
 //!
-//! Nothing is shared between realms, so that no state leaks between virtual users, as in k6.
+//! Each has an engine of its own, so that no state leaks between virtual users, as in k6. Only where a
+//! script cannot tell the difference they share one (`world.rs`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
+use rquickjs_core::module::Declared;
 use rquickjs_core::promise::PromiseState;
 use rquickjs_core::{
-    CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Object, Persistent, Result,
-    Runtime, Value,
+    CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Module, Object, Persistent,
+    Result, Runtime, Value,
 };
 
 use super::host::{self, Host};
 use super::loader::{HOST, Library, Modules};
 use super::seam::{self, Fiber};
+use super::world::World;
 
 /// The script and what it is given, the same for all realms.
 #[derive(Debug)]
@@ -59,10 +64,14 @@ pub(super) struct Realm {
     data: RefCell<Option<Persistent<Value<'static>>>>,
     /// The function called last, with its name.
     called: RefCell<Option<(String, Persistent<Function<'static>>)>>,
-    context: Context,
+    engine: Engine,
     pub(super) host: Rc<Host>,
-    /// When the top level must be done, in nanoseconds of the monotonic clock.
-    deadline: Rc<Cell<u64>>,
+}
+
+/// Where a script runs.
+enum Engine {
+    Own(Context),
+    Shared(Rc<World>),
 }
 
 impl Realm {
@@ -72,17 +81,16 @@ impl Realm {
         env: &BTreeMap<String, String>,
         host: Rc<Host>,
     ) -> std::result::Result<Rc<Self>, String> {
-        let told = |error: rquickjs_core::Error| error.to_string();
-        let runtime = Runtime::new().map_err(told)?;
+        let said = |error: rquickjs_core::Error| error.to_string();
+        let runtime = Runtime::new().map_err(said)?;
         runtime.set_max_stack_size(SCRIPT_STACK_BYTES);
         runtime.set_memory_limit(MAX_MEMORY_BYTES);
-        let modules = Modules(Arc::clone(&script.library));
+        let modules = Modules::of_one(Arc::clone(&script.library));
         runtime.set_loader(modules.clone(), modules);
-        let deadline = Rc::new(Cell::new(now_nanos() + INIT_NANOS));
-        let (watched, until) = (Rc::clone(&host), Rc::clone(&deadline));
+        let watched = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || {
             seam::give_way();
-            watched.is_cut() || now_nanos() > until.get()
+            watched.is_over()
         })));
         let noted = Rc::clone(&host);
         runtime.set_host_promise_rejection_tracker(Some(Box::new(
@@ -90,64 +98,93 @@ impl Realm {
                 noted.note_rejection(|| describe_value(&reason), is_handled);
             },
         )));
+        let context = Context::full(&runtime).map_err(said)?;
+        Self::with(Engine::Own(context), host, script, env)
+    }
+
+    /// As [`Realm::new`], in an engine that it shares with the other virtual users of this worker.
+    pub(super) fn shared(
+        script: &Script,
+        env: &BTreeMap<String, String>,
+        host: Rc<Host>,
+    ) -> std::result::Result<Rc<Self>, String> {
+        let world = World::of_worker(script, &host)?;
+        Self::with(Engine::Shared(world), host, script, env)
+    }
+
+    fn with(
+        engine: Engine,
+        host: Rc<Host>,
+        script: &Script,
+        env: &BTreeMap<String, String>,
+    ) -> std::result::Result<Rc<Self>, String> {
         let realm = Rc::new(Self {
             exports: RefCell::default(),
             complete: RefCell::default(),
             forget: RefCell::default(),
             data: RefCell::default(),
             called: RefCell::default(),
-            context: Context::full(&runtime).map_err(told)?,
+            engine,
             host,
-            deadline,
         });
-        realm.enter(|ctx| realm.load(ctx, script, env))?;
-        realm.deadline.set(u64::MAX);
-        Ok(realm)
+        let deadline = &realm.host.deadline;
+        deadline.set(now_nanos() + INIT_NANOS);
+        let loaded = realm.enter(|ctx| told(ctx, realm.load(ctx, script, env)));
+        let is_late = deadline.replace(u64::MAX) < now_nanos();
+        match loaded {
+            Err(_) if is_late => Err("the script's top level took longer than a minute".to_owned()),
+            loaded => loaded.map(|()| realm),
+        }
     }
 
     fn enter<R>(&self, work: impl FnOnce(&Ctx<'_>) -> R) -> R {
-        self.context.with(|ctx| {
-            seam::entered(&ctx);
-            work(&ctx)
-        })
+        let _turn = host::turn(&self.host);
+        match &self.engine {
+            Engine::Own(context) => context.with(|ctx| {
+                seam::entered(&ctx);
+                work(&ctx)
+            }),
+            Engine::Shared(world) => world.enter(work),
+        }
     }
 
-    fn load(
-        &self,
-        ctx: &Ctx<'_>,
-        script: &Script,
-        env: &BTreeMap<String, String>,
-    ) -> std::result::Result<(), String> {
-        let loaded = (|| {
-            host::install(ctx, &self.host, script)?;
-            let own = evaluate(ctx, &script.library, HOST)?;
-            let named = |name: &str| -> Result<_> {
-                let function = own.get::<_, Function<'_>>(name)?;
-                Ok(Some(Persistent::save(ctx, function)))
-            };
-            self.complete.replace(named("complete")?);
-            self.forget.replace(named("forget")?);
-            let exports = evaluate(ctx, &script.library, &script.path)?;
-            // What a CommonJS module exports is not known before it runs.
-            let exports = match exports.get::<_, Object<'_>>("__commonjs") {
-                Ok(common) => common,
-                Err(_) => exports,
-            };
-            self.exports.replace(Some(Persistent::save(ctx, exports)));
-            // The top level of a script sees the variables of all; what runs then, those of its scenario.
-            let variables: Object<'_> = ctx.globals().get("__ENV")?;
-            for (name, value) in env {
-                variables.set(&**name, &**value)?;
+    fn load(&self, ctx: &Ctx<'_>, script: &Script, env: &BTreeMap<String, String>) -> Result<()> {
+        let exports = match &self.engine {
+            Engine::Own(_) => self.load_own(ctx, script)?,
+            Engine::Shared(world) => world.load(ctx, script)?,
+        };
+        // What a CommonJS module exports is not known before it runs.
+        let exports = match exports.get::<_, Object<'_>>("__commonjs") {
+            Ok(common) => common,
+            Err(_) => exports,
+        };
+        self.exports.replace(Some(Persistent::save(ctx, exports)));
+        // The top level of a script sees the variables of all; what runs then, those of its scenario.
+        match &self.engine {
+            Engine::Own(_) => {
+                let variables: Object<'_> = ctx.globals().get("__ENV")?;
+                for (name, value) in env {
+                    variables.set(&**name, &**value)?;
+                }
             }
-            Ok(())
-        })();
-        loaded.catch(ctx).map_err(|error| {
-            if self.deadline.get() < now_nanos() {
-                "the script's top level took longer than a minute".to_owned()
-            } else {
-                describe(&error)
+            Engine::Shared(world) => {
+                world.define(ctx, script, self.host.place.scenario, env)?;
+                self.host.sees_own_variables.set(true);
             }
-        })
+        }
+        Ok(())
+    }
+
+    fn load_own<'js>(&self, ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
+        host::install(ctx, &self.host, script)?;
+        let own = evaluate(ctx, &script.library, HOST)?;
+        let named = |name: &str| -> Result<_> {
+            let function = own.get::<_, Function<'_>>(name)?;
+            Ok(Some(Persistent::save(ctx, function)))
+        };
+        self.complete.replace(named("complete")?);
+        self.forget.replace(named("forget")?);
+        evaluate(ctx, &script.library, &script.path)
     }
 
     /// Whether the script exports a function of this name.
@@ -217,6 +254,10 @@ impl Realm {
 
     /// Runs promises and timers until there are none left, as k6 does before an iteration ends.
     fn run_later(&self, ctx: &Ctx<'_>) -> Result<()> {
+        // Who shares an engine has none, see `typescript/sharing.rs`.
+        if self.is_shared() {
+            return Ok(());
+        }
         loop {
             while !self.host.is_cut() && ctx.execute_pending_job() {}
             let Some((number, outcome)) = host::next_later(ctx, &self.host)? else {
@@ -227,6 +268,11 @@ impl Realm {
                 complete.restore(ctx)?.call::<_, ()>((number, outcome))?;
             }
         }
+    }
+
+    /// Whether its engine is one of many.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Shared(_))
     }
 
     fn function<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Function<'js>> {
@@ -267,16 +313,45 @@ pub(super) fn call_on_fiber(
     name: &str,
     argument: Option<Arc<str>>,
     wanted: Wanted,
-) -> Fiber<Called> {
+) -> Call {
+    let host = Rc::clone(&realm.host);
     let (realm, name) = (Rc::clone(realm), name.to_owned());
-    Fiber::new(stack, move || {
+    let fiber = Fiber::new(stack, move || {
         realm.call(&name, argument.as_deref(), wanted)
-    })
+    });
+    Call { fiber, host }
+}
+
+/// A call into a script, under way.
+pub(super) struct Call {
+    fiber: Fiber<Called>,
+    host: Rc<Host>,
+}
+
+impl Call {
+    /// The stack of one that has ended, for the next.
+    pub(super) fn into_stack(self) -> Option<DefaultStack> {
+        self.fiber.into_stack()
+    }
+}
+
+impl Future for Call {
+    type Output = Called;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Called> {
+        let _turn = host::turn(&self.host);
+        Pin::new(&mut self.fiber).poll(context)
+    }
 }
 
 /// Runs the top level of a module. Returns what it exports.
 pub(super) fn evaluate<'js>(ctx: &Ctx<'js>, library: &Library, name: &str) -> Result<Object<'js>> {
-    let (module, promise) = library.declare(ctx, name)?.eval()?;
+    run(ctx, library.declare(ctx, name)?)
+}
+
+/// As [`evaluate`], of a module that is declared.
+pub(super) fn run<'js>(ctx: &Ctx<'js>, module: Module<'js, Declared>) -> Result<Object<'js>> {
+    let (module, promise) = module.eval()?;
     while promise.state() == PromiseState::Pending && ctx.execute_pending_job() {}
     match promise.result::<Value<'_>>() {
         Some(result) => result.map(drop)?,
@@ -292,6 +367,11 @@ pub(super) fn evaluate<'js>(ctx: &Ctx<'js>, library: &Library, name: &str) -> Re
 fn json<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Option<String>> {
     let text = ctx.json_stringify(value)?;
     text.map(|text| text.to_string()).transpose()
+}
+
+/// What came of work in a script, with what was thrown as text.
+pub(super) fn told<T>(ctx: &Ctx<'_>, done: Result<T>) -> std::result::Result<T, String> {
+    done.catch(ctx).map_err(|error| describe(&error))
 }
 
 /// What was thrown, and where.
@@ -330,7 +410,7 @@ fn describe_value(value: &Value<'_>) -> String {
 /// Bytes of the stack that a script runs on. Only what is touched takes memory.
 pub(super) const STACK_BYTES: usize = 1024 * 1024;
 /// What the engine may use of them; the rest is for host functions.
-const SCRIPT_STACK_BYTES: usize = 640 * 1024;
+pub(super) const SCRIPT_STACK_BYTES: usize = 640 * 1024;
 /// Bytes that one virtual user may hold: an endless loop of allocations ends as an exception.
 const MAX_MEMORY_BYTES: usize = 512 * 1024 * 1024;
 /// How long the top level of a script may take.

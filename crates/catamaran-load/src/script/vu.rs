@@ -21,6 +21,8 @@ pub(super) struct ScriptCrew {
     /// What `setup` returned, as JSON.
     pub(super) data: Option<Arc<str>>,
     pub(super) min_iteration: Duration,
+    /// Whether the virtual users of a worker share an engine.
+    pub(super) shares_engine: bool,
     /// By scenario: virtual users of those before it.
     pub(super) before: Vec<u64>,
 }
@@ -50,8 +52,12 @@ impl Crew for ScriptCrew {
         };
         let settings = Arc::clone(&self.settings);
         let host = Host::new(Rc::clone(local), settings, &self.script, place, None);
+        let make = match self.shares_engine {
+            true => Realm::shared,
+            false => Realm::new,
+        };
         Ok(ScriptVu {
-            realm: Realm::new(&self.script, &own.env, Rc::new(host))?,
+            realm: make(&self.script, &own.env, Rc::new(host))?,
             exec: own.exec.clone(),
             data: self.data.clone(),
             min_iteration: self.min_iteration,
@@ -90,7 +96,10 @@ impl Vu for ScriptVu {
         if called == Called::Cut && !host.aborts.get() {
             return Ended::Cut;
         }
-        if let Called::Threw(why) = called {
+        if let Called::Threw(mut why) = called {
+            if self.realm.is_shared() && why.contains("out of memory") {
+                why.push_str(SHARED_MEMORY);
+            }
             host.local.warn(why);
         }
         let took = now_nanos() - begin;
@@ -126,5 +135,7 @@ impl ScriptVu {
     }
 }
 
+const SHARED_MEMORY: &str = "\nthe virtual users of a worker hold 2 GB together at most, and this one asked last: \
+    with --vu-isolation strict each has a limit of its own";
 const NO_STACK: &str = "the system gives no memory for the stack of an iteration; run fewer virtual \
     users, or raise vm.max_map_count";

@@ -15,7 +15,7 @@ use catamaran_load::record::Keep;
 use catamaran_load::scenario::Overload;
 use catamaran_load::schedule::Stage;
 #[cfg(feature = "load-scripts")]
-use catamaran_load::script::{self, ScriptOptions};
+use catamaran_load::script::{self, Isolation, ScriptOptions};
 use catamaran_load::time_text::parse_duration;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
@@ -61,6 +61,10 @@ pub(crate) struct LoadArgs {
     /// Default: it is dropped, as k6 does
     #[arg(long, value_name = "WHAT")]
     on_overload: Option<OnOverload>,
+    /// Of a script: whether virtual users may share an engine, which takes less memory and processor
+    /// time. Default: auto, they do if the script allows it
+    #[arg(long, value_name = "HOW")]
+    vu_isolation: Option<VuIsolation>,
     /// Write every sample, to json=FILE or csv=FILE, or send series to a Prometheus with
     /// experimental-prometheus-rw and the variables K6_PROMETHEUS_RW_* (repeatable)
     #[arg(short, long = "out", value_name = "FORMAT=FILE", value_parser = Target::read)]
@@ -174,6 +178,17 @@ enum OnOverload {
     Queue,
 }
 
+/// How far virtual users are kept apart.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VuIsolation {
+    /// Each has an engine of its own
+    Strict,
+    /// Those of a worker share one; a script that does not allow it is refused
+    Shared,
+    /// They share one if the script allows it
+    Auto,
+}
+
 /// Version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ProxyVersion {
@@ -269,6 +284,11 @@ impl LoadArgs {
                 OnOverload::Drop => Overload::Drop,
                 OnOverload::Queue => Overload::Queue,
             }),
+            isolation: match self.vu_isolation {
+                None | Some(VuIsolation::Auto) => Isolation::Auto,
+                Some(VuIsolation::Strict) => Isolation::Strict,
+                Some(VuIsolation::Shared) => Isolation::Shared,
+            },
             workers: self.workers,
             import_cache: self.import_cache,
             summary_export: self.summary_export,
@@ -308,6 +328,7 @@ impl LoadArgs {
             ("--iterations", self.iterations.is_some()),
             ("--env", !self.env.is_empty()),
             ("--on-overload", self.on_overload.is_some()),
+            ("--vu-isolation", self.vu_isolation.is_some()),
             ("--summary-export", self.summary_export.is_some()),
             ("--import-cache", self.import_cache.is_some()),
         ];

@@ -1,10 +1,8 @@
 //! Cookie jars, as scripts see them.
 
-use std::rc::Rc;
-
 use rquickjs_core::{Ctx, Exception, Result};
 
-use super::{Host, Natives, must_run};
+use super::{Host, Natives, must_run, now};
 use crate::client::Url;
 use crate::script::http::Jar;
 
@@ -23,9 +21,9 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     let read = |ctx: &Ctx<'js>, url: &str| {
         Url::parse(url).map_err(|error| Exception::throw_message(ctx, &error.to_string()))
     };
-    let own = Rc::clone(natives.host);
     natives.add("newJar", move |ctx: Ctx<'js>| {
         must_run(&ctx, "a cookie jar")?;
+        let own = now();
         let mut jars = own.jars.borrow_mut();
         if jars.len() >= MAX_JARS {
             let text = format!("an iteration has {MAX_JARS} cookie jars at most");
@@ -34,12 +32,11 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         jars.push(Jar::default());
         Ok(jars.len() - 1)
     })?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "jarCookies",
         move |ctx: Ctx<'js>, at: usize, url: String| {
             let url = read(&ctx, &url)?;
-            own.with_jar(&ctx, at, |jar| {
+            now().with_jar(&ctx, at, |jar| {
                 let pairs = jar.cookies_for(&url).into_iter();
                 pairs
                     .flat_map(|(name, value)| [name, value])
@@ -47,20 +44,18 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             })
         },
     )?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "jarSet",
         move |ctx: Ctx<'js>, at: usize, url: String, line: String| {
             let url = read(&ctx, &url)?;
-            own.with_jar(&ctx, at, |jar| jar.take(&url, &line))
+            now().with_jar(&ctx, at, |jar| jar.take(&url, &line))
         },
     )?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "jarRemove",
         move |ctx: Ctx<'js>, at: usize, url: String, name: Option<String>| {
             let url = read(&ctx, &url)?;
-            own.with_jar(&ctx, at, |jar| jar.remove(&url, name.as_deref()))
+            now().with_jar(&ctx, at, |jar| jar.remove(&url, name.as_deref()))
         },
     )
 }

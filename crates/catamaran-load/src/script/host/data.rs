@@ -1,14 +1,13 @@
 //! Files, shared arrays, bytes and digests.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use rquickjs_core::{ArrayBuffer, Ctx, Exception, Result, Value};
 
-use super::{Host, Natives, must_not_run};
+use super::{Host, Natives, must_not_run, now};
 use crate::script::http::pack;
 use crate::script::seam;
 use crate::summary::md5;
@@ -30,14 +29,12 @@ fn install_files<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         };
         host.library().files.read(&path).map_err(told)
     };
-    let own = Rc::clone(natives.host);
     natives.add("openText", move |ctx: Ctx<'js>, path: String| {
-        let bytes = read(&ctx, &own, &path)?;
+        let bytes = read(&ctx, &now(), &path)?;
         Ok::<_, rquickjs_core::Error>(String::from_utf8_lossy(&bytes).into_owned())
     })?;
-    let own = Rc::clone(natives.host);
     natives.add("openBytes", move |ctx: Ctx<'js>, path: String| {
-        let bytes = read(&ctx, &own, &path)?;
+        let bytes = read(&ctx, &now(), &path)?;
         ArrayBuffer::new(ctx, bytes)
     })
 }
@@ -52,27 +49,23 @@ fn directory_of_caller(ctx: &Ctx<'_>, host: &Host) -> PathBuf {
 }
 
 fn install_arrays<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
-    let own = Rc::clone(natives.host);
     natives.add("hasArray", move |name: String| {
-        own.library.array(&name).is_some()
+        now().library.array(&name).is_some()
     })?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "keepArray",
         move |ctx: Ctx<'js>, name: String, elements: Vec<String>| {
             must_not_run(&ctx, "making a SharedArray")?;
-            own.library.keep_array(name, elements);
+            now().library.keep_array(name, elements);
             Ok::<_, rquickjs_core::Error>(())
         },
     )?;
-    let own = Rc::clone(natives.host);
     natives.add("arrayLen", move |name: String| {
-        own.library.array(&name).unwrap_or_default().len()
+        now().library.array(&name).unwrap_or_default().len()
     })?;
-    let own = Rc::clone(natives.host);
     // A function for each array, so that its name is looked up once.
     natives.add("array", move |ctx: Ctx<'js>, name: String| {
-        let array: Arc<[String]> = own.library.array(&name).unwrap_or_default();
+        let array: Arc<[String]> = now().library.array(&name).unwrap_or_default();
         rquickjs_core::Function::new(ctx, move |at: u32| array.get(at as usize).cloned())
     })
 }

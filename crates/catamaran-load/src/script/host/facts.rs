@@ -1,13 +1,12 @@
 //! What a script may know of its run: `k6/execution`.
 
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::{Ctx, Exception, Result};
 
 use super::waits::cut;
-use super::{Host, Natives, must_run};
+use super::{Host, Natives, must_run, now};
 use crate::scenario::{Executor, Scenario};
 use crate::sink::as_f64;
 use crate::time_text::millis;
@@ -78,14 +77,13 @@ impl Host {
 }
 
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
-    let own = Rc::clone(natives.host);
     natives.add("fact", move |ctx: Ctx<'js>, name: String| {
         must_run(&ctx, "k6/execution")?;
-        Ok::<_, rquickjs_core::Error>(own.fact(&name))
+        Ok::<_, rquickjs_core::Error>(now().fact(&name))
     })?;
-    let own = Rc::clone(natives.host);
     natives.add("scenario", move |ctx: Ctx<'js>| {
         must_run(&ctx, "k6/execution")?;
+        let own = now();
         let scenario = own.place.scenario.map(|at| &own.local.scenarios[at]);
         let told =
             |scenario: &Scenario| vec![scenario.name.clone(), scenario.executor.name().to_owned()];
@@ -93,10 +91,10 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     })?;
     natives.add("mustRun", |ctx: Ctx<'js>| must_run(&ctx, "k6/execution"))?;
     natives.set("options", natives.host.settings.options.as_str())?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "setTag",
         move |ctx: Ctx<'js>, name: String, value: String| {
+            let own = now();
             let mut tags = own.vu_tags.borrow_mut();
             if tags.len() >= MAX_VU_TAGS {
                 let text = format!("a virtual user has {MAX_VU_TAGS} tags at most");
@@ -106,29 +104,27 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             Ok(())
         },
     )?;
-    let own = Rc::clone(natives.host);
     natives.add("tags", move |ctx: Ctx<'js>| {
         must_run(&ctx, "k6/execution")?;
+        let own = now();
         let tags = own.tags_of(&[]);
         let recorder = own.local.recorder.borrow();
         let pairs = recorder.tags(tags).iter();
         let flat = pairs.flat_map(|(name, value)| [name.clone(), value.clone()]);
         Ok::<Vec<String>, rquickjs_core::Error>(flat.collect())
     })?;
-    let own = Rc::clone(natives.host);
     natives.add("removeTag", move |name: String| {
-        own.vu_tags.borrow_mut().remove(&name);
+        now().vu_tags.borrow_mut().remove(&name);
     })?;
-    let own = Rc::clone(natives.host);
     natives.add("abort", move |ctx: Ctx<'js>, why: String| {
+        let own = now();
         own.aborts.set(true);
         own.local.abort(why);
         Err::<(), _>(cut(&ctx)?)
     })?;
-    let own = Rc::clone(natives.host);
-    natives.add("markFailed", move || own.local.mark_failed())?;
-    let own = Rc::clone(natives.host);
+    natives.add("markFailed", || now().local.mark_failed())?;
     natives.add("summaryText", move |ctx: Ctx<'js>| {
+        let own = now();
         let text = own.summary.borrow();
         if text.is_empty() {
             let told = "textSummary is for handleSummary";

@@ -1,12 +1,11 @@
 //! Checks, groups, metrics and the console.
 
 use std::fmt::Write as _;
-use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::{Ctx, Exception, Result};
 
-use super::{About, Host, Natives, SystemTag, must_not_run};
+use super::{About, Host, Natives, SystemTag, must_not_run, now};
 use crate::live::terminal;
 use crate::metric::{Contains, MetricId, builtin};
 use crate::sink::{Kind, as_f64};
@@ -81,29 +80,24 @@ impl Host {
 }
 
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
-    let own = Rc::clone(natives.host);
     natives.add(
         "check",
         move |name: String, holds: bool, tags: Option<Vec<String>>| {
-            own.check(&name, holds, &tags.unwrap_or_default());
+            now().check(&name, holds, &tags.unwrap_or_default());
         },
     )?;
-    let own = Rc::clone(natives.host);
-    natives.add("beginGroup", move |name: String| own.begin_group(&name))?;
-    let own = Rc::clone(natives.host);
-    natives.add("endGroup", move || own.end_group())?;
-    let own = Rc::clone(natives.host);
+    natives.add("beginGroup", move |name: String| now().begin_group(&name))?;
+    natives.add("endGroup", move || now().end_group())?;
     let declare = move |ctx: Ctx<'js>, kind: String, name: String, is_time: bool| {
         must_not_run(&ctx, "making a metric")?;
-        let declared = own.declare(&kind, &name, is_time);
+        let declared = now().declare(&kind, &name, is_time);
         declared.map_err(|why| Exception::throw_message(&ctx, &why))
     };
     natives.add("declare", declare)?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "add",
         move |metric: u32, value: f64, tags: Option<Vec<String>>| {
-            own.add(metric, value, &tags.unwrap_or_default());
+            now().add(metric, value, &tags.unwrap_or_default());
         },
     )?;
     natives.add("log", |level: String, text: String| {

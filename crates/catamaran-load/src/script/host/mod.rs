@@ -7,6 +7,7 @@ mod later;
 mod measures;
 mod memo;
 mod system_tags;
+mod turn;
 mod waits;
 
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,7 @@ pub(super) use later::{Outcome, next_later};
 pub(super) use memo::About;
 use memo::Memo;
 pub(super) use system_tags::{SystemTag, SystemTags};
+pub(super) use turn::{is_over, now, turn};
 pub(super) use waits::wait;
 
 /// What is the same for all virtual users of a run.
@@ -94,6 +96,10 @@ pub(super) struct Host {
     pub(super) intended: Cell<Option<u64>>,
     /// Whether its script ended the run.
     pub(super) aborts: Cell<bool>,
+    /// When the top level must be done, in nanoseconds of the monotonic clock.
+    pub(super) deadline: Cell<u64>,
+    /// Whether it sees the variables of its scenario, or only those of all, as the top level does.
+    pub(super) sees_own_variables: Cell<bool>,
     /// Tags that the script gave its virtual user.
     pub(super) vu_tags: RefCell<BTreeMap<String, String>>,
     /// The summary as text, for `handleSummary`.
@@ -140,6 +146,8 @@ impl Host {
             grpc: Grpc::default(),
             intended: Cell::new(None),
             aborts: Cell::new(false),
+            deadline: Cell::new(u64::MAX),
+            sees_own_variables: Cell::new(false),
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
@@ -270,6 +278,14 @@ impl Host {
         self.local.recorder.borrow_mut().intern(&pairs)
     }
 
+    /// Which variables it sees: 0 are those of all, then come those of the scenarios.
+    fn variables_seen(&self) -> usize {
+        match self.place.scenario {
+            Some(scenario) if self.sees_own_variables.get() => scenario + 1,
+            _ => 0,
+        }
+    }
+
     /// Whether the load test adds this tag by itself.
     pub(super) fn has(&self, tag: SystemTag) -> bool {
         self.settings.system_tags.has(tag)
@@ -278,20 +294,40 @@ impl Host {
 
 /// Puts the host's functions and the usual globals into a realm.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, script: &Script) -> Result<()> {
-    let own = Rc::clone(host);
-    // Each is made when a script first needs it: most need few of them.
-    let native = move |ctx: Ctx<'js>, name: String| native(&ctx, &own, &name);
+    install_natives(ctx)?;
     let globals = ctx.globals();
-    globals.set("__host", Function::new(ctx.clone(), native)?)?;
+    globals.set("__ENV", variables(ctx, script)?)?;
+    globals.set("__VU", host.place.vu)
+}
+
+/// As above, for a realm that virtual users share: whoever runs sees what is its own.
+pub(super) fn install_shared(ctx: &Ctx<'_>) -> Result<()> {
+    install_natives(ctx)?;
+    let number = Accessor::from(|| now().place.vu);
+    ctx.globals().prop("__VU", number)?;
+    let seen = Function::new(ctx.clone(), || now().variables_seen())?;
+    ctx.globals().set("__seen", seen)
+}
+
+/// The variables of the environment, as an object.
+pub(super) fn variables<'js>(ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
     let variables = Object::new(ctx.clone())?;
     for (name, value) in &script.env {
         variables.set(&**name, &**value)?;
     }
-    globals.set("__ENV", variables)?;
-    globals.set("__VU", host.place.vu)?;
-    let own = Rc::clone(host);
-    let iteration = Accessor::from(move || own.place.scenario.map(|_| own.iteration.get()));
-    globals.prop("__ITER", iteration.configurable())
+    Ok(variables)
+}
+
+fn install_natives<'js>(ctx: &Ctx<'js>) -> Result<()> {
+    // Each is made when a script first needs it: most need few of them.
+    let native = |ctx: Ctx<'js>, name: String| native(&ctx, &now(), &name);
+    let globals = ctx.globals();
+    globals.set("__host", Function::new(ctx.clone(), native)?)?;
+    let iteration = || {
+        let host = now();
+        host.place.scenario.map(|_| host.iteration.get())
+    };
+    globals.prop("__ITER", Accessor::from(iteration).configurable())
 }
 
 /// The native function or value of a name; `undefined` without one.

@@ -1,13 +1,12 @@
 //! What makes a script wait.
 
 use std::pin::pin;
-use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::function::Opt;
 use rquickjs_core::{Array, Ctx, Exception, Object, Result, Value};
 
-use super::{Host, Natives, millis, must_run};
+use super::{Host, Natives, millis, must_run, now};
 use crate::client::Url;
 use crate::script::http::{self, Ask};
 use crate::script::loader::HTML;
@@ -43,12 +42,10 @@ pub(super) fn cut(ctx: &Ctx<'_>) -> Result<rquickjs_core::Error> {
 }
 
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
-    let own = Rc::clone(natives.host);
     natives.add("sleep", move |ctx: Ctx<'js>, seconds: f64| {
         must_run(&ctx, "sleep")?;
-        wait(&ctx, &own, tokio::time::sleep(millis(seconds * 1e3)))
+        wait(&ctx, &now(), tokio::time::sleep(millis(seconds * 1e3)))
     })?;
-    let own = Rc::clone(natives.host);
     natives.add(
         "request",
         move |ctx: Ctx<'js>,
@@ -57,14 +54,15 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
               body: Opt<Value<'js>>,
               more: Opt<Object<'js>>| {
             must_run(&ctx, "a request")?;
+            let own = now();
             let ask = Ask::read(&ctx, &own, method, url, body.0, more.0)?;
             let reply = wait(&ctx, &own, http::perform(&own, ask))?;
             http::into_js(&ctx, reply)
         },
     )?;
-    let own = Rc::clone(natives.host);
     natives.add("batch", move |ctx: Ctx<'js>, list: Vec<Array<'js>>| {
         must_run(&ctx, "a batch")?;
+        let own = now();
         let read = |args: &Array<'js>| {
             let (method, url) = (args.get(0)?, args.get(1)?);
             Ask::read(&ctx, &own, method, url, args.get(2)?, args.get(3)?)
@@ -74,9 +72,8 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let replies = replies.into_iter().map(|reply| http::into_js(&ctx, reply));
         replies.collect::<Result<Vec<_>>>()
     })?;
-    let own = Rc::clone(natives.host);
     natives.add("loadHtml", move |ctx: Ctx<'js>| {
-        evaluate(&ctx, own.library(), HTML)
+        evaluate(&ctx, now().library(), HTML)
     })?;
     natives.add(
         "joinUrl",

@@ -34,6 +34,14 @@ export const instance = {
   get vusInitialized() { return host.fact("made"); },
 };
 
+// Read-only, as in k6.
+const frozen = (value) => {
+  if (typeof value === "object" && value !== null) {
+    Object.values(value).forEach(frozen);
+  }
+  return Object.freeze(value);
+};
+
 let options;
 export const test = {
   abort(why) { host.abort(why === undefined ? "" : String(why)); },
@@ -45,7 +53,7 @@ export const test = {
   },
   get options() {
     host.mustRun();
-    return options ??= JSON.parse(host.options);
+    return options ??= frozen(JSON.parse(host.options));
   },
 };
 

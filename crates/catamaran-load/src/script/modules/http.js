@@ -363,7 +363,7 @@ export class CookieJar {
 }
 
 // The virtual user's own jar, which needs no making.
-const own = Object.assign(Object.create(CookieJar.prototype), { number: 0 });
+const own = Object.freeze(Object.assign(Object.create(CookieJar.prototype), { number: 0 }));
 export const cookieJar = () => own;
 
 const constants = {

@@ -39,6 +39,8 @@ pub struct ScriptOptions {
     /// What becomes of an iteration of an open model that finds no free virtual user; as k6 does, it is
     /// dropped, unless this says otherwise.
     pub overload: Option<Overload>,
+    /// Whether virtual users may share an engine.
+    pub isolation: Isolation,
     /// Worker threads; as many as processors without.
     pub workers: Option<u64>,
     /// Where modules that are imported by URL are kept; without, the environment or the system says.
@@ -59,6 +61,18 @@ pub struct ScriptOptions {
     pub agents: Option<Agents>,
     /// What came with it, on an agent: environment, path and files.
     pub job: Option<Arc<Job>>,
+}
+
+/// How far virtual users of a script are kept apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each has an engine of its own.
+    Strict,
+    /// Those of a worker share one; a script that does not allow it is refused.
+    Shared,
+    /// They share one if the script allows it.
+    #[default]
+    Auto,
 }
 
 /// Why a run ends before its time: the exit code and what is said.
@@ -227,6 +241,7 @@ impl Prepared {
             settings: Arc::clone(&self.settings),
             data,
             min_iteration: self.options.min_iteration_duration.unwrap_or_default(),
+            shares_engine: self.kept_apart.is_none(),
             before: before.collect(),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Failed, ScriptOptions};
+use super::{Failed, Isolation, ScriptOptions};
 use crate::agents::no_outputs;
 use crate::client::{LazyTls, TlsOptions, TlsVersions};
 use crate::engine::Local;
@@ -33,6 +33,8 @@ pub(crate) struct Prepared {
     pub(super) has_setup: bool,
     pub(super) has_teardown: bool,
     pub(super) has_summary: bool,
+    /// Why each virtual user has an engine of its own; `None` if they share one.
+    pub(super) kept_apart: Option<String>,
     /// What it is compared with.
     pub(super) earlier: Option<Earlier>,
 }
@@ -98,6 +100,7 @@ impl Prepared {
             has_setup: realm.has("setup") && options.no_setup != Some(true),
             has_teardown: realm.has("teardown") && options.no_teardown != Some(true),
             has_summary: realm.has("handleSummary"),
+            kept_apart: kept_apart(&given, &script)?,
             earlier,
             given,
             options,
@@ -105,6 +108,19 @@ impl Prepared {
             registry: Arc::new(registry),
             script,
         })
+    }
+}
+
+/// Why virtual users do not share an engine, if they do not.
+fn kept_apart(given: &ScriptOptions, script: &Script) -> Result<Option<String>, Failed> {
+    let obstacle = script.library.obstacle();
+    match (given.isolation, obstacle) {
+        (Isolation::Strict, _) => Ok(Some("asked for".to_owned())),
+        (Isolation::Auto, obstacle) => Ok(obstacle),
+        (Isolation::Shared, None) => Ok(None),
+        (Isolation::Shared, Some(why)) => Err(Failed::invalid(format!(
+            "virtual users cannot share an engine: {why}; leave --vu-isolation out"
+        ))),
     }
 }
 

@@ -26,6 +26,11 @@ pub(super) fn introduce(prepared: &Prepared, console: &mut Console<'_>) -> io::R
     for scenario in scenarios {
         writeln!(console.out, "              * {}", scenario.describe())?;
     }
+    if let Some(why) = &prepared.kept_apart {
+        writeln!(console.out, "\n     isolation: strict ({why})")?;
+    } else {
+        writeln!(console.out, "\n     isolation: shared")?;
+    }
     writeln!(console.out)
 }
 

@@ -7,11 +7,14 @@
 mod edits;
 mod enums;
 mod imports;
+mod sharing;
 mod strip;
 
 use oxc_allocator::Allocator;
 use oxc_parser::Parser;
 use oxc_span::SourceType;
+
+pub(super) use sharing::obstacle_in;
 
 /// The JavaScript of a TypeScript module called `name`.
 ///

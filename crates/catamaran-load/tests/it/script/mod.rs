@@ -9,6 +9,7 @@ mod record;
 mod records;
 mod requests;
 mod runs;
+mod shared;
 mod tls;
 
 use std::path::Path;

@@ -17,7 +17,8 @@
 //!   panic. The yielder lives on the coroutine's own stack, below every frame that suspends.
 //! - Frames of the engine's C code may lie between. They hold no lock of another virtual user: each has
 //!   a runtime of its own (`realm.rs`), which nothing else enters until the iteration has ended. For the
-//!   same reason the engine's interrupt handler is not entered twice while it is suspended.
+//!   same reason the engine's interrupt handler is not entered twice while it is suspended. Where virtual
+//!   users share a runtime (`world.rs`), [`anchor`] says why they may.
 //! - The engine measures its stack from where [`entered`] was last called; `realm.rs` does so each time
 //!   it enters the engine, on the stack that it enters on, which has more bytes than the engine may use.
 //! - A suspended coroutine is never unwound, since that would run through C frames: a fiber dropped
@@ -27,6 +28,8 @@
 //!   behind them.
 //! - Bytecode is trusted by the engine. A [`Compiled`] comes from [`compile`] only, of the same engine
 //!   in the same process.
+
+mod anchor;
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -39,6 +42,8 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use rquickjs_core::module::{Declared, WriteOptions};
 use rquickjs_core::{ArrayBuffer, Ctx, Error, JsLifetime, Module, Result, Value, qjs};
+
+pub(super) use anchor::{Anchor, enter, watch};
 
 /// Work on a stack of its own that may wait anywhere.
 pub(super) struct Fiber<T> {
@@ -77,6 +82,7 @@ impl<T> Future for Fiber<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let outer = Outer {
             active: ACTIVE.take(),
+            visit: anchor::leave(),
             waker: WAKER.replace(Some(context.waker().clone())),
         };
         SINCE.set(0);
@@ -142,8 +148,10 @@ pub(super) fn pause() {
 
 /// Switches to the worker, and goes on when it resumes.
 fn suspend(yielder: NonNull<Yielder<(), ()>>) {
-    // SAFETY: this runs on the coroutine whose yielder it is, see above; that lives as long.
-    unsafe { yielder.as_ref() }.suspend(());
+    if !anchor::suspend(yielder) {
+        // SAFETY: this runs on the coroutine whose yielder it is, see above; that lives as long.
+        unsafe { yielder.as_ref() }.suspend(());
+    }
     ACTIVE.set(Some(yielder));
 }
 
@@ -195,6 +203,15 @@ pub(super) fn load<'js>(ctx: &Ctx<'js>, compiled: &Compiled) -> Result<Module<'j
     unsafe { Module::load(ctx.clone(), &compiled.0) }
 }
 
+/// A module that may be imported once more.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded<'js>(pub(super) Module<'js, Declared>);
+
+// SAFETY: the lifetime is that of the module, which has no other.
+unsafe impl<'js> JsLifetime<'js> for Loaded<'js> {
+    type Changed<'to> = Loaded<'to>;
+}
+
 /// Something of ours that a script holds: no value of the engine is in it.
 pub(super) struct Held<T: 'static>(pub(super) T);
 
@@ -206,12 +223,14 @@ unsafe impl<T: 'static> JsLifetime<'_> for Held<T> {
 /// What held before a fiber was resumed, put back when it is dropped.
 struct Outer {
     active: Option<NonNull<Yielder<(), ()>>>,
+    visit: Option<NonNull<anchor::Visit>>,
     waker: Option<Waker>,
 }
 
 impl Drop for Outer {
     fn drop(&mut self) {
         ACTIVE.set(self.active.take());
+        anchor::come_back(self.visit.take());
         WAKER.set(self.waker.take());
     }
 }

@@ -1,0 +1,53 @@
+// Makes a realm fit for many virtual users: what they share cannot be changed. Evaluated once, before any of
+// them is there. `seen` tells which variables of the environment whoever runs sees.
+(seen) => {
+  "use strict";
+  const { getOwnPropertyDescriptor, getPrototypeOf, defineProperty, preventExtensions } = Object;
+  const variables = [];
+  defineProperty(globalThis, "__ENV", { get: () => variables[seen()], enumerable: true });
+  delete globalThis.__seen;
+
+  // The frame that all others lie above is none of a script.
+  const last = "    at catamaran (native)\n";
+  const stack = getOwnPropertyDescriptor(Error.prototype, "stack");
+  defineProperty(Error.prototype, "stack", {
+    ...stack,
+    get() {
+      const text = Reflect.apply(stack.get, this, []);
+      return typeof text === "string" && text.endsWith(last) ? text.slice(0, -last.length) : text;
+    },
+  });
+
+  // Scripts give their own objects properties of the same names: those can be written to only while what
+  // they inherit can.
+  const open = new Set([
+    Object, Function, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError,
+  ].map((one) => one.prototype));
+  const done = new Set();
+  const harden = (...left) => {
+    while (left.length > 0) {
+      const one = left.pop();
+      if ((typeof one !== "object" && typeof one !== "function") || one === null || done.has(one)) {
+        continue;
+      }
+      done.add(one);
+      left.push(getPrototypeOf(one));
+      for (const key of Reflect.ownKeys(one)) {
+        const own = getOwnPropertyDescriptor(one, key);
+        left.push(own.value, own.get, own.set);
+        if (own.configurable && !open.has(one) && (own.writable || own.get || own.set)) {
+          defineProperty(one, key, "value" in own ? { writable: false, configurable: false } : { configurable: false });
+        }
+      }
+      preventExtensions(one);
+    }
+  };
+  const iterators = [[].values(), new Map().values(), new Set().values(), "".matchAll(/a/g), ""[Symbol.iterator]()];
+  harden(globalThis, ...iterators, function* () {}, async () => {}, async function* () {});
+  return {
+    harden,
+    define(at, values) {
+      variables[at] ??= Object.freeze(values);
+    },
+  };
+};
