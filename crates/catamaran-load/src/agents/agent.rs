@@ -5,18 +5,21 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use catamaran_sys::clock::now_nanos;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use super::Secret;
 use super::job::{Job, Load, MAX_JOB_BYTES, digest};
 use super::link::Link;
 use super::message::{Begin, Hello, Order, Word};
 use crate::distribution::EXACT_VALUES;
-use crate::engine::{Command, Course, Hired, Message};
+use crate::engine::{Command, Course, Hired, Message, Places, Resumed, Shared};
 use crate::plain;
 use crate::schedule::Shares;
 #[cfg(feature = "scripts")]
@@ -140,8 +143,8 @@ impl Agent {
             begin.workers.len(),
             begin.of
         ));
-        let hired = prepared.hire(&course, begin)?;
-        let result = Work::new(link, hired, &course).run().await;
+        let (work, messages) = Work::new(link, prepared, course, begin)?;
+        let result = work.run(messages).await;
         (self.log)(&format!(
             "{from}: {}",
             result.as_ref().map_or_else(String::as_str, |()| "done")
@@ -176,14 +179,21 @@ impl Prepared {
         }
     }
 
-    fn hire(&self, course: &Course, begin: Begin) -> Result<Hired, String> {
-        let own = begin.workers.len();
-        let shares = Shares::new(begin.workers, begin.of).filter(|_| own <= MAX_WORKERS);
+    fn hire(
+        &self,
+        course: &Course,
+        workers: Vec<u64>,
+        begin: &Begin,
+        resumed: Option<Resumed>,
+    ) -> Result<Hired, String> {
+        let own = workers.len();
+        let shares = Shares::new(workers, begin.of).filter(|_| own <= MAX_WORKERS);
         let shares = shares.ok_or("the coordinator deals out workers that do not exist")?;
+        let places = Places { shares, resumed };
         let hired = match self {
-            Self::Plain(plain) => plain.hire(course, shares),
+            Self::Plain(plain) => plain.hire(course, places),
             #[cfg(feature = "scripts")]
-            Self::Script(script) => script.hire(course, shares, begin.data),
+            Self::Script(script) => script.hire(course, places, begin.data.clone()),
         };
         hired.map_err(|error| error.to_string())
     }
@@ -192,7 +202,13 @@ impl Prepared {
 /// A run that goes on.
 struct Work {
     link: Link,
-    hired: Hired,
+    prepared: Prepared,
+    course: Course,
+    begin: Begin,
+    groups: Vec<Group>,
+    /// What all workers say; each group is listened to by a task.
+    to_self: UnboundedSender<Message>,
+    listeners: JoinSet<()>,
     /// When it began, in nanoseconds of the monotonic clock.
     start: u64,
     /// By sink: values sent so far.
@@ -201,40 +217,88 @@ struct Work {
     latest: BTreeMap<u64, [u64; 4]>,
 }
 
+/// Workers that count iterations together.
+struct Group {
+    commands: watch::Sender<Command>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
 impl Work {
-    fn new(link: Link, hired: Hired, course: &Course) -> Self {
-        Self {
+    fn new(
+        link: Link,
+        prepared: Prepared,
+        course: Course,
+        begin: Begin,
+    ) -> Result<(Self, UnboundedReceiver<Message>), String> {
+        let (to_self, messages) = unbounded_channel();
+        let mut work = Self {
             link,
-            hired,
+            groups: Vec::new(),
+            to_self,
+            listeners: JoinSet::new(),
             start: 0,
             sent: vec![0; course.registry.sinks().len()],
             latest: BTreeMap::new(),
-        }
+            prepared,
+            course,
+            begin,
+        };
+        work.add(work.begin.workers.clone(), None)?;
+        Ok((work, messages))
+    }
+
+    /// Starts workers, and listens to them.
+    fn add(&mut self, workers: Vec<u64>, resumed: Option<Resumed>) -> Result<(), String> {
+        let hired = self
+            .prepared
+            .hire(&self.course, workers, &self.begin, resumed)?;
+        let Hired {
+            commands,
+            mut messages,
+            shared,
+            threads,
+        } = hired;
+        let to_self = self.to_self.clone();
+        self.listeners.spawn(async move {
+            while let Some(message) = messages.recv().await {
+                // The receiver is there as long as this task.
+                let _ = to_self.send(message);
+            }
+        });
+        self.groups.push(Group {
+            commands,
+            shared,
+            threads,
+        });
+        Ok(())
     }
 
     /// Works until all workers are done. An error says why the coordinator is out of reach; then they
     /// are cut off.
-    async fn run(mut self) -> Result<(), String> {
+    async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> Result<(), String> {
         let mut result = Ok(());
-        loop {
+        while !self.listeners.is_empty() {
             tokio::select! {
-                message = self.hired.messages.recv() => match message {
-                    Some(message) => self.pass_on(message),
-                    None => break,
-                },
+                biased;
+                Some(message) = messages.recv() => self.pass_on(message),
+                _ = self.listeners.join_next() => {}
                 order = order(&mut self.link), if result.is_ok() => {
-                    let obeyed = order.and_then(|order| self.obey(&order));
+                    let obeyed = order.and_then(|order| self.obey(order));
                     if let Err(why) = obeyed {
                         result = Err(format!("stopped: {why}"));
-                        self.hired.commands.send_replace(Command::Cut);
+                        self.command(Command::Cut);
                     }
                 }
             }
         }
+        while let Ok(message) = messages.try_recv() {
+            self.pass_on(message);
+        }
         self.link.send(Word::Ended.to_plain_bytes());
-        let threads = self.hired.threads;
+        let groups = self.groups;
         let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
+            for thread in groups.into_iter().flat_map(|group| group.threads) {
                 // One that panicked is missed by the coordinator.
                 let _ = thread.join();
             }
@@ -243,21 +307,42 @@ impl Work {
         result
     }
 
-    fn obey(&mut self, order: &Order) -> Result<(), String> {
-        let command = match *order {
-            Order::Ping(number) => {
-                self.link.send(Word::Pong(number).to_plain_bytes());
-                return Ok(());
-            }
+    fn command(&self, command: Command) {
+        for group in &self.groups {
+            group.commands.send_replace(command);
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), String> {
+        match order {
+            Order::Ping(number) => self.link.send(Word::Pong(number).to_plain_bytes()),
             Order::Start(ahead) => {
                 self.start = now_nanos().saturating_add(ahead.min(MAX_AHEAD_NANOS));
-                Command::Start(self.start)
+                self.command(Command::Start(self.start));
             }
-            Order::Drain => Command::Drain,
-            Order::Cut => Command::Cut,
-            Order::Hello(_) | Order::Job(_) | Order::Begin(_) => return Err(OUT_OF_TURN.to_owned()),
-        };
-        self.hired.commands.send_replace(command);
+            Order::Drain => self.command(Command::Drain),
+            Order::Cut => self.command(Command::Cut),
+            Order::TakeOver(workers, resumed) => self.take_over(workers, resumed)?,
+            Order::Hello(_) | Order::Job(_) | Order::Begin(_) => {
+                return Err(OUT_OF_TURN.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on for workers of an agent that was lost.
+    fn take_over(&mut self, workers: Vec<u64>, resumed: Resumed) -> Result<(), String> {
+        let scenarios = self.course.scenarios.len();
+        let is_sound = resumed.begun.len() == scenarios && resumed.asked.len() == scenarios;
+        let last = self.groups.first().map(|group| *group.commands.borrow());
+        if !is_sound || self.start == 0 {
+            return Err(OUT_OF_TURN.to_owned());
+        }
+        self.add(workers, Some(resumed))?;
+        // What all were told last holds for these, too.
+        if let (Some(group), Some(last)) = (self.groups.last(), last) {
+            group.commands.send_replace(last);
+        }
         Ok(())
     }
 
@@ -278,11 +363,13 @@ impl Work {
 
     /// Lets scripts know what all workers of this agent count together.
     fn note(&self) {
-        let shared = &self.hired.shared;
-        let cells = [&shared.active, &shared.made, &shared.whole, &shared.cut];
-        for (at, cell) in cells.into_iter().enumerate() {
-            let sum = self.latest.values().map(|own| own[at]).sum();
-            cell.store(sum, Ordering::Relaxed);
+        for group in &self.groups {
+            let shared = &group.shared;
+            let cells = [&shared.active, &shared.made, &shared.whole, &shared.cut];
+            for (at, cell) in cells.into_iter().enumerate() {
+                let sum = self.latest.values().map(|own| own[at]).sum();
+                cell.store(sum, Ordering::Relaxed);
+            }
         }
     }
 }

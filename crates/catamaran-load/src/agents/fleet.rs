@@ -3,6 +3,7 @@
 //! The connections live on a thread of their own: a script's `setup` that computes for long must not look
 //! like a coordinator that has gone.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,9 @@ use super::job::{Job, MAX_JOB_BYTES, digest};
 use super::link::Link;
 use super::message::{Begin, Hello, Order, Word};
 use super::{Agents, OnLoss, Secret};
-use crate::engine::{Command, Course, Lost, Message};
+use crate::engine::{Command, Course, Lost, Message, Resumed};
 use crate::metric::Registry;
+use crate::schedule::Shares;
 
 /// Agents that are ready for a run. They are free again when this is dropped.
 #[derive(Debug)]
@@ -31,16 +33,25 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Member {
     address: String,
-    /// Which of all workers it has.
+    /// Which of all workers it has from the beginning.
     workers: Vec<u64>,
-    begin: UnboundedSender<Part>,
+    parts: UnboundedSender<Part>,
     /// Nanoseconds there and back, the least so far.
     round_trip: Arc<AtomicU64>,
 }
 
-/// What an agent's attendant needs to know of the run.
+/// What an agent's attendant is told.
 #[derive(Debug)]
-struct Part {
+enum Part {
+    /// The run begins.
+    Begin(Box<Beginning>),
+    /// Its agent takes the places of these workers.
+    TakeOver(Vec<u64>, Resumed),
+}
+
+/// What an attendant needs to know of the run.
+#[derive(Debug)]
+struct Beginning {
     begin: Begin,
     on_loss: OnLoss,
     commands: watch::Receiver<Command>,
@@ -65,7 +76,7 @@ impl Fleet {
         let (mut attendants, mut channels) = (Vec::new(), Vec::new());
         let (mut members, mut answers) = (Vec::new(), Vec::new());
         for address in &agents.addresses {
-            let (begin, parts) = unbounded_channel();
+            let (to_attendant, parts) = unbounded_channel();
             let (to_muster, answer) = oneshot::channel();
             let round_trip = Arc::new(AtomicU64::new(u64::MAX));
             attendants.push(Attendant {
@@ -81,7 +92,7 @@ impl Fleet {
             members.push(Member {
                 address: address.clone(),
                 workers: Vec::new(),
-                begin,
+                parts: to_attendant,
                 round_trip,
             });
         }
@@ -133,15 +144,36 @@ impl Fleet {
                 of: course.workers,
                 data: data.map(|data| data.as_ref().to_owned()),
             };
-            let part = Part {
+            let beginning = Beginning {
                 begin,
                 on_loss: self.on_loss,
                 commands: commands.subscribe(),
                 to_lead: to_lead.clone(),
             };
             // Of one that has ended the lead hears by the missing report.
-            let _ = member.begin.send(part);
+            let _ = member.parts.send(Part::Begin(Box::new(beginning)));
         }
+    }
+
+    /// Deals the places of workers that were lost to the agents that are left. Returns those that were
+    /// dealt, by agent, with what was begun for them.
+    pub(crate) fn take_over(&self, workers: &[u64], resumed: &Resumed) -> Vec<(Vec<u64>, Resumed)> {
+        let of = self.workers();
+        let members = self.members.iter();
+        // An agent whose attendant has ended is lost, or done with its own share.
+        let left: Vec<_> = members.filter(|member| !member.parts.is_closed()).collect();
+        let mut taken = Vec::new();
+        for (member, own) in left.iter().zip(split(workers, left.len())) {
+            let Some(resumed) = part_of(workers, &own, of, resumed) else {
+                continue;
+            };
+            // An attendant that ends later than this tells that these are lost again.
+            let part = Part::TakeOver(own.clone(), resumed.clone());
+            if member.parts.send(part).is_ok() {
+                taken.push((own, resumed));
+            }
+        }
+        taken
     }
 
     /// Nanoseconds between the word to start and the start, so that the word arrives before.
@@ -204,6 +236,29 @@ fn deal(capacities: &[u64], most: u64) -> Vec<Vec<u64>> {
             return dealt;
         }
     }
+}
+
+/// Workers in so many parts of about the same size.
+fn split(workers: &[u64], parts: usize) -> Vec<Vec<u64>> {
+    let part = |first: usize| workers.iter().copied().skip(first).step_by(parts.max(1));
+    (0..parts).map(|first| part(first).collect()).collect()
+}
+
+/// What those of `own` have done of what `workers` did together: of iterations that are numbered, those
+/// whose numbers are their own.
+fn part_of(workers: &[u64], own: &[u64], of: u64, resumed: &Resumed) -> Option<Resumed> {
+    let (all, own) = (
+        Shares::new(workers.to_vec(), of)?,
+        Shares::new(own.to_vec(), of)?,
+    );
+    let part = |counts: &[u64]| {
+        let counts = counts.iter();
+        counts.map(|&count| own.position(all.nth(count))).collect()
+    };
+    Some(Resumed {
+        begun: part(&resumed.begun),
+        asked: part(&resumed.asked),
+    })
 }
 
 /// Starts the thread of the connections, which ends with the last of them.
@@ -296,29 +351,47 @@ impl Attendant {
     /// Waits for the run, follows it, and tells how it ends.
     async fn follow(&self, mut link: Link, mut parts: UnboundedReceiver<Part>) {
         let mut broken = None;
-        let part = loop {
+        let beginning = loop {
             tokio::select! {
                 part = parts.recv() => match part {
-                    Some(part) => break part,
+                    Some(Part::Begin(beginning)) => break beginning,
+                    Some(Part::TakeOver(..)) => {}
                     None => return,
                 },
                 why = self.measure(&mut link), if broken.is_none() => broken = Some(why),
             }
         };
-        link.send(Order::Begin(part.begin.clone()).to_bytes());
+        let mut run = Following {
+            groups: vec![beginning.begin.workers.clone()],
+            undone: beginning.begin.workers.iter().copied().collect(),
+            start: 0,
+            deadline: None,
+            beginning,
+        };
+        link.send(Order::Begin(run.beginning.begin.clone()).to_bytes());
         let result = match broken {
             Some(why) => Err(why),
-            None => self.lead(&mut link, &part).await,
+            None => self.lead(&mut link, &mut parts, &mut run).await,
         };
-        if let Err(why) = result {
-            // A lead that has gone needs no telling.
-            let _ = part.to_lead.send(Message::Lost(Lost {
-                agent: self.address.clone(),
-                workers: part.begin.workers,
-                why,
-                on_loss: part.on_loss,
-            }));
+        // What is dealt to this agent from here on is lost as well.
+        parts.close();
+        while let Ok(part) = parts.try_recv() {
+            if let Part::TakeOver(workers, _) = part {
+                run.add(workers);
+            }
         }
+        let why = match result {
+            Err(why) => why,
+            Ok(()) if run.undone.is_empty() => return,
+            Ok(()) => "its workers ended without a report".to_owned(),
+        };
+        // A lead that has gone needs no telling.
+        let _ = run.beginning.to_lead.send(Message::Lost(Lost {
+            agent: self.address.clone(),
+            groups: run.groups,
+            why,
+            on_loss: run.beginning.on_loss,
+        }));
     }
 
     /// Measures the way there and back again and again. Returns why it cannot any more.
@@ -343,40 +416,37 @@ impl Attendant {
     }
 
     /// Passes on what the lead says, and what the workers say.
-    async fn lead(&self, link: &mut Link, part: &Part) -> Result<(), String> {
-        let mut commands = part.commands.clone();
-        let mut start = 0;
-        let mut deadline = None;
+    async fn lead(
+        &self,
+        link: &mut Link,
+        parts: &mut UnboundedReceiver<Part>,
+        run: &mut Following,
+    ) -> Result<(), String> {
+        let mut commands = run.beginning.commands.clone();
         // What was said before this began.
         commands.mark_changed();
         loop {
             tokio::select! {
                 changed = commands.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
                     let command = *commands.borrow_and_update();
-                    match command {
-                        _ if changed.is_err() => return Ok(()),
-                        Command::Wait => {}
-                        Command::Start(at) => {
-                            start = at;
-                            let ahead = at.saturating_sub(now_nanos());
-                            let trip = self.round_trip.load(Ordering::Relaxed);
-                            let way = if trip == u64::MAX { 0 } else { trip / 2 };
-                            link.send(Order::Start(ahead.saturating_sub(way)).to_bytes());
-                        }
-                        Command::Drain => link.send(Order::Drain.to_bytes()),
-                        Command::Cut => {
-                            link.send(Order::Cut.to_bytes());
-                            deadline = Some(Instant::now() + CUT);
-                        }
+                    self.command(link, command, run);
+                }
+                Some(part) = parts.recv() => {
+                    if let Part::TakeOver(workers, resumed) = part {
+                        link.send(Order::TakeOver(workers.clone(), resumed).to_bytes());
+                        run.add(workers);
                     }
                 }
                 word = self.hear(link) => match word? {
                     Word::Pong(sent) => self.note_pong(sent),
-                    Word::Told(message) => self.tell(message, start, part)?,
+                    Word::Told(message) => self.tell(message, run)?,
                     Word::Ended => return Ok(()),
                     other => return Err(unexpected(&other)),
                 },
-                () = reached(deadline) => {
+                () = reached(run.deadline) => {
                     let text = "its workers did not end when they were told to";
                     return Err(text.to_owned());
                 }
@@ -384,23 +454,64 @@ impl Attendant {
         }
     }
 
+    fn command(&self, link: &Link, command: Command, run: &mut Following) {
+        match command {
+            Command::Wait => {}
+            Command::Start(at) => {
+                run.start = at;
+                let ahead = at.saturating_sub(now_nanos());
+                let trip = self.round_trip.load(Ordering::Relaxed);
+                let way = if trip == u64::MAX { 0 } else { trip / 2 };
+                link.send(Order::Start(ahead.saturating_sub(way)).to_bytes());
+            }
+            Command::Drain => link.send(Order::Drain.to_bytes()),
+            Command::Cut => {
+                link.send(Order::Cut.to_bytes());
+                run.deadline = Some(Instant::now() + CUT);
+            }
+        }
+    }
+
     /// Tells the lead what a worker said, in this process's time.
-    fn tell(&self, message: Message, start: u64, part: &Part) -> Result<(), String> {
-        let mut message = message;
+    fn tell(&self, mut message: Message, run: &mut Following) -> Result<(), String> {
         match &mut message {
             Message::Interval(report) | Message::Done(report) => {
-                if !part.begin.workers.contains(&report.worker) {
+                if !run.undone.contains(&report.worker) {
                     return Err("it reports what others do".to_owned());
                 }
-                report.move_clock(0, start);
+                report.move_clock(0, run.start);
             }
             Message::Warning(text) => *text = format!("agent {}: {text}", self.address),
             Message::Failed(why) => *why = format!("agent {}: {why}", self.address),
             Message::Ready | Message::Aborted(_) | Message::MarkedFailed | Message::Lost(_) => {}
         }
+        if let Message::Done(report) = &message {
+            run.undone.remove(&report.worker);
+        }
         // A lead that has gone needs no telling.
-        let _ = part.to_lead.send(message);
+        let _ = run.beginning.to_lead.send(message);
         Ok(())
+    }
+}
+
+/// A run that an agent takes part in.
+struct Following {
+    beginning: Box<Beginning>,
+    /// Workers that count iterations together.
+    groups: Vec<Vec<u64>>,
+    /// Those that have not said that they are done.
+    undone: BTreeSet<u64>,
+    /// When it began; 0 before.
+    start: u64,
+    /// When the agent must be done.
+    deadline: Option<Instant>,
+}
+
+impl Following {
+    /// Notes that the agent has these, too.
+    fn add(&mut self, workers: Vec<u64>) {
+        self.undone.extend(&workers);
+        self.groups.push(workers);
     }
 }
 
@@ -447,6 +558,29 @@ mod tests {
         assert_eq!(deal(&[2, 2], 10), [vec![0, 2], vec![1, 3]]);
         assert_eq!(deal(&[1, 3], 10), [vec![0], vec![1, 2, 3]]);
         assert_eq!(deal(&[4, 4, 4], 2), [vec![0], vec![1], vec![]]);
+    }
+
+    #[test]
+    fn what_was_begun_is_split_as_the_numbers_are() {
+        let (of, total) = (7, 100);
+        let lost = [1, 2, 5];
+        let begun = Resumed {
+            begun: vec![17, 0],
+            asked: vec![13],
+        };
+        let all = Shares::new(lost.to_vec(), of).unwrap();
+        let mut left: Vec<u64> = (17..all.share_of(total)).map(|n| all.nth(n)).collect();
+        for own in split(&lost, 2) {
+            let part = part_of(&lost, &own, of, &begun).unwrap();
+            let own = Shares::new(own, of).unwrap();
+            assert_eq!(part.begun[1], 0);
+            for n in part.begun[0]..own.share_of(total) {
+                let at = left.iter().position(|&number| number == own.nth(n));
+                left.remove(at.unwrap());
+            }
+        }
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(split(&[4], 2), [vec![4], vec![]]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::PROTOCOL;
 use super::codec::{Malformed, Reader, Writer};
 use super::job::Job;
 use super::report;
-use crate::engine::Message;
+use crate::engine::{Message, Resumed};
 use crate::metric::Registry;
 
 /// Who speaks. Its form is the same in all versions, so that any two can tell each other theirs.
@@ -66,6 +66,8 @@ pub(super) enum Order {
     Start(u64),
     Drain,
     Cut,
+    /// These workers of an agent that was lost go on here.
+    TakeOver(Vec<u64>, Resumed),
 }
 
 /// Which workers an agent has.
@@ -108,6 +110,12 @@ impl Order {
             }
             Self::Drain => writer.byte(5),
             Self::Cut => writer.byte(6),
+            Self::TakeOver(workers, resumed) => {
+                writer.byte(7);
+                for numbers in [workers, &resumed.begun, &resumed.asked] {
+                    writer.list(numbers.iter(), |writer, &number| writer.number(number));
+                }
+            }
         }
         writer.into_bytes()
     }
@@ -126,6 +134,13 @@ impl Order {
             4 => Self::Start(reader.number()?),
             5 => Self::Drain,
             6 => Self::Cut,
+            7 => Self::TakeOver(
+                reader.list(Reader::number)?,
+                Resumed {
+                    begun: reader.list(Reader::number)?,
+                    asked: reader.list(Reader::number)?,
+                },
+            ),
             _ => return Err(Malformed),
         };
         reader.end()?;

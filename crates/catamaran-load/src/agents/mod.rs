@@ -11,6 +11,7 @@
 //!     ◄─────────────────────────────────── Ready    of each worker
 //!     ── Start: in how many nanoseconds ────────►   less half of the way there and back
 //!     ◄──────────────────────── a board a second    of each worker, as between local threads
+//!     ── TakeOver: workers of one that is lost ─►   makes their virtual users, and goes on for them
 //!     teardown, summary, report
 //! ```
 //! The coordinator's lead sees workers; that some are on other machines it need not know, but for those
@@ -66,6 +67,8 @@ pub enum OnLoss {
     Incomplete,
     /// It ends, and is marked incomplete.
     Abort,
+    /// The agents that are left take over its share.
+    TakeOver,
 }
 
 /// The agents of a run, and what they are told.

@@ -34,7 +34,9 @@ pub(super) fn write(
     ] {
         writer.number(number);
     }
-    writer.list(report.begun.iter(), |writer, &begun| writer.number(begun));
+    for counts in [&report.begun, &report.asked] {
+        writer.list(counts.iter(), |writer, &count| writer.number(count));
+    }
     write_board(writer, &report.board, is_coarse);
 }
 
@@ -69,7 +71,8 @@ pub(super) fn read(reader: &mut Reader<'_>, registry: &Registry) -> Result<Repor
         whole,
         cut,
         busy: Duration::from_nanos(busy),
-        begun: reader.list(Reader::number)?,
+        begun: reader.list(count)?,
+        asked: reader.list(count)?,
         board: read_board(reader, registry)?,
     })
 }

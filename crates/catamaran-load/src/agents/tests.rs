@@ -13,7 +13,7 @@ use super::message::{Begin, Hello, Order, Word};
 use super::{Agent, Agents, Fleet, Job, Load, OnLoss, Secret};
 use crate::board::{Answered, Board, Check, Recorder};
 use crate::distribution::EXACT_VALUES;
-use crate::engine::{Course, Message, Report};
+use crate::engine::{Course, Message, Report, Resumed};
 use crate::metric::{Contains, Registry, builtin};
 use crate::sink::Kind;
 use crate::tags::TagsId;
@@ -42,6 +42,7 @@ fn report(worker: u64, second: u64, board: Board) -> Report {
         whole: 6,
         cut: 7,
         begun: vec![8, 9],
+        asked: vec![1, 0],
         busy: Duration::from_millis(10),
     }
 }
@@ -150,7 +151,7 @@ fn a_report_keeps_its_numbers_and_changes_clocks() {
     assert_eq!((here.worker, here.second, here.active), (2, 3, 4));
     assert_eq!((here.made, here.whole, here.cut), (5, 6, 7));
     assert_eq!(here.at, 3_000_000_000 - 1000 + 5_000_000);
-    assert_eq!(here.begun, [8, 9]);
+    assert_eq!((here.begun, here.asked), (vec![8, 9], vec![1, 0]));
     assert_eq!(here.busy, Duration::from_millis(10));
     assert!(here.has_lost_tags);
     let gauge = registry.named("own_gauge").unwrap();
@@ -180,6 +181,13 @@ fn orders_arrive_as_they_were_given() {
         Order::Start(123),
         Order::Drain,
         Order::Cut,
+        Order::TakeOver(
+            vec![3],
+            Resumed {
+                begun: vec![5, 0],
+                asked: vec![4, 9],
+            },
+        ),
     ] {
         assert_eq!(Order::read(&order.to_bytes()), Ok(order));
     }
@@ -240,6 +248,8 @@ fn a_board_of_other_metrics_is_refused() {
     for _ in 0..9 {
         writer.number(0);
     }
+    // Nothing begun, nothing asked.
+    writer.number(0);
     writer.number(0);
     // One sink, of a number that there is none of.
     writer.number(1);

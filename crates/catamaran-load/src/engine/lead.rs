@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use super::drive::sleep_until;
-use super::hands::{Begun, Hands, Lost};
+use super::hands::{Begun, Hands, Lost, Resumed};
 use super::local::Shared;
 use super::{Crew, Missing};
 use crate::agents::OnLoss;
@@ -86,6 +86,8 @@ pub(crate) struct Report {
     pub(crate) cut: u64,
     /// By scenario: iterations begun, of those whose number is fixed.
     pub(crate) begun: Vec<u64>,
+    /// By scenario: iterations that asked for their number.
+    pub(crate) asked: Vec<u64>,
     /// Processor time of the whole run, in the last report.
     pub(crate) busy: Duration,
 }
@@ -160,6 +162,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether a part of the load is missing, because agents were lost.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.missing.iter().any(Missing::is_grave)
+    }
+
     /// Of a run that ended before it began, with the samples until then.
     #[must_use]
     pub const fn before_the_run(board: Board) -> Self {
@@ -252,9 +260,63 @@ struct Latest {
     whole: u64,
     cut: u64,
     begun: Vec<u64>,
+    asked: Vec<u64>,
     /// When.
     at: u64,
     is_done: bool,
+    /// What was told by those whose place this worker took.
+    before: Before,
+}
+
+#[derive(Clone, Default)]
+struct Before {
+    whole: u64,
+    cut: u64,
+    resumed: Resumed,
+}
+
+impl Latest {
+    /// Of a worker that there is none of: nothing is expected of it.
+    const NONE: Self = Self {
+        active: 0,
+        made: 0,
+        whole: 0,
+        cut: 0,
+        begun: Vec::new(),
+        asked: Vec::new(),
+        at: 0,
+        is_done: true,
+        before: Before {
+            whole: 0,
+            cut: 0,
+            resumed: Resumed {
+                begun: Vec::new(),
+                asked: Vec::new(),
+            },
+        },
+    };
+
+    fn whole(&self) -> u64 {
+        self.before.whole + self.whole
+    }
+
+    fn cut(&self) -> u64 {
+        self.before.cut + self.cut
+    }
+
+    /// Iterations of a scenario that have begun.
+    fn begun(&self, scenario: usize) -> u64 {
+        at(&self.before.resumed.begun, scenario) + at(&self.begun, scenario)
+    }
+
+    /// Those that asked for their number.
+    fn asked(&self, scenario: usize) -> u64 {
+        at(&self.before.resumed.asked, scenario) + at(&self.asked, scenario)
+    }
+}
+
+fn at(counts: &[u64], scenario: usize) -> u64 {
+    counts.get(scenario).copied().unwrap_or(0)
 }
 
 impl<'a> Run<'a> {
@@ -333,7 +395,11 @@ impl<'a> Run<'a> {
         match message {
             Message::Ready => {
                 self.ready += 1;
-                if self.ready == self.course.workers && self.ending == Ending::Finished {
+                // Those that take over later are ready as well.
+                if self.ready == self.course.workers
+                    && self.start == 0
+                    && self.ending == Ending::Finished
+                {
                     let delay = self.hands.map_or(0, Begun::start_delay);
                     self.start = now_nanos() + START_DELAY_NANOS + delay;
                     self.commands.send_replace(Command::Start(self.start));
@@ -371,45 +437,103 @@ impl<'a> Run<'a> {
         self.command(command);
     }
 
-    /// Goes on without the workers of an agent, or ends the run, as the operator chose.
+    /// Goes on without an agent, has others take its place, or ends the run, as the operator chose.
     fn lose(&mut self, lost: &Lost) {
         let now = now_nanos();
-        let (mut workers, mut since) = (0, now);
-        for &worker in &lost.workers {
-            let start = self.start;
-            if let Some(latest) = self.latest_of(worker).filter(|latest| !latest.is_done) {
-                *latest = Latest {
-                    active: 0,
-                    made: 0,
-                    is_done: true,
-                    ..latest.clone()
-                };
-                workers += 1;
-                since = since.min(latest.at.max(start));
-            }
-        }
-        if workers == 0 {
+        let left = |worker: &&u64| !self.latest(**worker).is_done;
+        let groups = lost.groups.iter();
+        let groups: Vec<Vec<u64>> = groups
+            .map(|group| group.iter().filter(left).copied().collect())
+            .collect();
+        let workers: Vec<u64> = groups.iter().flatten().copied().collect();
+        if workers.is_empty() {
             return;
         }
-        self.done += workers;
         let (agent, why) = (&lost.agent, &lost.why);
         if self.start == 0 {
+            self.leave_out(&workers);
             let text = format!("agent {agent} was lost before the run began: {why}");
             return self.finish(Ending::Failed(text), Command::Cut);
         }
         self.end = self.end.max(now);
+        let told = workers.iter().map(|&worker| self.latest(worker).at);
+        let since = told.min().unwrap_or(now).max(self.start);
+        let mut gone = workers.clone();
+        if lost.on_loss == OnLoss::TakeOver && self.ending == Ending::Finished {
+            for group in groups.iter().filter(|group| !group.is_empty()) {
+                let taken = self.hand_over(group);
+                gone.retain(|worker| !taken.contains(worker));
+            }
+        }
+        self.leave_out(&gone);
         let missing = Missing {
             agent: agent.clone(),
             why: why.clone(),
             at: Duration::from_nanos(now.saturating_sub(self.start)),
             unmerged: Duration::from_nanos(now.saturating_sub(since)),
-            share: sink::as_f64(workers) / sink::as_f64(self.course.workers),
+            share: sink::as_f64(workers.len() as u64) / sink::as_f64(self.course.workers),
+            is_taken_over: gone.is_empty(),
         };
         self.observer.warn(&missing.to_string());
         self.missing.push(missing);
         if lost.on_loss == OnLoss::Abort || self.done == self.course.workers {
             self.finish(Ending::Incomplete, Command::Cut);
         }
+    }
+
+    /// Goes on without these.
+    fn leave_out(&mut self, workers: &[u64]) {
+        for &worker in workers {
+            if let Some(latest) = self.latest_of(worker) {
+                (latest.active, latest.made, latest.is_done) = (0, 0, true);
+                self.done += 1;
+            }
+        }
+    }
+
+    /// Has others take the places of workers that count together. Returns those whose
+    /// places are taken.
+    fn hand_over(&mut self, group: &[u64]) -> Vec<u64> {
+        let scenarios = 0..self.course.scenarios.len();
+        let all = group.iter().map(|&worker| self.latest(worker));
+        let all: Vec<Latest> = all.cloned().collect();
+        let sum = |of: fn(&Latest, usize) -> u64| -> Vec<u64> {
+            let sum = |scenario| all.iter().map(|latest| of(latest, scenario)).sum();
+            scenarios.clone().map(sum).collect()
+        };
+        let resumed = Resumed {
+            begun: sum(Latest::begun),
+            asked: sum(Latest::asked),
+        };
+        let taken = self
+            .hands
+            .map_or_else(Vec::new, |hands| hands.take_over(group, &resumed));
+        for (own, resumed) in &taken {
+            let mut resumed = Some(resumed.clone());
+            for &worker in own {
+                if let Some(latest) = self.latest_of(worker) {
+                    *latest = Latest {
+                        at: latest.at,
+                        before: Before {
+                            whole: latest.whole(),
+                            cut: latest.cut(),
+                            // What they count together stands with one of them.
+                            resumed: resumed.take().unwrap_or_default(),
+                        },
+                        ..Latest::default()
+                    };
+                }
+            }
+        }
+        taken.into_iter().flat_map(|(own, _)| own).collect()
+    }
+
+    fn latest(&self, worker: u64) -> &Latest {
+        static NONE: Latest = Latest::NONE;
+        let worker = usize::try_from(worker).ok();
+        worker
+            .and_then(|worker| self.latest.get(worker))
+            .unwrap_or(&NONE)
     }
 
     fn latest_of(&mut self, worker: u64) -> Option<&mut Latest> {
@@ -430,15 +554,17 @@ impl<'a> Run<'a> {
                 whole: report.whole,
                 cut: report.cut,
                 begun: report.begun.clone(),
+                asked: report.asked.clone(),
                 at: report.at,
                 is_done: false,
+                before: std::mem::take(&mut latest.before),
             };
         }
         let told = [
             (&self.shared.active, self.sum(|latest| latest.active)),
             (&self.shared.made, self.sum(|latest| latest.made)),
-            (&self.shared.whole, self.sum(|latest| latest.whole)),
-            (&self.shared.cut, self.sum(|latest| latest.cut)),
+            (&self.shared.whole, self.sum(Latest::whole)),
+            (&self.shared.cut, self.sum(Latest::cut)),
         ];
         for (cell, sum) in told {
             cell.store(sum, Ordering::Relaxed);
@@ -474,14 +600,14 @@ impl<'a> Run<'a> {
             if current != u64::MAX {
                 self.sample_users();
             }
-            let begun = |at: usize| self.sum(|latest| latest.begun.get(at).copied().unwrap_or(0));
+            let begun = |scenario| self.sum(|latest| latest.begun(scenario));
             let begun: Vec<u64> = (0..self.course.scenarios.len()).map(begun).collect();
             self.observer.progress(&Progress {
                 elapsed: Duration::from_nanos(now_nanos().saturating_sub(self.start)),
                 active: second.active,
                 made: self.sum(|latest| latest.made),
-                whole: self.sum(|latest| latest.whole),
-                cut: self.sum(|latest| latest.cut),
+                whole: self.sum(Latest::whole),
+                cut: self.sum(Latest::cut),
                 begun: &begun,
                 second: Some(&second),
             });
@@ -542,8 +668,8 @@ impl<'a> Run<'a> {
             self.busiest.as_secs_f64() / run_time.as_secs_f64()
         };
         Outcome {
-            whole: self.sum(|latest| latest.whole),
-            cut: self.sum(|latest| latest.cut),
+            whole: self.sum(Latest::whole),
+            cut: self.sum(Latest::cut),
             board: self.total,
             run_time,
             ending: self.ending,

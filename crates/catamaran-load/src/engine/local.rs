@@ -35,6 +35,10 @@ pub struct Local {
     pub(super) counts: Counts,
     /// By scenario: iterations begun, of those whose number is fixed.
     pub(super) begun: Vec<Cell<u64>>,
+    /// By scenario: iterations that asked for their number.
+    pub(crate) asked: Vec<Cell<u64>>,
+    /// When it takes over from one that was lost: what was due before is left out.
+    pub(super) from: Cell<u64>,
     /// Sent at most once each.
     warned: RefCell<BTreeSet<String>>,
     to_lead: UnboundedSender<Message>,
@@ -57,7 +61,8 @@ pub struct Untold {
 pub struct Shared {
     /// Which of all workers they are; the others are those of other agents.
     pub shares: Shares,
-    /// By scenario: iterations begun, of those that all workers share.
+    /// By scenario: iterations begun, of those that all workers share; of those that each virtual user
+    /// has, only what others did that were lost.
     pub iterations: Vec<AtomicU64>,
     /// By scenario: iterations that asked for their number.
     pub asked_iterations: Vec<AtomicU64>,
@@ -80,6 +85,17 @@ impl Shared {
             shares,
             iterations: zeros(),
             asked_iterations: zeros(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns one for workers that take over: `begun` and `asked` were counted before.
+    pub(super) fn resumed(shares: Shares, begun: &[u64], asked: &[u64]) -> Self {
+        let cells = |counts: &[u64]| counts.iter().copied().map(AtomicU64::new).collect();
+        Self {
+            shares,
+            iterations: cells(begun),
+            asked_iterations: cells(asked),
             ..Self::default()
         }
     }
@@ -111,6 +127,8 @@ impl Local {
             recorder: RefCell::new(recorder),
             stops: scenarios.iter().map(|_| Rc::default()).collect(),
             begun: scenarios.iter().map(|_| Cell::default()).collect(),
+            asked: scenarios.iter().map(|_| Cell::default()).collect(),
+            from: Cell::new(0),
             scenarios,
             shared,
             start: Cell::new(now_nanos()),

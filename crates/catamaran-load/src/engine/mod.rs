@@ -24,7 +24,7 @@ use std::rc::Rc;
 #[cfg(feature = "scripts")]
 pub(crate) use drive::sleep_until;
 pub use hands::{Hands, Missing};
-pub(crate) use hands::{Hired, Lost, hire};
+pub(crate) use hands::{Hired, Lost, Places, Resumed, hire};
 pub(crate) use lead::{Command, Message, Report};
 pub use lead::{Course, Ending, Observer, Outcome, Progress, Second, lead};
 pub use local::{Local, Shared, Untold};

@@ -32,6 +32,8 @@ pub(super) struct Job<C> {
     pub(super) shared: Arc<Shared>,
     pub(super) taps: Vec<TapSource>,
     pub(super) commands: watch::Receiver<Command>,
+    /// Whether it takes over from one that was lost, while the run goes on.
+    pub(super) takes_over: bool,
     pub(super) to_lead: UnboundedSender<Message>,
 }
 
@@ -60,6 +62,7 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
         shared,
         taps,
         mut commands,
+        takes_over,
         to_lead,
     } = job;
     let recorder = Recorder::new(registry).with_taps(&taps);
@@ -74,6 +77,9 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
         return Ok(report(&local, 0, 0, Duration::ZERO));
     };
     local.start.set(start);
+    if takes_over {
+        local.from.set(now_nanos());
+    }
     let watching = tokio::task::spawn_local(watch());
     let obeying = tokio::task::spawn_local(obey(Rc::clone(&local), commands));
     let reporting = tokio::task::spawn_local(report_each_second(Rc::clone(&local), start));
@@ -130,7 +136,9 @@ async fn obey(local: Rc<Local>, mut commands: watch::Receiver<Command>) {
 
 /// Gives the board away at each full second of the run.
 async fn report_each_second(local: Rc<Local>, start: u64) {
-    for second in 0.. {
+    // Of the seconds before one took over there is nothing to tell.
+    let first = now_nanos().saturating_sub(start) / NANOS_PER_SECOND;
+    for second in first.. {
         sleep_until(start + (second + 1) * NANOS_PER_SECOND).await;
         local.tell(Message::Interval(report(
             &local,
@@ -154,6 +162,7 @@ fn report(local: &Local, second: u64, now: u64, busy: Duration) -> Report {
         whole: local.counts.whole.get(),
         cut: local.counts.cut.get(),
         begun: local.begun.iter().map(Cell::get).collect(),
+        asked: local.asked.iter().map(Cell::get).collect(),
         busy,
     }
 }

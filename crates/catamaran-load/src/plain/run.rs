@@ -10,14 +10,13 @@ use super::target::{Target, prepare};
 use super::verdict;
 use super::vu::PlainCrew;
 use crate::agents::{Fleet, Job, no_outputs};
-use crate::engine::{Course, Ending, Hands, Hired, Outcome, hire, lead};
+use crate::engine::{Course, Ending, Hands, Hired, Outcome, Places, hire, lead};
 use crate::exit_code;
 use crate::live::Live;
 use crate::metric::Registry;
 use crate::output::{self, Output, TapSource};
 use crate::record::{About, Earlier, Keep, Point, Record, Timeline};
 use crate::scenario::Scenario;
-use crate::schedule::Shares;
 use crate::sink::Statistic;
 use crate::summary::{Summary, text};
 use crate::threshold::Guarded;
@@ -138,8 +137,8 @@ impl Prepared {
     }
 
     /// Starts those workers that an agent has.
-    pub(crate) fn hire(&self, course: &Course, shares: Shares) -> io::Result<Hired> {
-        hire(course, &Arc::new(self.crew()), shares)
+    pub(crate) fn hire(&self, course: &Course, places: Places) -> io::Result<Hired> {
+        hire(course, &Arc::new(self.crew()), places)
     }
 
     /// Gathers the agents, if there are any; their workers are those of the run from now on.
@@ -299,7 +298,7 @@ impl Prepared {
         if outcome.ending == Ending::Signal {
             return exit_code::SIGNAL;
         }
-        if !outcome.missing.is_empty() {
+        if outcome.is_incomplete() {
             return exit_code::INCOMPLETE;
         }
         if self.summary(outcome).crossed().is_empty() {

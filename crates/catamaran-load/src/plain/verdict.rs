@@ -29,16 +29,19 @@ pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
 pub(crate) fn missing(outcome: &Outcome) -> Vec<String> {
     let missing = outcome.missing.iter();
     missing
-        .map(|missing| format!("incomplete: {missing}"))
+        .map(|missing| match missing.is_grave() {
+            true => format!("incomplete: {missing}"),
+            false => missing.to_string(),
+        })
         .collect()
 }
 
 /// Marks the summary of a run that lacks something.
 pub(crate) fn mark(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-    if outcome.missing.is_empty() {
+    if !outcome.is_incomplete() {
         return Ok(());
     }
-    let agents = outcome.missing.iter();
+    let agents = outcome.missing.iter().filter(|one| one.is_grave());
     let agents: Vec<&str> = agents.map(|missing| missing.agent.as_str()).collect();
     writeln!(
         out,

@@ -37,7 +37,8 @@ pub(super) fn document(record: &Record<'_>) -> Value {
             "scenarios": about.scenarios.iter().map(scenario).collect::<Vec<_>>(),
             "workers": about.workers,
             "agents": about.agents,
-            "incomplete": record.missing.iter().map(missing).collect::<Vec<_>>(),
+            "incomplete": record.is_incomplete(),
+            "lost_agents": record.missing.iter().map(missing).collect::<Vec<_>>(),
             "began": rfc3339(about.began),
             "ended": record.ended(),
             "passed": record.is_passed(),
@@ -69,6 +70,7 @@ fn missing(missing: &Missing) -> Value {
         "why": missing.why,
         "at_seconds": missing.at.as_secs_f64(),
         "share": missing.share,
+        "taken_over": missing.is_taken_over,
         "seconds_not_reported": missing.unmerged.as_secs_f64(),
     })
 }

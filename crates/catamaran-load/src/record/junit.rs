@@ -74,7 +74,7 @@ fn suite(out: &mut String, name: &str, cases: &[Case]) {
 /// That the run came to its end.
 fn run(record: &Record<'_>) -> Case {
     let problem = match record.ending {
-        _ if !record.missing.is_empty() => {
+        _ if record.is_incomplete() => {
             let missing = record.missing.iter().map(ToString::to_string);
             Some(missing.collect::<Vec<_>>().join("; "))
         }

@@ -99,7 +99,10 @@ impl Record<'_> {
     fn ended(&self) -> &str {
         match self.ending {
             Ending::Finished if self.missing.is_empty() => "as planned",
-            Ending::Finished => "incomplete, without an agent that was lost",
+            Ending::Finished if self.is_incomplete() => {
+                "incomplete, without an agent that was lost"
+            }
+            Ending::Finished => "as planned, with others in the place of an agent that was lost",
             Ending::Incomplete => "early and incomplete, by the loss of an agent",
             Ending::Signal => "by a signal",
             Ending::Threshold => "by a threshold",
@@ -108,10 +111,15 @@ impl Record<'_> {
         }
     }
 
+    /// Whether a part of the load is missing, because agents were lost.
+    fn is_incomplete(&self) -> bool {
+        self.missing.iter().any(Missing::is_grave)
+    }
+
     /// Whether it ended as planned and everything held.
     fn is_passed(&self) -> bool {
         *self.ending == Ending::Finished
-            && self.missing.is_empty()
+            && !self.is_incomplete()
             && self.summary.crossed().is_empty()
     }
 }

@@ -70,6 +70,8 @@ enum OnAgentLoss {
     Incomplete,
     /// It ends at once, is marked incomplete and ends with status 103
     Abort,
+    /// The agents that are left take over that share of the load
+    Takeover,
 }
 
 impl AgentsArgs {
@@ -92,6 +94,7 @@ impl AgentsArgs {
             on_loss: match self.on_agent_loss {
                 OnAgentLoss::Incomplete => OnLoss::Incomplete,
                 OnAgentLoss::Abort => OnLoss::Abort,
+                OnAgentLoss::Takeover => OnLoss::TakeOver,
             },
             arguments: arguments.context("--agents: the command line is no text (UTF-8)")?,
             files,

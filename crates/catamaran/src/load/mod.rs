@@ -42,8 +42,6 @@ pub(crate) struct LoadArgs {
     targets: Vec<String>,
     #[command(subcommand)]
     other: Option<Other>,
-    #[command(flatten)]
-    agents: AgentsArgs,
     /// Open model, the default: requests a second, whatever becomes of the earlier ones. Default 100
     #[arg(long, value_name = "N", conflicts_with = "vus")]
     rate: Option<f64>,
@@ -167,6 +165,8 @@ pub(crate) struct LoadArgs {
     /// Compare with an earlier run, which `--json=FILE` wrote
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
+    #[command(flatten)]
+    agents: AgentsArgs,
 }
 
 /// What becomes of what cannot begin in time.

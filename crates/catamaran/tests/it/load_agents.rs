@@ -227,8 +227,9 @@ fn a_run_that_loses_an_agent_goes_on_and_is_marked_incomplete() {
     assert!(said.contains("INCOMPLETE"), "{said}");
     let told = document(&run);
     assert_eq!(told["run"]["passed"], false);
-    assert_eq!(told["run"]["incomplete"][0]["agent"], **lost, "{told}");
-    let share = told["run"]["incomplete"][0]["share"].as_f64().unwrap();
+    assert_eq!(told["run"]["incomplete"], true);
+    assert_eq!(told["run"]["lost_agents"][0]["agent"], **lost, "{told}");
+    let share = told["run"]["lost_agents"][0]["share"].as_f64().unwrap();
     assert!((share - 1.0 / 3.0).abs() < 0.01, "{share}");
     // The others went on to the end.
     assert!(told["run_seconds"].as_f64().unwrap() > 5.9, "{told}");
@@ -332,4 +333,55 @@ fn a_script_that_agents_read_differently_is_refused() {
         assert_eq!(code, 107, "{said}");
         assert!(said.contains(told), "{said}");
     }
+}
+
+#[test]
+fn others_take_over_from_an_agent_that_is_lost() {
+    let mut field = Field::of(3);
+    let script = r"
+        import http from 'k6/http';
+        import exec from 'k6/execution';
+        export const options = { scenarios: {
+          steady: { executor: 'constant-arrival-rate', rate: 90, duration: '8s', preAllocatedVUs: 12, maxVUs: 60 },
+          each: { executor: 'per-vu-iterations', vus: 6, iterations: 60, exec: 'slow', maxDuration: '1m' },
+          shared: { executor: 'shared-iterations', vus: 6, iterations: 300, exec: 'numbered', maxDuration: '1m' },
+        } };
+        export default function () { http.get(`${__ENV.ORIGIN}/tick`); }
+        export function slow() { http.get(`${__ENV.ORIGIN}/vu/${__VU}`); exec.instance; wait(); }
+        export function numbered() { http.get(`${__ENV.ORIGIN}/n/${exec.scenario.iterationInTest}`); wait(); }
+        import { sleep } from 'k6';
+        function wait() { sleep(0.1); }
+    ";
+    let mut run = field.start(
+        script,
+        &["--on-agent-loss", "takeover", "--on-overload", "queue"],
+    );
+    // Three of eight seconds are over.
+    assert!(field.origin.wait_for_requests(600, PATIENCE));
+    field.agents[2].kill().unwrap();
+    let (code, said) = ended(&mut run);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("others have its"), "{said}");
+    let told = document(&run);
+    assert_eq!(told["run"]["incomplete"], false);
+    assert_eq!(told["run"]["lost_agents"][0]["taken_over"], true, "{told}");
+    let asked = field.asked();
+    let with = |part: &str| asked.iter().filter(|path| path.starts_with(part)).count();
+    // All ticks but for those between the loss and the moment when others had made their virtual users.
+    assert!((600..=720).contains(&with("/tick")), "{}", with("/tick"));
+    // Each number is there; some of the last second that the lost one did not report are there again.
+    let distinct: BTreeSet<&String> = asked
+        .iter()
+        .filter(|path| path.starts_with("/n/"))
+        .collect();
+    assert_eq!(distinct.len(), 300);
+    for vu in asked.iter().filter(|path| path.starts_with("/vu/")) {
+        let count = asked.iter().filter(|path| *path == vu).count();
+        assert!((60..=90).contains(&count), "{vu}: {count}");
+    }
+    let vus: BTreeSet<&String> = asked
+        .iter()
+        .filter(|path| path.starts_with("/vu/"))
+        .collect();
+    assert_eq!(vus.len(), 6, "{vus:?}");
 }

@@ -74,7 +74,8 @@ async fn dispatch<C: Crew>(pool: &Rc<Pool<C>>, arrivals: &Arrivals) -> std::io::
         let time = arrivals.time_of(local.stripe.nth(n))?;
         Some(drive.start + nanos(time))
     };
-    let mut next = 0;
+    let from = local.from.get();
+    let mut next = first_from(0, |n| due_of(n).is_none_or(|due| due >= from));
     while let Some(due) = due_of(next) {
         if now_nanos() < due {
             tokio::select! {

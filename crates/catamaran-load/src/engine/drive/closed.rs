@@ -45,10 +45,11 @@ async fn work<C: Crew>(drive: &Drive<C>, mut vu: C::Vu, number: u64) {
             until_cut::<C::Vu>(work, &drive.stop).await;
         }
         Executor::PerVuIterations { iterations, .. } => {
-            let left = Cell::new(*iterations);
+            let left = Cell::new(iterations.saturating_sub(done_before(drive)));
             let work = async {
                 while left.get() > 0 && drive.goes_on() {
                     left.set(left.get() - 1);
+                    increment(&drive.local.begun[drive.scenario], 1);
                     step(drive, &mut vu).await;
                 }
             };
@@ -72,6 +73,14 @@ async fn work<C: Crew>(drive: &Drive<C>, mut vu: C::Vu, number: u64) {
             until_cut::<C::Vu>(work, &drive.stop).await;
         }
     }
+}
+
+/// Iterations that each virtual user had done when these took over from others.
+fn done_before<C: Crew>(drive: &Drive<C>) -> u64 {
+    let shared = &drive.local.shared;
+    let done = shared.iterations[drive.scenario].load(Ordering::Relaxed);
+    let vus = shared.shares.share_of(drive.executor().initial_vus());
+    done / vus.max(1)
 }
 
 /// Runs one iteration. Returns whether it ended by itself.

@@ -30,6 +30,9 @@ impl<C: Crew> Drive<C> {
     /// Runs this worker's share of the scenario with the virtual users made for it.
     pub(super) async fn run(self, vus: Vec<C::Vu>) {
         let drive = Rc::new(self);
+        if drive.local.from.get() >= drive.end() {
+            return;
+        }
         tokio::select! {
             () = sleep_until(drive.start) => {}
             () = drive.stop.drained() => return,

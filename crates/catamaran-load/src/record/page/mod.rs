@@ -53,7 +53,7 @@ fn head(out: &mut String, record: &Record<'_>) {
     let about = record.about;
     let (class, verdict) = if record.is_passed() {
         ("good", "✓ passed")
-    } else if !record.missing.is_empty() {
+    } else if record.is_incomplete() {
         ("bad", "✗ incomplete")
     } else {
         ("bad", "✗ failed")

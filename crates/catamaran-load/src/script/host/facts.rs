@@ -49,6 +49,8 @@ impl Host {
         let scenario = self.place.scenario?;
         let dealt = &self.local.shared.asked_iterations[scenario];
         let number = dealt.fetch_add(1, Ordering::Relaxed);
+        let asked = &self.local.asked[scenario];
+        asked.set(asked.get() + 1);
         self.unique.set(Some(number));
         Some(number)
     }

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use super::prepare::Prepared;
 use super::{Failed, ScriptOptions};
 use crate::agents::{Fleet, Job};
-use crate::engine::{Course, Hired, hire};
+use crate::engine::{Course, Hired, Places, hire};
 use crate::exit_code;
 use crate::plain::Console;
 use crate::record::Keep;
-use crate::schedule::Shares;
 use crate::script::files::Files;
 
 impl ScriptOptions {
@@ -88,14 +87,14 @@ impl Prepared {
     pub(crate) fn hire(
         &self,
         course: &Course,
-        shares: Shares,
+        places: Places,
         data: Option<String>,
     ) -> io::Result<Hired> {
         if let Some(pace) = &self.settings.pace {
-            let (own, of) = shares.counts();
+            let (own, of) = places.shares.counts();
             pace.share(own, of);
         }
         let crew = self.crew(data.map(Arc::from));
-        hire(course, &Arc::new(crew), shares)
+        hire(course, &Arc::new(crew), places)
     }
 }

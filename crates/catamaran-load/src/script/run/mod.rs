@@ -254,7 +254,7 @@ impl Prepared {
         if outcome.ending == Ending::Signal {
             return Ok(exit_code::SIGNAL);
         }
-        if !outcome.missing.is_empty() {
+        if outcome.is_incomplete() {
             return Ok(exit_code::INCOMPLETE);
         }
         if !self.summary(outcome, &[]).crossed().is_empty() {
