@@ -18,7 +18,7 @@ use rquickjs_core::module::Declared;
 use rquickjs_core::promise::PromiseState;
 use rquickjs_core::{
     CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Module, Object, Persistent,
-    Result, Runtime, Value,
+    Result, Value,
 };
 
 use super::host::{self, Host};
@@ -81,7 +81,7 @@ impl Realm {
         host: Rc<Host>,
     ) -> std::result::Result<Rc<Self>, String> {
         let said = |error: rquickjs_core::Error| error.to_string();
-        let runtime = Runtime::new_with_alloc(seam::Heap::new()).map_err(said)?;
+        let runtime = seam::runtime().map_err(said)?;
         runtime.set_max_stack_size(SCRIPT_STACK_BYTES);
         runtime.set_memory_limit(MAX_MEMORY_BYTES);
         let modules = Modules::of_one(Arc::clone(&script.library));

@@ -49,7 +49,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use rquickjs_core::allocator::Allocator;
 use rquickjs_core::module::{Declared, WriteOptions};
 use rquickjs_core::{
-    ArrayBuffer, Ctx, Error, Function, JsLifetime, Module, Object, Result, Value, qjs,
+    ArrayBuffer, Ctx, Error, Function, JsLifetime, Module, Object, Result, Runtime, Value, qjs,
 };
 
 pub(super) use anchor::{Anchor, enter, watch};
@@ -231,14 +231,23 @@ pub(super) fn bytes_of(value: &Value<'_>) -> Option<Vec<u8>> {
     Some(unsafe { raw.as_ref() }.to_vec())
 }
 
+/// Makes an engine.
+pub(super) fn runtime() -> Result<Runtime> {
+    // A sanitizer watches over what the system's allocator gives, and nothing else.
+    if cfg!(feature = "testing") {
+        return Runtime::new();
+    }
+    Runtime::new_with_alloc(Heap::new())
+}
+
 /// Where engines take their memory from.
 ///
 /// They ask for some thousand small pieces each. The system's allocator puts a head before each piece, this
 /// one does not, and it finds a free piece sooner.
-pub(super) struct Heap(());
+struct Heap(());
 
 impl Heap {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         static SET: Once = Once::new();
         SET.call_once(|| {
             for option in [EAGER_COMMIT, ARENA_EAGER_COMMIT] {
