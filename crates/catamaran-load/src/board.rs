@@ -56,6 +56,61 @@ pub struct Tally {
     pub order: u64,
 }
 
+impl Tally {
+    fn add(&mut self, holds: bool) {
+        if holds {
+            self.passes += 1;
+        } else {
+            self.fails += 1;
+        }
+    }
+}
+
+/// A check, and the samples that are made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Check<'a> {
+    /// The path of its group.
+    pub group: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// The number of the scenario that it is made in.
+    pub scenario: Option<usize>,
+    /// The tags of its samples.
+    pub tags: TagsId,
+}
+
+/// A check that one [`Recorder`] knows by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckId(pub usize);
+
+/// A check with what it gave since the board was given away last.
+#[derive(Debug)]
+struct KnownCheck {
+    key: (String, String),
+    scenario: Option<usize>,
+    tags: TagsId,
+    tally: Tally,
+}
+
+impl KnownCheck {
+    fn new(check: Check<'_>, order: u64) -> Self {
+        Self {
+            key: (check.group.to_owned(), check.name.to_owned()),
+            scenario: check.scenario,
+            tags: check.tags,
+            tally: Tally {
+                order,
+                ..Tally::default()
+            },
+        }
+    }
+
+    fn is(&self, check: Check<'_>) -> bool {
+        let is_tagged_so = self.tags == check.tags && self.scenario == check.scenario;
+        is_tagged_so && self.key.1 == check.name && self.key.0 == check.group
+    }
+}
+
 impl Board {
     /// Returns one without samples.
     #[must_use]
@@ -162,8 +217,8 @@ pub struct Recorder {
     /// By number of a set of tags: sinks of sub-metrics that take its samples.
     parts: Vec<Box<[(MetricId, SinkId)]>>,
     board: Board,
-    /// Checks that were met lately, which are found here without a text of their own.
-    recent: Vec<((String, String), Tally)>,
+    /// The checks that were met first.
+    known: Vec<KnownCheck>,
     checks_met: u64,
     /// Where every sample is written, too.
     taps: Vec<Tap>,
@@ -178,7 +233,7 @@ impl Recorder {
             parts: vec![registry.parts_for(&TagSet::new()).into()],
             registry,
             tags: Tags::default(),
-            recent: Vec::new(),
+            known: Vec::new(),
             checks_met: 0,
             taps: Vec::new(),
         }
@@ -246,37 +301,54 @@ impl Recorder {
         }
     }
 
-    /// Counts a check of the group with this path.
-    pub fn check(&mut self, group: &str, name: &str, holds: bool) {
-        let order = self.checks_met;
-        self.checks_met += 1;
-        let mut recent = self.recent.iter();
-        let at = recent.position(|((of, own), _)| own == name && of == group);
-        let at = at.unwrap_or_else(|| {
-            if self.recent.len() >= MAX_RECENT {
-                self.settle_checks();
+    /// Counts a check. Returns its number, for [`Self::check_again`], if it has one.
+    pub fn check(&mut self, check: Check<'_>, holds: bool) -> Option<CheckId> {
+        let id = self.known.iter().position(|known| known.is(check));
+        let id = CheckId(id.unwrap_or(self.known.len()));
+        if id.0 == self.known.len() {
+            let mut known = KnownCheck::new(check, self.checks_met);
+            self.checks_met += 1;
+            if id.0 >= MAX_KNOWN {
+                known.tally.add(holds);
+                self.board.add_checks(known.key, known.tally);
+                return None;
             }
-            let tally = Tally {
-                order,
-                ..Tally::default()
-            };
-            let key = (group.to_owned(), name.to_owned());
-            self.recent.push((key, tally));
-            self.recent.len() - 1
-        });
-        let tally = &mut self.recent[at].1;
-        if holds {
-            tally.passes += 1;
-        } else {
-            tally.fails += 1;
+            self.known.push(known);
+        }
+        self.known[id.0].tally.add(holds);
+        Some(id)
+    }
+
+    /// Counts a check of this number and gives the tags of its samples, if it is still one of this group
+    /// and scenario.
+    pub fn check_again(
+        &mut self,
+        id: CheckId,
+        group: &str,
+        scenario: Option<usize>,
+        holds: bool,
+    ) -> Option<TagsId> {
+        let known = self.known.get_mut(id.0);
+        let known = known.filter(|known| known.scenario == scenario && known.key.0 == group)?;
+        known.tally.add(holds);
+        Some(known.tags)
+    }
+
+    /// Puts the checks that were met onto the board.
+    fn settle_checks(&mut self) {
+        for known in &mut self.known {
+            let tally = &mut known.tally;
+            if tally.passes + tally.fails > 0 {
+                self.board.add_checks(known.key.clone(), *tally);
+                (tally.passes, tally.fails) = (0, 0);
+            }
         }
     }
 
-    /// Puts the checks that were met lately onto the board.
-    fn settle_checks(&mut self) {
-        for (key, tally) in self.recent.drain(..) {
-            self.board.add_checks(key, tally);
-        }
+    /// Whether each sample is written somewhere, with its time.
+    #[must_use]
+    pub fn is_tapped(&self) -> bool {
+        !self.taps.is_empty()
     }
 
     /// Notes that there is a group with this path.
@@ -304,8 +376,8 @@ impl Recorder {
     }
 }
 
-/// Checks that are found without a text of their own; each is compared with in turn.
-const MAX_RECENT: usize = 32;
+/// Checks that have a number; others are compared with each of them.
+const MAX_KNOWN: usize = 64;
 
 /// Different endings that are told apart: all statuses that servers use, and some failures.
 const MAX_ANSWERS: usize = 100;
@@ -345,10 +417,18 @@ mod tests {
     #[test]
     fn checks_are_added_up_and_keep_their_order() {
         let mut recorder = Recorder::new(Arc::new(Registry::new()));
-        recorder.check("", "z first", true);
-        recorder.check("", "a second", false);
+        let of = |name: &'static str| Check {
+            group: "",
+            name,
+            scenario: None,
+            tags: TagsId::default(),
+        };
+        let first = recorder.check(of("z first"), true).unwrap();
+        recorder.check(of("a second"), false);
         let mut total = recorder.take();
-        recorder.check("", "z first", false);
+        assert!(recorder.check_again(first, "::g", None, false).is_none());
+        assert!(recorder.check_again(first, "", Some(0), false).is_none());
+        assert!(recorder.check_again(first, "", None, false).is_some());
         total.merge(&recorder.take());
         let tally = |name: &str| total.checks[&(String::new(), name.to_owned())];
         assert_eq!((tally("z first").passes, tally("z first").fails), (1, 1));

@@ -11,11 +11,12 @@ use super::codec::{Malformed, Writer};
 use super::link::Link;
 use super::message::{Begin, Hello, Order, Word};
 use super::{Agent, Agents, Fleet, Job, Load, OnLoss, Secret};
-use crate::board::{Answered, Board, Recorder};
+use crate::board::{Answered, Board, Check, Recorder};
 use crate::distribution::EXACT_VALUES;
 use crate::engine::{Course, Message, Report, Resumed};
 use crate::metric::{Contains, Registry, builtin};
 use crate::sink::Kind;
+use crate::tags::TagsId;
 
 fn registry() -> Arc<Registry> {
     let mut registry = Registry::new();
@@ -68,7 +69,13 @@ fn record(recorder: &mut Recorder, numbers: impl Iterator<Item = u32>) {
         recorder.record(builtin::HTTP_REQS, ok, 1.0, at);
         recorder.record(builtin::HTTP_REQ_FAILED, ok, f64::from(number % 2), at);
         recorder.record(gauge, ok, value, at);
-        recorder.check("::a group", "is well", number % 3 > 0);
+        let check = Check {
+            group: "::a group",
+            name: "is well",
+            scenario: None,
+            tags: TagsId::default(),
+        };
+        recorder.check(check, number % 3 > 0);
         recorder.answered(Answered::Status(200));
     }
     recorder.group("::a group");

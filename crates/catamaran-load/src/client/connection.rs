@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use catamaran_sys::clock::now_nanos;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::TlsStream;
@@ -207,10 +207,15 @@ impl Stream {
                     Self::Unix(stream) => stream.try_read(buf),
                     Self::Tls(_) => Ok(0),
                 };
-                result.map(|len| take(&buf[..len]))
+                result.map(|len| (take(&buf[..len]), 0 < len && len < buf.len()))
             });
             match taken {
-                Ok(taken) => return Ok(taken),
+                Ok((taken, is_all)) => {
+                    if is_all {
+                        self.note_empty();
+                    }
+                    return Ok(taken);
+                }
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -219,6 +224,20 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl Stream {
+    /// Notes that all was read that had come: a read that brings less than there was room for says so, and
+    /// the next one need not ask the kernel for nothing.
+    fn note_empty(&self) {
+        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // What it returns is what it is told.
+        let _ = match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, empty),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, empty),
+            Self::Tls(_) => Ok(()),
+        };
     }
 }
 

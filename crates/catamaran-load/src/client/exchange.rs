@@ -1,7 +1,5 @@
 //! One request and its answer on a connection, with the time of each phase.
 
-use std::time::Duration;
-
 use catamaran_http1::RequestKind;
 use catamaran_sys::clock::now_nanos;
 
@@ -93,17 +91,6 @@ pub async fn exchange(
             ..Phases::default()
         },
     })
-}
-
-/// Gives `work` until `deadline_nanos` of the monotonic clock.
-pub async fn set_timeout<T>(
-    deadline_nanos: u64,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let left = Duration::from_nanos(deadline_nanos.saturating_sub(now_nanos()));
-    tokio::time::timeout(left, work)
-        .await
-        .unwrap_or(Err(Failure::Timeout))
 }
 
 /// Bytes of a body that are kept at most; what nobody keeps may be of any size.

@@ -36,9 +36,10 @@ impl Line {
             Self::Http1(connection) => {
                 exchange(connection, &request.head, body, request.kind, kept).await
             }
-            Self::Http2(connection) => connection.exchange(request, body, kept).await,
+            // On the heap: else what most exchanges do not need would be moved about with each.
+            Self::Http2(connection) => Box::pin(connection.exchange(request, body, kept)).await,
             #[cfg(feature = "http3")]
-            Self::Http3(connection) => connection.exchange(request, body, kept).await,
+            Self::Http3(connection) => Box::pin(connection.exchange(request, body, kept)).await,
         }
     }
 

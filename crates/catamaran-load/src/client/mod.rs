@@ -5,6 +5,7 @@
 
 mod answer;
 mod connection;
+mod deadline;
 mod exchange;
 mod failure;
 mod http2;
@@ -21,7 +22,9 @@ pub mod websocket;
 
 pub use answer::{AnswerReader, Kept};
 pub use connection::{Connection, Endpoint, Opened};
-pub use exchange::{Answer, Phases, exchange, set_timeout};
+pub use deadline::set_timeout;
+pub(crate) use deadline::watch;
+pub use exchange::{Answer, Phases, exchange};
 pub use failure::Failure;
 #[cfg(feature = "scripts")]
 pub(crate) use http2::send_some;

@@ -17,6 +17,7 @@ use super::drive::{Drive, nanos, sleep_until};
 use super::lead::{Command, Message, Report};
 use super::local::{Local, Shared, increment};
 use crate::board::Recorder;
+use crate::client::watch;
 use crate::metric::Registry;
 use crate::output::TapSource;
 use crate::scenario::Scenario;
@@ -79,10 +80,11 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
     if takes_over {
         local.from.set(now_nanos());
     }
+    let watching = tokio::task::spawn_local(watch());
     let obeying = tokio::task::spawn_local(obey(Rc::clone(&local), commands));
     let reporting = tokio::task::spawn_local(report_each_second(Rc::clone(&local), start));
     sleep_until(start).await;
-    let cpu = cpu_time();
+    let before = working_time();
     let mut drives = JoinSet::new();
     for (scenario, vus) in vus.into_iter().enumerate() {
         let drive = Drive {
@@ -97,9 +99,10 @@ async fn work<C: Crew>(job: Job<C>) -> Result<Report, String> {
     while let Some(result) = drives.join_next().await {
         result.map_err(|error| format!("a worker failed: {error}"))?;
     }
+    watching.abort();
     obeying.abort();
     reporting.abort();
-    let busy = cpu_time().saturating_sub(cpu);
+    let busy = working_time().saturating_sub(before);
     let second = now_nanos().saturating_sub(start) / NANOS_PER_SECOND;
     Ok(report(&local, second, now_nanos(), busy))
 }
@@ -164,11 +167,16 @@ fn report(local: &Local, second: u64, now: u64, busy: Duration) -> Report {
     }
 }
 
-/// What this thread has worked so far.
-fn cpu_time() -> Duration {
+/// What this thread has worked so far, or wanted to while others had its processor: both are times in which
+/// it could do nothing more.
+fn working_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    let worked = Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0));
+    // Nanoseconds at work, nanoseconds of waiting for a processor, and how often.
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = told.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
+    worked + Duration::from_nanos(waited.unwrap_or(0))
 }
 
 /// Starts the thread of a worker.

@@ -11,9 +11,15 @@ pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
     let mut found = warnings_of_machine(registry, outcome);
     let dropped = dropped(registry, outcome);
     if dropped > 0.0 {
+        // Of a worker that had no time itself nobody can tell what the target would have done.
+        let who = if outcome.busiest > BUSY {
+            "this machine or the target"
+        } else {
+            "the target"
+        };
         found.push(format!(
-            "the target did not keep up: {dropped} requests were due and never sent; the corrected \
-             latencies count for each how long it had waited at the end, which is less than it would have"
+            "{who} did not keep up: {dropped} requests were due and never sent; the corrected latencies \
+             count for each how long it had waited at the end, which is less than it would have"
         ));
     }
     found
@@ -62,8 +68,9 @@ pub(crate) fn warnings_of_machine(registry: &Registry, outcome: &Outcome) -> Vec
             |agent| format!("agent {agent}"),
         );
         found.push(format!(
-            "{limit} was the limit: a worker was busy {:.0} % of the time, so that latencies include its own; \
-             give the load more processors (--workers) or take part of it elsewhere (--agents)",
+            "{limit} was the limit: a worker was busy or waited for a processor {:.0} % of the time, so that \
+             latencies include its own; give the load more processors (--workers) or take part of it elsewhere \
+             (--agents)",
             100.0 * outcome.busiest
         ));
     }

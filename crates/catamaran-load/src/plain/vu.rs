@@ -144,7 +144,8 @@ impl PlainVu {
         };
         debug_assert!(!is_reused || done.received == 0, "an answer has begun");
         let begin = now_nanos();
-        let line = self.open(index, done).await?;
+        // On the heap: most requests need none of it, and all would carry it along.
+        let line = Box::pin(self.open(index, done)).await?;
         done.phases.blocked = now_nanos() - begin;
         self.ask_on(line, index, done).await
     }
@@ -236,11 +237,11 @@ impl PlainVu {
         let body = self.options.exchange.body.as_deref().unwrap_or_default();
         match line {
             Line::Udp(socket) => {
-                ask_udp(&socket, body, done).await?;
+                Box::pin(ask_udp(&socket, body, done)).await?;
                 self.lines[index] = Some(Line::Udp(socket));
             }
             Line::WebSocket(mut socket) => {
-                ask_socket(&mut socket, body, done).await?;
+                Box::pin(ask_socket(&mut socket, body, done)).await?;
                 if self.options.exchange.keeps_connections {
                     self.lines[index] = Some(Line::WebSocket(socket));
                 }

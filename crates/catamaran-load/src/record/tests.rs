@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::board::{Board, Recorder};
+use crate::board::{Board, Check, Recorder};
 use crate::metric::{Registry, builtin};
 use crate::scenario::Executor;
+use crate::tags::TagsId;
 use crate::threshold::{Guarded, Threshold};
 
 /// A run of three seconds with `failures` failed requests of 100.
@@ -37,7 +38,13 @@ impl Run {
             recorder.record(builtin::HTTP_REQ_FAILED, tags, is_failed, 0);
             recorder.record(builtin::HTTP_REQ_DURATION, tags, millis, 0);
         }
-        recorder.check("::a group", "is <b>bold</b> & \"quoted\"", failures == 0);
+        let check = Check {
+            group: "::a group",
+            name: "is <b>bold</b> & \"quoted\"",
+            scenario: None,
+            tags: TagsId::default(),
+        };
+        recorder.check(check, failures == 0);
         recorder.record(builtin::CHECKS, tags, f64::from(u8::from(failures == 0)), 0);
         let mut timeline = Timeline::default();
         for second in 0..3 {

@@ -13,6 +13,7 @@ use rquickjs_core::module::Declared;
 use rquickjs_core::{Ctx, Error, Module, Persistent, Result};
 
 use super::commonjs;
+use super::environment::Named;
 use super::files::Files;
 use super::remote::Imports;
 use super::seam::{self, Compiled, Loaded};
@@ -32,6 +33,8 @@ pub(super) struct Library {
     schemas: Mutex<HashMap<String, Arc<Schema>>>,
     /// The elements of each `SharedArray` as JSON.
     arrays: Mutex<HashMap<String, Arc<[String]>>>,
+    /// The variables that modules name.
+    named: Mutex<Named>,
 }
 
 impl Library {
@@ -44,6 +47,7 @@ impl Library {
             obstacles: Mutex::default(),
             schemas: Mutex::default(),
             arrays: Mutex::default(),
+            named: Mutex::default(),
         }
     }
 
@@ -60,12 +64,22 @@ impl Library {
         let source = self
             .source_of(name)
             .map_err(|why| Error::new_loading_message(name, why))?;
+        if !OWN.iter().any(|(own, _)| *own == name) {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            named.add(&source);
+        }
         let module = Module::declare(ctx.clone(), name, source)?;
         let compiled = Arc::new(seam::compile(&module)?);
         let mut all = self.compiled.lock();
         let all = all.as_mut().map_err(|_| Error::Unknown)?;
         all.insert(name.to_owned(), compiled);
         Ok(module)
+    }
+
+    /// The variables that the modules read so far name.
+    pub(super) fn named(&self) -> Named {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.clone()
     }
 
     /// Why virtual users of this script cannot share an engine: what stands in the way, and where. `None`
@@ -80,8 +94,13 @@ impl Library {
     pub(super) fn imports_of_own(&self) -> String {
         let compiled = self.compiled.lock();
         let compiled = compiled.unwrap_or_else(PoisonError::into_inner);
+        // Those that are loaded when they are needed, too: later they could not add to what is shared.
+        let has_http = compiled.contains_key("k6/http");
         let used = OWN.iter().map(|(name, _)| *name);
-        let used = used.filter(|name| *name != HOST && compiled.contains_key(*name));
+        let used = used.filter(|name| {
+            let is_used = compiled.contains_key(*name) || (has_http && HTTP.contains(name));
+            *name != HOST && is_used
+        });
         let (mut text, mut list) = (String::new(), String::new());
         for (index, name) in used.enumerate() {
             let _ = write!(text, "import * as m{index} from {name:?}; ");
@@ -358,6 +377,14 @@ pub(super) const HOST: &str = "catamaran:host";
 /// The module that reads pages, loaded when it is first needed.
 pub(super) const HTML: &str = "k6/html";
 
+/// The modules that `k6/http` loads when they are needed.
+const HTTP: &[&str] = &[
+    "catamaran:formdata",
+    "catamaran:params",
+    "catamaran:response",
+    "catamaran:seldom",
+];
+
 /// The modules that are there.
 const OWN: &[(&str, &str)] = &[
     (HOST, include_str!("modules/host.js")),
@@ -379,9 +406,16 @@ const OWN: &[(&str, &str)] = &[
     ("k6/timers", include_str!("modules/timers.js")),
     ("k6/websockets", include_str!("modules/websockets.js")),
     ("k6/ws", include_str!("modules/ws.js")),
+    ("catamaran:bytes", include_str!("modules/bytes.js")),
+    ("catamaran:console", include_str!("modules/console.js")),
     ("catamaran:formdata", include_str!("modules/formdata.js")),
+    ("catamaran:globals", include_str!("modules/globals.js")),
     ("catamaran:k6-summary", include_str!("modules/summary.js")),
     ("catamaran:k6-utils", include_str!("modules/utils.js")),
+    ("catamaran:later", include_str!("modules/later.js")),
+    ("catamaran:params", include_str!("modules/params.js")),
+    ("catamaran:response", include_str!("modules/response.js")),
+    ("catamaran:seldom", include_str!("modules/seldom.js")),
 ];
 
 /// Libraries that many scripts take from the network, and our own modules in their place.

@@ -3,7 +3,8 @@
 //! ```text
 //! run       a whole run, from options to exit code     prepared, stages, screen
 //! vu        one iteration after the other
-//! realm     a script in its engine                     loader, commonjs, remote, files: its modules
+//! realm     a script in its engine                     loader, commonjs, remote, files: its modules;
+//!                                                      environment: the variables it names
 //! world     an engine that virtual users share
 //! host      what a script can do there                 http: its requests
 //! typescript  makes JavaScript of it, with the feature of that name
@@ -12,6 +13,7 @@
 //! The modules that scripts import are JavaScript (`modules/`) around the functions of `host`.
 
 mod commonjs;
+mod environment;
 mod files;
 mod grpc;
 mod host;

@@ -13,11 +13,12 @@ use std::task::{self, Poll};
 
 use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
+use rquickjs_core::context::intrinsic;
 use rquickjs_core::module::Declared;
 use rquickjs_core::promise::PromiseState;
 use rquickjs_core::{
     CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Module, Object, Persistent,
-    Result, Runtime, Value,
+    Result, Value,
 };
 
 use super::host::{self, Host};
@@ -33,7 +34,7 @@ pub(super) struct Script {
     /// Its modules, and what its realms share.
     pub(super) library: Arc<Library>,
     /// `__ENV`.
-    pub(super) env: Vec<(String, String)>,
+    pub(super) env: Arc<Vec<(String, String)>>,
 }
 
 /// How a call into a script ended.
@@ -59,8 +60,6 @@ pub(super) enum Wanted {
 /// One realm. Fields are dropped in this order: values before their context.
 pub(super) struct Realm {
     exports: RefCell<Option<Persistent<Object<'static>>>>,
-    complete: RefCell<Option<Persistent<Function<'static>>>>,
-    forget: RefCell<Option<Persistent<Function<'static>>>>,
     data: RefCell<Option<Persistent<Value<'static>>>>,
     /// The function called last, with its name.
     called: RefCell<Option<(String, Persistent<Function<'static>>)>>,
@@ -82,7 +81,7 @@ impl Realm {
         host: Rc<Host>,
     ) -> std::result::Result<Rc<Self>, String> {
         let said = |error: rquickjs_core::Error| error.to_string();
-        let runtime = Runtime::new().map_err(said)?;
+        let runtime = seam::runtime().map_err(said)?;
         runtime.set_max_stack_size(SCRIPT_STACK_BYTES);
         runtime.set_memory_limit(MAX_MEMORY_BYTES);
         let modules = Modules::of_one(Arc::clone(&script.library));
@@ -98,7 +97,7 @@ impl Realm {
                 noted.note_rejection(|| describe_value(&reason), is_handled);
             },
         )));
-        let context = Context::full(&runtime).map_err(said)?;
+        let context = Context::custom::<Intrinsics>(&runtime).map_err(said)?;
         Self::with(Engine::Own(context), host, script, env)
     }
 
@@ -120,8 +119,6 @@ impl Realm {
     ) -> std::result::Result<Rc<Self>, String> {
         let realm = Rc::new(Self {
             exports: RefCell::default(),
-            complete: RefCell::default(),
-            forget: RefCell::default(),
             data: RefCell::default(),
             called: RefCell::default(),
             engine,
@@ -161,6 +158,7 @@ impl Realm {
         self.exports.replace(Some(Persistent::save(ctx, exports)));
         // The top level of a script sees the variables of all; what runs then, those of its scenario.
         match &self.engine {
+            Engine::Own(_) if env.is_empty() => {}
             Engine::Own(_) => {
                 let variables: Object<'_> = ctx.globals().get("__ENV")?;
                 for (name, value) in env {
@@ -178,12 +176,7 @@ impl Realm {
     fn load_own<'js>(&self, ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
         host::install(ctx, &self.host, script)?;
         let own = evaluate(ctx, &script.library, HOST)?;
-        let named = |name: &str| -> Result<_> {
-            let function = own.get::<_, Function<'_>>(name)?;
-            Ok(Some(Persistent::save(ctx, function)))
-        };
-        self.complete.replace(named("complete")?);
-        self.forget.replace(named("forget")?);
+        self.host.keep_parts(ctx, own.get("parts")?);
         evaluate(ctx, &script.library, &script.path)
     }
 
@@ -213,11 +206,11 @@ impl Realm {
         self.enter(|ctx| {
             let called = self.try_call(ctx, name, argument, wanted).catch(ctx);
             if self.host.forget_later() {
-                let forget = self.forget.borrow().clone();
-                if let Some(Ok(forget)) = forget.map(|forget| forget.restore(ctx)) {
-                    // Of one that is cut off nothing is called any more, so that it forgets in vain.
-                    let _ = forget.call::<_, ()>(()).catch(ctx);
-                }
+                // Of one that is cut off nothing is called any more, so that it forgets in vain.
+                let _ = self
+                    .later(ctx, "forget")
+                    .and_then(|forget| forget.call::<_, ()>(()))
+                    .catch(ctx);
             }
             let rejection = self.host.take_rejection();
             match (called, rejection) {
@@ -263,11 +256,14 @@ impl Realm {
             let Some((number, outcome)) = host::next_later(ctx, &self.host)? else {
                 return Ok(());
             };
-            let complete = self.complete.borrow().clone();
-            if let Some(complete) = complete {
-                complete.restore(ctx)?.call::<_, ()>((number, outcome))?;
-            }
+            let complete = self.later(ctx, "complete")?;
+            complete.call::<_, ()>((number, outcome))?;
         }
+    }
+
+    /// A function of the module that calls scripts back.
+    fn later<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Function<'js>> {
+        self.host.part(ctx, "later")?.get(name)
     }
 
     /// Whether its engine is one of many.
@@ -303,6 +299,12 @@ impl Realm {
     fn exports<'js>(&self, ctx: &Ctx<'js>) -> Result<Object<'js>> {
         let exports = self.exports.borrow().clone();
         exports.ok_or(rquickjs_core::Error::Unknown)?.restore(ctx)
+    }
+}
+
+impl Drop for Realm {
+    fn drop(&mut self) {
+        self.host.forget_parts();
     }
 }
 
@@ -406,6 +408,16 @@ fn describe_value(value: &Value<'_>) -> String {
     });
     text.unwrap_or_else(|| "undefined".to_owned())
 }
+
+/// What a realm begins with, beside the base of the language; the rest is made when a script names it.
+type Intrinsics = (
+    intrinsic::Eval,
+    intrinsic::RegExpCompiler,
+    intrinsic::RegExp,
+    intrinsic::Json,
+    intrinsic::Proxy,
+    intrinsic::Promise,
+);
 
 /// Bytes of the stack that a script runs on. Only what is touched takes memory.
 pub(super) const STACK_BYTES: usize = 1024 * 1024;

@@ -9,11 +9,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use catamaran_sys::clock::now_nanos;
-use rquickjs_core::{Array, ArrayBuffer, Ctx, Exception, IntoJs, Object, Result, Value};
+use rquickjs_core::{Array, Ctx, Exception, IntoJs, Object, Result, Value};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
-use super::host::{Host, Natives, Outcome, SystemTag, millis, must_run, wait};
+use super::host::{Host, Natives, Outcome, SystemTag, buffer, millis, must_run, wait};
 use super::http::{self, Ask, Keep, Reply};
 use super::seam;
 use crate::client::websocket::{
@@ -347,9 +347,7 @@ async fn next(socket: Rc<Socket>) -> Option<Happened> {
 
 /// An event as the script's module takes it: a name and what belongs to it.
 fn event_into_js<'js>(ctx: &Ctx<'js>, happened: Option<Happened>) -> Result<Value<'js>> {
-    let bytes = |bytes: Vec<u8>| {
-        Ok::<_, rquickjs_core::Error>(ArrayBuffer::new(ctx.clone(), bytes)?.into_value())
-    };
+    let bytes = |bytes: Vec<u8>| Ok::<_, rquickjs_core::Error>(buffer(ctx, bytes)?.into_value());
     let list = Array::new(ctx.clone())?;
     let (name, value) = match happened {
         Some(Happened::Event(Event::Text(text))) => ("message", text.into_js(ctx)?),

@@ -124,13 +124,14 @@ impl ScriptVu {
     fn record(&self, iteration: Iteration, begin: u64, took: u64) {
         let host = &self.realm.host;
         let tags = host.iteration_tags();
-        let local = &host.local;
+        let mut recorder = host.local.recorder.borrow_mut();
+        let mut add = |metric, value| recorder.record(metric, tags, value, begin + took);
         let millis = |nanos: u64| as_f64(nanos) / 1e6;
-        local.record(builtin::ITERATION_DURATION, tags, millis(took));
-        local.record(builtin::ITERATIONS, tags, 1.0);
+        add(builtin::ITERATION_DURATION, millis(took));
+        add(builtin::ITERATIONS, 1.0);
         if let Some(intended) = iteration.intended {
             let late = millis(begin.saturating_sub(intended));
-            local.record(builtin::ITERATION_LATENESS, tags, late);
+            add(builtin::ITERATION_LATENESS, late);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use rquickjs_core::{Context, Ctx, Function, Module, Object, Persistent, Result, Runtime, Value};
+use rquickjs_core::{Context, Ctx, Function, Module, Object, Persistent, Result, Value};
 
 use super::host::{self, Host};
 use super::loader::{Graph, HOST, Library, Modules};
@@ -46,7 +46,7 @@ impl World {
 
     fn new(script: &Script, host: &Rc<Host>) -> std::result::Result<Self, String> {
         let said = |error: rquickjs_core::Error| error.to_string();
-        let runtime = Runtime::new().map_err(said)?;
+        let runtime = seam::runtime().map_err(said)?;
         runtime.set_memory_limit(MAX_MEMORY_BYTES);
         let library = Arc::clone(&script.library);
         let graph = Rc::new(Graph::default());
@@ -70,7 +70,8 @@ impl World {
     fn prepare(&self, ctx: &Ctx<'_>, script: &Script) -> Result<()> {
         host::install_shared(ctx)?;
         let seen: Value<'_> = ctx.globals().get("__seen")?;
-        realm::evaluate(ctx, &self.library, HOST)?;
+        let own = realm::evaluate(ctx, &self.library, HOST)?;
+        host::install_globals(ctx, &self.library, &own.get("parts")?)?;
         let make: Function<'_> = ctx.eval(SHARED)?;
         let made: Object<'_> = make.call((seen,))?;
         let define: Function<'_> = made.get("define")?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use rquickjs_core::{ArrayBuffer, Ctx, Exception, Result, Value};
+use rquickjs_core::{Ctx, Exception, Result, Value};
 
-use super::{Host, Natives, must_not_run, now};
+use super::{Host, Natives, buffer, must_not_run, now};
 use crate::script::http::pack;
 use crate::script::seam;
 use crate::summary::md5;
@@ -35,7 +35,7 @@ fn install_files<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     })?;
     natives.add("openBytes", move |ctx: Ctx<'js>, path: String| {
         let bytes = read(&ctx, &now(), &path)?;
-        ArrayBuffer::new(ctx, bytes)
+        buffer(&ctx, bytes)
     })
 }
 
@@ -75,7 +75,7 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         String::from_utf8_lossy(&bytes_of(&bytes)).into_owned()
     })?;
     natives.add("encode", |ctx: Ctx<'js>, text: Value<'js>| {
-        ArrayBuffer::new(ctx, bytes_of(&text))
+        buffer(&ctx, bytes_of(&text))
     })?;
     natives.add("toBase64", |bytes: Value<'js>, kind: String| {
         engine(&kind).encode(bytes_of(&bytes))
@@ -83,7 +83,7 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     natives.add(
         "fromBase64",
         |ctx: Ctx<'js>, text: String, kind: String| match engine(&kind).decode(&text) {
-            Ok(bytes) => ArrayBuffer::new(ctx, bytes),
+            Ok(bytes) => buffer(&ctx, bytes),
             Err(error) => Err(Exception::throw_message(&ctx, &error.to_string())),
         },
     )?;
@@ -91,21 +91,21 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         "digest",
         |ctx: Ctx<'js>, algorithm: String, bytes: Value<'js>| {
             let digest = Digest::named(&ctx, &algorithm)?;
-            ArrayBuffer::new(ctx, digest.of(&bytes_of(&bytes)))
+            buffer(&ctx, digest.of(&bytes_of(&bytes)))
         },
     )?;
     natives.add(
         "hmac",
         |ctx: Ctx<'js>, algorithm: String, key: Value<'js>, bytes: Value<'js>| {
             let digest = Digest::named(&ctx, &algorithm)?;
-            ArrayBuffer::new(ctx, digest.hmac(&bytes_of(&key), &bytes_of(&bytes)))
+            buffer(&ctx, digest.hmac(&bytes_of(&key), &bytes_of(&bytes)))
         },
     )?;
     natives.add(
         "pack",
         |ctx: Ctx<'js>, encodings: String, body: Value<'js>| match pack(&encodings, bytes_of(&body))
         {
-            Ok(packed) => ArrayBuffer::new(ctx, packed),
+            Ok(packed) => buffer(&ctx, packed),
             Err(why) => Err(Exception::throw_message(&ctx, &why)),
         },
     )?;
@@ -125,7 +125,7 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let mut bytes = vec![0; len as usize];
         let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
         filled.map_err(|_| Exception::throw_message(&ctx, "the system gives no random bytes"))?;
-        ArrayBuffer::new(ctx, bytes)
+        buffer(&ctx, bytes)
     })
 }
 

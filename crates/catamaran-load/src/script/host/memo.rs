@@ -8,8 +8,6 @@ use crate::tags::TagsId;
 /// What the tags of a sample depend on, as far as it changes from one to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::script) enum About<'a> {
-    /// The check of this name.
-    Check(&'a str),
     /// An answer.
     Answer {
         url: &'a str,
@@ -37,7 +35,6 @@ pub(super) struct Memo {
 
 #[derive(Debug)]
 enum Kept {
-    Check(String),
     /// URL and method; the rest.
     Answer(String, String, Rest),
     Iteration,
@@ -48,7 +45,6 @@ type Rest = (u16, Option<bool>, [u8; 8], &'static str);
 impl Kept {
     fn is(&self, about: About<'_>) -> bool {
         match (self, about) {
-            (Self::Check(own), About::Check(name)) => own == name,
             (
                 Self::Answer(of, by, rest),
                 About::Answer {
@@ -69,7 +65,6 @@ impl Kept {
 impl From<About<'_>> for Kept {
     fn from(about: About<'_>) -> Self {
         match about {
-            About::Check(name) => Self::Check(name.to_owned()),
             About::Answer {
                 url,
                 method,
@@ -133,13 +128,13 @@ mod tests {
         assert!(memo.find("", answer).is_some());
         assert!(memo.find("::a", answer).is_none());
         assert!(memo.find("", answered(404)).is_none());
-        memo.keep("::a", About::Check("b"), TagsId::default());
+        memo.keep("::a", answered(500), TagsId::default());
         assert!(memo.find("", answer).is_none());
-        for name in ["c", "d", "e", "f", "g", "h", "i", "j", "k"] {
-            memo.keep("::a", About::Check(name), TagsId::default());
+        for status in 501..510 {
+            memo.keep("::a", answered(status), TagsId::default());
         }
-        assert!(memo.find("::a", About::Check("b")).is_none());
-        assert!(memo.find("::a", About::Check("k")).is_some());
+        assert!(memo.find("::a", answered(500)).is_none());
+        assert!(memo.find("::a", answered(509)).is_some());
         assert!(memo.find("::a", About::Iteration).is_none());
     }
 }

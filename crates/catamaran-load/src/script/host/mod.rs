@@ -3,6 +3,7 @@
 mod cookies;
 mod data;
 mod facts;
+mod globals;
 mod later;
 mod measures;
 mod memo;
@@ -17,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rquickjs_core::object::Accessor;
-use rquickjs_core::{Ctx, Exception, Function, IntoJs, Object, Result, Value};
+use rquickjs_core::{Ctx, Error, Exception, Function, IntoJs, Object, Persistent, Result, Value};
 
 use super::grpc::{self, Grpc};
 use super::http::{Jar, Pool};
 use super::loader::Library;
-use super::realm::Script;
+use super::realm::{Script, evaluate};
 use super::seam;
 use super::sockets::{self, Sockets};
 use crate::client::LazyTls;
@@ -31,6 +32,7 @@ use crate::metric::Registry;
 use crate::names::Names;
 use crate::pace::Pace;
 use crate::tags::TagsId;
+pub(super) use globals::{buffer, install_globals};
 use later::Later;
 pub(super) use later::{Outcome, next_later};
 pub(super) use memo::About;
@@ -105,6 +107,8 @@ pub(super) struct Host {
     /// The summary as text, for `handleSummary`.
     pub(super) summary: RefCell<String>,
     library: Arc<Library>,
+    /// What modules of ours put where others find it.
+    parts: RefCell<Option<Persistent<Object<'static>>>>,
     memo: RefCell<Memo>,
     /// What promises were rejected with that nobody has looked at.
     rejections: RefCell<Vec<String>>,
@@ -151,6 +155,7 @@ impl Host {
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
+            parts: RefCell::default(),
             memo: RefCell::default(),
             rejections: RefCell::default(),
             later: RefCell::default(),
@@ -165,6 +170,36 @@ impl Host {
     /// What all realms of the run share.
     pub(super) fn library(&self) -> &Library {
         &self.library
+    }
+
+    /// Keeps what the modules share, until [`Self::forget_parts`].
+    pub(super) fn keep_parts<'js>(&self, ctx: &Ctx<'js>, parts: Object<'js>) {
+        self.parts.replace(Some(Persistent::save(ctx, parts)));
+    }
+
+    /// Forgets it, as must be before the realm goes.
+    pub(super) fn forget_parts(&self) {
+        self.parts.take();
+    }
+
+    /// What the modules share.
+    pub(super) fn parts<'js>(&self, ctx: &Ctx<'js>) -> Result<Object<'js>> {
+        let parts = self.parts.borrow().clone();
+        parts.ok_or(Error::Unknown)?.restore(ctx)
+    }
+
+    /// What a module of ours shares, which is loaded when it is first needed.
+    pub(super) fn part<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Object<'js>> {
+        let parts = self.parts(ctx)?;
+        if let Some(part) = parts.get(name)? {
+            return Ok(part);
+        }
+        self.load(ctx, name)?;
+        parts.get(name)
+    }
+
+    fn load(&self, ctx: &Ctx<'_>, part: &str) -> Result<()> {
+        evaluate(ctx, &self.library, &format!("catamaran:{part}")).map(drop)
     }
 
     /// Where the script lies.
@@ -296,8 +331,8 @@ impl Host {
 pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, script: &Script) -> Result<()> {
     install_natives(ctx)?;
     let globals = ctx.globals();
-    globals.set("__ENV", variables(ctx, script)?)?;
-    globals.set("__VU", host.place.vu)
+    globals.set("__VU", host.place.vu)?;
+    globals::install(ctx, host, &script.env)
 }
 
 /// As above, for a realm that virtual users share: whoever runs sees what is its own.
@@ -312,7 +347,7 @@ pub(super) fn install_shared(ctx: &Ctx<'_>) -> Result<()> {
 /// The variables of the environment, as an object.
 pub(super) fn variables<'js>(ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
     let variables = Object::new(ctx.clone())?;
-    for (name, value) in &script.env {
+    for (name, value) in &*script.env {
         variables.set(&**name, &**value)?;
     }
     Ok(variables)

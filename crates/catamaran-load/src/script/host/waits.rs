@@ -72,6 +72,9 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let replies = replies.into_iter().map(|reply| http::into_js(&ctx, reply));
         replies.collect::<Result<Vec<_>>>()
     })?;
+    natives.add("load", move |ctx: Ctx<'js>, part: String| {
+        now().load(&ctx, &part)
+    })?;
     natives.add("loadHtml", move |ctx: Ctx<'js>| {
         evaluate(&ctx, now().library(), HTML)
     })?;

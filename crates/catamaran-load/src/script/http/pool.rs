@@ -80,23 +80,28 @@ impl Pool {
     }
 }
 
-/// Sends a request on a connection that is there or on a new one.
+/// Sends a request on a connection that is there or on a new one; it began at `begin`.
 pub(super) async fn send(
     host: &Rc<Host>,
     ask: &Ask,
     url: &Url,
     request: &RequestText,
+    begin: u64,
     kept: &mut Kept,
     reply: &mut Reply,
 ) -> Result<Answer, Failure> {
-    let begin = now_nanos();
     let body = ask.body.as_deref().unwrap_or_default();
     let addr = resolve(host, url).await?;
     reply.remote = Some(addr);
     let is_http3 = ask.http3 && url.is_tls;
     let place = (addr, url.is_tls.then(|| url.host.clone()), is_http3);
     loop {
-        let (mut line, is_new) = line(host, url, &place, reply).await?;
+        let kept_line = host.pool.borrow_mut().take(&place);
+        let (mut line, is_new) = match kept_line {
+            Some(line) => (line, false),
+            // On the heap: most requests need none of it, and all would carry it along.
+            None => Box::pin(new_line(host, url, &place, reply)).await?,
+        };
         if url.is_tls {
             reply.agreed = line.agreed();
         }
@@ -131,18 +136,15 @@ pub(super) async fn send(
     }
 }
 
-/// Takes or makes a connection. Returns whether it is new.
-async fn line(
+/// Makes a connection, or takes the one that another request has made meanwhile. Returns whether it is new.
+async fn new_line(
     host: &Host,
     url: &Url,
     place: &Place,
     reply: &mut Reply,
 ) -> Result<(Line, bool), Failure> {
     let opening = {
-        let mut pool = host.pool.borrow_mut();
-        if let Some(line) = pool.take(place) {
-            return Ok((line, false));
-        }
+        let pool = host.pool.borrow();
         let may_share = url.is_tls && host.settings.keeps_connections;
         (may_share && !pool.http1.contains(place)).then(|| Rc::clone(&pool.opening))
     };
@@ -230,7 +232,7 @@ pub(in crate::script) async fn resolve(host: &Rc<Host>, url: &Url) -> Result<Soc
     {
         return Ok(*addr);
     }
-    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+    let found = Box::pin(tokio::net::lookup_host((url.host.as_str(), url.port))).await;
     let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
     let addr = names.choose(&found);
     let addr = names.admit(addr.ok_or_else(|| failed("no such host".to_owned()))?)?;

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs_core::function::{Constructor, This};
 use rquickjs_core::object::{Accessor, Property};
-use rquickjs_core::{ArrayBuffer, Class, Ctx, IntoJs, Object, Result, Value};
+use rquickjs_core::{Class, Ctx, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
 use super::packed;
 use super::send::Written;
 use crate::client::Phases;
-use crate::script::host::Natives;
+use crate::script::host::{Natives, buffer};
 use crate::script::seam::Held;
 use crate::sink::as_f64;
 
@@ -102,7 +102,7 @@ impl Reply {
         match self.keep {
             Keep::Nothing => Ok(Value::new_null(ctx.clone())),
             _ if matches!(self.status, 0 | 204 | 304) => Ok(Value::new_null(ctx.clone())),
-            Keep::Binary => Ok(ArrayBuffer::new_copy(ctx.clone(), &self.body)?.into_value()),
+            Keep::Binary => Ok(buffer(ctx, self.body.clone())?.into_value()),
             Keep::Text => String::from_utf8_lossy(&self.body).into_js(ctx),
         }
     }

@@ -35,7 +35,10 @@ pub(in crate::script) async fn perform(host: &Rc<Host>, mut ask: Ask) -> Reply {
     let method = ask.method.clone();
     let has_referer = ask.fields.iter().any(|(name, _)| name == "Referer");
     loop {
-        let mut reply = authorized(host, &ask, deadline).await;
+        let mut reply = match ask.auth {
+            Auth::Basic => once(host, &ask, deadline).await,
+            Auth::Digest => Box::pin(authorized(host, &ask, deadline)).await,
+        };
         reply.method.clone_from(&method);
         let Some(next) = redirected(&reply) else {
             return reply;
@@ -116,11 +119,8 @@ fn redirected(reply: &Reply) -> Option<Url> {
     Url::parse(&reply.url).ok()?.join(location).ok()
 }
 
-/// Sends one request, with digest authentication twice: the first answer says what is to be proved.
+/// Sends one request twice: the first answer says what digest authentication wants proved.
 async fn authorized(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
-    if ask.auth == Auth::Basic {
-        return once(host, ask, deadline).await;
-    }
     let Some((url, user)) = Url::parse(&ask.url)
         .ok()
         .and_then(|url| url.user.clone().map(|user| (url, user)))
@@ -160,7 +160,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
             let (url, request) = (&written.url, &written.text);
             reply.url.clone_from(&written.shown);
             let mut kept = Kept::default();
-            let work = send(host, ask, url, request, &mut kept, &mut reply);
+            let work = send(host, ask, url, request, begin, &mut kept, &mut reply);
             match set_timeout(deadline, work).await {
                 Ok(answer) => {
                     moved.sent = answer.sent;

@@ -1,5 +1,6 @@
 // The module `k6/crypto`.
-import { bytes, hex, host } from "catamaran:host";
+import { bytes, hex } from "catamaran:bytes";
+import { host } from "catamaran:host";
 
 function written(digest, format) {
   switch (format) {

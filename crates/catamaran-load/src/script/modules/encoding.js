@@ -1,5 +1,6 @@
 // The module `k6/encoding`.
-import { bytes, host } from "catamaran:host";
+import { bytes } from "catamaran:bytes";
+import { host } from "catamaran:host";
 
 export function b64encode(data, kind = "std") {
   return host.toBase64(bytes(data), String(kind));

@@ -1,6 +1,7 @@
 // In place of jslib's FormData: the parts of a form, sent as multipart/form-data.
 import { file } from "k6/http";
-import { bytes, host } from "catamaran:host";
+import { bytes } from "catamaran:bytes";
+import { host, parts } from "catamaran:host";
 
 export class FormData {
   constructor() {
@@ -39,5 +40,7 @@ export function multipart(parts, boundary) {
   }
   return whole.buffer;
 }
+
+parts.formdata = { multipart };
 
 export default { FormData };

@@ -1,5 +1,7 @@
 // The module `k6/net/grpc`.
-import { begin, bytes, flat, host } from "catamaran:host";
+import { bytes } from "catamaran:bytes";
+import { flat, host } from "catamaran:host";
+import { begin } from "catamaran:later";
 
 function check(what, params, known) {
   for (const key of Object.keys(params ?? {})) {

@@ -1,6 +1,28 @@
 // The module `k6`.
 import { flat, host } from "catamaran:host";
 
+// The numbers of checks that came before, by name: most come again and again.
+const numbers = { __proto__: null };
+
+function judge(name) {
+  if (name.includes("::")) {
+    throw new Error(`the name of a check may not contain "::": ${name}`);
+  }
+}
+
+function note(name, holds, tags) {
+  if (tags === undefined) {
+    const known = numbers[name];
+    if (known !== undefined && host.checkAgain(known, holds)) {
+      return;
+    }
+  }
+  const number = host.check(name, holds, tags);
+  if (number !== undefined) {
+    numbers[name] = number;
+  }
+}
+
 export function check(value, checks, tags) {
   if (checks === null || typeof checks !== "object") {
     throw new TypeError("check: the second argument must be an object of names and functions");
@@ -11,15 +33,15 @@ export function check(value, checks, tags) {
   // By number: this is the most frequent loop of all, and an iterator costs as much as the rest of it.
   for (let at = 0; at < names.length; at++) {
     const name = names[at];
-    if (name.includes("::")) {
-      throw new Error(`the name of a check may not contain "::": ${name}`);
+    if (numbers[name] === undefined) {
+      judge(name);
     }
     let holds = checks[name];
     if (typeof holds === "function") {
       try {
         holds = holds(value);
       } catch (error) {
-        host.check(name, false, own);
+        note(name, false, own);
         throw error;
       }
     }
@@ -27,7 +49,7 @@ export function check(value, checks, tags) {
       throw new Error(`check "${name}" is asynchronous; await the value first and check that`);
     }
     holds = Boolean(holds);
-    host.check(name, holds, own);
+    note(name, holds, own);
     all &&= holds;
   }
   return all;

@@ -1,5 +1,7 @@
 // The module `k6/websockets`: sockets whose events come while the script does other things.
-import { begin, bytes, host } from "catamaran:host";
+import { bytes } from "catamaran:bytes";
+import { host } from "catamaran:host";
+import { begin } from "catamaran:later";
 import { closeText, socketOptions } from "k6/ws";
 
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3];

@@ -1,5 +1,6 @@
 // The module `k6/ws`: one socket at a time, whose events are waited for in `connect`.
-import { bytes, flat, host } from "catamaran:host";
+import { bytes } from "catamaran:bytes";
+import { flat, host } from "catamaran:host";
 import "k6/http";
 
 export function socketOptions(params, known) {

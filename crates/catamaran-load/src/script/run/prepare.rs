@@ -147,7 +147,7 @@ fn read(given: &ScriptOptions) -> Result<Script, String> {
     Ok(Script {
         path,
         library: Arc::new(Library::new(imports, files)),
-        env: env.chain(given.env.iter().cloned()).collect(),
+        env: Arc::new(env.chain(given.env.iter().cloned()).collect()),
     })
 }
 

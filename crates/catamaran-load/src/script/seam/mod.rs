@@ -1,13 +1,14 @@
 //! The seam between Rust and the engine: the only `unsafe` code of the crate.
 //!
 //! A script calls `http.get` and gets an answer; it never says where it waits. So each iteration runs
-//! on a stack of its own (a coroutine), and a host function that must wait polls its future there and,
-//! while the future is pending, switches back to the worker. Other virtual users run meanwhile. A script
-//! that computes for long gives way in the same manner, from the engine's interrupt handler.
+//! on a stack of its own (a coroutine), and a host function that must wait leaves its future there and
+//! switches back to the worker, which polls the future on its own stack and comes back when that is done.
+//! Other virtual users run meanwhile. A script that computes for long gives way in the same manner, from the
+//! engine's interrupt handler.
 //!
 //! ```text
 //! worker ── Fiber::poll ──► coroutine: JavaScript ──► host function ──► wait(future)
-//!    ◄───────────────────────── suspend while pending ───────────────────┘
+//!    ◄──────────────── suspend; poll the future; resume when it is done ─┘
 //! ```
 //! # Safety argument
 //! - A coroutine never leaves its thread: neither it nor a [`Fiber`] is `Send`.
@@ -15,6 +16,10 @@
 //!   yielder: the coroutine sets it as it begins and whenever it is resumed, and [`Fiber::poll`] puts back
 //!   what was there before as soon as control returns to it, be it by a suspension, by the end or by a
 //!   panic. The yielder lives on the coroutine's own stack, below every frame that suspends.
+//! - A future that is waited for lies on the stack of the coroutine, in the frame of [`wait`], which goes on
+//!   only after [`Fiber::poll`] has polled it to its end and let go of it. `JOB` carries it from one to the
+//!   other: it is set right before the switch and taken right after it. A fiber that is dropped meanwhile
+//!   keeps its stack for ever, see below, and polls no more.
 //! - Frames of the engine's C code may lie between. They hold no lock of another virtual user: each has
 //!   a runtime of its own (`realm.rs`), which nothing else enters until the iteration has ended. For the
 //!   same reason the engine's interrupt handler is not entered twice while it is suspended. Where virtual
@@ -31,24 +36,33 @@
 
 mod anchor;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::ptr::NonNull;
-use std::task::{Context, Poll, Waker};
+use std::sync::Once;
+use std::task::{Context, Poll};
 
 use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use rquickjs_core::allocator::Allocator;
 use rquickjs_core::module::{Declared, WriteOptions};
-use rquickjs_core::{ArrayBuffer, Ctx, Error, JsLifetime, Module, Result, Value, qjs};
+use rquickjs_core::{
+    ArrayBuffer, Ctx, Error, Function, JsLifetime, Module, Object, Result, Runtime, Value, qjs,
+};
 
 pub(super) use anchor::{Anchor, enter, watch};
 
 /// Work on a stack of its own that may wait anywhere.
 pub(super) struct Fiber<T> {
     coroutine: ManuallyDrop<Coroutine<(), (), T>>,
+    /// What it waits for.
+    job: Option<NonNull<Job>>,
 }
+
+/// A future in the frame of [`wait`].
+type Job = dyn Future<Output = ()> + Unpin;
 
 impl<T> Unpin for Fiber<T> {}
 
@@ -61,6 +75,7 @@ impl<T: 'static> Fiber<T> {
         });
         Self {
             coroutine: ManuallyDrop::new(coroutine),
+            job: None,
         }
     }
 
@@ -80,17 +95,26 @@ impl<T> Future for Fiber<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let outer = Outer {
-            active: ACTIVE.take(),
-            visit: anchor::leave(),
-            waker: WAKER.replace(Some(context.waker().clone())),
-        };
-        SINCE.set(0);
-        let result = self.coroutine.resume(());
-        drop(outer);
-        match result {
-            CoroutineResult::Yield(()) => Poll::Pending,
-            CoroutineResult::Return(value) => Poll::Ready(value),
+        loop {
+            if let Some(mut job) = self.job {
+                // SAFETY: `wait` waits for it, suspended, and nobody else has it, see above.
+                let job = unsafe { job.as_mut() };
+                if Pin::new(job).poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.job = None;
+            }
+            let outer = Outer {
+                active: ACTIVE.take(),
+                visit: anchor::leave(),
+            };
+            SINCE.set(0);
+            let result = self.coroutine.resume(());
+            drop(outer);
+            match result {
+                CoroutineResult::Yield(()) => self.job = JOB.take(),
+                CoroutineResult::Return(value) => return Poll::Ready(value),
+            }
         }
     }
 }
@@ -112,14 +136,38 @@ impl<T> Drop for Fiber<T> {
 /// Outside a fiber.
 pub(super) fn wait<F: Future>(future: F) -> F::Output {
     let yielder = ACTIVE.get().expect("scripts run on fibers only");
-    let mut future = pin!(future);
-    loop {
-        let waker = WAKER.with_borrow(Clone::clone);
-        let waker = waker.unwrap_or_else(|| Waker::noop().clone());
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        suspend(yielder);
+    let mut output = None;
+    let mut work = Work {
+        future: pin!(future),
+        output: &mut output,
+    };
+    let job: &mut (dyn Future<Output = ()> + Unpin + '_) = &mut work;
+    // SAFETY: only the lifetime changes; it is used while this function waits, and no longer, see above.
+    let job = unsafe {
+        std::mem::transmute::<&mut (dyn Future<Output = ()> + Unpin + '_), &mut Job>(job)
+    };
+    JOB.set(Some(NonNull::from(job)));
+    suspend(yielder);
+    output.expect("a fiber goes on when what it waits for is done")
+}
+
+/// A future with a place for what it gives.
+struct Work<'a, F: Future> {
+    future: Pin<&'a mut F>,
+    output: &'a mut Option<F::Output>,
+}
+
+// What is pinned is behind a reference.
+impl<F: Future> Unpin for Work<'_, F> {}
+
+impl<F: Future> Future for Work<'_, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.future
+            .as_mut()
+            .poll(context)
+            .map(|output| *self.output = Some(output))
     }
 }
 
@@ -183,6 +231,68 @@ pub(super) fn bytes_of(value: &Value<'_>) -> Option<Vec<u8>> {
     Some(unsafe { raw.as_ref() }.to_vec())
 }
 
+/// Makes an engine.
+pub(super) fn runtime() -> Result<Runtime> {
+    // A sanitizer watches over what the system's allocator gives, and nothing else.
+    if cfg!(feature = "testing") {
+        return Runtime::new();
+    }
+    Runtime::new_with_alloc(Heap::new())
+}
+
+/// Where engines take their memory from.
+///
+/// They ask for some thousand small pieces each. The system's allocator puts a head before each piece, this
+/// one does not, and it finds a free piece sooner.
+struct Heap(());
+
+impl Heap {
+    fn new() -> Self {
+        static SET: Once = Once::new();
+        SET.call_once(|| {
+            for option in [EAGER_COMMIT, ARENA_EAGER_COMMIT] {
+                // SAFETY: an option of the allocator, set before it is asked for anything.
+                unsafe { libmimalloc_sys::mi_option_set(option, 0) };
+            }
+        });
+        Self(())
+    }
+}
+
+/// Options of the allocator (`mi_option_e`): whether it makes memory of whole regions at once, in huge pages.
+/// That would be some megabytes more than a few virtual users take.
+const EAGER_COMMIT: libmimalloc_sys::mi_option_t = 3;
+const ARENA_EAGER_COMMIT: libmimalloc_sys::mi_option_t = 4;
+
+// SAFETY: the functions are those of one allocator, which keeps to what the trait asks for: pieces for any
+// size, aligned to 16 bytes, or null; null may be freed and grown.
+unsafe impl Allocator for Heap {
+    fn alloc(&mut self, size: usize) -> *mut u8 {
+        // SAFETY: any size may be asked for.
+        unsafe { libmimalloc_sys::mi_malloc(size) }.cast()
+    }
+
+    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
+        // SAFETY: any number and size may be asked for, even such whose product is too large.
+        unsafe { libmimalloc_sys::mi_calloc(count, size) }.cast()
+    }
+
+    unsafe fn dealloc(&mut self, piece: *mut u8) {
+        // SAFETY: the caller has it from here.
+        unsafe { libmimalloc_sys::mi_free(piece.cast()) };
+    }
+
+    unsafe fn realloc(&mut self, piece: *mut u8, size: usize) -> *mut u8 {
+        // SAFETY: the caller has it from here.
+        unsafe { libmimalloc_sys::mi_realloc(piece.cast(), size) }.cast()
+    }
+
+    unsafe fn usable_size(piece: *mut u8) -> usize {
+        // SAFETY: the caller has it from here.
+        unsafe { libmimalloc_sys::mi_usable_size(piece.cast()) }
+    }
+}
+
 /// A module as bytecode.
 #[derive(Debug)]
 pub(super) struct Compiled(Vec<u8>);
@@ -220,29 +330,166 @@ unsafe impl<T: 'static> JsLifetime<'_> for Held<T> {
     type Changed<'to> = Self;
 }
 
+/// Finds what an object has not got: what gives the value of a name, and what takes another one.
+pub(super) type Find = Box<dyn for<'js> Fn(&Ctx<'js>, &str) -> Result<Option<[Function<'js>; 2]>>>;
+
+/// Asks `find` for names that `object` has not got, before its prototype is asked.
+pub(super) fn find_missing(object: &Object<'_>, find: Find) -> Result<()> {
+    let ctx = object.ctx();
+    // SAFETY: the context is alive.
+    let runtime = unsafe { qjs::JS_GetRuntime(ctx.as_raw().as_ptr()) };
+    let mut class = qjs::JS_INVALID_CLASS_ID;
+    // SAFETY: so is its runtime.
+    unsafe { qjs::JS_NewClassID(runtime, &raw mut class) };
+    let definition = qjs::JSClassDef {
+        class_name: c"Missing".as_ptr(),
+        finalizer: Some(drop_find),
+        gc_mark: None,
+        call: None,
+        exotic: (&raw const MISSING).cast_mut(),
+    };
+    // SAFETY: what the definition points to is static, and the engine does not write to it.
+    if unsafe { qjs::JS_NewClass(runtime, class, &raw const definition) } < 0 {
+        return Err(Error::Allocation);
+    }
+    let above = object.get_prototype();
+    let above = above.map_or_else(|| Value::new_null(ctx.clone()), Object::into_value);
+    // SAFETY: context, prototype and class are of one runtime.
+    let made = unsafe { qjs::JS_NewObjectProtoClass(ctx.as_raw().as_ptr(), above.as_raw(), class) };
+    // SAFETY: the value is new, and nobody else has it.
+    let made = unsafe { Value::from_raw(ctx.clone(), made) };
+    let made = made.into_object().ok_or(Error::Exception)?;
+    let find = Box::into_raw(Box::new(find));
+    // SAFETY: the object is alive and of the class above, whose finalizer frees what is put there.
+    unsafe { qjs::JS_SetOpaque(made.as_raw(), find.cast()) };
+    object.set_prototype(Some(&made))
+}
+
+/// What the engine calls for a name that it finds nowhere before.
+static MISSING: qjs::JSClassExoticMethods = qjs::JSClassExoticMethods {
+    get_own_property: Some(missing),
+    get_own_property_names: None,
+    delete_property: None,
+    define_own_property: None,
+    has_property: None,
+    get_property: None,
+    set_property: None,
+};
+
+/// Asks the [`Find`] of `object`. A panic in it ends the program, as it may not cross C frames.
+unsafe extern "C" fn missing(
+    context: *mut qjs::JSContext,
+    described: *mut qjs::JSPropertyDescriptor,
+    object: qjs::JSValue,
+    name: qjs::JSAtom,
+) -> core::ffi::c_int {
+    let Some(raw) = NonNull::new(context) else {
+        return 0;
+    };
+    // SAFETY: the engine passes the context that runs.
+    let ctx = unsafe { Ctx::from_raw(raw) };
+    let mut class = qjs::JS_INVALID_CLASS_ID;
+    // SAFETY: the engine passes an object that is alive.
+    let find = unsafe { qjs::JS_GetAnyOpaque(object, &raw mut class) };
+    // SAFETY: only objects of `find_missing` come here; theirs lives as long as they, or is not there yet.
+    let Some(find) = (unsafe { find.cast::<Find>().as_ref() }) else {
+        return 0;
+    };
+    // SAFETY: the engine passes a name that is alive.
+    let name = unsafe { qjs::JS_AtomToValue(context, name) };
+    // SAFETY: the value is new, and nobody else has it.
+    let name = unsafe { Value::from_raw(ctx.clone(), name) };
+    let Some(Ok(name)) = name.as_string().map(rquickjs_core::String::to_string) else {
+        return 0;
+    };
+    let [get, set] = match find(&ctx, &name) {
+        Ok(Some(found)) => found,
+        Ok(None) => return 0,
+        // What was thrown is with the context.
+        Err(_) => return -1,
+    };
+    if described.is_null() {
+        return 1;
+    }
+    let found = qjs::JSPropertyDescriptor {
+        flags: FOUND,
+        value: qjs::JS_UNDEFINED,
+        // SAFETY: context and function are alive.
+        getter: unsafe { qjs::JS_DupValue(context, get.as_raw()) },
+        // SAFETY: context and function are alive.
+        setter: unsafe { qjs::JS_DupValue(context, set.as_raw()) },
+    };
+    // SAFETY: it points to where the engine wants the answer, which has a count of the functions from now on.
+    unsafe { described.write(found) };
+    1
+}
+
+/// Frees the [`Find`] of an object that goes.
+unsafe extern "C" fn drop_find(_runtime: *mut qjs::JSRuntime, object: qjs::JSValue) {
+    let mut class = qjs::JS_INVALID_CLASS_ID;
+    // SAFETY: the engine passes an object of the class of `find_missing`, once.
+    let find = unsafe { qjs::JS_GetAnyOpaque(object, &raw mut class) };
+    if !find.is_null() {
+        // SAFETY: it was put there as a box, and nobody asks the object any more.
+        drop(unsafe { Box::from_raw(find.cast::<Find>()) });
+    }
+}
+
+/// A part of the language that a context may do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intrinsic {
+    TypedArrays,
+    MapSet,
+    Date,
+    WeakRef,
+    Base64,
+    Performance,
+}
+
+/// Adds a part of the language to a context that has not got it.
+pub(super) fn add_intrinsic(ctx: &Ctx<'_>, intrinsic: Intrinsic) -> Result<()> {
+    let add = match intrinsic {
+        Intrinsic::TypedArrays => qjs::JS_AddIntrinsicTypedArrays,
+        Intrinsic::MapSet => qjs::JS_AddIntrinsicMapSet,
+        Intrinsic::Date => qjs::JS_AddIntrinsicDate,
+        Intrinsic::WeakRef => qjs::JS_AddIntrinsicWeakRef,
+        Intrinsic::Base64 => qjs::JS_AddIntrinsicAToB,
+        Intrinsic::Performance => qjs::JS_AddPerformance,
+    };
+    // SAFETY: the context is alive; each of these may be added at any time, as its objects are reached
+    // through the context only.
+    match unsafe { add(ctx.as_raw().as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(Error::Exception),
+    }
+}
+
 /// What held before a fiber was resumed, put back when it is dropped.
 struct Outer {
     active: Option<NonNull<Yielder<(), ()>>>,
     visit: Option<NonNull<anchor::Visit>>,
-    waker: Option<Waker>,
 }
 
 impl Drop for Outer {
     fn drop(&mut self) {
         ACTIVE.set(self.active.take());
         anchor::come_back(self.visit.take());
-        WAKER.set(self.waker.take());
     }
 }
 
 thread_local! {
     /// The yielder of the coroutine that runs on this thread.
     static ACTIVE: Cell<Option<NonNull<Yielder<(), ()>>>> = const { Cell::new(None) };
-    /// Wakes the task that resumed it.
-    static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    /// What it waits for, on the way from `wait` to `Fiber::poll`.
+    static JOB: Cell<Option<NonNull<Job>>> = const { Cell::new(None) };
     /// When it was first seen computing since it was resumed; 0 before.
     static SINCE: Cell<u64> = const { Cell::new(0) };
 }
+
+/// A property with functions that give and take its value.
+#[expect(clippy::cast_possible_wrap, reason = "both are small")]
+const FOUND: core::ffi::c_int =
+    (qjs::JS_PROP_GETSET | qjs::JS_PROP_CONFIGURABLE) as core::ffi::c_int;
 
 /// How long a script computes at a stretch while others wait.
 const SLICE_NANOS: u64 = 1_000_000;

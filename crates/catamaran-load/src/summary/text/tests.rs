@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::board::Recorder;
+use crate::board::{Check, Recorder};
 use crate::metric::{Registry, builtin};
 use crate::sink::Statistic;
+use crate::tags::TagsId;
 use crate::threshold::{Guarded, Threshold};
 
 /// What k6 printed, but for the values of trends, which are chosen here.
@@ -82,7 +83,13 @@ fn record(registry: &Arc<Registry>) -> Recorder {
     for number in 0..20 {
         let fails = number % 5 > 2;
         for (name, holds) in [("status 200", true), ("fails sometimes", !fails)] {
-            recorder.check("::front", name, holds);
+            let check = Check {
+                group: "::front",
+                name,
+                scenario: None,
+                tags: TagsId::default(),
+            };
+            recorder.check(check, holds);
             recorder.record(builtin::CHECKS, a, f64::from(u8::from(holds)), 0);
         }
         recorder.record(counter, a, 1.0, 0);

@@ -38,7 +38,12 @@ impl Ran {
 
     /// Checks that the script ran to its end, once, and threw nothing.
     pub(crate) fn is_well(&self) -> &Self {
-        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
+        // That this machine is busy is no fault of the script's.
+        let said = self.err.lines();
+        let said: Vec<_> = said
+            .filter(|line| !line.contains("this machine was the limit"))
+            .collect();
+        assert_eq!((self.code, said), (0, Vec::new()), "{}", self.out);
         assert!(self.figure("iterations", "count") > 0.0);
         self
     }

@@ -34,6 +34,39 @@ fn digests_and_codings_are_those_of_k6() {
 }
 
 #[test]
+fn what_is_global_is_there_when_it_is_named_and_like_any_other() {
+    let body = r"
+        const kinds = [typeof Uint16Array, typeof setInterval, typeof performance, typeof nowhere];
+        same(kinds, ['function', 'function', 'object', 'undefined']);
+        same(['WeakMap' in globalThis, 'nowhere' in globalThis], [true, false]);
+        same(thrown(() => nowhere).includes('nowhere'), true);
+        same(thrown(() => { 'use strict'; nowhere = 1; }).includes('nowhere'), true);
+        const mine = () => 'mine';
+        globalThis.clearTimeout = mine; clearInterval = mine;
+        same(typeof setTimeout(() => {}, 0), 'number');
+        same([clearTimeout(), clearInterval()], ['mine', 'mine']);
+        delete globalThis.clearInterval;
+        same(typeof clearInterval, 'undefined');
+        same(timers.setTimeout === setTimeout, true);
+        WeakRef = mine;
+        same([WeakRef(), typeof FinalizationRegistry], ['mine', 'function']);
+        same(Object.keys(globalThis).includes('console'), false);
+        same([new Date(0).getTime(), new Set([1, 1]).size, atob('YQ==')], [0, 1, 'a']);
+        same(encoding.b64decode('AQI=') instanceof ArrayBuffer, true);
+        same([global === globalThis, globalThis['__' + 'ENV'] === __ENV], [true, true]);
+        same([__ENV.URL === url, __ENV.NOWHERE === undefined], [true, true]);
+    ";
+    let imports = "import encoding from 'k6/encoding'; import timers from 'k6/timers';";
+    play(&once(imports, body), "").is_well();
+}
+
+#[test]
+fn a_script_that_looks_through_the_environment_sees_all_of_it() {
+    let body = "same([Object.keys(__ENV).includes('PATH'), 'PATH' in __ENV], [true, true]);";
+    play(&once("", body), "").is_well();
+}
+
+#[test]
 fn a_shared_array_is_made_once_and_cannot_be_changed() {
     let dir = TempDir::create().unwrap();
     dir.write("users.json", r#"[{"name":"a"},{"name":"b"},{"name":"c"}]"#)
