@@ -87,7 +87,7 @@ fn measured(program: &str, arguments: &[&str], from: Figures) -> Result<Told> {
     let addr = free_addr()?;
     let own = std::env::current_exe()?;
     let mut origin = Command::new(own);
-    let origin = origin.args(["bench-origin", "http", "128", &addr.to_string()]);
+    let origin = origin.args(["bench-origin", "0", "http", "128", &addr.to_string()]);
     let origin = Killed(origin.spawn().context("cannot start the target")?);
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(addr).is_err() {
