@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn memory_per_virtual_user_is_what_the_others_add_to_one() {
         let runs = Runs::from([
-            ("idle 1", vec![outcome(1.0, 10.0, 1)]),
-            ("idle", vec![outcome(1.0, 109.9, 1000)]),
+            ("strict 1", vec![outcome(1.0, 10.0, 1)]),
+            ("strict", vec![outcome(1.0, 109.9, 1000)]),
         ]);
         let text = lines(&GROUPS[2], &runs);
         assert!(
