@@ -208,7 +208,7 @@ mod tests {
         ]);
         let text = lines(&GROUPS[2], &runs);
         assert!(
-            text.contains("| 100 | k6 | not there | (ours ≤ 135) |"),
+            text.contains("| 100 | k6 | not there | (≤ 135) |"),
             "{text}"
         );
     }
