@@ -20,7 +20,7 @@
 //! shares ([`crate::schedule::Shares`]). Tags never travel: what a sample counts for is decided where it
 //! is made, and boards name sinks by number.
 //!
-//! Everything goes through a channel of Noise with a secret that all know ([`link`]); who does not know
+//! Everything goes through a channel of Noise with a secret that all know (`link.rs`); who does not know
 //! it is heard no further. Who knows it may have an agent do anything that a script can do.
 
 mod agent;

@@ -114,7 +114,7 @@ impl Point {
     }
 }
 
-/// The course of a run. Beyond [`MAX_POINTS`] seconds, a point stands for two, four, eight of them.
+/// The course of a run. Beyond `MAX_POINTS` seconds, a point stands for two, four, eight of them.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     points: Vec<Point>,
