@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// An address that could not be bound.
 #[derive(Debug)]
@@ -60,24 +61,34 @@ pub(crate) fn open_all(
     Ok(opened)
 }
 
-/// Listeners of datagrams that were removed lately: their flows may still be served from the port.
+/// Listeners that were removed lately, whose ports this process may still hold.
 #[derive(Debug, Default)]
-pub(crate) struct Recent(VecDeque<ListenerKey>);
+pub(crate) struct Recent(VecDeque<Removed>);
+
+#[derive(Debug)]
+struct Removed {
+    key: ListenerKey,
+    /// From then on the port is somebody else's, if it is in use; `None` of datagrams, whose flows are
+    /// served from the port for as long as they last.
+    until: Option<Instant>,
+}
 
 impl Recent {
     /// Takes note of a listener that was removed.
-    pub(crate) fn note(&mut self, key: &ListenerKey) {
-        if key.is_udp() {
-            self.0.push_back(key.clone());
-            if self.0.len() > MAX_RECENT {
-                self.0.pop_front();
-            }
+    pub(crate) fn note(&mut self, key: &ListenerKey, now: Instant) {
+        let until = (!key.is_udp()).then_some(now + CLOSED_WITHIN);
+        let key = key.clone();
+        self.0.push_back(Removed { key, until });
+        if self.0.len() > MAX_RECENT {
+            self.0.pop_front();
         }
     }
 
-    /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ListenerKey> {
-        self.0.iter()
+    /// Those whose ports may be held still.
+    pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = &ListenerKey> {
+        let held = self.0.iter();
+        let held = held.filter(move |one| one.until.is_none_or(|until| now < until));
+        held.map(|one| &one.key)
     }
 }
 
@@ -231,6 +242,9 @@ impl std::error::Error for BindErrors {}
 
 /// Removed listeners that are remembered; chosen.
 const MAX_RECENT: usize = 256;
+/// How long a worker may take to close the socket of a listener that was removed: on a busy machine one may
+/// not have run for some hundred milliseconds when the next reload wants the port back; chosen.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted on one socket; the kernel caps it at
 /// net.core.somaxconn, 4,096 by default.
 const BACKLOG: u32 = 4096;
@@ -238,6 +252,7 @@ const BACKLOG: u32 = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use catamaran_core::model::Name;
 
     fn shown(number: i32) -> String {
         BindError {
@@ -253,6 +268,31 @@ mod tests {
         assert!(shown(libc::EACCES).contains("setcap cap_net_bind_service"));
         assert!(shown(libc::EADDRNOTAVAIL).contains("not available"));
         assert!(shown(libc::EMFILE).contains("ulimit"));
+    }
+
+    #[test]
+    fn a_port_is_had_back_while_the_socket_of_its_removed_listener_is_still_closing() {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let closing = open(addr, Protocol::Tcp, 1).unwrap();
+        let address = socket::local_addr(closing[0].as_fd()).unwrap();
+        let key = |address: SocketAddr| ListenerKey::from_text(&format!("tcp {address}"));
+        let wanted = [WantedListener {
+            key: key(address),
+            address,
+            protocol: Protocol::Tcp,
+            frontend: Name::new("web"),
+        }];
+        let removed_at = Instant::now();
+        let mut recent = Recent::default();
+        let open_after = |recent: &Recent, later| {
+            let held: Vec<_> = recent.iter(removed_at + later).collect();
+            open_wanted(&wanted, 1, &held).is_ok()
+        };
+        assert!(!open_after(&recent, Duration::ZERO));
+        recent.note(&key(address), removed_at);
+        assert!(open_after(&recent, Duration::ZERO));
+        // Somebody else may have taken it meanwhile, with whom it must not be shared.
+        assert!(!open_after(&recent, CLOSED_WITHIN));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use catamaran_control::reload::PortRequest;
 use catamaran_core::model::ListenerKey;
 use catamaran_proxy::{Shared, WantedListener};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// The way to the supervisor.
@@ -60,7 +61,7 @@ pub(crate) async fn serve(
                 reply,
             } => {
                 for key in held(&shared).iter().filter(|key| !listeners.contains(key)) {
-                    recent.note(key);
+                    recent.note(key, Instant::now());
                 }
                 if let Some(supervisor) = &mut supervisor {
                     let keep = Keep {
@@ -106,7 +107,7 @@ fn open_here(
     recent: &Recent,
 ) -> Result<Vec<ListenerSockets>, String> {
     let held = held(shared);
-    let held: Vec<&ListenerKey> = held.iter().chain(recent.iter()).collect();
+    let held: Vec<&ListenerKey> = held.iter().chain(recent.iter(Instant::now())).collect();
     bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
 }
 

@@ -123,7 +123,7 @@ impl Kept {
         wanted: &[WantedListener],
     ) -> Result<Vec<ListenerSockets>, String> {
         let held = self.handover.listeners.iter().map(|l| &l.key);
-        let held: Vec<&ListenerKey> = held.chain(self.recent.iter()).collect();
+        let held: Vec<&ListenerKey> = held.chain(self.recent.iter(Instant::now())).collect();
         bind::open_wanted(wanted, count, &held).map_err(|errors| errors.to_string())
     }
 
@@ -140,10 +140,11 @@ impl Kept {
         let wanted: HashSet<ListenerKey> = listeners.into_iter().collect();
         let kept = &mut self.handover.listeners;
         kept.append(&mut self.opened);
+        let now = Instant::now();
         kept.retain(|listener| {
             let is_wanted = wanted.contains(&listener.key);
             if !is_wanted {
-                self.recent.note(&listener.key);
+                self.recent.note(&listener.key, now);
             }
             is_wanted
         });
