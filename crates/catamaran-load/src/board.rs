@@ -35,6 +35,14 @@ pub enum Answered {
     Failure(String),
 }
 
+impl Answered {
+    /// Not at all, as the run was cut off before.
+    #[must_use]
+    pub fn cut_off() -> Self {
+        Self::Failure("under way when the run was cut off".to_owned())
+    }
+}
+
 impl fmt::Display for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

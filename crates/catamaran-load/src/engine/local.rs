@@ -37,6 +37,8 @@ pub struct Local {
     pub(super) begun: Vec<Cell<u64>>,
     /// By scenario: iterations that asked for their number.
     pub(crate) asked: Vec<Cell<u64>>,
+    /// Whether iterations of open models have asked by HTTP, so that those that never begin would have.
+    pub(crate) asks_http: Cell<bool>,
     /// When it takes over from one that was lost: what was due before is left out.
     pub(super) from: Cell<u64>,
     /// Sent at most once each.
@@ -128,6 +130,7 @@ impl Local {
             stops: scenarios.iter().map(|_| Rc::default()).collect(),
             begun: scenarios.iter().map(|_| Cell::default()).collect(),
             asked: scenarios.iter().map(|_| Cell::default()).collect(),
+            asks_http: Cell::new(false),
             from: Cell::new(0),
             scenarios,
             shared,

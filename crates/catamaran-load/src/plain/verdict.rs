@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::board::Answered;
 use crate::engine::Outcome;
 use crate::metric::{Registry, builtin};
 use crate::sink::{Sink, as_f64};
@@ -9,6 +10,7 @@ use crate::sink::{Sink, as_f64};
 /// What the operator should know before believing the figures, each a sentence or two.
 pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
     let mut found = warnings_of_machine(registry, outcome);
+    found.extend(cut_off(registry, outcome));
     let dropped = dropped(registry, outcome);
     if dropped > 0.0 {
         // Of a worker that had no time itself nobody can tell what the target would have done.
@@ -23,6 +25,28 @@ pub(super) fn warnings(registry: &Registry, outcome: &Outcome) -> Vec<String> {
         ));
     }
     found
+}
+
+/// What became of requests that were under way at the end.
+pub(crate) fn cut_off(registry: &Registry, outcome: &Outcome) -> Option<String> {
+    let count = outcome.board.answers.get(&Answered::cut_off()).copied()?;
+    let is_corrected = |metric| {
+        let sink = outcome.board.metric(registry, metric);
+        sink.distribution().is_some_and(|values| values.count() > 0)
+    };
+    let corrected = [
+        builtin::HTTP_REQ_CORRECTED_DURATION,
+        builtin::EXCHANGE_CORRECTED_DURATION,
+    ];
+    let what = match corrected.into_iter().any(is_corrected) {
+        true => {
+            "the corrected latencies count for each how long it had waited, which is less than it would have"
+        }
+        false => "no latency knows of them",
+    };
+    Some(format!(
+        "{count} requests were under way when the run was cut off: {what}"
+    ))
 }
 
 /// What the figures lack, because agents were lost.
@@ -88,7 +112,7 @@ pub(crate) fn warnings_of_machine(registry: &Registry, outcome: &Outcome) -> Vec
     found
 }
 
-/// How much the uncorrected p(99) flatters, where it does so by half and more.
+/// How much the uncorrected p(99) flatters, where it does so by half and more, by the target's doing.
 pub(crate) fn flattery(registry: &Registry, outcome: &Outcome) -> Option<String> {
     let pairs = [
         (
@@ -106,7 +130,11 @@ pub(crate) fn flattery(registry: &Registry, outcome: &Outcome) -> Option<String>
             sink.distribution().map(|values| values.quantile(0.99))
         };
         let (measured, corrected) = (p99(measured)?, p99(corrected)?);
-        (corrected > 1.5 * measured && corrected > measured + FLATTERY_MILLIS).then(|| {
+        let own = p99(builtin::SCHEDULE_LATENESS).unwrap_or_default();
+        // Half of the difference and more is the load test's own doing: the warning of that says enough.
+        let is_own = own > (corrected - measured) / 2.0;
+        let is_much = corrected > 1.5 * measured && corrected > measured + FLATTERY_MILLIS;
+        (is_much && !is_own).then(|| {
             format!(
                 "the target stalled: p(99) is {} for users who come at this rate (corrected), {} for \
                  requests once they were sent",

@@ -52,6 +52,32 @@ enum Line {
     Udp(UdpSocket),
 }
 
+/// A request that is under way. Dropped before it is over, it is counted as cut off.
+#[derive(Debug)]
+struct UnderWay {
+    local: Rc<Local>,
+    /// Of times since requests should have begun.
+    metric: MetricId,
+    intended: Option<u64>,
+    is_over: bool,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let now = now_nanos();
+        let mut recorder = self.local.recorder.borrow_mut();
+        recorder.answered(Answered::cut_off());
+        // It has taken so long already; how long it would have, nobody knows.
+        if let Some(intended) = self.intended {
+            let waited = as_f64(now.saturating_sub(intended)) / 1e6;
+            recorder.record(self.metric, TagsId::default(), waited, now);
+        }
+    }
+}
+
 /// What one request came to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Done {
@@ -103,11 +129,18 @@ impl Vu for PlainVu {
 
     async fn iterate(&mut self, iteration: Iteration, _stop: &Rc<Stop>) -> Ended {
         let target = self.choose();
+        let mut under_way = UnderWay {
+            local: Rc::clone(&self.local),
+            metric: corrected_metric(self.options.protocol),
+            intended: iteration.intended,
+            is_over: false,
+        };
         let begin = now_nanos();
         let deadline = begin + self.timeout_nanos;
         let mut done = Done::default();
         let result = set_timeout(deadline, self.ask(target, &mut done)).await;
         let end = now_nanos();
+        under_way.is_over = true;
         if result.is_err() && done.phases.duration() == 0 {
             // What was waited for in vain counts as the request's time.
             done.phases.waiting = end - begin - done.phases.blocked.min(end - begin);

@@ -8,6 +8,7 @@ use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 
 use super::host::{Host, Place, Settings};
+use super::http::record_cut_off;
 use super::realm::{Called, Realm, STACK_BYTES, Script, Wanted, call_on_fiber};
 use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
 use crate::metric::builtin;
@@ -67,10 +68,14 @@ impl Crew for ScriptCrew {
 
     fn not_begun(&self, local: &Local, scenario: usize, waited: u64, times: u64) {
         let tags = local.scenario_tags(scenario);
-        let millis = as_f64(waited) / 1e6;
+        let (millis, now) = (as_f64(waited) / 1e6, now_nanos());
         let mut recorder = local.recorder.borrow_mut();
-        let metric = builtin::ITERATION_LATENESS;
-        recorder.record_times(metric, tags, millis, times, now_nanos());
+        recorder.record_times(builtin::ITERATION_LATENESS, tags, millis, times, now);
+        // Their first requests have waited so long already.
+        if local.asks_http.get() {
+            let metric = builtin::HTTP_REQ_CORRECTED_DURATION;
+            recorder.record_times(metric, tags, millis, times, now);
+        }
     }
 }
 
@@ -80,13 +85,15 @@ impl Vu for ScriptVu {
     async fn iterate(&mut self, iteration: Iteration, stop: &Rc<Stop>) -> Ended {
         let host = Rc::clone(&self.realm.host);
         host.begin(stop, "");
-        host.intended.set(iteration.intended);
         let stack = self.stack.take();
         let Ok(stack) = stack.map_or_else(|| DefaultStack::new(STACK_BYTES), Ok) else {
             host.local.fail(NO_STACK.to_owned());
             return Ended::Cut;
         };
         let begin = now_nanos();
+        let late = iteration.intended.map(|due| begin.saturating_sub(due));
+        host.late.set(late);
+        host.first_asked.set(None);
         let data = self.data.clone();
         let mut fiber = call_on_fiber(&self.realm, stack, &self.exec, data, Wanted::Nothing);
         let called = (&mut fiber).await;
@@ -94,6 +101,7 @@ impl Vu for ScriptVu {
         host.iteration.set(host.iteration.get() + 1);
         // The iteration that ends the run is over by its own will.
         if called == Called::Cut && !host.aborts.get() {
+            record_cut_off(&host);
             return Ended::Cut;
         }
         if let Called::Threw(mut why) = called {

@@ -1,7 +1,8 @@
 //! The load test, as an operator runs it; what it measures is tested in its own crate.
 
 use crate::{PATIENCE, catamaran};
-use catamaran_testkit::{Origin, Signal};
+use catamaran_testkit::{Origin, Reply, Signal};
+use std::time::Duration;
 
 #[test]
 fn a_load_prints_its_summary_and_keeps_its_thresholds() {
@@ -32,6 +33,24 @@ fn a_signal_ends_a_load_with_its_summary() {
     let status = load.wait(PATIENCE).unwrap();
     assert_eq!(status.code(), Some(105), "{}", load.stderr());
     assert!(load.stdout().contains("http_reqs"), "{}", load.stdout());
+}
+
+#[test]
+fn requests_under_way_when_a_load_is_cut_off_are_told_and_in_the_corrected_latency() {
+    let origin = Origin::http(|_| Reply::new(200, "").delay(Duration::from_secs(600)));
+    let origin = origin.start().unwrap();
+    let url = format!("http://{}/", origin.addr());
+    let mut load = catamaran(&["load", &url, "--rate", "50", "--duration", "1h"])
+        .start()
+        .unwrap();
+    assert!(origin.wait_for_requests(3, PATIENCE));
+    load.signal(Signal::INT).unwrap();
+    let status = load.wait(PATIENCE).unwrap();
+    let (out, err) = (load.stdout(), load.stderr());
+    assert_eq!(status.code(), Some(105), "{err}");
+    let told = "requests were under way when the run was cut off: the corrected latencies count";
+    assert!(out.contains(told) || err.contains(told), "{out} {err}");
+    assert!(out.contains("http_req_corrected_duration"), "{out}");
 }
 
 #[test]

@@ -76,21 +76,30 @@ async fn dispatch<C: Crew>(pool: &Rc<Pool<C>>, arrivals: &Arrivals) -> std::io::
     };
     let from = local.from.get();
     let mut next = first_from(0, |n| due_of(n).is_none_or(|due| due >= from));
+    // Whether what is late is so for want of a free virtual user, and not by this thread's doing.
+    let mut waits_for_vus = false;
     while let Some(due) = due_of(next) {
         if now_nanos() < due {
             tokio::select! {
                 result = alarm.until(due) => result?,
                 () = drive.stop.drained() => return Ok(()),
             }
-            note_lateness(pool, tags, due);
+            waits_for_vus = false;
         }
+        let late = now_nanos().saturating_sub(due);
         match (pool.take(), overload) {
-            (Some(slot), _) => slot.begin(due),
+            (Some(slot), _) => {
+                slot.begin(due);
+                if !waits_for_vus {
+                    local.record(builtin::SCHEDULE_LATENESS, tags, sink::as_f64(late) / 1e6);
+                }
+            }
             (None, Overload::Drop) => {
                 local.record(builtin::DROPPED_ITERATIONS, tags, 1.0);
                 tokio::task::coop::consume_budget().await;
             }
             (None, Overload::Queue) => {
+                waits_for_vus = true;
                 tokio::select! {
                     () = pool.freed.notified() => {}
                     () = drive.stop.drained() => {}
@@ -109,15 +118,6 @@ async fn dispatch<C: Crew>(pool: &Rc<Pool<C>>, arrivals: &Arrivals) -> std::io::
     }
     note_not_begun(pool, tags, next, due_of);
     Ok(())
-}
-
-/// Records how late this thread itself was, with a virtual user at hand.
-fn note_lateness<C: Crew>(pool: &Pool<C>, tags: TagsId, due: u64) {
-    let late = now_nanos().saturating_sub(due);
-    let millis = sink::as_f64(late) / 1e6;
-    pool.drive
-        .local
-        .record(builtin::SCHEDULE_LATENESS, tags, millis);
 }
 
 /// Counts what was due by now, from the worker's iteration `next` on, and will never begin.

@@ -94,8 +94,11 @@ pub(super) struct Host {
     pub(super) jars: RefCell<Vec<Jar>>,
     pub(super) sockets: RefCell<Sockets>,
     pub(super) grpc: Grpc,
-    /// When the iteration should have begun, until its first request has taken it.
-    pub(super) intended: Cell<Option<u64>>,
+    /// How many nanoseconds too late the iteration began, in an open model, until its first request has
+    /// counted them.
+    pub(super) late: Cell<Option<u64>>,
+    /// When its first request began.
+    pub(super) first_asked: Cell<Option<u64>>,
     /// Whether its script ended the run.
     pub(super) aborts: Cell<bool>,
     /// When the top level must be done, in nanoseconds of the monotonic clock.
@@ -148,7 +151,8 @@ impl Host {
             jars: RefCell::new(vec![Jar::default()]),
             sockets: RefCell::default(),
             grpc: Grpc::default(),
-            intended: Cell::new(None),
+            late: Cell::new(None),
+            first_asked: Cell::new(None),
             aborts: Cell::new(false),
             deadline: Cell::new(u64::MAX),
             sees_own_variables: Cell::new(false),

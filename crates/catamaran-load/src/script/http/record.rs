@@ -17,12 +17,12 @@ pub(super) struct Moved {
     pub(super) received: u64,
 }
 
-/// Records the samples of a request.
-pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, moved: Moved) {
+/// Records the samples of a request that began at `begin`.
+pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, begin: u64, moved: Moved) {
     let verdict = verdict(ask, reply.status);
     let tags = tags_of(host, ask, reply, verdict);
     let now = now_nanos();
-    let corrected = host.intended.take();
+    let late = host.late.take();
     let mut recorder = host.local.recorder.borrow_mut();
     let phases = &reply.phases;
     let mut add = |metric: MetricId, value: f64| recorder.record(metric, tags, value, now);
@@ -35,9 +35,9 @@ pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, moved: Moved) {
     times(builtin::HTTP_REQ_SENDING, phases.sending);
     times(builtin::HTTP_REQ_WAITING, phases.waiting);
     times(builtin::HTTP_REQ_RECEIVING, phases.receiving);
-    if let Some(intended) = corrected {
-        let since = now.saturating_sub(intended);
-        times(builtin::HTTP_REQ_CORRECTED_DURATION, since);
+    if let Some(late) = late {
+        let took = now.saturating_sub(begin);
+        times(builtin::HTTP_REQ_CORRECTED_DURATION, late + took);
     }
     if let Some(is_expected) = verdict {
         add(builtin::HTTP_REQ_FAILED, f64::from(u8::from(!is_expected)));
@@ -52,6 +52,28 @@ pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, moved: Moved) {
             ask.method, reply.url, reply.error
         ));
     }
+}
+
+/// Notes that a request begins.
+pub(super) fn note_begin(host: &Host, begin: u64) {
+    if host.late.get().is_some() && host.first_asked.get().is_none() {
+        host.first_asked.set(Some(begin));
+        host.local.asks_http.set(true);
+    }
+}
+
+/// Records the first request of an iteration that was cut off while it was under way: it has taken so long
+/// already; how long it would have, nobody knows.
+pub(in crate::script) fn record_cut_off(host: &Host) {
+    let (Some(late), Some(begin)) = (host.late.take(), host.first_asked.take()) else {
+        return;
+    };
+    let now = now_nanos();
+    let tags = host.iteration_tags();
+    let took = as_f64(late + now.saturating_sub(begin)) / 1e6;
+    let mut recorder = host.local.recorder.borrow_mut();
+    recorder.record(builtin::HTTP_REQ_CORRECTED_DURATION, tags, took, now);
+    recorder.answered(Answered::cut_off());
 }
 
 /// Whether a status is one that was expected; `None`, if nothing is judged.

@@ -10,7 +10,7 @@ use super::ask::{Ask, Auth, Keep};
 use super::digest;
 use super::jar::Jar;
 use super::pool::send;
-use super::record::{Moved, record};
+use super::record::{Moved, note_begin, record};
 use super::reply::Reply;
 use crate::client::{Kept, RequestText, Url, set_timeout};
 use crate::engine::sleep_until;
@@ -154,6 +154,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
         sleep_until(pace.claim(now_nanos())).await;
     }
     let begin = now_nanos();
+    note_begin(host, begin);
     let mut moved = Moved::default();
     match prepare(host, ask) {
         Ok(written) => {
@@ -192,7 +193,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     if let Some(body) = ask.body.as_ref().filter(|_| ask.keep != Keep::Nothing) {
         reply.sent_body.clone_from(body);
     }
-    record(host, ask, &reply, moved);
+    record(host, ask, &reply, begin, moved);
     reply
 }
 

@@ -11,7 +11,7 @@ use super::prepare::Prepared;
 use crate::engine::{Local, Outcome};
 use crate::plain::{Console, verdict};
 use crate::record::{About, Record, Timeline};
-use crate::scenario::Scenario;
+use crate::scenario::Overload;
 use crate::script::realm::Called;
 use crate::sink::Statistic;
 use crate::summary::{Summary, export, text};
@@ -103,16 +103,31 @@ impl Prepared {
         if outcome.run_time > SHORT {
             lines.extend(verdict::warnings_of_machine(registry, outcome));
         }
-        let dropped = verdict::dropped(registry, outcome);
-        let is_open = |scenario: &Scenario| scenario.executor.arrivals().is_some();
-        if dropped > 0.0 && self.derived.scenarios.iter().any(is_open) {
-            lines.push(format!(
-                "{dropped} iterations were due and found no free virtual user: the latencies know nothing of \
-                 them; raise maxVUs, or let them wait with --on-overload queue"
-            ));
-        }
+        lines.extend(verdict::cut_off(registry, outcome));
+        lines.extend(self.never_begun(verdict::dropped(registry, outcome)));
         lines.extend(verdict::flattery(registry, outcome));
         lines
+    }
+
+    /// What is to be said of so many iterations that did not begin.
+    fn never_begun(&self, dropped: f64) -> Option<String> {
+        let scenarios = self.derived.scenarios.iter();
+        let mut open = scenarios.filter(|one| one.executor.arrivals().is_some());
+        let overload = open.next()?.overload;
+        if dropped == 0.0 {
+            return None;
+        }
+        Some(match overload {
+            Overload::Drop => format!(
+                "{dropped} iterations were due and found no free virtual user: the latencies know nothing of \
+                 them; raise maxVUs, or let them wait with --on-overload queue"
+            ),
+            Overload::Queue => format!(
+                "{dropped} iterations were due and had not begun at the end, for want of a free virtual user: \
+                 the corrected latencies count for each how long it had waited, which is less than it would \
+                 have; raise maxVUs, or ask for less"
+            ),
+        })
     }
 
     /// Lets the script make the summary. Returns whether it did.

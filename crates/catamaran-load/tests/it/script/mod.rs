@@ -11,6 +11,7 @@ mod requests;
 mod runs;
 mod shared;
 mod tls;
+mod truth;
 
 use std::path::Path;
 
