@@ -39,7 +39,7 @@ impl Answered {
     /// Not at all, as the run was cut off before.
     #[must_use]
     pub fn cut_off() -> Self {
-        Self::Failure("under way when the run was cut off".to_owned())
+        Self::Failure("cut off before it was answered".to_owned())
     }
 }
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use catamaran_sys::clock::now_nanos;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::TlsStream;
@@ -144,6 +144,25 @@ impl Connection {
         }
     }
 
+    /// Whether the target has closed it, as far as the runtime has heard: nothing is asked of the kernel.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => is_ended(
+                stream.try_io(Interest::READABLE, || Ok(())),
+                stream.ready(Interest::READABLE),
+            ),
+            Stream::Tls(stream) => is_ended(
+                stream.tcp().try_io(Interest::READABLE, || Ok(())),
+                stream.tcp().ready(Interest::READABLE),
+            ),
+            Stream::Unix(stream) => is_ended(
+                stream.try_io(Interest::READABLE, || Ok(())),
+                stream.ready(Interest::READABLE),
+            ),
+        }
+    }
+
     /// Writes both parts, in one call if the kernel takes them.
     pub async fn write(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
         self.stream.write(head, body).await
@@ -153,6 +172,19 @@ impl Connection {
     /// end of the connection.
     pub async fn read<T>(&self, take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
         self.stream.read(take).await
+    }
+}
+
+/// Whether a stream has ended: `has_event` is an error where nothing was heard of it, and `ready` says what was.
+fn is_ended(has_event: io::Result<()>, ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    if has_event.is_err() {
+        return false;
+    }
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(ready).poll(&mut context) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
     }
 }
 

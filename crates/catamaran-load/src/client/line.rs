@@ -70,7 +70,7 @@ impl Line {
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self {
-            Self::Http1(_) => false,
+            Self::Http1(connection) => connection.is_closed(),
             Self::Http2(connection) => connection.is_over(),
             #[cfg(feature = "http3")]
             Self::Http3(connection) => connection.is_over(),

@@ -17,6 +17,7 @@ mod hands;
 mod lead;
 mod local;
 mod stop;
+mod under_way;
 mod worker;
 
 use std::rc::Rc;
@@ -29,6 +30,7 @@ pub(crate) use lead::{Command, Message, Report};
 pub use lead::{Course, Ending, Observer, Outcome, Progress, Second, lead};
 pub use local::{Local, Shared, Untold};
 pub use stop::Stop;
+pub use under_way::UnderWay;
 
 /// One iteration that is about to begin.
 #[derive(Clone, Copy, Debug)]

@@ -13,9 +13,10 @@ use serde_json::json;
 use super::options::{Model, UsageError};
 use super::run::{Console, Prepared};
 use super::verdict;
+use crate::distribution::Distribution;
 use crate::engine::{Ending, Outcome};
 use crate::exit_code;
-use crate::sink::{Kind, Sink};
+use crate::sink::{Kind, Sink, as_f64};
 use crate::threshold::Threshold;
 use crate::time_text::humanized;
 
@@ -157,14 +158,20 @@ impl Step {
         };
         let sink: &Sink = outcome.board.metric(registry, main);
         let verdict = condition.evaluate(sink, outcome.run_time);
-        let failed = verdict::failed_share(registry, outcome);
-        let count = sink
-            .distribution()
-            .map_or(0, crate::distribution::Distribution::count);
+        // What was due and never sent, or never answered, has failed: how long it would have waited the
+        // corrected latency does not know.
+        let due = as_f64(sink.distribution().map_or(0, Distribution::count));
+        let answered = verdict::answered(registry, outcome);
+        let missed = if due > 0.0 {
+            (due - answered).max(0.0) / due
+        } else {
+            0.0
+        };
+        let failed = missed + (1.0 - missed) * verdict::failed_share(registry, outcome);
         let seconds = outcome.run_time.as_secs_f64().max(1e-9);
         Self {
             rate,
-            achieved: crate::sink::as_f64(count) / seconds,
+            achieved: answered / seconds,
             failed,
             value: verdict.map_or(0.0, |verdict| verdict.value),
             statistic: condition.statistic.to_string(),

@@ -78,8 +78,8 @@ pub async fn run(options: PlainOptions, console: &mut Console<'_>) -> io::Result
         writeln!(console.err, "catamaran load: {why}")?;
         return Ok(exit_code::FAILED);
     }
-    prepared.print(&about, &outcome, &timeline, console)?;
-    Ok(prepared.exit_code(&outcome))
+    let are_written = prepared.print(&about, &outcome, &timeline, console)?;
+    Ok(prepared.exit_code(&outcome, are_written))
 }
 
 /// A run whose options are found good.
@@ -246,9 +246,10 @@ impl Prepared {
         outcome: &Outcome,
         timeline: &Timeline,
         console: &mut Console<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let summary = self.summary(outcome);
         let mut warnings = verdict::missing(outcome);
+        warnings.extend(verdict::ended_early(outcome));
         warnings.extend(verdict::warnings(&self.registry, outcome));
         warnings.extend(verdict::flattery(&self.registry, outcome));
         let record = Record {
@@ -265,7 +266,8 @@ impl Prepared {
             verdict::mark(outcome, console.out)?;
         }
         let earlier = self.earlier.as_ref();
-        self.options
+        let are_written = self
+            .options
             .keep
             .write(&record, earlier, is_json, console)?;
         for line in &warnings {
@@ -279,7 +281,7 @@ impl Prepared {
                 "error: thresholds on metrics '{crossed}' have been crossed"
             )?;
         }
-        Ok(())
+        Ok(are_written)
     }
 
     pub(super) fn summary<'a>(&'a self, outcome: &'a Outcome) -> Summary<'a> {
@@ -294,17 +296,21 @@ impl Prepared {
         }
     }
 
-    fn exit_code(&self, outcome: &Outcome) -> u8 {
+    fn exit_code(&self, outcome: &Outcome, are_written: bool) -> u8 {
         if outcome.ending == Ending::Signal {
             return exit_code::SIGNAL;
         }
         if outcome.is_incomplete() {
             return exit_code::INCOMPLETE;
         }
-        if self.summary(outcome).crossed().is_empty() {
+        if !self.summary(outcome).crossed().is_empty() {
+            return exit_code::THRESHOLDS;
+        }
+        // Whoever waits for a file would take an old one for this run's.
+        if are_written {
             exit_code::OK
         } else {
-            exit_code::THRESHOLDS
+            exit_code::FAILED
         }
     }
 }

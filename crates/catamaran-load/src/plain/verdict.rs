@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::board::Answered;
-use crate::engine::Outcome;
+use crate::engine::{Ending, Outcome};
 use crate::metric::{Registry, builtin};
 use crate::sink::{Sink, as_f64};
 
@@ -45,8 +45,19 @@ pub(crate) fn cut_off(registry: &Registry, outcome: &Outcome) -> Option<String> 
         false => "no latency knows of them",
     };
     Some(format!(
-        "{count} requests were under way when the run was cut off: {what}"
+        "{count} requests were cut off before they were answered: {what}"
     ))
+}
+
+/// That a run was not as long as it should have been.
+pub(crate) fn ended_early(outcome: &Outcome) -> Option<String> {
+    let by = match &outcome.ending {
+        Ending::Signal => "a signal",
+        Ending::Threshold => "a threshold with abortOnFail",
+        _ => return None,
+    };
+    let after = outcome.run_time.as_secs_f64();
+    Some(format!("the run was ended after {after:.1} s by {by}"))
 }
 
 /// What the figures lack, because agents were lost.
@@ -143,6 +154,15 @@ pub(crate) fn flattery(registry: &Registry, outcome: &Outcome) -> Option<String>
             )
         })
     })
+}
+
+/// Requests that ended, well or not.
+pub(super) fn answered(registry: &Registry, outcome: &Outcome) -> f64 {
+    let count = |metric| match outcome.board.metric(registry, metric) {
+        Sink::Counter(count) => *count,
+        _ => 0.0,
+    };
+    count(builtin::HTTP_REQS) + count(builtin::EXCHANGES)
 }
 
 /// The share of requests that failed, 0 to 1.

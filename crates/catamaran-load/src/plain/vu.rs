@@ -17,7 +17,7 @@ use crate::client::{
     Alpn, Connection, Endpoint, Failure, Http2, Line as HttpLine, Phases, RequestText, Url,
     set_timeout,
 };
-use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
+use crate::engine::{Crew, Ended, Iteration, Local, Stop, UnderWay, Vu};
 use crate::metric::{MetricId, builtin};
 use crate::sink::as_f64;
 use crate::tags::TagsId;
@@ -52,28 +52,13 @@ enum Line {
     Udp(UdpSocket),
 }
 
-/// A request that is under way. Dropped before it is over, it is counted as cut off.
-#[derive(Debug)]
-struct UnderWay {
-    local: Rc<Local>,
-    /// Of times since requests should have begun.
-    metric: MetricId,
-    intended: Option<u64>,
-    is_over: bool,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let now = now_nanos();
-        let mut recorder = self.local.recorder.borrow_mut();
-        recorder.answered(Answered::cut_off());
-        // It has taken so long already; how long it would have, nobody knows.
-        if let Some(intended) = self.intended {
-            let waited = as_f64(now.saturating_sub(intended)) / 1e6;
-            recorder.record(self.metric, TagsId::default(), waited, now);
+impl Line {
+    /// Whether nothing more can be asked on it, as far as it is known.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Http(line) => line.is_over(),
+            Self::Stream(connection) => connection.is_closed(),
+            Self::WebSocket(_) | Self::Udp(_) => false,
         }
     }
 }
@@ -129,18 +114,17 @@ impl Vu for PlainVu {
 
     async fn iterate(&mut self, iteration: Iteration, _stop: &Rc<Stop>) -> Ended {
         let target = self.choose();
-        let mut under_way = UnderWay {
-            local: Rc::clone(&self.local),
-            metric: corrected_metric(self.options.protocol),
-            intended: iteration.intended,
-            is_over: false,
-        };
+        let corrected = corrected_metric(self.options.protocol);
+        let due = iteration
+            .intended
+            .map(|due| (corrected, TagsId::default(), due));
+        let under_way = UnderWay::new(&self.local, due);
         let begin = now_nanos();
         let deadline = begin + self.timeout_nanos;
         let mut done = Done::default();
         let result = set_timeout(deadline, self.ask(target, &mut done)).await;
         let end = now_nanos();
-        under_way.is_over = true;
+        under_way.over();
         if result.is_err() && done.phases.duration() == 0 {
             // What was waited for in vain counts as the request's time.
             done.phases.waiting = end - begin - done.phases.blocked.min(end - begin);
@@ -168,7 +152,8 @@ impl PlainVu {
 
     /// Sends one request and reads its answer, on the connection at hand or on a new one.
     async fn ask(&mut self, index: usize, done: &mut Done) -> Result<(), Failure> {
-        let is_reused = match self.lines[index].take() {
+        let kept = self.lines[index].take().filter(|line| !line.is_over());
+        let is_reused = match kept {
             Some(line) => match self.ask_on(line, index, done).await {
                 Err(failure) if self.may_repeat(index, &failure, done) => true,
                 result => return result,

@@ -148,6 +148,7 @@ impl Keep {
     }
 
     /// Writes what is wanted, and prints the comparison with `earlier`. What cannot be written is told.
+    /// Returns whether everything was.
     ///
     /// # Errors
     /// When nothing can be printed.
@@ -157,7 +158,7 @@ impl Keep {
         earlier: Option<&Earlier>,
         is_json: bool,
         console: &mut Console<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let document = document::document(record);
         if is_json {
             serde_json::to_writer_pretty(&mut *console.out, &document)?;
@@ -171,19 +172,28 @@ impl Keep {
             (&self.junit, &|| junit::render(record)),
             (&self.report, &report),
         ];
+        let mut are_written = true;
         for (path, content) in files {
             if let Some(path) = path {
-                write_file(path, &content(), console)?;
+                are_written &= write_file(path, &content(), console)?;
             }
         }
-        Ok(())
+        Ok(are_written)
     }
 }
 
-fn write_file(path: &Path, content: &str, console: &mut Console<'_>) -> io::Result<()> {
+/// Writes a file that was asked for. Returns whether that went well; it is told if not.
+pub(crate) fn write_file(
+    path: &Path,
+    content: &str,
+    console: &mut Console<'_>,
+) -> io::Result<bool> {
     match std::fs::write(path, content) {
-        Ok(()) => Ok(()),
-        Err(error) => writeln!(console.err, "error: {}: {error}", path.display()),
+        Ok(()) => Ok(true),
+        Err(error) => {
+            writeln!(console.err, "error: {}: {error}", path.display())?;
+            Ok(false)
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 
 use super::host::{Host, Place, Settings};
-use super::http::record_cut_off;
 use super::realm::{Called, Realm, STACK_BYTES, Script, Wanted, call_on_fiber};
 use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
 use crate::metric::builtin;
@@ -93,7 +92,6 @@ impl Vu for ScriptVu {
         let begin = now_nanos();
         let late = iteration.intended.map(|due| begin.saturating_sub(due));
         host.late.set(late);
-        host.first_asked.set(None);
         let data = self.data.clone();
         let mut fiber = call_on_fiber(&self.realm, stack, &self.exec, data, Wanted::Nothing);
         let called = (&mut fiber).await;
@@ -101,7 +99,6 @@ impl Vu for ScriptVu {
         host.iteration.set(host.iteration.get() + 1);
         // The iteration that ends the run is over by its own will.
         if called == Called::Cut && !host.aborts.get() {
-            record_cut_off(&host);
             return Ended::Cut;
         }
         if let Called::Threw(mut why) = called {

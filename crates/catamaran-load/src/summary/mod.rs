@@ -92,7 +92,7 @@ impl Summary<'_> {
         value: f64,
     ) -> String {
         match (metric.kind, statistic) {
-            (Kind::Rate, _) => format!("{:.2}%", value * 100.0),
+            (Kind::Rate, _) => share_text(value),
             (Kind::Counter, Statistic::Rate) => {
                 format!("{}/s", self.value_text(metric.contains, value))
             }
@@ -165,6 +165,13 @@ fn data_text(bytes: f64) -> String {
     format!("{value:.0} {unit}")
 }
 
+/// A share, 0 to 1, in percent. It is cut to two places and not rounded, as in k6: of a million requests of which
+/// one failed 100 % did not succeed.
+pub(crate) fn share_text(share: f64) -> String {
+    // A product such as 0.57 × 10,000 may lie a hair below the whole number that it is.
+    format!("{:.2}%", (share * 10_000.0 + 1e-6).floor() / 100.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,5 +186,17 @@ mod tests {
         assert_eq!(data_text(5589.0), "5.6 kB");
         assert_eq!(data_text(2773.3), "2.8 kB");
         assert_eq!(data_text(12_345_678.0), "12 MB");
+    }
+
+    #[test]
+    fn shares_are_cut_to_two_places() {
+        for (share, text) in [
+            (1.0, "100.00%"),
+            (0.999_999, "99.99%"),
+            (0.57, "57.00%"),
+            (0.0, "0.00%"),
+        ] {
+            assert_eq!(share_text(share), text);
+        }
     }
 }

@@ -170,7 +170,8 @@ fn the_greatest_rate_is_found() {
         .start()
         .unwrap();
     let mut options = options(&format!("http://{}/", origin.addr()));
-    options.find_max = Some("med<200ms".to_owned());
+    // A condition that each request that is answered meets: those that are not must count.
+    options.find_max = Some("med<5s".to_owned());
     options.model = Model::Open { rate: 400.0 };
     options.max_connections = 1;
     options.workers = Some(1);
@@ -179,9 +180,9 @@ fn the_greatest_rate_is_found() {
     let steps = found["steps"].as_array().unwrap();
     assert!(steps.len() >= 2, "{}", ran.out);
     assert_eq!(steps[0]["holds"], false, "{}", ran.out);
-    // A busy machine finds less or nothing, none finds more: what is due in a second and waits.
+    // A busy machine finds less or nothing, none finds more.
     assert!(
-        found["max_rate"].as_f64().is_none_or(|rate| rate <= 90.0),
+        found["max_rate"].as_f64().is_none_or(|rate| rate <= 60.0),
         "{}",
         ran.out
     );

@@ -48,7 +48,7 @@ fn requests_under_way_when_a_load_is_cut_off_are_told_and_in_the_corrected_laten
     let status = load.wait(PATIENCE).unwrap();
     let (out, err) = (load.stdout(), load.stderr());
     assert_eq!(status.code(), Some(105), "{err}");
-    let told = "requests were under way when the run was cut off: the corrected latencies count";
+    let told = "requests were cut off before they were answered: the corrected latencies count";
     assert!(out.contains(told) || err.contains(told), "{out} {err}");
     assert!(out.contains("http_req_corrected_duration"), "{out}");
 }

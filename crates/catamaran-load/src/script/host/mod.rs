@@ -94,11 +94,9 @@ pub(super) struct Host {
     pub(super) jars: RefCell<Vec<Jar>>,
     pub(super) sockets: RefCell<Sockets>,
     pub(super) grpc: Grpc,
-    /// How many nanoseconds too late the iteration began, in an open model, until its first request has
-    /// counted them.
+    /// How many nanoseconds too late the iteration began, in an open model: its requests should have begun
+    /// so much sooner.
     pub(super) late: Cell<Option<u64>>,
-    /// When its first request began.
-    pub(super) first_asked: Cell<Option<u64>>,
     /// Whether its script ended the run.
     pub(super) aborts: Cell<bool>,
     /// When the top level must be done, in nanoseconds of the monotonic clock.
@@ -152,7 +150,6 @@ impl Host {
             sockets: RefCell::default(),
             grpc: Grpc::default(),
             late: Cell::new(None),
-            first_asked: Cell::new(None),
             aborts: Cell::new(false),
             deadline: Cell::new(u64::MAX),
             sees_own_variables: Cell::new(false),

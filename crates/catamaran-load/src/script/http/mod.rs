@@ -13,6 +13,5 @@ pub(super) use ask::{Ask, Keep};
 pub(super) use jar::Jar;
 pub(super) use packed::pack;
 pub(super) use pool::{Pool, resolve};
-pub(super) use record::record_cut_off;
 pub(super) use reply::{Reply, install, into_js};
 pub(super) use send::{cookies, perform, perform_all, take_cookies};

@@ -63,7 +63,14 @@ impl Pool {
             }
             self.shared.remove(place);
         }
-        self.idle.get_mut(place)?.pop()
+        let idle = self.idle.get_mut(place)?;
+        // A target closes what has been idle for long; a request sent there would fail for no reason.
+        loop {
+            let line = idle.pop()?;
+            if !line.is_over() {
+                return Some(line);
+            }
+        }
     }
 
     /// Keeps a connection that is good for another request.

@@ -5,6 +5,7 @@ use catamaran_sys::clock::now_nanos;
 use super::ask::Ask;
 use super::reply::Reply;
 use crate::board::Answered;
+use crate::engine::UnderWay;
 use crate::metric::{MetricId, builtin};
 use crate::script::host::{About, Host, SystemTag};
 use crate::sink::as_f64;
@@ -22,7 +23,6 @@ pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, begin: u64, moved: M
     let verdict = verdict(ask, reply.status);
     let tags = tags_of(host, ask, reply, verdict);
     let now = now_nanos();
-    let late = host.late.take();
     let mut recorder = host.local.recorder.borrow_mut();
     let phases = &reply.phases;
     let mut add = |metric: MetricId, value: f64| recorder.record(metric, tags, value, now);
@@ -35,7 +35,7 @@ pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, begin: u64, moved: M
     times(builtin::HTTP_REQ_SENDING, phases.sending);
     times(builtin::HTTP_REQ_WAITING, phases.waiting);
     times(builtin::HTTP_REQ_RECEIVING, phases.receiving);
-    if let Some(late) = late {
+    if let Some(late) = host.late.get() {
         let took = now.saturating_sub(begin);
         times(builtin::HTTP_REQ_CORRECTED_DURATION, late + took);
     }
@@ -55,25 +55,13 @@ pub(super) fn record(host: &Host, ask: &Ask, reply: &Reply, begin: u64, moved: M
 }
 
 /// Notes that a request begins.
-pub(super) fn note_begin(host: &Host, begin: u64) {
-    if host.late.get().is_some() && host.first_asked.get().is_none() {
-        host.first_asked.set(Some(begin));
+pub(super) fn note_begin(host: &Host, begin: u64) -> UnderWay {
+    let due = host.late.get().map(|late| {
         host.local.asks_http.set(true);
-    }
-}
-
-/// Records the first request of an iteration that was cut off while it was under way: it has taken so long
-/// already; how long it would have, nobody knows.
-pub(in crate::script) fn record_cut_off(host: &Host) {
-    let (Some(late), Some(begin)) = (host.late.take(), host.first_asked.take()) else {
-        return;
-    };
-    let now = now_nanos();
-    let tags = host.iteration_tags();
-    let took = as_f64(late + now.saturating_sub(begin)) / 1e6;
-    let mut recorder = host.local.recorder.borrow_mut();
-    recorder.record(builtin::HTTP_REQ_CORRECTED_DURATION, tags, took, now);
-    recorder.answered(Answered::cut_off());
+        let metric = builtin::HTTP_REQ_CORRECTED_DURATION;
+        (metric, host.iteration_tags(), begin.saturating_sub(late))
+    });
+    UnderWay::new(&host.local, due)
 }
 
 /// Whether a status is one that was expected; `None`, if nothing is judged.

@@ -154,7 +154,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
         sleep_until(pace.claim(now_nanos())).await;
     }
     let begin = now_nanos();
-    note_begin(host, begin);
+    let under_way = note_begin(host, begin);
     let mut moved = Moved::default();
     match prepare(host, ask) {
         Ok(written) => {
@@ -193,6 +193,7 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
     if let Some(body) = ask.body.as_ref().filter(|_| ask.keep != Keep::Nothing) {
         reply.sent_body.clone_from(body);
     }
+    under_way.over();
     record(host, ask, &reply, begin, moved);
     reply
 }

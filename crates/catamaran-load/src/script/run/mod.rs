@@ -10,8 +10,9 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use catamaran_sys::clock::now_nanos;
 use tokio::task::LocalSet;
 
 use super::vu::ScriptCrew;
@@ -136,6 +137,7 @@ impl Prepared {
             Arc::clone(&course.scenarios),
             &course.taps,
         ));
+        let began = now_nanos();
         let data = match self.set_up(&local).await {
             Ok(data) => data,
             Err(failed) => {
@@ -143,6 +145,7 @@ impl Prepared {
                 return tell(console, &failed);
             }
         };
+        let mut outside = now_nanos() - began;
         let mut is_marked_failed = self.hear(&local, console)?;
         let hands = match fleet {
             Some(fleet) => Hands::Agents(fleet, data.clone()),
@@ -161,17 +164,21 @@ impl Prepared {
         if let Ending::Failed(why) = &outcome.ending {
             return tell(console, &Failed(exit_code::FAILED, why.clone()));
         }
+        let began = now_nanos();
         let torn = self.tear_down(&local, data.clone()).await;
+        outside += now_nanos() - began;
         is_marked_failed |= self.hear(&local, console)?;
         outcome.is_marked_failed |= is_marked_failed;
         outcome.board.merge(&local.recorder.borrow_mut().take());
+        // What `setup` and `teardown` counted is in the figures, so that their time is in the rates.
+        outcome.run_time += Duration::from_nanos(outside);
         let over = Over {
             about: &about,
             outcome: &outcome,
             timeline: &timeline,
         };
-        self.print(&over, &local, data.as_deref(), console).await?;
-        let code = self.exit_code(&outcome, console)?;
+        let are_written = self.print(&over, &local, data.as_deref(), console).await?;
+        let code = self.exit_code(&outcome, are_written, console)?;
         match torn {
             Ok(()) => Ok(code),
             Err(failed) => {
@@ -194,7 +201,7 @@ impl Prepared {
             outcome: &Outcome::before_the_run(local.recorder.borrow_mut().take()),
             timeline: &Timeline::default(),
         };
-        self.print(&over, local, None, console).await
+        self.print(&over, local, None, console).await.map(drop)
     }
 
     fn course(&self, samples: &[Output]) -> Course {
@@ -246,7 +253,12 @@ impl Prepared {
         }
     }
 
-    fn exit_code(&self, outcome: &Outcome, console: &mut Console<'_>) -> io::Result<u8> {
+    fn exit_code(
+        &self,
+        outcome: &Outcome,
+        are_written: bool,
+        console: &mut Console<'_>,
+    ) -> io::Result<u8> {
         if let Ending::Aborted(why) = &outcome.ending {
             let text = format!("the script aborted the run: {why}");
             return tell(console, &Failed(exit_code::ABORTED, text));
@@ -264,7 +276,12 @@ impl Prepared {
             let text = "the script called the run failed".to_owned();
             return tell(console, &Failed(exit_code::MARKED_FAILED, text));
         }
-        Ok(exit_code::OK)
+        // Whoever waits for a file would take an old one for this run's.
+        Ok(if are_written {
+            exit_code::OK
+        } else {
+            exit_code::FAILED
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::prepare::Prepared;
 use crate::engine::{Local, Outcome};
 use crate::plain::{Console, verdict};
-use crate::record::{About, Record, Timeline};
+use crate::record::{About, Record, Timeline, write_file};
 use crate::scenario::Overload;
 use crate::script::realm::Called;
 use crate::sink::Statistic;
@@ -46,7 +46,7 @@ impl Prepared {
         local: &Rc<Local>,
         data: Option<&str>,
         console: &mut Console<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let statistics = self.options.summary_trend_stats.clone();
         let statistics = statistics.unwrap_or_else(|| TREND_STATISTICS.to_vec());
         let outcome = over.outcome;
@@ -74,12 +74,10 @@ impl Prepared {
             warnings: &warnings,
         };
         let earlier = self.earlier.as_ref();
-        self.given.keep.write(&record, earlier, is_json, console)?;
+        let mut are_written = self.given.keep.write(&record, earlier, is_json, console)?;
         if let Some(path) = &self.given.summary_export {
             let document = export::summary_export(&summary, data.as_ref());
-            if let Err(error) = std::fs::write(path, format!("{document:#}")) {
-                writeln!(console.err, "error: {}: {error}", path.display())?;
-            }
+            are_written &= write_file(path, &format!("{document:#}"), console)?;
         }
         for line in &warnings {
             writeln!(console.err, "warning: {line}")?;
@@ -92,13 +90,14 @@ impl Prepared {
                 "error: thresholds on metrics '{crossed}' have been crossed"
             )?;
         }
-        Ok(())
+        Ok(are_written)
     }
 
     /// What the operator should know before believing the figures.
     fn warnings(&self, outcome: &Outcome) -> Vec<String> {
         let registry = &self.registry;
         let mut lines = verdict::missing(outcome);
+        lines.extend(verdict::ended_early(outcome));
         // A short run is busy with its own start.
         if outcome.run_time > SHORT {
             lines.extend(verdict::warnings_of_machine(registry, outcome));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Summary, is_always_told, number_text};
+use super::{Summary, is_always_told, number_text, share_text};
 use crate::board::Tally;
 use crate::metric::{Contains, Metric, SinkId, builtin};
-use crate::sink::{Kind, Sink, per_second, share};
+use crate::sink::{Kind, Sink, as_f64, per_second, share};
 
 /// Prints the summary.
 #[must_use]
@@ -82,7 +82,7 @@ fn checks(out: &mut String, summary: &Summary<'_>) {
     if total == 0 && !is_guarded(summary, checks) {
         return;
     }
-    let rate = number_text(per_second(crate::sink::as_f64(total), summary.run_time));
+    let rate = number_text(per_second(as_f64(total), summary.run_time));
     let lines = [
         ("checks_total", total.to_string(), format!("{rate}/s")),
         (
@@ -141,7 +141,13 @@ fn answers(out: &mut String, summary: &Summary<'_>) {
         return;
     }
     out.push_str("    ANSWERS\n");
-    let all: u64 = answers.values().sum();
+    // Scripts count failures only: their shares are those of all requests.
+    let asked = summary.registry.metric(builtin::HTTP_REQS).sink;
+    let asked = match summary.board.sink(asked) {
+        Sink::Counter(count) => *count,
+        _ => 0.0,
+    };
+    let all = as_f64(answers.values().sum()).max(asked);
     let names: Vec<String> = answers.keys().map(ToString::to_string).collect();
     let width = names
         .iter()
@@ -153,7 +159,7 @@ fn answers(out: &mut String, summary: &Summary<'_>) {
         let _ = writeln!(
             out,
             "    {name:.<width$}: {:<7} {count}",
-            percent(count, all)
+            share_text(as_f64(count) / all)
         );
     }
     out.push('\n');
@@ -325,7 +331,7 @@ fn columns(summary: &Summary<'_>, metric: &Metric, sink: &Sink) -> Vec<String> {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    format!("{:.2}%", 100.0 * share(part, whole))
+    share_text(share(part, whole))
 }
 
 fn mark(holds: bool) -> char {

@@ -1,8 +1,11 @@
 //! What the figures say of work before a request, of iterations that never began and of those cut off.
 
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use catamaran_load::exit_code;
 use catamaran_load::scenario::Overload;
 use catamaran_testkit::{Origin, Reply, TempDir};
 
@@ -63,11 +66,85 @@ fn what_waited_for_a_virtual_user_until_the_end_is_in_the_corrected_latency() {
     assert!(figure("max") > 3000.0, "{}", ran.out);
     assert_eq!(ran.figure("dropped_iterations", "count"), 278.0);
     let told = [
-        "2 requests were under way when the run was cut off: the corrected latencies count",
+        "2 requests were cut off before they were answered: the corrected latencies count",
         "278 iterations were due and had not begun at the end",
     ];
     for told in told {
         assert!(ran.err.contains(told), "{}", ran.err);
     }
     assert!(!ran.err.contains("--on-overload queue"), "{}", ran.err);
+}
+
+#[test]
+fn every_request_of_an_iteration_has_a_corrected_latency_and_none_below_its_own() {
+    let script = r"
+        import http from 'k6/http';
+        export const options = {
+          summaryTrendStats: ['count', 'max'],
+          scenarios: { a: { executor: 'constant-arrival-rate', rate: 5, duration: '1s', preAllocatedVUs: 10 } },
+        };
+        export default function () { http.batch([`${__ENV.URL}/slow`, `${__ENV.URL}/`]); }
+    ";
+    let origin = Origin::http(|request| {
+        let is_slow = request.target.starts_with("/slow");
+        Reply::new(200, "").delay(Duration::from_millis(if is_slow { 300 } else { 0 }))
+    });
+    let origin = origin.start().unwrap();
+    let ran = play(script, &url_of(&origin));
+    for figure in ["count", "max"] {
+        let [measured, corrected] = ["http_req_duration", "http_req_corrected_duration"]
+            .map(|metric| ran.figure(metric, figure));
+        assert!(corrected >= measured, "{figure}: {}", ran.out);
+    }
+    assert_eq!(ran.figure("http_req_corrected_duration", "count"), 10.0);
+}
+
+#[test]
+fn a_connection_that_the_server_closed_meanwhile_fails_no_request_whatever_its_method() {
+    let script = r"
+        import http from 'k6/http';
+        import { sleep } from 'k6';
+        export const options = { iterations: 3, vus: 1 };
+        export default function () {
+          http.post(`${__ENV.URL}/`, 'x');
+          // The server closes it in the time of this request.
+          sleep(0.3);
+        }
+    ";
+    // Says that it keeps the connection, and closes it.
+    let origin = Origin::tcp(Arc::new(|mut stream: std::net::TcpStream| {
+        let mut buf = [0; 4096];
+        let _ = stream.read(&mut buf);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }));
+    let origin = origin.start().unwrap();
+    let ran = play(script, &format!("http://{}", origin.addr()));
+    ran.is_well();
+    assert_eq!(ran.figure("http_reqs", "count"), 3.0, "{}", ran.out);
+    assert_eq!(ran.figure("http_req_failed", "value"), 0.0, "{}", ran.out);
+}
+
+#[test]
+fn rates_are_of_the_whole_time_with_setup_and_teardown() {
+    let script = r"
+        import { sleep } from 'k6';
+        export const options = { iterations: 1, vus: 1 };
+        export function setup() { sleep(1); }
+        export default function () {}
+        export function teardown() { sleep(1); }
+    ";
+    let ran = play(script, "");
+    assert!(ran.figure("iterations", "rate") <= 0.5, "{}", ran.out);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_no_success() {
+    let dir = TempDir::create().unwrap();
+    let nowhere = dir.path().join("missing").join("report.html");
+    let script = "export default function () {}";
+    let ran = play_in(&dir, script, "", |options| {
+        options.keep.report = Some(nowhere.clone());
+    });
+    assert_eq!(ran.code, exit_code::FAILED, "{}", ran.err);
+    assert!(ran.err.contains("report.html: No such file"), "{}", ran.err);
 }
