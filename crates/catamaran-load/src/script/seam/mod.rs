@@ -35,24 +35,24 @@
 //!   in the same process.
 
 mod anchor;
+mod heap;
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::ptr::NonNull;
-use std::sync::Once;
 use std::task::{Context, Poll};
 
 use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use rquickjs_core::allocator::Allocator;
 use rquickjs_core::module::{Declared, WriteOptions};
 use rquickjs_core::{
     ArrayBuffer, Ctx, Error, Function, JsLifetime, Module, Object, Result, Runtime, Value, qjs,
 };
 
 pub(super) use anchor::{Anchor, enter, watch};
+use heap::Heap;
 
 /// Work on a stack of its own that may wait anywhere.
 pub(super) struct Fiber<T> {
@@ -238,59 +238,6 @@ pub(super) fn runtime() -> Result<Runtime> {
         return Runtime::new();
     }
     Runtime::new_with_alloc(Heap::new())
-}
-
-/// Where engines take their memory from.
-///
-/// They ask for some thousand small pieces each. The system's allocator puts a head before each piece, this
-/// one does not, and it finds a free piece sooner.
-struct Heap(());
-
-impl Heap {
-    fn new() -> Self {
-        static SET: Once = Once::new();
-        SET.call_once(|| {
-            for option in [EAGER_COMMIT, ARENA_EAGER_COMMIT] {
-                // SAFETY: an option of the allocator, set before it is asked for anything.
-                unsafe { libmimalloc_sys::mi_option_set(option, 0) };
-            }
-        });
-        Self(())
-    }
-}
-
-/// Options of the allocator (`mi_option_e`): whether it makes memory of whole regions at once, in huge pages.
-/// That would be some megabytes more than a few virtual users take.
-const EAGER_COMMIT: libmimalloc_sys::mi_option_t = 3;
-const ARENA_EAGER_COMMIT: libmimalloc_sys::mi_option_t = 4;
-
-// SAFETY: the functions are those of one allocator, which keeps to what the trait asks for: pieces for any
-// size, aligned to 16 bytes, or null; null may be freed and grown.
-unsafe impl Allocator for Heap {
-    fn alloc(&mut self, size: usize) -> *mut u8 {
-        // SAFETY: any size may be asked for.
-        unsafe { libmimalloc_sys::mi_malloc(size) }.cast()
-    }
-
-    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        // SAFETY: any number and size may be asked for, even such whose product is too large.
-        unsafe { libmimalloc_sys::mi_calloc(count, size) }.cast()
-    }
-
-    unsafe fn dealloc(&mut self, piece: *mut u8) {
-        // SAFETY: the caller has it from here.
-        unsafe { libmimalloc_sys::mi_free(piece.cast()) };
-    }
-
-    unsafe fn realloc(&mut self, piece: *mut u8, size: usize) -> *mut u8 {
-        // SAFETY: the caller has it from here.
-        unsafe { libmimalloc_sys::mi_realloc(piece.cast(), size) }.cast()
-    }
-
-    unsafe fn usable_size(piece: *mut u8) -> usize {
-        // SAFETY: the caller has it from here.
-        unsafe { libmimalloc_sys::mi_usable_size(piece.cast()) }
-    }
 }
 
 /// A module as bytecode.
