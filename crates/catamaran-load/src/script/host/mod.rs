@@ -1,5 +1,6 @@
 //! What scripts can do: the functions behind the modules, and what the host knows of each realm.
 
+mod checks;
 mod cookies;
 mod data;
 mod facts;
@@ -374,6 +375,7 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
         object: &object,
         wanted: name,
     };
+    checks::install(&natives)?;
     measures::install(&natives)?;
     waits::install(&natives)?;
     later::install(&natives)?;
@@ -395,9 +397,14 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
 /// The function, with a pause before each call.
 #[cfg(feature = "testing")]
 fn pausing<'js>(ctx: &Ctx<'js>, function: Value<'js>) -> Result<Value<'js>> {
+    use rquickjs_core::context::EvalOptions;
+
     let pause = Function::new(ctx.clone(), seam::pause)?;
     let text = "(pause, work) => (...values) => { pause(); return work(...values); }";
-    let wrap: Function<'js> = ctx.eval(text)?;
+    let mut options = EvalOptions::default();
+    // Where it shows in a stack, it is one of our modules.
+    options.filename = Some("k6".to_owned());
+    let wrap: Function<'js> = ctx.eval_with_options(text, options)?;
     wrap.call((pause, function))
 }
 
@@ -419,7 +426,7 @@ impl<'js> Natives<'_, 'js> {
         if name != self.wanted {
             return Ok(());
         }
-        let function = Function::new(self.ctx.clone(), function)?;
+        let function = Function::new(self.ctx.clone(), function)?.with_name(name)?;
         self.object.set(name, function)
     }
 

@@ -1,59 +1,7 @@
 // The module `k6`.
-import { flat, host } from "catamaran:host";
+import { host } from "catamaran:host";
 
-// The numbers of checks that came before, by name: most come again and again.
-const numbers = { __proto__: null };
-
-function judge(name) {
-  if (name.includes("::")) {
-    throw new Error(`the name of a check may not contain "::": ${name}`);
-  }
-}
-
-function note(name, holds, tags) {
-  if (tags === undefined) {
-    const known = numbers[name];
-    if (known !== undefined && host.checkAgain(known, holds)) {
-      return;
-    }
-  }
-  const number = host.check(name, holds, tags);
-  if (number !== undefined) {
-    numbers[name] = number;
-  }
-}
-
-export function check(value, checks, tags) {
-  if (checks === null || typeof checks !== "object") {
-    throw new TypeError("check: the second argument must be an object of names and functions");
-  }
-  const own = flat(tags);
-  let all = true;
-  const names = Object.keys(checks);
-  // By number: this is the most frequent loop of all, and an iterator costs as much as the rest of it.
-  for (let at = 0; at < names.length; at++) {
-    const name = names[at];
-    if (numbers[name] === undefined) {
-      judge(name);
-    }
-    let holds = checks[name];
-    if (typeof holds === "function") {
-      try {
-        holds = holds(value);
-      } catch (error) {
-        note(name, false, own);
-        throw error;
-      }
-    }
-    if (typeof holds === "object" && holds instanceof Promise) {
-      throw new Error(`check "${name}" is asynchronous; await the value first and check that`);
-    }
-    holds = Boolean(holds);
-    note(name, holds, own);
-    all &&= holds;
-  }
-  return all;
-}
+export const check = host.check;
 
 export function group(name, work) {
   name = String(name);
@@ -71,9 +19,7 @@ export function group(name, work) {
   }
 }
 
-export function sleep(seconds) {
-  host.sleep(Math.max(0, Number(seconds) || 0));
-}
+export const sleep = host.sleep;
 
 export function fail(message) {
   throw new Error(message === undefined ? "" : String(message));

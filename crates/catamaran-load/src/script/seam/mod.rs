@@ -35,6 +35,7 @@
 //!   in the same process.
 
 mod anchor;
+mod getters;
 mod heap;
 
 use std::cell::Cell;
@@ -52,6 +53,7 @@ use rquickjs_core::{
 };
 
 pub(super) use anchor::{Anchor, enter, watch};
+pub(super) use getters::{Get, Getters, define_getters};
 use heap::Heap;
 
 /// Work on a stack of its own that may wait anywhere.
