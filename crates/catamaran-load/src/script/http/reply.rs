@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs_core::function::Constructor;
-use rquickjs_core::object::Property;
 use rquickjs_core::{Class, Ctx, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
@@ -13,7 +12,7 @@ use super::packed;
 use super::send::Written;
 use crate::client::Phases;
 use crate::script::host::{Natives, buffer};
-use crate::script::seam::{Get, Getters, Held, define_getters};
+use crate::script::seam::{self, Get, Getters, Held, define_getters};
 use crate::sink::as_f64;
 
 /// The answer to a request, or why there is none.
@@ -155,6 +154,9 @@ impl<'js> JsClass<'js> for Held<Reply> {
     }
 }
 
+/// Bytes of a text that is not kept.
+const MAX_MADE_AGAIN: usize = 512;
+
 /// k6's code of a body that cannot be unpacked.
 const DECOMPRESSION: u16 = 1701;
 
@@ -209,13 +211,16 @@ fn of<'js>(this: &Value<'js>) -> Result<Class<'js, Held<Reply>>> {
     Class::from_value(this)
 }
 
-/// The body, made when it is first asked for and kept in the response from then on.
+/// The body. A long one is kept in the response; a short text is sooner made once more.
 fn kept_body<'js>(ctx: &Ctx<'js>, this: &Value<'js>) -> Result<Value<'js>> {
     let response = of(this)?;
-    let body = response.borrow().0.body(ctx)?;
-    let kept = Property::from(body.clone()).writable().enumerable();
-    response.as_inner().prop("body", kept.configurable())?;
-    Ok(body)
+    let response = &response.borrow().0;
+    let body = response.body(ctx)?;
+    let is_short = response.body.len() <= MAX_MADE_AGAIN;
+    if is_short && !body.is_object() {
+        return Ok(body);
+    }
+    seam::keep(this, "body", body)
 }
 
 /// Puts the prototype of responses where the module `k6/http` finds it and adds to it.

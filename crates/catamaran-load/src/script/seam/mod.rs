@@ -53,7 +53,7 @@ use rquickjs_core::{
 };
 
 pub(super) use anchor::{Anchor, enter, watch};
-pub(super) use getters::{Get, Getters, define_getters};
+pub(super) use getters::{Get, Getters, define_getters, keep};
 use heap::Heap;
 
 /// Work on a stack of its own that may wait anywhere.
