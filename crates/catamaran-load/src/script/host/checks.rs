@@ -7,7 +7,7 @@ use rquickjs_core::convert::Coerced;
 use rquickjs_core::function::Opt;
 use rquickjs_core::{Atom, Ctx, Exception, FromJs, Object, Result, Value};
 
-use super::{Host, Natives, SystemTag, now};
+use super::{Host, Natives, SystemTag, is_catchable, now};
 use crate::board::{Check, Recorder};
 use crate::metric::builtin;
 use crate::tags::TagsId;
@@ -92,12 +92,10 @@ fn check_all<'js>(
             holds = match judge.call((value.clone(),)) {
                 Ok(holds) => holds,
                 Err(error) => {
-                    let thrown = ctx.catch();
                     // What is cut off has neither passed nor failed.
-                    if !thrown.is_uncatchable_error() {
+                    if is_catchable(ctx) {
                         host.check(&text, false, tags);
                     }
-                    ctx.throw(thrown);
                     return Err(error);
                 }
             };

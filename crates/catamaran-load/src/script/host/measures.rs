@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use catamaran_sys::clock::now_nanos;
-use rquickjs_core::{Ctx, Exception, Result};
+use rquickjs_core::convert::Coerced;
+use rquickjs_core::{Ctx, Exception, Function, Object, Result, Value};
 
-use super::{Host, Natives, must_not_run, now};
+use super::{Host, Natives, is_catchable, must_not_run, now};
 use crate::live::terminal;
 use crate::metric::{Contains, MetricId, builtin};
 use crate::sink::{Kind, as_f64};
@@ -60,9 +61,35 @@ impl Host {
     }
 }
 
+/// Calls a function in a group.
+fn group<'js>(ctx: &Ctx<'js>, name: &str, work: &Function<'js>) -> Result<Value<'js>> {
+    if name.contains("::") {
+        let why = format!("the name of a group may not contain \"::\": {name}");
+        return Err(Exception::throw_message(ctx, &why));
+    }
+    let maker: Result<Object<'js>> = work.get("constructor");
+    let kind = maker.and_then(|maker| maker.get::<_, String>("name"));
+    if kind.is_ok_and(|kind| kind == "AsyncFunction") {
+        let why = format!(
+            "group \"{name}\" is asynchronous; leave the group out or do without async in it"
+        );
+        return Err(Exception::throw_message(ctx, &why));
+    }
+    let host = now();
+    host.begin_group(name);
+    let done = work.call(());
+    // Of one that is cut off nothing is counted.
+    if done.is_ok() || is_catchable(ctx) {
+        host.end_group();
+    }
+    done
+}
+
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
-    natives.add("beginGroup", move |name: String| now().begin_group(&name))?;
-    natives.add("endGroup", move || now().end_group())?;
+    natives.add(
+        "group",
+        |ctx: Ctx<'js>, name: Coerced<String>, work: Function<'js>| group(&ctx, &name.0, &work),
+    )?;
     let declare = move |ctx: Ctx<'js>, kind: String, name: String, is_time: bool| {
         must_not_run(&ctx, "making a metric")?;
         let declared = now().declare(&kind, &name, is_time);

@@ -25,7 +25,7 @@ use super::grpc::{self, Grpc};
 use super::http::{Jar, Pool};
 use super::loader::Library;
 use super::realm::{Script, evaluate};
-use super::seam;
+use super::seam::{self, Find, Found};
 use super::sockets::{self, Sockets};
 use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
@@ -356,9 +356,12 @@ pub(super) fn variables<'js>(ctx: &Ctx<'js>, script: &Script) -> Result<Object<'
 
 fn install_natives<'js>(ctx: &Ctx<'js>) -> Result<()> {
     // Each is made when a script first needs it: most need few of them.
-    let native = |ctx: Ctx<'js>, name: String| native(&ctx, &now(), &name);
+    let find: Find = Box::new(|ctx, name| {
+        let value = native(ctx, &now(), name)?;
+        Ok((!value.is_undefined()).then_some(Found::Value(value)))
+    });
     let globals = ctx.globals();
-    globals.set("__host", Function::new(ctx.clone(), native)?)?;
+    globals.set("__host", seam::finds(ctx, find)?)?;
     let iteration = || {
         let host = now();
         host.place.scenario.map(|_| host.iteration.get())
@@ -455,6 +458,14 @@ pub(super) fn must_not_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
     }
     let text = format!("{what} is for the top level of the script, not for functions that run");
     Err(Exception::throw_message(ctx, &text))
+}
+
+/// Whether a script may catch what was thrown: a cut it may not. It stays thrown.
+fn is_catchable(ctx: &Ctx<'_>) -> bool {
+    let thrown = ctx.catch();
+    let is_catchable = !thrown.is_uncatchable_error();
+    ctx.throw(thrown);
+    is_catchable
 }
 
 /// A time from JavaScript's milliseconds, at most a day: what is longer is meant for ever.

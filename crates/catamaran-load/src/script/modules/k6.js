@@ -1,25 +1,7 @@
 // The module `k6`.
 import { host } from "catamaran:host";
 
-export const check = host.check;
-
-export function group(name, work) {
-  name = String(name);
-  if (name.includes("::")) {
-    throw new Error(`the name of a group may not contain "::": ${name}`);
-  }
-  if (work?.constructor?.name === "AsyncFunction") {
-    throw new Error(`group "${name}" is asynchronous; leave the group out or do without async in it`);
-  }
-  host.beginGroup(name);
-  try {
-    return work();
-  } finally {
-    host.endGroup();
-  }
-}
-
-export const sleep = host.sleep;
+export const { check, group, sleep } = host;
 
 export function fail(message) {
   throw new Error(message === undefined ? "" : String(message));
