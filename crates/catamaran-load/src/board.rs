@@ -228,6 +228,10 @@ pub struct Recorder {
     /// The checks that were met first.
     known: Vec<KnownCheck>,
     checks_met: u64,
+    /// Those that are found without their tags.
+    usual: Vec<CheckId>,
+    /// Which of them is looked at next.
+    next: usize,
     /// Where every sample is written, too.
     taps: Vec<Tap>,
 }
@@ -243,6 +247,8 @@ impl Recorder {
             tags: Tags::default(),
             known: Vec::new(),
             checks_met: 0,
+            usual: Vec::new(),
+            next: 0,
             taps: Vec::new(),
         }
     }
@@ -309,7 +315,7 @@ impl Recorder {
         }
     }
 
-    /// Counts a check. Returns its number, for [`Self::check_again`], if it has one.
+    /// Counts a check. Returns its number, for [`Self::remember`], if it has one.
     pub fn check(&mut self, check: Check<'_>, holds: bool) -> Option<CheckId> {
         let id = self.known.iter().position(|known| known.is(check));
         let id = CheckId(id.unwrap_or(self.known.len()));
@@ -327,17 +333,30 @@ impl Recorder {
         Some(id)
     }
 
-    /// Counts a check of this number and gives the tags of its samples, if it is still one of this group
-    /// and scenario.
+    /// Lets [`Self::check_again`] find a check: its tags follow from its name, group and scenario.
+    pub fn remember(&mut self, check: CheckId) {
+        if !self.usual.contains(&check) {
+            self.usual.push(check);
+        }
+    }
+
+    /// Counts a check that is remembered and gives the tags of its samples; `None` of others.
     pub fn check_again(
         &mut self,
-        id: CheckId,
+        name: &str,
         group: &str,
         scenario: Option<usize>,
         holds: bool,
     ) -> Option<TagsId> {
-        let known = self.known.get_mut(id.0);
-        let known = known.filter(|known| known.scenario == scenario && known.key.0 == group)?;
+        // They come in the order of the script again and again.
+        let (before, from) = self.usual.split_at(self.next.min(self.usual.len()));
+        let mut found = from.iter().chain(before).zip(self.next..);
+        let (id, at) = found.find(|(id, _)| {
+            let known = &self.known[id.0];
+            known.key.1 == name && known.key.0 == group && known.scenario == scenario
+        })?;
+        self.next = (at + 1) % self.usual.len();
+        let known = &mut self.known[id.0];
         known.tally.add(holds);
         Some(known.tags)
     }
@@ -423,6 +442,28 @@ mod tests {
     }
 
     #[test]
+    fn checks_that_are_remembered_are_found_in_any_order() {
+        let mut recorder = Recorder::new(Arc::new(Registry::new()));
+        let names = ["a", "b", "c"];
+        for name in names {
+            let check = Check {
+                group: "",
+                name,
+                scenario: None,
+                tags: TagsId::default(),
+            };
+            let id = recorder.check(check, true).unwrap();
+            recorder.remember(id);
+        }
+        for name in ["b", "c", "a", "c", "c", "b"] {
+            assert!(recorder.check_again(name, "", None, true).is_some());
+        }
+        let board = recorder.take();
+        let passes = names.map(|name| board.checks[&(String::new(), name.to_owned())].passes);
+        assert_eq!(passes, [2, 3, 4]);
+    }
+
+    #[test]
     fn checks_are_added_up_and_keep_their_order() {
         let mut recorder = Recorder::new(Arc::new(Registry::new()));
         let of = |name: &'static str| Check {
@@ -434,9 +475,20 @@ mod tests {
         let first = recorder.check(of("z first"), true).unwrap();
         recorder.check(of("a second"), false);
         let mut total = recorder.take();
-        assert!(recorder.check_again(first, "::g", None, false).is_none());
-        assert!(recorder.check_again(first, "", Some(0), false).is_none());
-        assert!(recorder.check_again(first, "", None, false).is_some());
+        assert!(recorder.check_again("z first", "", None, false).is_none());
+        recorder.remember(first);
+        assert!(
+            recorder
+                .check_again("z first", "::g", None, false)
+                .is_none()
+        );
+        assert!(
+            recorder
+                .check_again("z first", "", Some(0), false)
+                .is_none()
+        );
+        assert!(recorder.check_again("a second", "", None, false).is_none());
+        assert!(recorder.check_again("z first", "", None, false).is_some());
         total.merge(&recorder.take());
         let tally = |name: &str| total.checks[&(String::new(), name.to_owned())];
         assert_eq!((tally("z first").passes, tally("z first").fails), (1, 1));

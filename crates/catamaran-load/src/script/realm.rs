@@ -414,8 +414,6 @@ type Intrinsics = (
     intrinsic::Eval,
     intrinsic::RegExpCompiler,
     intrinsic::RegExp,
-    intrinsic::Json,
-    intrinsic::Proxy,
     intrinsic::Promise,
 );
 

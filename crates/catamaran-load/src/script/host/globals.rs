@@ -12,7 +12,7 @@ use rquickjs_core::{ArrayBuffer, Ctx, Function, Object, Result, Value};
 use super::Host;
 use crate::script::loader::Library;
 use crate::script::realm::evaluate;
-use crate::script::seam::{self, Find, Intrinsic};
+use crate::script::seam::{self, Find, Found, Intrinsic};
 
 /// Where globals come from that are made together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ impl Source {
             "WeakRef" | "FinalizationRegistry" => Self::Engine(Intrinsic::WeakRef),
             "atob" | "btoa" | "DOMException" => Self::Engine(Intrinsic::Base64),
             "performance" => Self::Engine(Intrinsic::Performance),
+            "JSON" => Self::Engine(Intrinsic::Json),
+            "Proxy" => Self::Engine(Intrinsic::Proxy),
             "__ENV" => Self::Environment,
             "global" => Self::Itself,
             _ => {
@@ -123,7 +125,7 @@ pub(super) fn install(
     let find: Find = Box::new(move |ctx, name| {
         let source = Source::of(name).filter(|source| !maker.has_made(*source));
         source
-            .map(|source| accessors(ctx, &maker, source, name))
+            .map(|source| accessors(ctx, &maker, source, name).map(Found::Accessors))
             .transpose()
     });
     seam::find_missing(&ctx.globals(), find)

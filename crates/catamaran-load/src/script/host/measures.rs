@@ -1,52 +1,17 @@
-//! Checks, groups, metrics and the console.
+//! Groups, metrics and the console.
 
 use std::fmt::Write as _;
 
 use catamaran_sys::clock::now_nanos;
-use rquickjs_core::function::Opt;
-use rquickjs_core::{CString, Ctx, Exception, Result};
+use rquickjs_core::convert::Coerced;
+use rquickjs_core::{Ctx, Exception, Function, Object, Result, Value};
 
-use super::{Host, Natives, SystemTag, must_not_run, now};
-use crate::board::{Check, CheckId, Recorder};
+use super::{Host, Natives, is_catchable, must_not_run, now};
 use crate::live::terminal;
 use crate::metric::{Contains, MetricId, builtin};
 use crate::sink::{Kind, as_f64};
-use crate::tags::TagsId;
 
 impl Host {
-    /// Counts a check. Returns its number for [`Self::check_again`], if it has one.
-    fn check(&self, name: &str, holds: bool, flat: &[String]) -> Option<usize> {
-        let check = self.has(SystemTag::Check).then_some(("check", name));
-        let pairs = flat.chunks_exact(2);
-        let pairs = pairs.map(|pair| (pair[0].as_str(), pair[1].as_str()));
-        let check = Check {
-            tags: self.tags(check.into_iter().chain(pairs)),
-            group: &self.group.borrow(),
-            name,
-            scenario: self.place.scenario,
-        };
-        let mut recorder = self.local.recorder.borrow_mut();
-        let id = recorder.check(check, holds);
-        record(&mut recorder, check.tags, holds);
-        let is_usual = flat.is_empty() && self.vu_tags.borrow().is_empty();
-        id.filter(|_| is_usual).map(|id| id.0)
-    }
-
-    /// Counts a check of this number, unless it would have other tags by now. Returns whether it did.
-    fn check_again(&self, number: usize, holds: bool) -> bool {
-        // What a script gives its virtual user changes as it likes.
-        if !self.vu_tags.borrow().is_empty() {
-            return false;
-        }
-        let mut recorder = self.local.recorder.borrow_mut();
-        let (id, scenario) = (CheckId(number), self.place.scenario);
-        let tags = recorder.check_again(id, &self.group.borrow(), scenario, holds);
-        if let Some(tags) = tags {
-            record(&mut recorder, tags, holds);
-        }
-        tags.is_some()
-    }
-
     fn begin_group(&self, name: &str) {
         let mut group = self.group.borrow_mut();
         let begun = (group.len(), now_nanos());
@@ -96,25 +61,35 @@ impl Host {
     }
 }
 
-fn record(recorder: &mut Recorder, tags: TagsId, holds: bool) {
-    let now = if recorder.is_tapped() { now_nanos() } else { 0 };
-    recorder.record(builtin::CHECKS, tags, f64::from(u8::from(holds)), now);
+/// Calls a function in a group.
+fn group<'js>(ctx: &Ctx<'js>, name: &str, work: &Function<'js>) -> Result<Value<'js>> {
+    if name.contains("::") {
+        let why = format!("the name of a group may not contain \"::\": {name}");
+        return Err(Exception::throw_message(ctx, &why));
+    }
+    let maker: Result<Object<'js>> = work.get("constructor");
+    let kind = maker.and_then(|maker| maker.get::<_, String>("name"));
+    if kind.is_ok_and(|kind| kind == "AsyncFunction") {
+        let why = format!(
+            "group \"{name}\" is asynchronous; leave the group out or do without async in it"
+        );
+        return Err(Exception::throw_message(ctx, &why));
+    }
+    let host = now();
+    host.begin_group(name);
+    let done = work.call(());
+    // Of one that is cut off nothing is counted.
+    if done.is_ok() || is_catchable(ctx) {
+        host.end_group();
+    }
+    done
 }
 
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     natives.add(
-        "check",
-        move |name: CString<'js>, holds: bool, tags: Opt<Option<Vec<String>>>| {
-            let tags = tags.0.flatten().unwrap_or_default();
-            // Text of JavaScript need not be well-formed.
-            now().check(&String::from_utf8_lossy(name.as_ref()), holds, &tags)
-        },
+        "group",
+        |ctx: Ctx<'js>, name: Coerced<String>, work: Function<'js>| group(&ctx, &name.0, &work),
     )?;
-    natives.add("checkAgain", move |number: usize, holds: bool| {
-        now().check_again(number, holds)
-    })?;
-    natives.add("beginGroup", move |name: String| now().begin_group(&name))?;
-    natives.add("endGroup", move || now().end_group())?;
     let declare = move |ctx: Ctx<'js>, kind: String, name: String, is_time: bool| {
         must_not_run(&ctx, "making a metric")?;
         let declared = now().declare(&kind, &name, is_time);

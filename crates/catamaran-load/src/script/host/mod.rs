@@ -1,5 +1,6 @@
 //! What scripts can do: the functions behind the modules, and what the host knows of each realm.
 
+mod checks;
 mod cookies;
 mod data;
 mod facts;
@@ -24,7 +25,7 @@ use super::grpc::{self, Grpc};
 use super::http::{Jar, Pool};
 use super::loader::Library;
 use super::realm::{Script, evaluate};
-use super::seam;
+use super::seam::{self, Find, Found};
 use super::sockets::{self, Sockets};
 use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
@@ -356,9 +357,12 @@ pub(super) fn variables<'js>(ctx: &Ctx<'js>, script: &Script) -> Result<Object<'
 
 fn install_natives<'js>(ctx: &Ctx<'js>) -> Result<()> {
     // Each is made when a script first needs it: most need few of them.
-    let native = |ctx: Ctx<'js>, name: String| native(&ctx, &now(), &name);
+    let find: Find = Box::new(|ctx, name| {
+        let value = native(ctx, &now(), name)?;
+        Ok((!value.is_undefined()).then_some(Found::Value(value)))
+    });
     let globals = ctx.globals();
-    globals.set("__host", Function::new(ctx.clone(), native)?)?;
+    globals.set("__host", seam::finds(ctx, find)?)?;
     let iteration = || {
         let host = now();
         host.place.scenario.map(|_| host.iteration.get())
@@ -375,6 +379,7 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
         object: &object,
         wanted: name,
     };
+    checks::install(&natives)?;
     measures::install(&natives)?;
     waits::install(&natives)?;
     later::install(&natives)?;
@@ -396,9 +401,14 @@ fn native<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, name: &str) -> Result<Value<'js>
 /// The function, with a pause before each call.
 #[cfg(feature = "testing")]
 fn pausing<'js>(ctx: &Ctx<'js>, function: Value<'js>) -> Result<Value<'js>> {
+    use rquickjs_core::context::EvalOptions;
+
     let pause = Function::new(ctx.clone(), seam::pause)?;
     let text = "(pause, work) => (...values) => { pause(); return work(...values); }";
-    let wrap: Function<'js> = ctx.eval(text)?;
+    let mut options = EvalOptions::default();
+    // Where it shows in a stack, it is one of our modules.
+    options.filename = Some("k6".to_owned());
+    let wrap: Function<'js> = ctx.eval_with_options(text, options)?;
     wrap.call((pause, function))
 }
 
@@ -420,7 +430,7 @@ impl<'js> Natives<'_, 'js> {
         if name != self.wanted {
             return Ok(());
         }
-        let function = Function::new(self.ctx.clone(), function)?;
+        let function = Function::new(self.ctx.clone(), function)?.with_name(name)?;
         self.object.set(name, function)
     }
 
@@ -449,6 +459,14 @@ pub(super) fn must_not_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
     }
     let text = format!("{what} is for the top level of the script, not for functions that run");
     Err(Exception::throw_message(ctx, &text))
+}
+
+/// Whether a script may catch what was thrown: a cut it may not. It stays thrown.
+fn is_catchable(ctx: &Ctx<'_>) -> bool {
+    let thrown = ctx.catch();
+    let is_catchable = !thrown.is_uncatchable_error();
+    ctx.throw(thrown);
+    is_catchable
 }
 
 /// A time from JavaScript's milliseconds, at most a day: what is longer is meant for ever.

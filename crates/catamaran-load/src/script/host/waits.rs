@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use catamaran_sys::clock::now_nanos;
+use rquickjs_core::convert::Coerced;
 use rquickjs_core::function::Opt;
 use rquickjs_core::{Array, Ctx, Exception, Object, Result, Value};
 
@@ -42,8 +43,10 @@ pub(super) fn cut(ctx: &Ctx<'_>) -> Result<rquickjs_core::Error> {
 }
 
 pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
-    natives.add("sleep", move |ctx: Ctx<'js>, seconds: f64| {
+    natives.add("sleep", move |ctx: Ctx<'js>, seconds: Opt<Coerced<f64>>| {
         must_run(&ctx, "sleep")?;
+        // What is no number is none.
+        let seconds = seconds.0.map_or(0.0, |seconds| seconds.0);
         wait(&ctx, &now(), tokio::time::sleep(millis(seconds * 1e3)))
     })?;
     natives.add(

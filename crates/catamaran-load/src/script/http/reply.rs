@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs_core::function::{Constructor, This};
-use rquickjs_core::object::{Accessor, Property};
+use rquickjs_core::function::Constructor;
 use rquickjs_core::{Class, Ctx, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
@@ -13,7 +12,7 @@ use super::packed;
 use super::send::Written;
 use crate::client::Phases;
 use crate::script::host::{Natives, buffer};
-use crate::script::seam::Held;
+use crate::script::seam::{self, Get, Getters, Held, define_getters};
 use crate::sink::as_f64;
 
 /// The answer to a request, or why there is none.
@@ -107,6 +106,15 @@ impl Reply {
         }
     }
 
+    /// Head and body of the request as they were sent, and its method.
+    fn request_texts(&self) -> Vec<String> {
+        let head = self.request.as_ref();
+        let head = head.map_or(&[][..], |written| &written.text.head);
+        let head = String::from_utf8_lossy(head);
+        let body = String::from_utf8_lossy(&self.sent_body);
+        vec![head.into_owned(), body.into_owned(), self.method.clone()]
+    }
+
     fn times(&self) -> Vec<f64> {
         let phases = &self.phases;
         let times = [
@@ -137,41 +145,7 @@ impl<'js> JsClass<'js> for Held<Reply> {
 
     fn prototype(ctx: &Ctx<'js>) -> Result<Option<Object<'js>>> {
         let prototype = Object::new(ctx.clone())?;
-        getter(&prototype, "status", |reply, _| Ok(reply.status))?;
-        getter(&prototype, "url", |reply, _| Ok(reply.url.clone()))?;
-        getter(&prototype, "error", |reply, _| Ok(reply.error.clone()))?;
-        getter(&prototype, "error_code", |reply, _| Ok(reply.code))?;
-        getter(
-            &prototype,
-            "status_text",
-            |reply, _| Ok(reply.status_text()),
-        )?;
-        getter(&prototype, "proto", |reply, _| Ok(reply.proto()))?;
-        getter(&prototype, "remote_ip", |reply, _| {
-            let ip = reply.remote.map(|addr| addr.ip().to_string());
-            Ok(ip.unwrap_or_default())
-        })?;
-        getter(&prototype, "remote_port", |reply, _| {
-            Ok(reply.remote.map_or(0, |addr| addr.port()))
-        })?;
-        getter(&prototype, "tls_version", |reply, _| Ok(reply.agreed.0))?;
-        getter(&prototype, "tls_cipher_suite", |reply, _| {
-            Ok(reply.agreed.1.clone())
-        })?;
-        kept_body(&prototype)?;
-        getter(&prototype, "__head", |reply, _| Ok(reply.head_text()))?;
-        getter(&prototype, "__times", |reply, _| Ok(reply.times()))?;
-        getter(&prototype, "__request", |reply, _| {
-            let head = reply.request.as_ref();
-            let head = head.map_or(&[][..], |written| &written.text.head);
-            let head = String::from_utf8_lossy(head);
-            let body = String::from_utf8_lossy(&reply.sent_body);
-            Ok(vec![
-                head.into_owned(),
-                body.into_owned(),
-                reply.method.clone(),
-            ])
-        })?;
+        define_getters::<Reply>(&prototype)?;
         Ok(Some(prototype))
     }
 
@@ -180,29 +154,73 @@ impl<'js> JsClass<'js> for Held<Reply> {
     }
 }
 
+/// Bytes of a text that is not kept.
+const MAX_MADE_AGAIN: usize = 512;
+
 /// k6's code of a body that cannot be unpacked.
 const DECOMPRESSION: u16 = 1701;
 
-/// The body, made when it is first asked for and kept in the response from then on.
-fn kept_body<'js>(prototype: &Object<'js>) -> Result<()> {
-    let accessor = Accessor::from(move |ctx: Ctx<'js>, this: This<Class<'js, Held<Reply>>>| {
-        let body = this.0.borrow().0.body(&ctx)?;
-        let kept = Property::from(body.clone()).writable().enumerable();
-        this.0.as_inner().prop("body", kept.configurable())?;
-        Ok::<_, rquickjs_core::Error>(body)
-    });
-    prototype.prop("body", accessor.configurable().enumerable())
+impl Getters for Reply {
+    const ALL: &'static [(&'static str, Get)] = &[
+        ("status", |ctx, this| {
+            of(this)?.borrow().0.status.into_js(ctx)
+        }),
+        ("url", |ctx, this| (&*of(this)?.borrow().0.url).into_js(ctx)),
+        ("error", |ctx, this| {
+            (&*of(this)?.borrow().0.error).into_js(ctx)
+        }),
+        ("error_code", |ctx, this| {
+            of(this)?.borrow().0.code.into_js(ctx)
+        }),
+        ("status_text", |ctx, this| {
+            of(this)?.borrow().0.status_text().into_js(ctx)
+        }),
+        ("proto", |ctx, this| {
+            of(this)?.borrow().0.proto().into_js(ctx)
+        }),
+        ("remote_ip", |ctx, this| {
+            let remote = of(this)?.borrow().0.remote;
+            let ip = remote.map(|addr| addr.ip().to_string());
+            ip.unwrap_or_default().into_js(ctx)
+        }),
+        ("remote_port", |ctx, this| {
+            let remote = of(this)?.borrow().0.remote;
+            remote.map_or(0, |addr| addr.port()).into_js(ctx)
+        }),
+        ("tls_version", |ctx, this| {
+            of(this)?.borrow().0.agreed.0.into_js(ctx)
+        }),
+        ("tls_cipher_suite", |ctx, this| {
+            (&*of(this)?.borrow().0.agreed.1).into_js(ctx)
+        }),
+        ("body", kept_body),
+        ("__head", |ctx, this| {
+            of(this)?.borrow().0.head_text().into_js(ctx)
+        }),
+        ("__times", |ctx, this| {
+            of(this)?.borrow().0.times().into_js(ctx)
+        }),
+        ("__request", |ctx, this| {
+            of(this)?.borrow().0.request_texts().into_js(ctx)
+        }),
+    ];
 }
 
-fn getter<'js, T: IntoJs<'js> + 'js>(
-    prototype: &Object<'js>,
-    name: &str,
-    get: impl Fn(&Reply, &Ctx<'js>) -> Result<T> + 'js,
-) -> Result<()> {
-    let accessor = Accessor::from(move |ctx: Ctx<'js>, this: This<Class<'js, Held<Reply>>>| {
-        get(&this.0.borrow().0, &ctx)
-    });
-    prototype.prop(name, accessor.configurable().enumerable())
+/// The reply behind a response.
+fn of<'js>(this: &Value<'js>) -> Result<Class<'js, Held<Reply>>> {
+    Class::from_value(this)
+}
+
+/// The body. A long one is kept in the response; a short text is sooner made once more.
+fn kept_body<'js>(ctx: &Ctx<'js>, this: &Value<'js>) -> Result<Value<'js>> {
+    let response = of(this)?;
+    let response = &response.borrow().0;
+    let body = response.body(ctx)?;
+    let is_short = response.body.len() <= MAX_MADE_AGAIN;
+    if is_short && !body.is_object() {
+        return Ok(body);
+    }
+    seam::keep(this, "body", body)
 }
 
 /// Puts the prototype of responses where the module `k6/http` finds it and adds to it.

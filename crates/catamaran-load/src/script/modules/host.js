@@ -1,15 +1,7 @@
 // What the modules share.
-const native = globalThis.__host;
+// What the host can do: made when it is first asked for.
+export const host = globalThis.__host;
 delete globalThis.__host;
-
-// What the host can do: made when it is first asked for, an own property from then on.
-export const host = Object.create(new Proxy({}, {
-  get(_, name) {
-    const value = native(String(name));
-    Object.defineProperty(host, name, { value, writable: true, configurable: true, enumerable: true });
-    return value;
-  },
-}));
 
 // What is loaded when it is first needed, by name: each such module puts itself here.
 export const parts = {};

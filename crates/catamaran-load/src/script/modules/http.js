@@ -82,13 +82,10 @@ export function CookieJar() {
 
 parts.http = { CookieJar, finish, prepare, request, setCallback: (expected) => { callback = expected; } };
 
-const constants = {
-  TLS_1_0: "tls1.0", TLS_1_1: "tls1.1", TLS_1_2: "tls1.2", TLS_1_3: "tls1.3", OCSP_STATUS_GOOD: "good",
-  OCSP_STATUS_REVOKED: "revoked", OCSP_STATUS_SERVER_FAILED: "server_failed", OCSP_STATUS_UNKNOWN: "unknown",
-};
-export const { TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3 } = constants;
+export const TLS_1_0 = "tls1.0", TLS_1_1 = "tls1.1", TLS_1_2 = "tls1.2", TLS_1_3 = "tls1.3";
 
 export default {
   request, get, head, post, put, patch, del, options, asyncRequest, batch, url, file, expectedStatuses,
-  setResponseCallback, cookieJar, CookieJar, ...constants,
+  setResponseCallback, cookieJar, CookieJar, TLS_1_0, TLS_1_1, TLS_1_2, TLS_1_3, OCSP_STATUS_GOOD: "good",
+  OCSP_STATUS_REVOKED: "revoked", OCSP_STATUS_SERVER_FAILED: "server_failed", OCSP_STATUS_UNKNOWN: "unknown",
 };

@@ -35,24 +35,26 @@
 //!   in the same process.
 
 mod anchor;
+mod getters;
+mod heap;
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::ptr::NonNull;
-use std::sync::Once;
 use std::task::{Context, Poll};
 
 use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use rquickjs_core::allocator::Allocator;
 use rquickjs_core::module::{Declared, WriteOptions};
 use rquickjs_core::{
     ArrayBuffer, Ctx, Error, Function, JsLifetime, Module, Object, Result, Runtime, Value, qjs,
 };
 
 pub(super) use anchor::{Anchor, enter, watch};
+pub(super) use getters::{Get, Getters, define_getters, keep};
+use heap::Heap;
 
 /// Work on a stack of its own that may wait anywhere.
 pub(super) struct Fiber<T> {
@@ -240,59 +242,6 @@ pub(super) fn runtime() -> Result<Runtime> {
     Runtime::new_with_alloc(Heap::new())
 }
 
-/// Where engines take their memory from.
-///
-/// They ask for some thousand small pieces each. The system's allocator puts a head before each piece, this
-/// one does not, and it finds a free piece sooner.
-struct Heap(());
-
-impl Heap {
-    fn new() -> Self {
-        static SET: Once = Once::new();
-        SET.call_once(|| {
-            for option in [EAGER_COMMIT, ARENA_EAGER_COMMIT] {
-                // SAFETY: an option of the allocator, set before it is asked for anything.
-                unsafe { libmimalloc_sys::mi_option_set(option, 0) };
-            }
-        });
-        Self(())
-    }
-}
-
-/// Options of the allocator (`mi_option_e`): whether it makes memory of whole regions at once, in huge pages.
-/// That would be some megabytes more than a few virtual users take.
-const EAGER_COMMIT: libmimalloc_sys::mi_option_t = 3;
-const ARENA_EAGER_COMMIT: libmimalloc_sys::mi_option_t = 4;
-
-// SAFETY: the functions are those of one allocator, which keeps to what the trait asks for: pieces for any
-// size, aligned to 16 bytes, or null; null may be freed and grown.
-unsafe impl Allocator for Heap {
-    fn alloc(&mut self, size: usize) -> *mut u8 {
-        // SAFETY: any size may be asked for.
-        unsafe { libmimalloc_sys::mi_malloc(size) }.cast()
-    }
-
-    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        // SAFETY: any number and size may be asked for, even such whose product is too large.
-        unsafe { libmimalloc_sys::mi_calloc(count, size) }.cast()
-    }
-
-    unsafe fn dealloc(&mut self, piece: *mut u8) {
-        // SAFETY: the caller has it from here.
-        unsafe { libmimalloc_sys::mi_free(piece.cast()) };
-    }
-
-    unsafe fn realloc(&mut self, piece: *mut u8, size: usize) -> *mut u8 {
-        // SAFETY: the caller has it from here.
-        unsafe { libmimalloc_sys::mi_realloc(piece.cast(), size) }.cast()
-    }
-
-    unsafe fn usable_size(piece: *mut u8) -> usize {
-        // SAFETY: the caller has it from here.
-        unsafe { libmimalloc_sys::mi_usable_size(piece.cast()) }
-    }
-}
-
 /// A module as bytecode.
 #[derive(Debug)]
 pub(super) struct Compiled(Vec<u8>);
@@ -330,12 +279,33 @@ unsafe impl<T: 'static> JsLifetime<'_> for Held<T> {
     type Changed<'to> = Self;
 }
 
-/// Finds what an object has not got: what gives the value of a name, and what takes another one.
-pub(super) type Find = Box<dyn for<'js> Fn(&Ctx<'js>, &str) -> Result<Option<[Function<'js>; 2]>>>;
+/// What an object had not got.
+pub(super) enum Found<'js> {
+    /// A value, which the object has from now on.
+    Value(Value<'js>),
+    /// What gives the value of a name, and what takes another one.
+    Accessors([Function<'js>; 2]),
+}
+
+/// Finds what an object has not got.
+pub(super) type Find = Box<dyn for<'js> Fn(&Ctx<'js>, &str) -> Result<Option<Found<'js>>>>;
 
 /// Asks `find` for names that `object` has not got, before its prototype is asked.
 pub(super) fn find_missing(object: &Object<'_>, find: Find) -> Result<()> {
     let ctx = object.ctx();
+    let above = object.get_prototype();
+    let above = above.map_or_else(|| Value::new_null(ctx.clone()), Object::into_value);
+    let made = finder(ctx, &above, find)?;
+    object.set_prototype(Some(&made))
+}
+
+/// An object that asks `find` for names that it has not got.
+pub(super) fn finds<'js>(ctx: &Ctx<'js>, find: Find) -> Result<Object<'js>> {
+    finder(ctx, &Value::new_null(ctx.clone()), find)
+}
+
+/// As above, with a prototype.
+fn finder<'js>(ctx: &Ctx<'js>, above: &Value<'js>, find: Find) -> Result<Object<'js>> {
     // SAFETY: the context is alive.
     let runtime = unsafe { qjs::JS_GetRuntime(ctx.as_raw().as_ptr()) };
     let mut class = qjs::JS_INVALID_CLASS_ID;
@@ -352,8 +322,6 @@ pub(super) fn find_missing(object: &Object<'_>, find: Find) -> Result<()> {
     if unsafe { qjs::JS_NewClass(runtime, class, &raw const definition) } < 0 {
         return Err(Error::Allocation);
     }
-    let above = object.get_prototype();
-    let above = above.map_or_else(|| Value::new_null(ctx.clone()), Object::into_value);
     // SAFETY: context, prototype and class are of one runtime.
     let made = unsafe { qjs::JS_NewObjectProtoClass(ctx.as_raw().as_ptr(), above.as_raw(), class) };
     // SAFETY: the value is new, and nobody else has it.
@@ -362,7 +330,7 @@ pub(super) fn find_missing(object: &Object<'_>, find: Find) -> Result<()> {
     let find = Box::into_raw(Box::new(find));
     // SAFETY: the object is alive and of the class above, whose finalizer frees what is put there.
     unsafe { qjs::JS_SetOpaque(made.as_raw(), find.cast()) };
-    object.set_prototype(Some(&made))
+    Ok(made)
 }
 
 /// What the engine calls for a name that it finds nowhere before.
@@ -391,35 +359,56 @@ unsafe extern "C" fn missing(
     let mut class = qjs::JS_INVALID_CLASS_ID;
     // SAFETY: the engine passes an object that is alive.
     let find = unsafe { qjs::JS_GetAnyOpaque(object, &raw mut class) };
-    // SAFETY: only objects of `find_missing` come here; theirs lives as long as they, or is not there yet.
+    // SAFETY: only objects of `finder` come here; theirs lives as long as they, or is not there yet.
     let Some(find) = (unsafe { find.cast::<Find>().as_ref() }) else {
         return 0;
     };
     // SAFETY: the engine passes a name that is alive.
-    let name = unsafe { qjs::JS_AtomToValue(context, name) };
+    let text = unsafe { qjs::JS_AtomToValue(context, name) };
     // SAFETY: the value is new, and nobody else has it.
-    let name = unsafe { Value::from_raw(ctx.clone(), name) };
-    let Some(Ok(name)) = name.as_string().map(rquickjs_core::String::to_string) else {
+    let text = unsafe { Value::from_raw(ctx.clone(), text) };
+    let Some(Ok(text)) = text.as_string().map(rquickjs_core::String::to_string) else {
         return 0;
     };
-    let [get, set] = match find(&ctx, &name) {
+    let found = match find(&ctx, &text) {
         Ok(Some(found)) => found,
         Ok(None) => return 0,
         // What was thrown is with the context.
         Err(_) => return -1,
     };
+    let owned = |value: qjs::JSValue| {
+        // SAFETY: the context and what was found are alive.
+        unsafe { qjs::JS_DupValue(context, value) }
+    };
+    let found = match found {
+        Found::Accessors([get, set]) => qjs::JSPropertyDescriptor {
+            flags: FOUND,
+            value: qjs::JS_UNDEFINED,
+            getter: owned(get.as_raw()),
+            setter: owned(set.as_raw()),
+        },
+        Found::Value(value) => {
+            let (flags, own) = (KEPT, owned(value.as_raw()));
+            // SAFETY: all are alive; the engine has the value from now on, even if this fails.
+            if unsafe { qjs::JS_DefinePropertyValue(context, object, name, own, flags) } < 0 {
+                return -1;
+            }
+            qjs::JSPropertyDescriptor {
+                flags,
+                value: owned(value.as_raw()),
+                getter: qjs::JS_UNDEFINED,
+                setter: qjs::JS_UNDEFINED,
+            }
+        }
+    };
     if described.is_null() {
+        for value in [found.value, found.getter, found.setter] {
+            // SAFETY: they were counted above, and nobody else has them from there.
+            unsafe { qjs::JS_FreeValue(context, value) };
+        }
         return 1;
     }
-    let found = qjs::JSPropertyDescriptor {
-        flags: FOUND,
-        value: qjs::JS_UNDEFINED,
-        // SAFETY: context and function are alive.
-        getter: unsafe { qjs::JS_DupValue(context, get.as_raw()) },
-        // SAFETY: context and function are alive.
-        setter: unsafe { qjs::JS_DupValue(context, set.as_raw()) },
-    };
-    // SAFETY: it points to where the engine wants the answer, which has a count of the functions from now on.
+    // SAFETY: it points to where the engine wants the answer, which owns what is in it from now on.
     unsafe { described.write(found) };
     1
 }
@@ -427,7 +416,7 @@ unsafe extern "C" fn missing(
 /// Frees the [`Find`] of an object that goes.
 unsafe extern "C" fn drop_find(_runtime: *mut qjs::JSRuntime, object: qjs::JSValue) {
     let mut class = qjs::JS_INVALID_CLASS_ID;
-    // SAFETY: the engine passes an object of the class of `find_missing`, once.
+    // SAFETY: the engine passes an object of the class of `finder`, once.
     let find = unsafe { qjs::JS_GetAnyOpaque(object, &raw mut class) };
     if !find.is_null() {
         // SAFETY: it was put there as a box, and nobody asks the object any more.
@@ -444,6 +433,8 @@ pub(super) enum Intrinsic {
     WeakRef,
     Base64,
     Performance,
+    Json,
+    Proxy,
 }
 
 /// Adds a part of the language to a context that has not got it.
@@ -455,6 +446,8 @@ pub(super) fn add_intrinsic(ctx: &Ctx<'_>, intrinsic: Intrinsic) -> Result<()> {
         Intrinsic::WeakRef => qjs::JS_AddIntrinsicWeakRef,
         Intrinsic::Base64 => qjs::JS_AddIntrinsicAToB,
         Intrinsic::Performance => qjs::JS_AddPerformance,
+        Intrinsic::Json => qjs::JS_AddIntrinsicJSON,
+        Intrinsic::Proxy => qjs::JS_AddIntrinsicProxy,
     };
     // SAFETY: the context is alive; each of these may be added at any time, as its objects are reached
     // through the context only.
@@ -490,6 +483,10 @@ thread_local! {
 #[expect(clippy::cast_possible_wrap, reason = "both are small")]
 const FOUND: core::ffi::c_int =
     (qjs::JS_PROP_GETSET | qjs::JS_PROP_CONFIGURABLE) as core::ffi::c_int;
+
+/// A property with a value of its own.
+#[expect(clippy::cast_possible_wrap, reason = "it is small")]
+const KEPT: core::ffi::c_int = qjs::JS_PROP_C_W_E as core::ffi::c_int;
 
 /// How long a script computes at a stretch while others wait.
 const SLICE_NANOS: u64 = 1_000_000;

@@ -38,6 +38,26 @@ fn requests_and_responses_are_as_in_k6() {
 }
 
 #[test]
+fn what_a_script_writes_into_a_response_is_there_afterwards() {
+    let origin = origin();
+    let body = r"
+        const long = 'x'.repeat(10000);
+        for (const text of ['short', long]) {
+          const res = http.post(url, text);
+          same([res.body, res.body], [text, text]);
+          res.body += '!';
+          res.status += 1;
+          same([res.body, res.status], [`${text}!`, 201]);
+          res.own = true;
+          same(Object.keys(res), ['body', 'status', 'own']);
+        }
+        const other = http.post(url, 'other');
+        same([other.body, other.status], ['other', 200]);
+    ";
+    play(&once("", body), &url_of(&origin)).is_well();
+}
+
+#[test]
 fn cookies_are_kept_for_an_iteration_and_sent_where_they_belong() {
     let origin = origin();
     let body = r"
