@@ -1,6 +1,7 @@
 //! Checks, groups, metrics and the console.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::function::Opt;
@@ -113,7 +114,14 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     natives.add("checkAgain", move |number: usize, holds: bool| {
         now().check_again(number, holds)
     })?;
-    natives.add("beginGroup", move |name: String| now().begin_group(&name))?;
+    natives.add("beginGroup", move |ctx: Ctx<'js>, name: String| {
+        if now().groups_begun.borrow().len() >= MAX_GROUP_DEPTH {
+            let text = format!("groups are nested more than {MAX_GROUP_DEPTH} deep");
+            return Err(Exception::throw_message(&ctx, &text));
+        }
+        now().begin_group(&name);
+        Ok(())
+    })?;
     natives.add("endGroup", move || now().end_group())?;
     let declare = move |ctx: Ctx<'js>, kind: String, name: String, is_time: bool| {
         must_not_run(&ctx, "making a metric")?;
@@ -128,8 +136,15 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         },
     )?;
     natives.add("log", |level: String, text: String| {
-        // A terminal that has gone is no reason to end the run.
         let line = format!("level={level} msg={text:?} source=console");
-        let _ = terminal::line(&mut std::io::stderr(), &line);
+        // A terminal that has gone, or a full disk, is no reason to end the run.
+        let _ = match now().settings.printed.as_ref() {
+            // In one call, so that lines of several threads stay whole.
+            Some(mut file) => file.write_all(format!("{line}\n").as_bytes()),
+            None => terminal::line(&mut std::io::stderr(), &line),
+        };
     })
 }
+
+/// Groups within groups. The summary as JSON is nested twice as deep, and some programs read 128 levels.
+const MAX_GROUP_DEPTH: usize = 50;
