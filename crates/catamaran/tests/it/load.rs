@@ -1,7 +1,7 @@
 //! The load test, as an operator runs it; what it measures is tested in its own crate.
 
 use crate::{PATIENCE, catamaran};
-use catamaran_testkit::{Origin, Signal};
+use catamaran_testkit::{Origin, Signal, TempDir};
 
 #[test]
 fn a_load_prints_its_summary_and_keeps_its_thresholds() {
@@ -32,6 +32,29 @@ fn a_signal_ends_a_load_with_its_summary() {
     let status = load.wait(PATIENCE).unwrap();
     assert_eq!(status.code(), Some(105), "{}", load.stderr());
     assert!(load.stdout().contains("http_reqs"), "{}", load.stdout());
+}
+
+#[test]
+fn requests_and_answers_of_a_script_are_logged_if_that_is_asked_for() {
+    let origin = Origin::fixed(200, "the answer").start().unwrap();
+    let dir = TempDir::create().unwrap();
+    let text = "import http from 'k6/http';\n\
+        export default function () { http.post(__ENV.URL, 'the body', { responseType: 'none' }); }";
+    let script = dir.write("test.js", text).unwrap();
+    for (option, has_bodies) in [("--http-debug", false), ("--http-debug=full", true)] {
+        let mut load = catamaran(&["load", &script.display().to_string(), option])
+            .args(["-e", &format!("URL=http://{}/", origin.addr())])
+            .start()
+            .unwrap();
+        let status = load.wait(PATIENCE).unwrap();
+        let err = load.stderr();
+        assert_eq!(status.code(), Some(0), "{err}");
+        assert!(err.contains("msg=\"Request:\\nPOST / HTTP/1.1\\n"), "{err}");
+        assert!(err.contains("msg=\"Response:\\nHTTP/1.1 200"), "{err}");
+        for body in ["the body", "the answer"] {
+            assert_eq!(err.contains(body), has_bodies, "{option}: {err}");
+        }
+    }
 }
 
 #[test]
