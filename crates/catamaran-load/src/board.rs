@@ -152,7 +152,7 @@ impl Board {
         for (mine, theirs) in self.sinks.iter_mut().zip(&other.sinks) {
             mine.merge(theirs);
         }
-        self.groups.extend(other.groups.iter().cloned());
+        other.groups.iter().for_each(|path| self.add_group(path));
         for (how, &times) in &other.answers {
             self.answered(how.clone(), times);
         }
@@ -161,7 +161,21 @@ impl Board {
         }
     }
 
+    fn add_group(&mut self, path: &str) {
+        let has_room = self.groups.len() < MAX_NAMES;
+        let path = if has_room { path } else { MORE_GROUPS };
+        if !self.groups.contains(path) {
+            self.groups.insert(path.to_owned());
+        }
+    }
+
     fn add_checks(&mut self, key: (String, String), theirs: Tally) {
+        let has_room = self.checks.len() < MAX_NAMES || self.checks.contains_key(&key);
+        let key = if has_room {
+            key
+        } else {
+            (String::new(), MORE_CHECKS.to_owned())
+        };
         let mine = self.checks.entry(key).or_insert_with(|| Tally {
             order: theirs.order,
             ..Tally::default()
@@ -380,9 +394,7 @@ impl Recorder {
 
     /// Notes that there is a group with this path.
     pub fn group(&mut self, path: &str) {
-        if !self.board.groups.contains(path) {
-            self.board.groups.insert(path.to_owned());
-        }
+        self.board.add_group(path);
     }
 
     /// Counts how a request ended.
@@ -406,6 +418,11 @@ impl Recorder {
 /// Checks that have a number; others are compared with each of them.
 const MAX_KNOWN: usize = 64;
 
+/// Checks, and groups, that are told apart: names that scripts make anew each time are no use to anybody.
+const MAX_NAMES: usize = 10_000;
+/// What the others are counted as.
+const MORE_CHECKS: &str = "(checks beyond 10000)";
+const MORE_GROUPS: &str = "::(groups beyond 10000)";
 /// Different endings that are told apart: all statuses that servers use, and some failures.
 const MAX_ANSWERS: usize = 100;
 
@@ -461,6 +478,30 @@ mod tests {
         let board = recorder.take();
         let passes = names.map(|name| board.checks[&(String::new(), name.to_owned())].passes);
         assert_eq!(passes, [2, 3, 4]);
+    }
+
+    #[test]
+    fn names_without_end_are_counted_as_one() {
+        let mut recorder = Recorder::new(Arc::new(Registry::new()));
+        for number in 0..MAX_NAMES + 5 {
+            let name = format!("check {number}");
+            let check = Check {
+                group: "",
+                name: &name,
+                scenario: None,
+                tags: TagsId::default(),
+            };
+            recorder.check(check, true);
+            recorder.group(&format!("::{name}"));
+        }
+        let mut total = Board::new(recorder.registry());
+        total.merge(&recorder.take());
+        assert_eq!(total.checks.len(), MAX_NAMES);
+        let rest = total.checks[&(String::new(), MORE_CHECKS.to_owned())];
+        assert!(rest.passes >= 5, "{rest:?}");
+        let passes: u64 = total.checks.values().map(|tally| tally.passes).sum();
+        assert_eq!(passes, MAX_NAMES as u64 + 5);
+        assert_eq!(total.groups.len(), MAX_NAMES);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! record     what is kept of a run: its course, a page, a comparison, test cases
 //! options    what a script, the environment and the command line say, and which is believed
 //! names      where the names of URLs lead
+//! sources    addresses of this machine that requests come from
 //! output     where samples go while it runs: a Prometheus, or
 //! samples    each as a line of a file
 //! scenario, schedule, pace, threshold, metric, sink, board, tags, distribution, time_text
@@ -43,6 +44,7 @@ pub mod schedule;
 #[cfg(feature = "scripts")]
 pub mod script;
 pub mod sink;
+pub mod sources;
 pub mod summary;
 pub mod tags;
 pub mod threshold;

@@ -13,8 +13,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::Secret;
+use super::attendant::{CUT, reached};
 use super::job::{Job, Load, MAX_JOB_BYTES, digest};
 use super::link::Link;
 use super::message::{Begin, Hello, Order, Word};
@@ -104,7 +106,7 @@ impl Agent {
 
     /// Deals with a coordinator.
     async fn meet(&self, mut link: Link, from: SocketAddr) -> Result<(), String> {
-        let Order::Hello(hello) = order(&mut link).await? else {
+        let Order::Hello(hello) = soon(order(&mut link)).await? else {
             return Err(OUT_OF_TURN.to_owned());
         };
         let Ok(_permit) = Arc::clone(&self.free).try_acquire_owned() else {
@@ -114,7 +116,7 @@ impl Agent {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         link.send(Word::Hello(Hello::own(), processors as u64).to_plain_bytes());
         hello.check("the coordinator")?;
-        let Order::Job(job) = order(&mut link).await? else {
+        let Order::Job(job) = soon(order(&mut link)).await? else {
             return Err(OUT_OF_TURN.to_owned());
         };
         // A command line may hold secrets.
@@ -133,7 +135,7 @@ impl Agent {
         link.send(Word::Prepared(digest(&course)).to_plain_bytes());
         let begin = loop {
             match order(&mut link).await? {
-                Order::Ping(number) => link.send(Word::Pong(number).to_plain_bytes()),
+                Order::Ping(number) => link.send(pong(number)),
                 Order::Begin(begin) => break begin,
                 _ => return Err(OUT_OF_TURN.to_owned()),
             }
@@ -278,9 +280,15 @@ impl Work {
     /// are cut off.
     async fn run(mut self, mut messages: UnboundedReceiver<Message>) -> Result<(), String> {
         let mut result = Ok(());
+        let mut deadline = None;
         while !self.listeners.is_empty() {
             tokio::select! {
                 biased;
+                () = reached(deadline) => {
+                    let text = "a worker's thread cannot be stopped: a script keeps it in one call that cannot \
+                        be interrupted; restart this agent";
+                    return Err(text.to_owned());
+                }
                 Some(message) = messages.recv() => self.pass_on(message),
                 _ = self.listeners.join_next() => {}
                 order = order(&mut self.link), if result.is_ok() => {
@@ -288,6 +296,7 @@ impl Work {
                     if let Err(why) = obeyed {
                         result = Err(format!("stopped: {why}"));
                         self.command(Command::Cut);
+                        deadline = Some(Instant::now() + CUT);
                     }
                 }
             }
@@ -315,9 +324,10 @@ impl Work {
 
     fn obey(&mut self, order: Order) -> Result<(), String> {
         match order {
-            Order::Ping(number) => self.link.send(Word::Pong(number).to_plain_bytes()),
-            Order::Start(ahead) => {
-                self.start = now_nanos().saturating_add(ahead.min(MAX_AHEAD_NANOS));
+            Order::Ping(number) => self.link.send(pong(number)),
+            Order::Start(at) => {
+                let latest = now_nanos().saturating_add(MAX_AHEAD_NANOS);
+                self.start = at.clamp(1, latest);
                 self.command(Command::Start(self.start));
             }
             Order::Drain => self.command(Command::Drain),
@@ -374,14 +384,27 @@ impl Work {
     }
 }
 
+/// The answer to a ping, with the time of this machine.
+fn pong(number: u64) -> Vec<u8> {
+    Word::Pong(number, now_nanos()).to_plain_bytes()
+}
+
 async fn order(link: &mut Link) -> Result<Order, String> {
     let frame = link.receive().await?;
     Order::read(&frame).map_err(|error| error.to_string())
 }
 
+/// What must be said without a pause, so that nobody else is kept away.
+async fn soon<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let done = timeout(SOON, work).await;
+    done.unwrap_or_else(|_| Err(format!("it gave no order within {} s", SOON.as_secs())))
+}
+
 const OUT_OF_TURN: &str = "the coordinator spoke out of turn; is it the same program?";
 /// Connections at once that have not shown that they know the secret.
 const MAX_NAMELESS: usize = 64;
+/// For hello, and for a job to arrive.
+const SOON: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a job beside what it holds.
 const SPARE_BYTES: usize = 1024 * 1024;

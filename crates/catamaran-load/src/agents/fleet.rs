@@ -3,24 +3,20 @@
 //! The connections live on a thread of their own: a script's `setup` that computes for long must not look
 //! like a coordinator that has gone.
 
-use std::collections::BTreeSet;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use catamaran_sys::clock::now_nanos;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::attendant::{Attendant, Beginning, Channels, Part};
+use super::clocks::Clocks;
 use super::job::{Job, MAX_JOB_BYTES, digest};
-use super::link::Link;
-use super::message::{Begin, Hello, Order, Word};
-use super::{Agents, OnLoss, Secret};
-use crate::engine::{Command, Course, Lost, Message, Resumed};
-use crate::metric::Registry;
+use super::message::{Begin, Order};
+use super::{Agents, OnLoss};
+use crate::engine::{Command, Course, Message, Resumed};
 use crate::schedule::Shares;
 
 /// Agents that are ready for a run. They are free again when this is dropped.
@@ -36,26 +32,8 @@ struct Member {
     /// Which of all workers it has from the beginning.
     workers: Vec<u64>,
     parts: UnboundedSender<Part>,
-    /// Nanoseconds there and back, the least so far.
-    round_trip: Arc<AtomicU64>,
-}
-
-/// What an agent's attendant is told.
-#[derive(Debug)]
-enum Part {
-    /// The run begins.
-    Begin(Box<Beginning>),
-    /// Its agent takes the places of these workers.
-    TakeOver(Vec<u64>, Resumed),
-}
-
-/// What an attendant needs to know of the run.
-#[derive(Debug)]
-struct Beginning {
-    begin: Begin,
-    on_loss: OnLoss,
-    commands: watch::Receiver<Command>,
-    to_lead: UnboundedSender<Message>,
+    /// What is known of the clock there.
+    clocks: Arc<Mutex<Clocks>>,
 }
 
 impl Fleet {
@@ -78,14 +56,14 @@ impl Fleet {
         for address in &agents.addresses {
             let (to_attendant, parts) = unbounded_channel();
             let (to_muster, answer) = oneshot::channel();
-            let round_trip = Arc::new(AtomicU64::new(u64::MAX));
+            let clocks = Arc::default();
             attendants.push(Attendant {
                 address: address.clone(),
                 secret: agents.secret.clone(),
                 registry: Arc::clone(&course.registry),
                 job: Arc::clone(&job),
                 digest: digest.clone(),
-                round_trip: Arc::clone(&round_trip),
+                clocks: Arc::clone(&clocks),
             });
             channels.push((to_muster, parts));
             answers.push(answer);
@@ -93,7 +71,7 @@ impl Fleet {
                 address: address.clone(),
                 workers: Vec::new(),
                 parts: to_attendant,
-                round_trip,
+                clocks,
             });
         }
         start(attendants.into_iter().zip(channels).collect())?;
@@ -179,8 +157,11 @@ impl Fleet {
     /// Nanoseconds between the word to start and the start, so that the word arrives before.
     pub(crate) fn start_delay(&self) -> u64 {
         let members = self.members.iter();
-        let trips = members.map(|member| member.round_trip.load(Ordering::Relaxed));
-        let longest = trips.filter(|&trip| trip != u64::MAX).max();
+        let trips = members.filter_map(|member| {
+            let clocks = member.clocks.lock();
+            clocks.unwrap_or_else(PoisonError::into_inner).round_trip()
+        });
+        let longest = trips.max();
         SPARE_NANOS + longest.unwrap_or(0).min(MAX_ROUND_TRIP_NANOS) * 2
     }
 
@@ -283,265 +264,10 @@ fn start(attendants: Vec<(Attendant, Channels)>) -> Result<(), String> {
     thread.spawn(work).map(drop).map_err(failed)
 }
 
-/// Who deals with one agent.
-struct Attendant {
-    address: String,
-    secret: Secret,
-    registry: Arc<Registry>,
-    job: Arc<[u8]>,
-    digest: Vec<u8>,
-    round_trip: Arc<AtomicU64>,
-}
-
-/// Where it tells how many workers its agent may have, or why it takes no part; and where it hears of the
-/// run.
-type Channels = (
-    oneshot::Sender<Result<u64, String>>,
-    UnboundedReceiver<Part>,
-);
-
-impl Attendant {
-    async fn attend(
-        self,
-        to_muster: oneshot::Sender<Result<u64, String>>,
-        parts: UnboundedReceiver<Part>,
-    ) {
-        let greeted = self.greet().await;
-        let (link, answer) = match greeted {
-            Ok((link, workers)) => (Some(link), Ok(workers)),
-            Err(why) => (None, Err(why)),
-        };
-        // A coordinator that has given up needs no answer.
-        let _ = to_muster.send(answer);
-        if let Some(link) = link {
-            self.follow(link, parts).await;
-        }
-    }
-
-    /// Connects, and has the agent read the job.
-    async fn greet(&self) -> Result<(Link, u64), String> {
-        let mut link = Link::connect(&self.address, &self.secret, MAX_WORD_BYTES).await?;
-        link.send(Order::Hello(Hello::own()).to_bytes());
-        let workers = match self.hear(&mut link).await? {
-            Word::Hello(hello, workers) => {
-                hello.check("it")?;
-                workers
-            }
-            other => return Err(unexpected(&other)),
-        };
-        link.send(self.job.to_vec());
-        match timeout(PREPARE, self.hear(&mut link)).await {
-            Ok(Ok(Word::Prepared(digest))) if digest == self.digest => Ok((link, workers)),
-            Ok(Ok(Word::Prepared(_))) => Err(
-                "the script has other metrics or scenarios there; they must not depend on chance, on time \
-                 or on the machine"
-                    .to_owned(),
-            ),
-            Ok(Ok(other)) => Err(unexpected(&other)),
-            Ok(Err(why)) => Err(why),
-            Err(_) => Err(format!("the script was not read within {} s", PREPARE.as_secs())),
-        }
-    }
-
-    async fn hear(&self, link: &mut Link) -> Result<Word, String> {
-        let frame = link.receive().await?;
-        Word::read(&frame, &self.registry).map_err(|error| error.to_string())
-    }
-
-    /// Waits for the run, follows it, and tells how it ends.
-    async fn follow(&self, mut link: Link, mut parts: UnboundedReceiver<Part>) {
-        let mut broken = None;
-        let beginning = loop {
-            tokio::select! {
-                part = parts.recv() => match part {
-                    Some(Part::Begin(beginning)) => break beginning,
-                    Some(Part::TakeOver(..)) => {}
-                    None => return,
-                },
-                why = self.measure(&mut link), if broken.is_none() => broken = Some(why),
-            }
-        };
-        let mut run = Following {
-            groups: vec![beginning.begin.workers.clone()],
-            undone: beginning.begin.workers.iter().copied().collect(),
-            start: 0,
-            deadline: None,
-            beginning,
-        };
-        link.send(Order::Begin(run.beginning.begin.clone()).to_bytes());
-        let result = match broken {
-            Some(why) => Err(why),
-            None => self.lead(&mut link, &mut parts, &mut run).await,
-        };
-        // What is dealt to this agent from here on is lost as well.
-        parts.close();
-        while let Ok(part) = parts.try_recv() {
-            if let Part::TakeOver(workers, _) = part {
-                run.add(workers);
-            }
-        }
-        let why = match result {
-            Err(why) => why,
-            Ok(()) if run.undone.is_empty() => return,
-            Ok(()) => "its workers ended without a report".to_owned(),
-        };
-        // A lead that has gone needs no telling.
-        let _ = run.beginning.to_lead.send(Message::Lost(Lost {
-            agent: self.address.clone(),
-            groups: run.groups,
-            why,
-            on_loss: run.beginning.on_loss,
-        }));
-    }
-
-    /// Measures the way there and back again and again. Returns why it cannot any more.
-    async fn measure(&self, link: &mut Link) -> String {
-        let mut ticks = interval(PING);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => link.send(Order::Ping(now_nanos()).to_bytes()),
-                word = self.hear(link) => match word {
-                    Ok(Word::Pong(sent)) => self.note_pong(sent),
-                    Ok(other) => return unexpected(&other),
-                    Err(why) => return why,
-                }
-            }
-        }
-    }
-
-    fn note_pong(&self, sent: u64) {
-        let trip = now_nanos().saturating_sub(sent);
-        self.round_trip.fetch_min(trip, Ordering::Relaxed);
-    }
-
-    /// Passes on what the lead says, and what the workers say.
-    async fn lead(
-        &self,
-        link: &mut Link,
-        parts: &mut UnboundedReceiver<Part>,
-        run: &mut Following,
-    ) -> Result<(), String> {
-        let mut commands = run.beginning.commands.clone();
-        // What was said before this began.
-        commands.mark_changed();
-        loop {
-            tokio::select! {
-                changed = commands.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                    let command = *commands.borrow_and_update();
-                    self.command(link, command, run);
-                }
-                Some(part) = parts.recv() => {
-                    if let Part::TakeOver(workers, resumed) = part {
-                        link.send(Order::TakeOver(workers.clone(), resumed).to_bytes());
-                        run.add(workers);
-                    }
-                }
-                word = self.hear(link) => match word? {
-                    Word::Pong(sent) => self.note_pong(sent),
-                    Word::Told(message) => self.tell(message, run)?,
-                    Word::Ended => return Ok(()),
-                    other => return Err(unexpected(&other)),
-                },
-                () = reached(run.deadline) => {
-                    let text = "its workers did not end when they were told to";
-                    return Err(text.to_owned());
-                }
-            }
-        }
-    }
-
-    fn command(&self, link: &Link, command: Command, run: &mut Following) {
-        match command {
-            Command::Wait => {}
-            Command::Start(at) => {
-                run.start = at;
-                let ahead = at.saturating_sub(now_nanos());
-                let trip = self.round_trip.load(Ordering::Relaxed);
-                let way = if trip == u64::MAX { 0 } else { trip / 2 };
-                link.send(Order::Start(ahead.saturating_sub(way)).to_bytes());
-            }
-            Command::Drain => link.send(Order::Drain.to_bytes()),
-            Command::Cut => {
-                link.send(Order::Cut.to_bytes());
-                run.deadline = Some(Instant::now() + CUT);
-            }
-        }
-    }
-
-    /// Tells the lead what a worker said, in this process's time.
-    fn tell(&self, mut message: Message, run: &mut Following) -> Result<(), String> {
-        match &mut message {
-            Message::Interval(report) | Message::Done(report) => {
-                if !run.undone.contains(&report.worker) {
-                    return Err("it reports what others do".to_owned());
-                }
-                report.move_clock(0, run.start);
-            }
-            Message::Warning(text) => *text = format!("agent {}: {text}", self.address),
-            Message::Failed(why) => *why = format!("agent {}: {why}", self.address),
-            Message::Ready | Message::Aborted(_) | Message::MarkedFailed | Message::Lost(_) => {}
-        }
-        if let Message::Done(report) = &message {
-            run.undone.remove(&report.worker);
-        }
-        // A lead that has gone needs no telling.
-        let _ = run.beginning.to_lead.send(message);
-        Ok(())
-    }
-}
-
-/// A run that an agent takes part in.
-struct Following {
-    beginning: Box<Beginning>,
-    /// Workers that count iterations together.
-    groups: Vec<Vec<u64>>,
-    /// Those that have not said that they are done.
-    undone: BTreeSet<u64>,
-    /// When it began; 0 before.
-    start: u64,
-    /// When the agent must be done.
-    deadline: Option<Instant>,
-}
-
-impl Following {
-    /// Notes that the agent has these, too.
-    fn add(&mut self, workers: Vec<u64>) {
-        self.undone.extend(&workers);
-        self.groups.push(workers);
-    }
-}
-
-async fn reached(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What is told of a word out of turn.
-fn unexpected(word: &Word) -> String {
-    match word {
-        Word::Busy => "it is busy with another run; an agent serves one at a time".to_owned(),
-        Word::Refused(why) => why.clone(),
-        _ => "it spoke out of turn; is it the same program?".to_owned(),
-    }
-}
-
 /// Agents of one run. Chosen: a hundred machines are more than any target here withstands.
 const MAX_AGENTS: usize = 100;
 /// Workers of one agent.
 const MAX_WORKERS: u64 = 1024;
-/// Bytes of one report: boards of a hundred sinks with exact values, and many checks.
-const MAX_WORD_BYTES: usize = 64 * 1024 * 1024;
-/// The top level of a script may take a minute.
-const PREPARE: Duration = Duration::from_secs(90);
-/// For workers that are told to end at once: scripts are interrupted, connections dropped.
-const CUT: Duration = Duration::from_secs(30);
-const PING: Duration = Duration::from_millis(100);
 /// For what was queued last to be sent.
 const LINGER: Duration = Duration::from_millis(20);
 /// Time for agents to wake their workers.
@@ -552,6 +278,7 @@ const MAX_ROUND_TRIP_NANOS: u64 = 2_000_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::Secret;
 
     #[test]
     fn workers_are_dealt_out_in_turn_as_far_as_there_are_any() {

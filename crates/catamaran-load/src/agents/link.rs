@@ -3,13 +3,15 @@
 //! ```text
 //! frame:   length u32, big-endian | that many bytes, over as many payloads of Noise as it takes
 //! ```
-//! Both sides say something each second, if only an empty frame; who is silent for [`SILENCE`] is gone.
+//! Both sides say something each second, if only an empty frame; who is silent is gone: the coordinator for
+//! an agent after [`AGENT_SILENCE`], an agent for the coordinator after [`LEAD_SILENCE`]. The agent's patience
+//! is the shorter one, so that it has stopped when others take over what it did.
 
 use std::time::Duration;
 
 use catamaran_noise::{MAX_PAYLOAD, NoiseError, Opener, Sealer, initiate, respond};
+use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{
     Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
 };
@@ -17,11 +19,34 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Secret;
 
+/// Why nothing more comes from the other side.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Gone {
+    /// It says nothing.
+    #[error("nothing was heard of it for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The connection is over, or it said what nobody can read.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<String> for Gone {
+    fn from(why: String) -> Self {
+        Self::Broken(why)
+    }
+}
+
+impl From<Gone> for String {
+    fn from(gone: Gone) -> Self {
+        gone.to_string()
+    }
+}
+
 /// A connection whose two tasks read and write. It closes when this is dropped and all is sent.
 #[derive(Debug)]
 pub(super) struct Link {
     outgoing: UnboundedSender<Vec<u8>>,
-    incoming: Receiver<Result<Vec<u8>, String>>,
+    incoming: Receiver<Result<Vec<u8>, Gone>>,
 }
 
 impl Link {
@@ -32,42 +57,73 @@ impl Link {
         max_frame: usize,
     ) -> Result<Self, String> {
         let stream = timeout(CONNECT, TcpStream::connect(address)).await;
-        let mut stream = stream
+        let stream = stream
             .map_err(|_| "it cannot be reached: no answer".to_owned())?
             .map_err(|error| {
                 format!("it cannot be reached: {error}; is an agent running there?")
             })?;
-        let keys = timeout(CONNECT, initiate(&mut stream, &secret.0, PROLOGUE)).await;
-        let keys = keys.map_err(|_| "it does not shake hands; is it an agent?".to_owned())?;
-        Self::start(stream, keys.map_err(|error| told(&error))?, max_frame)
-    }
-
-    /// Takes in who connected.
-    pub(super) async fn accept(
-        mut stream: TcpStream,
-        secret: &Secret,
-        max_frame: usize,
-    ) -> Result<Self, String> {
-        let keys = timeout(CONNECT, respond(&mut stream, &[&secret.0], PROLOGUE)).await;
-        let keys = keys.map_err(|_| "it does not shake hands".to_owned())?;
-        let (sealer, opener, _) = keys.map_err(|error| told(&error))?;
-        Self::start(stream, (sealer, opener), max_frame)
-    }
-
-    fn start(
-        stream: TcpStream,
-        (sealer, opener): (Sealer, Opener),
-        max_frame: usize,
-    ) -> Result<Self, String> {
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
-        let (reader, writer) = stream.into_split();
+        Self::initiate(stream, secret, max_frame).await
+    }
+
+    /// Begins with an agent that is connected.
+    pub(super) async fn initiate<S>(
+        mut stream: S,
+        secret: &Secret,
+        max_frame: usize,
+    ) -> Result<Self, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let keys = timeout(CONNECT, initiate(&mut stream, &secret.0, PROLOGUE)).await;
+        let keys = keys.map_err(|_| "it does not shake hands; is it an agent?".to_owned())?;
+        let keys = keys.map_err(|error| told(&error))?;
+        Ok(Self::start(stream, keys, max_frame, LEAD_SILENCE))
+    }
+
+    /// Takes in who connected.
+    pub(super) async fn accept<S>(
+        mut stream: S,
+        secret: &Secret,
+        max_frame: usize,
+    ) -> Result<Self, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let keys = timeout(CONNECT, respond(&mut stream, &[&secret.0], PROLOGUE)).await;
+        let keys = keys.map_err(|_| "it does not shake hands".to_owned())?;
+        let (sealer, opener, _) = keys.map_err(|error| told(&error))?;
+        Ok(Self::start(
+            stream,
+            (sealer, opener),
+            max_frame,
+            AGENT_SILENCE,
+        ))
+    }
+
+    fn start<S>(
+        stream: S,
+        (sealer, opener): (Sealer, Opener),
+        max_frame: usize,
+        silence: Duration,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (reader, writer) = split(stream);
         let (outgoing, queue) = unbounded_channel();
         let (to_owner, incoming) = channel(QUEUE);
         tokio::spawn(write(writer, sealer, queue));
-        tokio::spawn(read(reader, opener, max_frame, to_owner));
-        Ok(Self { outgoing, incoming })
+        let incoming_frames = Incoming {
+            reader,
+            opener,
+            max_frame,
+            silence,
+        };
+        tokio::spawn(incoming_frames.read(to_owner));
+        Self { outgoing, incoming }
     }
 
     /// Sends a frame, as soon as those before it are out.
@@ -77,14 +133,14 @@ impl Link {
     }
 
     /// The next frame, or why there is none. May be dropped while it waits.
-    pub(super) async fn receive(&mut self) -> Result<Vec<u8>, String> {
+    pub(super) async fn receive(&mut self) -> Result<Vec<u8>, Gone> {
         let received = self.incoming.recv().await;
-        received.unwrap_or_else(|| Err("the connection is closed".to_owned()))
+        received.unwrap_or_else(|| Err(Gone::Broken("the connection is closed".to_owned())))
     }
 }
 
 async fn write(
-    mut writer: OwnedWriteHalf,
+    mut writer: impl AsyncWrite + Unpin,
     mut sealer: Sealer,
     mut queue: UnboundedReceiver<Vec<u8>>,
 ) {
@@ -107,7 +163,7 @@ async fn write(
             let (now, later) = rest.split_at(rest.len().min(MAX_PAYLOAD - payload.len()));
             payload.extend_from_slice(now);
             rest = later;
-            let sent = timeout(SILENCE, sealer.send(&mut writer, &payload)).await;
+            let sent = timeout(LEAD_SILENCE, sealer.send(&mut writer, &payload)).await;
             if !matches!(sent, Ok(Ok(_))) {
                 return;
             }
@@ -119,65 +175,64 @@ async fn write(
     }
 }
 
-async fn read(
-    mut reader: OwnedReadHalf,
-    mut opener: Opener,
+/// What reads frames.
+struct Incoming<R> {
+    reader: R,
+    opener: Opener,
     max_frame: usize,
-    to_owner: Sender<Result<Vec<u8>, String>>,
-) {
-    loop {
-        let frame = tokio::select! {
-            frame = read_frame(&mut reader, &mut opener, max_frame) => frame,
-            () = to_owner.closed() => return,
-        };
-        let is_over = frame.is_err();
-        if frame.as_ref().is_ok_and(Vec::is_empty) {
-            continue;
-        }
-        if to_owner.send(frame).await.is_err() || is_over {
-            return;
-        }
-    }
+    silence: Duration,
 }
 
-async fn read_frame(
-    reader: &mut OwnedReadHalf,
-    opener: &mut Opener,
-    max_frame: usize,
-) -> Result<Vec<u8>, String> {
-    let mut frame = next(reader, opener).await?;
-    let prefix = frame
-        .get(..PREFIX)
-        .and_then(|prefix| prefix.try_into().ok());
-    let prefix: [u8; PREFIX] = prefix.ok_or("it sent a frame without a length")?;
-    let len = u32::from_be_bytes(prefix) as usize;
-    if len > max_frame {
-        return Err(format!(
-            "it sent {len} bytes at once; {max_frame} are allowed"
-        ));
-    }
-    frame.drain(..PREFIX);
-    // Grows as bytes come, not as they are announced.
-    while frame.len() < len {
-        let more = next(reader, opener).await?;
-        if more.is_empty() {
-            return Err("it sent a frame that does not go on".to_owned());
+impl<R: AsyncRead + Unpin> Incoming<R> {
+    async fn read(mut self, to_owner: Sender<Result<Vec<u8>, Gone>>) {
+        loop {
+            let frame = tokio::select! {
+                frame = self.read_frame() => frame,
+                () = to_owner.closed() => return,
+            };
+            let is_over = frame.is_err();
+            if frame.as_ref().is_ok_and(Vec::is_empty) {
+                continue;
+            }
+            if to_owner.send(frame).await.is_err() || is_over {
+                return;
+            }
         }
-        frame.extend_from_slice(&more);
     }
-    if frame.len() > len {
-        return Err("it sent a frame that is longer than it says".to_owned());
-    }
-    Ok(frame)
-}
 
-async fn next(reader: &mut OwnedReadHalf, opener: &mut Opener) -> Result<Vec<u8>, String> {
-    let received = timeout(SILENCE, opener.receive(reader)).await;
-    let received =
-        received.map_err(|_| format!("nothing was heard of it for {} s", SILENCE.as_secs()))?;
-    received
-        .map(|(payload, _)| payload)
-        .map_err(|error| told(&error))
+    async fn read_frame(&mut self) -> Result<Vec<u8>, Gone> {
+        let mut frame = self.next().await?;
+        let prefix = frame
+            .get(..PREFIX)
+            .and_then(|prefix| prefix.try_into().ok());
+        let prefix: [u8; PREFIX] =
+            prefix.ok_or_else(|| "it sent a frame without a length".to_owned())?;
+        let (len, most) = (u32::from_be_bytes(prefix) as usize, self.max_frame);
+        if len > most {
+            return Err(format!("it sent {len} bytes at once; {most} are allowed").into());
+        }
+        frame.drain(..PREFIX);
+        // Grows as bytes come, not as they are announced.
+        while frame.len() < len {
+            let more = self.next().await?;
+            if more.is_empty() {
+                return Err("it sent a frame that does not go on".to_owned().into());
+            }
+            frame.extend_from_slice(&more);
+        }
+        if frame.len() > len {
+            let text = "it sent a frame that is longer than it says";
+            return Err(text.to_owned().into());
+        }
+        Ok(frame)
+    }
+
+    async fn next(&mut self) -> Result<Vec<u8>, Gone> {
+        let received = timeout(self.silence, self.opener.receive(&mut self.reader)).await;
+        let received = received.map_err(|_| Gone::Silent(self.silence))?;
+        let (payload, _) = received.map_err(|error| told(&error))?;
+        Ok(payload)
+    }
 }
 
 /// An error with its cause.
@@ -195,10 +250,83 @@ fn told(error: &NoiseError) -> String {
 const PROLOGUE: &[u8] = b"catamaran load agents";
 /// For connecting, and for shaking hands.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Who says nothing for so long is gone. Chosen: ten missed beats.
-pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// An agent that says nothing for so long is gone for its coordinator. Chosen: ten missed beats.
+pub(super) const LEAD_SILENCE: Duration = Duration::from_secs(10);
+/// A coordinator that says nothing for so long is gone for its agents. Chosen: five missed beats, so that an
+/// agent that is cut off has stopped seconds before its coordinator gives it up.
+pub(super) const AGENT_SILENCE: Duration = Duration::from_secs(5);
 const BEAT: Duration = Duration::from_secs(1);
 /// Frames that wait for their reader.
 const QUEUE: usize = 16;
 /// Bytes before a frame.
 const PREFIX: usize = 4;
+
+/// Shakes hands as an agent does, and says nothing from then on.
+#[cfg(test)]
+pub(super) async fn mute<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, secret: Secret) -> S {
+    let keys = respond(&mut stream, &[&secret.0], PROLOGUE).await;
+    keys.expect("the other side knows the secret");
+    stream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+    use tokio::time::{Instant, sleep};
+
+    fn secret() -> Secret {
+        Secret::new([3; 32])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_accepts_and_shakes_no_hands_is_no_agent() {
+        let (here, _there) = duplex(1000);
+        let begin = Instant::now();
+        let told = Link::initiate(here, &secret(), 10).await.unwrap_err();
+        assert!(told.contains("is it an agent?"), "{told}");
+        assert_eq!(begin.elapsed(), CONNECT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_shakes_hands_and_says_nothing_is_gone() {
+        let (here, there) = duplex(100_000);
+        let agent = tokio::spawn(mute(there, secret()));
+        let mut link = Link::initiate(here, &secret(), 10).await.unwrap();
+        let _held = agent.await.unwrap();
+        let begin = Instant::now();
+        assert_eq!(link.receive().await, Err(Gone::Silent(LEAD_SILENCE)));
+        assert_eq!(begin.elapsed(), LEAD_SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_gives_up_a_silent_coordinator_before_that_gives_up_the_agent() {
+        let (mut here, there) = duplex(100_000);
+        let lead = tokio::spawn(async move {
+            let keys = initiate(&mut here, &secret().0, PROLOGUE).await;
+            (keys.map(drop), here)
+        });
+        let mut link = Link::accept(there, &secret(), 10).await.unwrap();
+        let (shaken, _held) = lead.await.unwrap();
+        shaken.unwrap();
+        let begin = Instant::now();
+        assert_eq!(link.receive().await, Err(Gone::Silent(AGENT_SILENCE)));
+        // A beat may have been under way on both sides when they were cut off.
+        assert!(begin.elapsed() + BEAT * 2 < LEAD_SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_who_have_nothing_to_say_stay_together() {
+        let (here, there) = duplex(100_000);
+        let agent = tokio::spawn(async move { Link::accept(there, &secret(), 10).await });
+        let mut link = Link::initiate(here, &secret(), 10).await.unwrap();
+        let mut agent = agent.await.unwrap().unwrap();
+        for _ in 0..3 {
+            sleep(LEAD_SILENCE * 2).await;
+            agent.send(vec![1]);
+            assert_eq!(link.receive().await, Ok(vec![1]));
+            link.send(vec![2]);
+            assert_eq!(agent.receive().await, Ok(vec![2]));
+        }
+    }
+}

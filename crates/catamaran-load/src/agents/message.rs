@@ -62,7 +62,7 @@ pub(super) enum Order {
     /// Is answered at once, to measure the way.
     Ping(u64),
     Begin(Begin),
-    /// So many nanoseconds after this arrives.
+    /// When the agent's clock says this.
     Start(u64),
     Drain,
     Cut,
@@ -159,7 +159,8 @@ pub(super) enum Word {
     Refused(String),
     /// It can; metrics and scenarios of its own reading.
     Prepared(Vec<u8>),
-    Pong(u64),
+    /// What it was asked, and what its clock says.
+    Pong(u64, u64),
     /// From a worker.
     Told(Message),
     /// All workers are done.
@@ -185,9 +186,10 @@ impl Word {
                 writer.byte(3);
                 writer.bytes(digest);
             }
-            Self::Pong(number) => {
+            Self::Pong(number, now) => {
                 writer.byte(4);
                 writer.number(*number);
+                writer.number(*now);
             }
             Self::Told(message) => {
                 writer.byte(5);
@@ -215,7 +217,7 @@ impl Word {
             1 => Self::Busy,
             2 => Self::Refused(reader.text()?),
             3 => Self::Prepared(reader.bytes()?.to_vec()),
-            4 => Self::Pong(reader.number()?),
+            4 => Self::Pong(reader.number()?, reader.number()?),
             5 => Self::Told(read_message(&mut reader, registry)?),
             6 => Self::Ended,
             _ => return Err(Malformed),

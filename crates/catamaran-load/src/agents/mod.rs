@@ -9,7 +9,7 @@
 //!     setup
 //!     ── Begin: which workers of how many ──────►   makes virtual users
 //!     ◄─────────────────────────────────── Ready    of each worker
-//!     ── Start: in how many nanoseconds ────────►   less half of the way there and back
+//!     ── Start: what its clock will say then ───►   as pings there and back tell (`clocks.rs`)
 //!     ◄──────────────────────── a board a second    of each worker, as between local threads
 //!     ── TakeOver: workers of one that is lost ─►   makes their virtual users, and goes on for them
 //!     teardown, summary, report
@@ -24,6 +24,8 @@
 //! it is heard no further. Who knows it may have an agent do anything that a script can do.
 
 mod agent;
+mod attendant;
+mod clocks;
 mod codec;
 mod fleet;
 mod job;
@@ -99,4 +101,4 @@ pub(crate) fn no_outputs(outputs: &[Target]) -> Result<(), String> {
 }
 
 /// The version of what is sent. Reports name metrics by number, so that the program's version counts, too.
-const PROTOCOL: u64 = 1;
+const PROTOCOL: u64 = 2;

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use catamaran_sys::clock::now_nanos;
+use catamaran_sys::socket::LocalEnd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::task::coop::consume_budget;
 
 use super::tls::TlsStream;
 use super::{Alpn, AnswerReader, Failure, ProxyHeader, TlsClient};
@@ -62,13 +65,22 @@ pub struct Opened {
 }
 
 impl Connection {
-    /// Connects, and sends a PROXY header if one is asked for.
-    pub async fn open(endpoint: &Endpoint, proxy: ProxyHeader) -> Result<Opened, Failure> {
+    /// Connects, and sends a PROXY header if one is asked for. TCP comes from the address `source` of this
+    /// machine, or from the one that the system chooses.
+    pub async fn open(
+        endpoint: &Endpoint,
+        source: Option<IpAddr>,
+        proxy: ProxyHeader,
+    ) -> Result<Opened, Failure> {
         let begin = now_nanos();
         let failed = |error: io::Error| Failure::connecting(&error);
         let stream = match endpoint {
             Endpoint::Tcp(addr) => {
-                let stream = TcpStream::connect(addr).await.map_err(failed)?;
+                let stream = match source {
+                    None => TcpStream::connect(addr).await,
+                    Some(source) => connect_from(source, *addr).await,
+                };
+                let stream = stream.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
                 Stream::Tcp(stream)
             }
@@ -188,6 +200,21 @@ fn is_ended(has_event: io::Result<()>, ready: impl Future<Output = io::Result<Re
     }
 }
 
+/// Connects from an address of this machine.
+async fn connect_from(source: IpAddr, addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    let from = LocalEnd {
+        address: Some(source),
+        interface: None,
+    };
+    from.bind(socket.as_fd())
+        .map_err(|error| io::Error::new(error.kind(), format!("from {source}: {error}")))?;
+    socket.connect(addr).await
+}
+
 impl Stream {
     pub(super) async fn write(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
         if let Self::Tls(stream) = self {
@@ -222,6 +249,9 @@ impl Stream {
 
     /// The buffer is the thread's: an idle connection holds none.
     pub(super) async fn read<T>(&self, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+        // A server that sends faster than this reads must not have the thread to itself: timers and others
+        // get their turn now and then.
+        consume_budget().await;
         if let Self::Tls(stream) = self {
             let mut buf = vec![0; TLS_READ_BYTES];
             let len = stream.read(&mut buf).await?;

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -53,22 +53,25 @@ impl Drop for Line {
 }
 
 impl Http3 {
-    /// Connects to the host of this name at this address.
+    /// Connects to the host of this name at this address, from the address `source` of this machine or from
+    /// the one that the system chooses.
     ///
     /// Must be called where tasks of this thread run (a `LocalSet`).
     pub async fn connect(
         addr: SocketAddr,
+        source: Option<IpAddr>,
         host: &str,
         client: &TlsClient,
     ) -> Result<Self, Failure> {
-        let any: SocketAddr = if addr.is_ipv4() {
-            ([0, 0, 0, 0], 0).into()
-        } else {
-            ([0; 16], 0).into()
-        };
+        let source = source.unwrap_or_else(|| match addr {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        });
+        let source = SocketAddr::new(source, 0);
         let tls = QuicClientConfig::try_from(client.http3())
             .map_err(|error| Failure::Tls(error.to_string()))?;
-        let endpoint = quinn::Endpoint::client(any).map_err(|error| Failure::connecting(&error))?;
+        let endpoint =
+            quinn::Endpoint::client(source).map_err(|error| Failure::connecting(&error))?;
         let config = quinn::ClientConfig::new(Arc::new(tls));
         let connecting = endpoint
             .connect_with(config, addr, host)

@@ -30,7 +30,7 @@ pub async fn send_once(
         .transpose()?;
     let mut kept = Kept::default();
     let work = async {
-        let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
+        let opened = Connection::open(&Endpoint::Tcp(addr), None, ProxyHeader::None).await?;
         let mut connection = match &tls {
             Some(client) => {
                 opened

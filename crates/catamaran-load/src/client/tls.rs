@@ -19,7 +19,7 @@ use rustls::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Failure, TlsIdentity};
+use super::{Failure, TlsIdentity, TlsSuites, suites};
 
 /// What connections over TLS begin with.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub struct TlsOptions {
     pub trusts_all: bool,
     /// The versions.
     pub versions: TlsVersions,
+    /// The cipher suites.
+    pub suites: TlsSuites,
     /// What is shown to servers that ask for a certificate.
     pub identities: Vec<TlsIdentity>,
 }
@@ -97,7 +99,10 @@ impl TlsClient {
     /// Returns one that shows `identity` to servers that ask for one.
     fn new(options: &TlsOptions, identity: Option<&TlsIdentity>) -> Result<Self, String> {
         let told = |error: rustls::Error| error.to_string();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: options.suites.to_vec(),
+            ..rustls::crypto::ring::default_provider()
+        });
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&options.versions.all())
             .map_err(told)?;
@@ -230,9 +235,7 @@ impl TlsStream {
             _ => "",
         };
         let suite = session.negotiated_cipher_suite();
-        let suite = suite.map(|suite| format!("{:?}", suite.suite()));
-        let suite = suite.unwrap_or_default().replace("TLS13_", "TLS_");
-        (version, suite)
+        (version, suite.map(suites::name).unwrap_or_default())
     }
 
     /// Whether both sides agreed on HTTP/2.

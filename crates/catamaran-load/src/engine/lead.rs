@@ -10,10 +10,12 @@ use catamaran_sys::clock::now_nanos;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::drive::sleep_until;
 use super::hands::{Begun, Hands, Lost, Resumed};
 use super::local::Shared;
+use super::quiet::Quiet;
 use super::{Crew, Missing};
 use crate::agents::OnLoss;
 use crate::board::Board;
@@ -222,8 +224,11 @@ pub async fn lead<C: Crew>(
     run.shared = shared;
     run.hands = Some(&hands);
     run.follow(messages).await?;
+    let is_stuck = run.stuck.is_some();
     let outcome = run.outcome();
-    hands.end();
+    if !is_stuck {
+        hands.end();
+    }
     Ok(outcome)
 }
 
@@ -251,6 +256,9 @@ struct Run<'a> {
     shared: Arc<Shared>,
     hands: Option<&'a Begun>,
     taps: Vec<Tap>,
+    quiet: Quiet,
+    /// A worker whose thread nobody gets back.
+    stuck: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -348,6 +356,8 @@ impl<'a> Run<'a> {
             shared: Arc::default(),
             hands: None,
             taps: course.taps.iter().map(TapSource::tap).collect(),
+            quiet: Quiet::new(workers),
+            stuck: None,
         }
     }
 
@@ -357,7 +367,9 @@ impl<'a> Run<'a> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut cut_at = u64::MAX / 2;
         let mut look_at = u64::MAX / 2;
-        loop {
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.stuck.is_none() {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => self.handle(message),
@@ -378,12 +390,16 @@ impl<'a> Run<'a> {
                     self.look_at_thresholds();
                     look_at += LOOK_NANOS;
                 }
+                _ = seconds.tick() => self.look_for_stuck(),
             }
             if self.start != 0 && look_at == u64::MAX / 2 {
                 look_at = self.start + LOOK_NANOS;
             }
         }
-        if self.done < self.course.workers && self.ending == Ending::Finished {
+        if self.stuck.is_none()
+            && self.done < self.course.workers
+            && self.ending == Ending::Finished
+        {
             self.ending =
                 Ending::Failed("a worker ended without a report; this is a bug".to_owned());
         }
@@ -427,6 +443,29 @@ impl<'a> Run<'a> {
             }
             Message::Lost(lost) => self.lose(&lost),
         }
+    }
+
+    /// Gives up a worker that says nothing any more, and the run with it.
+    fn look_for_stuck(&mut self) {
+        let is_cut = *self.commands.borrow() == Command::Cut;
+        if self.start == 0 && !is_cut {
+            return;
+        }
+        let latest = &self.latest;
+        let is_done = |worker: u64| {
+            let worker = usize::try_from(worker).ok();
+            worker.is_none_or(|worker| latest[worker].is_done)
+        };
+        self.stuck = self.quiet.look(is_cut, is_done);
+        let Some(worker) = self.stuck else { return };
+        let agent = self.hands.and_then(|hands| hands.agent_of(worker));
+        let of = agent.map_or(String::new(), |agent| format!(" of agent {agent}"));
+        let text = format!(
+            "worker {worker}{of} says nothing any more: a script keeps it in one call that cannot be \
+             interrupted, such as a built-in function over a list of billions of places"
+        );
+        self.observer.warn(&text);
+        self.finish(Ending::Failed(text), Command::Cut);
     }
 
     /// Ends the run early, the first reason counts. A run that has not begun ends at once.
@@ -511,6 +550,7 @@ impl<'a> Run<'a> {
         for (own, resumed) in &taken {
             let mut resumed = Some(resumed.clone());
             for &worker in own {
+                self.quiet.heard(worker);
                 if let Some(latest) = self.latest_of(worker) {
                     *latest = Latest {
                         at: latest.at,
@@ -546,6 +586,7 @@ impl<'a> Run<'a> {
     }
 
     fn note(&mut self, report: &Report) {
+        self.quiet.heard(report.worker);
         self.total.merge(&report.board);
         if let Some(latest) = self.latest_of(report.worker) {
             *latest = Latest {

@@ -16,6 +16,7 @@ mod drive;
 mod hands;
 mod lead;
 mod local;
+mod quiet;
 mod stop;
 mod under_way;
 mod worker;

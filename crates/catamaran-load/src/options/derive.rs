@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::scenarios::{GRACE, MAX_DURATION};
-use super::{Options, OptionsError};
+use super::{HttpDebug, Options, OptionsError};
 use crate::metric::Registry;
 use crate::scenario::{Executor, Overload, Scenario};
 use crate::tags::usual_system_tags;
@@ -152,24 +152,25 @@ impl Options {
         let dns = json!({"ttl": word("ttl"), "select": word("select"), "policy": word("policy")});
         let versions = self.tls_version.as_ref();
         let versions = versions.map(|(_, [min, max])| json!({"min": min, "max": max}));
+        let suites = self.tls_cipher_suites.as_ref().map(|(_, names)| names);
         // With all names that k6 has, so that a script finds null where nothing was said.
         json!({
             "batch": self.batch,
             "batchPerHost": self.batch_per_host,
             "blacklistIPs": networks,
             "blockHostnames": self.block_hostnames,
-            "consoleOutput": null,
+            "consoleOutput": self.console_output,
             "discardResponseBodies": self.discard_response_bodies,
             "dns": dns,
             "executionSegment": null,
             "executionSegmentSequence": null,
             "ext": null,
             "features": null,
-            "handleSummaryTimeout": null,
+            "handleSummaryTimeout": time(&self.handle_summary_timeout),
             "hosts": self.hosts,
-            "httpDebug": null,
+            "httpDebug": self.http_debug.map(HttpDebug::as_str),
             "insecureSkipTLSVerify": self.insecure_skip_tls_verify,
-            "localIPs": null,
+            "localIPs": self.local_ips.as_ref().map(|(_, text)| text),
             "maxRedirects": self.max_redirects,
             "metricSamplesBufferSize": null,
             "minIterationDuration": time(&self.min_iteration_duration),
@@ -178,7 +179,7 @@ impl Options {
             "noSetup": self.no_setup,
             "noTeardown": self.no_teardown,
             "noVUConnectionReuse": self.no_vu_connection_reuse,
-            "paused": null,
+            "paused": self.paused,
             "rps": self.rps,
             "scenarios": scenarios,
             "setupTimeout": time(&self.setup_timeout),
@@ -190,7 +191,7 @@ impl Options {
             "thresholds": thresholds,
             "throw": self.throw,
             "tlsAuth": null,
-            "tlsCipherSuites": null,
+            "tlsCipherSuites": suites,
             "tlsVersion": versions,
             "userAgent": self.user_agent,
         })

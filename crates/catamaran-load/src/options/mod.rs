@@ -17,11 +17,12 @@ pub use derive::Derived;
 pub use error::OptionsError;
 pub use scenarios::read_scenarios;
 
-use crate::client::{TlsIdentity, TlsVersions};
+use crate::client::{TlsIdentity, TlsSuites, TlsVersions};
 use crate::names::{Dns, Network};
 use crate::scenario::Scenario;
 use crate::schedule::Stage;
 use crate::sink::Statistic;
+use crate::sources::Sources;
 use crate::threshold::Threshold;
 use crate::time_text::TimeUnit;
 
@@ -92,10 +93,41 @@ pub struct Options {
     pub tls_auth: Option<Vec<TlsIdentity>>,
     /// Versions of TLS to speak, with the first and the last as they were said.
     pub tls_version: Option<(TlsVersions, [String; 2])>,
+    /// Cipher suites of TLS, with their names as they were said.
+    pub tls_cipher_suites: Option<(TlsSuites, Vec<String>)>,
+    /// Addresses that requests come from, as they were said.
+    pub local_ips: Option<(Sources, String)>,
+    /// Whether requests and answers are logged, and how much of them.
+    pub http_debug: Option<HttpDebug>,
+    /// Where what scripts print goes, in place of the standard error.
+    pub console_output: Option<String>,
+    /// Whether the run waits to be told to begin: never here.
+    pub paused: Option<bool>,
+    /// How long `handleSummary` may take.
+    pub handle_summary_timeout: Option<Duration>,
     /// The tags that the load test adds by itself.
     pub system_tags: Option<BTreeSet<String>>,
     /// Whether certificates are not verified.
     pub insecure_skip_tls_verify: Option<bool>,
+}
+
+/// What is logged of requests and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpDebug {
+    /// Their heads.
+    Heads,
+    /// Their bodies, too.
+    Full,
+}
+
+impl HttpDebug {
+    /// In the words of k6.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Heads => "headers",
+            Self::Full => "full",
+        }
+    }
 }
 
 impl Options {
@@ -119,7 +151,8 @@ impl Options {
             no_teardown no_thresholds min_iteration_duration summary_trend_stats tags user_agent
             max_redirects discard_response_bodies no_connection_reuse no_vu_connection_reuse throw batch
             batch_per_host no_cookies_reset http3 hosts block_hostnames blacklist_ips dns rps
-            summary_time_unit tls_auth tls_version system_tags insecure_skip_tls_verify
+            summary_time_unit tls_auth tls_version tls_cipher_suites local_ips http_debug
+            handle_summary_timeout console_output paused system_tags insecure_skip_tls_verify
         }
         self
     }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::OptionsError;
 use super::read::{duration, kind, names, object, text, texts};
-use crate::client::{TlsIdentity, TlsVersions};
+use crate::client::{TlsIdentity, TlsSuites, TlsVersions};
 use crate::names::{Dns, Network, Policy, Select};
+use crate::sources::Sources;
 
 /// Names, of which those that begin with `*` stand for many.
 pub(super) fn patterns(name: &str, value: &Value) -> Result<Vec<String>, OptionsError> {
@@ -30,6 +31,31 @@ pub(super) fn networks(name: &str, value: &Value) -> Result<Vec<(String, Network
         Ok((text, network))
     };
     names(name, value)?.into_iter().map(read).collect()
+}
+
+/// Addresses that requests come from, with their text; none, if that is empty.
+pub(super) fn sources(
+    name: &str,
+    value: &Value,
+) -> Result<Option<(Sources, String)>, OptionsError> {
+    let text = text(name, value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let sources = Sources::read(&text);
+    let sources = sources.map_err(|why| OptionsError::Other(format!("option `{name}`: {why}")))?;
+    Ok(Some((sources, text)))
+}
+
+/// Cipher suites, with their names.
+pub(super) fn suites(name: &str, value: &Value) -> Result<(TlsSuites, Vec<String>), OptionsError> {
+    let list = value.as_array();
+    let list = list.ok_or_else(|| kind(name, value, "a list of names"))?;
+    let names = list.iter().map(|one| text(name, one));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let suites = TlsSuites::read(names.iter().map(String::as_str));
+    let suites = suites.map_err(|why| OptionsError::Other(format!("option `{name}`: {why}")))?;
+    Ok((suites, names))
 }
 
 /// `{ttl, select, policy}`, with the words it was said in.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Options, OptionsError, network, read_scenarios};
+use super::{HttpDebug, Options, OptionsError, network, read_scenarios};
 use crate::schedule::Stage;
 use crate::sink::Statistic;
 use crate::threshold::Threshold;
@@ -35,9 +35,9 @@ impl Options {
             };
             let value = match *name {
                 "stages" => stages_from_text(&text)?,
-                "summaryTrendStats" | "systemTags" | "blockHostnames" | "blacklistIPs" => {
-                    text.split(',').map(str::trim).collect()
-                }
+                "summaryTrendStats" | "systemTags" | "blockHostnames" | "blacklistIPs"
+                | "tlsCipherSuites" => text.split(',').map(str::trim).collect(),
+                "consoleOutput" | "httpDebug" | "localIPs" | "userAgent" => Value::String(text),
                 "dns" | "tags" => pairs_from_text(name, &text)?,
                 _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
             };
@@ -81,14 +81,29 @@ impl Options {
             "summaryTimeUnit" => self.summary_time_unit = TimeUnit::read(&text(name, value)?),
             "tlsAuth" => self.tls_auth = Some(network::identities(name, value)?),
             "tlsVersion" => self.tls_version = Some(network::versions(name, value)?),
+            "tlsCipherSuites" => self.tls_cipher_suites = Some(network::suites(name, value)?),
+            "localIPs" => self.local_ips = network::sources(name, value)?,
+            "httpDebug" => self.http_debug = http_debug(name, value)?,
+            "consoleOutput" => self.console_output = Some(text(name, value)?),
+            "handleSummaryTimeout" => self.handle_summary_timeout = Some(duration(name, value)?),
             "systemTags" => self.system_tags = Some(names(name, value)?),
             "insecureSkipTLSVerify" => self.insecure_skip_tls_verify = Some(truth(name, value)?),
             // For k6's own cloud and for what has no bearing here; scripts carry them around.
-            "cloud" | "ext" | "noColor" | "noUsageReport" => {}
+            "cloud" | "ext" | "metricSamplesBufferSize" | "noColor" | "noUsageReport" => {}
+            "paused" if !truth(name, value)? => self.paused = Some(false),
             _ => return Err(unsupported(name)),
         }
         Ok(())
     }
+}
+
+/// `full`, or anything else for heads alone, as k6 takes it; an empty text is for neither.
+fn http_debug(name: &str, value: &Value) -> Result<Option<HttpDebug>, OptionsError> {
+    Ok(match text(name, value)?.as_str() {
+        "" => None,
+        "full" => Some(HttpDebug::Full),
+        _ => Some(HttpDebug::Heads),
+    })
 }
 
 fn unsupported(name: &str) -> OptionsError {
@@ -290,6 +305,11 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("K6_LOCAL_IPS", "localIPs"),
     ("K6_HTTP_DEBUG", "httpDebug"),
     ("K6_TLS_CIPHER_SUITES", "tlsCipherSuites"),
+    ("K6_CONSOLE_OUTPUT", "consoleOutput"),
+    ("K6_HANDLE_SUMMARY_TIMEOUT", "handleSummaryTimeout"),
+    ("K6_PAUSED", "paused"),
+    ("K6_EXECUTION_SEGMENT", "executionSegment"),
+    ("K6_EXECUTION_SEGMENT_SEQUENCE", "executionSegmentSequence"),
     ("K6_SUMMARY_TIME_UNIT", "summaryTimeUnit"),
     ("K6_SYSTEM_TAGS", "systemTags"),
     ("K6_INSECURE_SKIP_TLS_VERIFY", "insecureSkipTLSVerify"),
@@ -301,12 +321,14 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "http3",
         "this program was built without it (the feature load-http3)",
     ),
-    ("httpDebug", "print what matters with console.log"),
     (
-        "localIPs",
-        "requests come from the address that the system chooses",
+        "executionSegment",
+        "have the machines share the run with --agents",
+    ),
+    (
+        "executionSegmentSequence",
+        "have the machines share the run with --agents",
     ),
     ("paused", "start the run when it is to begin"),
-    ("tlsCipherSuites", "the best that both sides know is taken"),
     ("execution", "it is called `scenarios`"),
 ];

@@ -197,7 +197,9 @@ fn thresholds_are_read_in_both_forms() {
 
 #[test]
 fn options_that_are_not_there_say_what_to_do() {
-    assert!(told(json!({"localIPs": "10.0.0.1"})).contains("the system chooses"));
+    assert!(told(json!({"paused": true})).contains("when it is to begin"));
+    assert!(told(json!({"executionSegment": "0:1/2"})).contains("--agents"));
+    assert!(Options::from_script(&json!({"paused": false, "metricSamplesBufferSize": 5})).is_ok());
     assert!(told(json!({"vusss": 5})).contains("check its spelling"));
     assert!(told(json!({"vus": "many"})).contains("is not a whole number"));
     assert!(Options::from_script(&json!({"cloud": {}, "vus": null})).is_ok());
@@ -233,6 +235,10 @@ fn options_of_names_and_tls_are_read_and_mistakes_in_them_named() {
         (json!({"rps": -1}), "a whole number"),
         (json!({"tlsVersion": "tls1.1"}), "tls1.2"),
         (json!({"tlsVersion": "1.3"}), "tls1.3"),
+        (json!({"tlsCipherSuites": ["TLS_FAST"]}), "TLS_ECDHE"),
+        (json!({"tlsCipherSuites": "TLS_FAST"}), "a list"),
+        (json!({"localIPs": "10.0.0.1-"}), "range"),
+        (json!({"localIPs": 5}), "a text"),
         (json!({"tlsAuth": [{"cert": "x", "key": "y"}]}), "`cert`"),
         (json!({"tlsAuth": [{"cert": "x"}]}), "tlsAuth.key"),
         (json!({"tlsAuth": [{"password": "x"}]}), "openssl pkey"),
@@ -240,4 +246,29 @@ fn options_of_names_and_tls_are_read_and_mistakes_in_them_named() {
         let why = told(wrong);
         assert!(why.contains(remedy), "{why}");
     }
+}
+
+#[test]
+fn what_the_environment_says_of_logs_and_addresses_is_text() {
+    let variables = [
+        ("K6_HTTP_DEBUG", "true"),
+        ("K6_LOCAL_IPS", "10.0.0.0/30"),
+        ("K6_CONSOLE_OUTPUT", "7"),
+        ("K6_HANDLE_SUMMARY_TIMEOUT", "5s"),
+        (
+            "K6_TLS_CIPHER_SUITES",
+            "TLS_RSA_WITH_AES_128_CBC_SHA, TLS_AES_128_GCM_SHA256",
+        ),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let options = Options::from_environment(variables.into_iter()).unwrap();
+    assert_eq!(options.http_debug, Some(HttpDebug::Heads));
+    let shown = options.to_json(&[]);
+    assert_eq!(shown["localIPs"], "10.0.0.0/30");
+    assert_eq!(shown["consoleOutput"], "7");
+    assert_eq!(shown["tlsCipherSuites"][1], "TLS_AES_128_GCM_SHA256");
+    assert_eq!(shown["handleSummaryTimeout"], "5s");
+    let full = script(json!({"httpDebug": "full", "localIPs": ""}));
+    assert_eq!(full.http_debug, Some(HttpDebug::Full));
+    assert_eq!(full.local_ips, None);
 }

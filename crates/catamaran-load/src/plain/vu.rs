@@ -187,7 +187,7 @@ impl PlainVu {
             return self.open_http3(index, done).await.map(Line::Http);
         }
         let begin = now_nanos();
-        let opened = Connection::open(endpoint, self.options.exchange.proxy).await?;
+        let opened = Connection::open(endpoint, None, self.options.exchange.proxy).await?;
         done.phases.connecting = opened.connecting_nanos;
         done.sent += opened.sent;
         let target = &self.targets[index];
@@ -226,7 +226,7 @@ impl PlainVu {
             return Err(Failure::Http3("only https can be asked".to_owned()));
         };
         let begin = now_nanos();
-        let connection = Http3::connect(*addr, host, client).await?;
+        let connection = Http3::connect(*addr, None, host, client).await?;
         done.phases.handshaking = now_nanos() - begin;
         Ok(HttpLine::Http3(connection))
     }

@@ -1,7 +1,7 @@
 //! Files and modules of a script: from this machine, or those that came with the job of an agent.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,7 +40,7 @@ impl Files {
 
     /// A file.
     pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.get(&path.to_string_lossy(), || std::fs::read(path))
+        self.get(&path.to_string_lossy(), || read_file(path))
     }
 
     /// A file or module with text, read here with `read`.
@@ -62,12 +62,44 @@ impl Files {
     }
 }
 
+/// A file, unless it is too large: some devices never end.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_most(path, MAX_FILE_BYTES)
+}
+
+fn read_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let text = format!("the file is larger than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
+
+/// A module, which is text.
+pub(super) fn read_module(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(read_most(path, MAX_MODULE_BYTES)?);
+    text.map_err(|_| io::Error::other("the file is no text (UTF-8)"))
+}
+
+/// What a script may open: more than an engine holds.
+const MAX_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+const MAX_MODULE_BYTES: u64 = 64 * 1024 * 1024;
 const NOT_SENT: &str = "agents have what the script opened at its top level when it was read with `__VU` 0; \
     open it there, whatever `__VU` is";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_does_not_end_is_refused() {
+        let told = read_module(Path::new("/dev/zero")).unwrap_err();
+        assert!(told.to_string().contains("larger than"), "{told}");
+        assert!(read_file(Path::new("/nowhere")).is_err());
+    }
 
     #[test]
     fn what_was_read_here_is_all_that_is_read_there() {

@@ -14,7 +14,7 @@ use rquickjs_core::{Ctx, Error, Module, Persistent, Result};
 
 use super::commonjs;
 use super::environment::Named;
-use super::files::Files;
+use super::files::{Files, read_module};
 use super::remote::Imports;
 use super::seam::{self, Compiled, Loaded};
 use crate::client::Url;
@@ -137,7 +137,7 @@ impl Library {
             let path = name.split(['?', '#']).next().unwrap_or_default();
             as_module(path, source)?
         } else {
-            let source = self.files.text(name, || std::fs::read_to_string(name));
+            let source = self.files.text(name, || read_module(Path::new(name)));
             let source = source.map_err(|error| error.to_string())?;
             as_module(name, source)?
         };

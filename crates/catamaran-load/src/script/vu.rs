@@ -103,7 +103,10 @@ impl Vu for ScriptVu {
         }
         if let Called::Threw(mut why) = called {
             if self.realm.is_shared() && why.contains("out of memory") {
-                why.push_str(SHARED_MEMORY);
+                let vu = host.place.vu;
+                why.push_str(&format!(
+                    "\nvirtual user {vu} asked for it: {SHARED_MEMORY}"
+                ));
             }
             host.local.warn(why);
         }
@@ -141,7 +144,7 @@ impl ScriptVu {
     }
 }
 
-const SHARED_MEMORY: &str = "\nthe virtual users of a worker hold 2 GB together at most, and this one asked last: \
-    with --vu-isolation strict each has a limit of its own";
+const SHARED_MEMORY: &str = "those of a worker hold 2 GB together at most, and others may have taken more; with \
+    --vu-isolation strict each has a limit of its own";
 const NO_STACK: &str = "the system gives no memory for the stack of an iteration; run fewer virtual \
     users, or raise vm.max_map_count";

@@ -1,6 +1,8 @@
 //! `catamaran load`: its arguments, and how they become a run.
 
 mod agents;
+#[cfg(feature = "load-scripts")]
+mod k6;
 
 use anyhow::{Context as _, bail};
 use catamaran_load::agents::Load;
@@ -46,7 +48,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", conflicts_with = "vus")]
     rate: Option<f64>,
     /// Closed model: virtual users that ask again when they were answered
-    #[arg(long, value_name = "N")]
+    #[arg(short = 'u', long, value_name = "N")]
     vus: Option<u64>,
     /// How long. Default 10s, or what the script says
     #[arg(long, value_name = "TIME", value_parser = read_duration)]
@@ -79,6 +81,7 @@ pub(crate) struct LoadArgs {
     /// Move rate or virtual users to a target in a time, as 30s:2000 (repeatable, or with commas);
     /// takes the place of --duration
     #[arg(
+        short = 's',
         long = "stage",
         value_name = "TIME:TARGET",
         value_delimiter = ',',
@@ -126,10 +129,10 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "VERSION")]
     proxy_protocol: Option<ProxyVersion>,
     /// A new connection for every request
-    #[arg(long)]
+    #[arg(long, visible_alias = "no-connection-reuse")]
     no_keep_alive: bool,
     /// Trust whatever certificate the target shows
-    #[arg(long)]
+    #[arg(long, visible_alias = "insecure-skip-tls-verify")]
     insecure: bool,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
@@ -154,7 +157,7 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     full: bool,
     /// Print nothing while it runs
-    #[arg(long)]
+    #[arg(short, long)]
     quiet: bool,
     /// Write a page with the course of the run
     #[arg(long, value_name = "FILE")]
@@ -167,6 +170,9 @@ pub(crate) struct LoadArgs {
     compare: Option<PathBuf>,
     #[command(flatten)]
     agents: AgentsArgs,
+    #[cfg(feature = "load-scripts")]
+    #[command(flatten)]
+    k6: k6::K6Args,
 }
 
 /// What becomes of what cannot begin in time.
@@ -266,11 +272,15 @@ impl LoadArgs {
             ("--find-max", self.find_max.is_some()),
         ];
         if let Some((name, _)) = of_urls.iter().find(|(_, is_given)| *is_given) {
+            if *name == "--data" {
+                bail!("-d and --data are for runs without a script; k6's -d is --duration here");
+            }
             bail!("{name} is for runs without a script; say it in the script's options");
         }
+        let of_k6 = self.k6.options()?;
         Ok(ScriptOptions {
             path: path.into(),
-            options: Options {
+            options: of_k6.with(Options {
                 vus: self.vus,
                 duration: self.duration,
                 iterations: self.iterations,
@@ -278,7 +288,7 @@ impl LoadArgs {
                 insecure_skip_tls_verify: self.insecure.then_some(true),
                 no_connection_reuse: self.no_keep_alive.then_some(true),
                 ..Options::default()
-            },
+            }),
             env: self.env,
             overload: self.on_overload.map(|what| match what {
                 OnOverload::Drop => Overload::Drop,
@@ -334,6 +344,10 @@ impl LoadArgs {
         ];
         if let Some((name, _)) = of_scripts.iter().find(|(_, is_given)| *is_given) {
             bail!("{name} is for scripts");
+        }
+        #[cfg(feature = "load-scripts")]
+        if !self.k6.is_empty() {
+            bail!("options of k6 (`catamaran load --help`, at the end) are for scripts");
         }
         let (keep, protocol) = (self.keep(), self.protocol());
         let mut files = BTreeMap::new();
@@ -472,6 +486,51 @@ mod tests {
         assert!(options("http://a/ -H A").is_err());
         assert!(options("http://a/ --rate 5 --vus 5").is_err());
         assert!(options("--tcp --udp a:1").is_err());
+    }
+
+    #[cfg(feature = "load-scripts")]
+    #[test]
+    fn options_of_k6_are_those_of_the_script() {
+        let line = "test.js -u 3 -s 1s:5 -w -q --http-debug --tag a=b,c --rps 7 --dns ttl=1m \
+            --local-ips 127.0.0.1/30 --system-tags url,status --insecure-skip-tls-verify";
+        let args = Args::try_parse_from(format!("catamaran load {line}").split_whitespace());
+        let Command::Load(args) = args.unwrap().command else {
+            panic!("another command")
+        };
+        let Load::Script(script) = args.load(&|_| bail!("no file")).unwrap() else {
+            panic!("no script")
+        };
+        let shown = script.options.to_json(&[]);
+        for (name, value) in [
+            ("httpDebug", "\"headers\""),
+            ("tags", r#"{"a":"b,c"}"#),
+            ("rps", "7"),
+            ("throw", "true"),
+            ("localIPs", "\"127.0.0.1/30\""),
+            ("systemTags", r#"["status","url"]"#),
+            ("insecureSkipTLSVerify", "true"),
+        ] {
+            assert_eq!(shown[name].to_string(), value, "{name}");
+        }
+        assert_eq!(script.options.vus, Some(3));
+        assert!(
+            options("test.js --local-ips x")
+                .unwrap_err()
+                .to_string()
+                .contains("10.0.0.0/28")
+        );
+        assert!(
+            options("test.js -d 5s")
+                .unwrap_err()
+                .to_string()
+                .contains("--duration")
+        );
+        assert!(
+            options("http://a/ --rps 5")
+                .unwrap_err()
+                .to_string()
+                .contains("for scripts")
+        );
     }
 
     #[test]

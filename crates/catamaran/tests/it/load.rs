@@ -1,7 +1,7 @@
 //! The load test, as an operator runs it; what it measures is tested in its own crate.
 
 use crate::{PATIENCE, catamaran};
-use catamaran_testkit::{Origin, Reply, Signal};
+use catamaran_testkit::{Origin, Reply, Signal, TempDir};
 use std::time::Duration;
 
 #[test]
@@ -51,6 +51,29 @@ fn requests_under_way_when_a_load_is_cut_off_are_told_and_in_the_corrected_laten
     let told = "requests were cut off before they were answered: the corrected latencies count";
     assert!(out.contains(told) || err.contains(told), "{out} {err}");
     assert!(out.contains("http_req_corrected_duration"), "{out}");
+}
+
+#[test]
+fn requests_and_answers_of_a_script_are_logged_if_that_is_asked_for() {
+    let origin = Origin::fixed(200, "the answer").start().unwrap();
+    let dir = TempDir::create().unwrap();
+    let text = "import http from 'k6/http';\n\
+        export default function () { http.post(__ENV.URL, 'the body', { responseType: 'none' }); }";
+    let script = dir.write("test.js", text).unwrap();
+    for (option, has_bodies) in [("--http-debug", false), ("--http-debug=full", true)] {
+        let mut load = catamaran(&["load", &script.display().to_string(), option])
+            .args(["-e", &format!("URL=http://{}/", origin.addr())])
+            .start()
+            .unwrap();
+        let status = load.wait(PATIENCE).unwrap();
+        let err = load.stderr();
+        assert_eq!(status.code(), Some(0), "{err}");
+        assert!(err.contains("msg=\"Request:\\nPOST / HTTP/1.1\\n"), "{err}");
+        assert!(err.contains("msg=\"Response:\\nHTTP/1.1 200"), "{err}");
+        for body in ["the body", "the answer"] {
+            assert_eq!(err.contains(body), has_bodies, "{option}: {err}");
+        }
+    }
 }
 
 #[test]

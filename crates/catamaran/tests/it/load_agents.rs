@@ -275,6 +275,40 @@ fn agents_are_free_again_when_their_coordinator_is_killed_and_turn_others_away_b
 }
 
 #[test]
+fn an_agent_that_stops_in_its_tracks_is_lost_and_others_take_over_once_it_must_have_given_up() {
+    let field = Field::of(2);
+    let more = ["-e", "FOR=14s", "--on-agent-loss", "takeover"];
+    let mut run = field.start(ENDLESS, &more);
+    assert!(field.origin.wait_for_requests(50, PATIENCE));
+    field.agents[0].hang().unwrap();
+    let (code, said) = ended(&mut run);
+    // It had not reported what it did for as long as nobody knew.
+    assert_eq!(code, 103, "{said}");
+    assert!(said.contains("nothing was heard of it for 10 s"), "{said}");
+    assert!(said.contains("others have its"), "{said}");
+    // When it wakes up, it finds that it is alone, and is free for the next.
+    field.agents[0].resume().unwrap();
+    eventually("its end of the run", || {
+        field.agents[0].stderr().contains("stopped: ").then_some(())
+    });
+}
+
+#[test]
+fn agents_stop_by_themselves_when_their_coordinator_says_nothing_any_more() {
+    let field = Field::of(2);
+    let run = field.start(ENDLESS, &["-e", "FOR=1h"]);
+    assert!(field.origin.wait_for_requests(50, PATIENCE));
+    run.hang().unwrap();
+    for agent in &field.agents {
+        eventually("the end of the run", || {
+            let told = agent.stderr();
+            told.contains("stopped: nothing was heard of it for 5 s")
+                .then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_signal_ends_a_run_on_agents_with_its_summary() {
     let field = Field::of(2);
     let mut run = field.start(ENDLESS, &["-e", "FOR=1h"]);

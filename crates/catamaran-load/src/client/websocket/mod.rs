@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use catamaran_http1::{Limits, Parsed, RequestKind, ResponseHead};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use tokio::task::yield_now;
 
 pub use frame::{Event, FrameError, Opcode, close_payload};
 
@@ -163,6 +164,8 @@ impl WebSocket {
                 0 => return Err(Failure::Closed),
                 len => *received += len as u64,
             }
+            // One read may hold thousands of frames of which nobody hears; others get their turn in between.
+            yield_now().await;
         }
     }
 }

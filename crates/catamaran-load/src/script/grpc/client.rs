@@ -102,7 +102,8 @@ impl Client {
         let url = Url::parse(&format!("{scheme}://{}", how.address));
         let url = url.map_err(|error| Failure::Connect(error.to_string()))?;
         let addr = http::resolve(host, &url).await?;
-        let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
+        let opened =
+            Connection::open(&Endpoint::Tcp(addr), host.source(), ProxyHeader::None).await?;
         let mut connection = opened.connection;
         if url.is_tls {
             let tls = host.settings.tls.client(&url.host)?;

@@ -35,7 +35,7 @@ fn install_files<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     })?;
     natives.add("openBytes", move |ctx: Ctx<'js>, path: String| {
         let bytes = read(&ctx, &now(), &path)?;
-        buffer(&ctx, bytes)
+        buffer(&ctx, &bytes)
     })
 }
 
@@ -75,7 +75,7 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         String::from_utf8_lossy(&bytes_of(&bytes)).into_owned()
     })?;
     natives.add("encode", |ctx: Ctx<'js>, text: Value<'js>| {
-        buffer(&ctx, bytes_of(&text))
+        buffer(&ctx, &bytes_of(&text))
     })?;
     natives.add("toBase64", |bytes: Value<'js>, kind: String| {
         engine(&kind).encode(bytes_of(&bytes))
@@ -83,7 +83,7 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     natives.add(
         "fromBase64",
         |ctx: Ctx<'js>, text: String, kind: String| match engine(&kind).decode(&text) {
-            Ok(bytes) => buffer(&ctx, bytes),
+            Ok(bytes) => buffer(&ctx, &bytes),
             Err(error) => Err(Exception::throw_message(&ctx, &error.to_string())),
         },
     )?;
@@ -91,21 +91,21 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         "digest",
         |ctx: Ctx<'js>, algorithm: String, bytes: Value<'js>| {
             let digest = Digest::named(&ctx, &algorithm)?;
-            buffer(&ctx, digest.of(&bytes_of(&bytes)))
+            buffer(&ctx, &digest.of(&bytes_of(&bytes)))
         },
     )?;
     natives.add(
         "hmac",
         |ctx: Ctx<'js>, algorithm: String, key: Value<'js>, bytes: Value<'js>| {
             let digest = Digest::named(&ctx, &algorithm)?;
-            buffer(&ctx, digest.hmac(&bytes_of(&key), &bytes_of(&bytes)))
+            buffer(&ctx, &digest.hmac(&bytes_of(&key), &bytes_of(&bytes)))
         },
     )?;
     natives.add(
         "pack",
         |ctx: Ctx<'js>, encodings: String, body: Value<'js>| match pack(&encodings, bytes_of(&body))
         {
-            Ok(packed) => buffer(&ctx, packed),
+            Ok(packed) => buffer(&ctx, &packed),
             Err(why) => Err(Exception::throw_message(&ctx, &why)),
         },
     )?;
@@ -125,7 +125,7 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         let mut bytes = vec![0; len as usize];
         let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
         filled.map_err(|_| Exception::throw_message(&ctx, "the system gives no random bytes"))?;
-        buffer(&ctx, bytes)
+        buffer(&ctx, &bytes)
     })
 }
 

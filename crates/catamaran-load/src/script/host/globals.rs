@@ -178,9 +178,10 @@ const PARTS: &[(&str, &[&str])] = &[
     ("globals", &["open", "TextEncoder", "TextDecoder", "crypto"]),
 ];
 
-/// An `ArrayBuffer` with these bytes.
-pub(in crate::script) fn buffer<'js>(ctx: &Ctx<'js>, bytes: Vec<u8>) -> Result<ArrayBuffer<'js>> {
+/// An `ArrayBuffer` with these bytes. They are copied to where the engine's limit holds: else a script could
+/// keep as many as it likes.
+pub(in crate::script) fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<ArrayBuffer<'js>> {
     // Naming it is what makes it, where no script has.
     ctx.globals().get::<_, Value<'js>>("ArrayBuffer")?;
-    ArrayBuffer::new(ctx.clone(), bytes)
+    ArrayBuffer::new_copy(ctx.clone(), bytes)
 }

@@ -1,6 +1,7 @@
 //! Groups, metrics and the console.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use catamaran_sys::clock::now_nanos;
 use rquickjs_core::convert::Coerced;
@@ -76,6 +77,10 @@ fn group<'js>(ctx: &Ctx<'js>, name: &str, work: &Function<'js>) -> Result<Value<
         return Err(Exception::throw_message(ctx, &why));
     }
     let host = now();
+    if host.groups_begun.borrow().len() >= MAX_GROUP_DEPTH {
+        let why = format!("groups are nested more than {MAX_GROUP_DEPTH} deep");
+        return Err(Exception::throw_message(ctx, &why));
+    }
     host.begin_group(name);
     let done = work.call(());
     // Of one that is cut off nothing is counted.
@@ -103,8 +108,15 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         },
     )?;
     natives.add("log", |level: String, text: String| {
-        // A terminal that has gone is no reason to end the run.
         let line = format!("level={level} msg={text:?} source=console");
-        let _ = terminal::line(&mut std::io::stderr(), &line);
+        // A terminal that has gone, or a full disk, is no reason to end the run.
+        let _ = match now().settings.printed.as_ref() {
+            // In one call, so that lines of several threads stay whole.
+            Some(mut file) => file.write_all(format!("{line}\n").as_bytes()),
+            None => terminal::line(&mut std::io::stderr(), &line),
+        };
     })
 }
+
+/// Groups within groups. The summary as JSON is nested twice as deep, and some programs read 128 levels.
+const MAX_GROUP_DEPTH: usize = 50;

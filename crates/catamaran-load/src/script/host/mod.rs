@@ -14,6 +14,8 @@ mod waits;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,9 @@ use crate::client::LazyTls;
 use crate::engine::{Local, Stop};
 use crate::metric::Registry;
 use crate::names::Names;
+use crate::options::HttpDebug;
 use crate::pace::Pace;
+use crate::sources::Sources;
 use crate::tags::TagsId;
 pub(super) use globals::{buffer, install_globals};
 use later::Later;
@@ -65,6 +69,12 @@ pub(super) struct Settings {
     pub(super) system_tags: SystemTags,
     /// What connections over TLS begin with.
     pub(super) tls: LazyTls,
+    /// Addresses that requests come from, if the system does not choose them.
+    pub(super) sources: Option<Sources>,
+    /// What is logged of requests and answers.
+    pub(super) http_debug: Option<HttpDebug>,
+    /// Where what scripts print goes, in place of the standard error.
+    pub(super) printed: Option<File>,
     /// The options as JSON, for `exec.test.options`.
     pub(super) options: String,
 }
@@ -91,6 +101,8 @@ pub(super) struct Host {
     /// Its number among all iterations of the scenario that asked for theirs.
     pub(super) unique: Cell<Option<u64>>,
     pub(super) pool: RefCell<Pool>,
+    /// Bytes of the answers that the script keeps.
+    pub(super) kept_bytes: Rc<Cell<usize>>,
     /// Cookie jars; the first is the virtual user's own.
     pub(super) jars: RefCell<Vec<Jar>>,
     pub(super) sockets: RefCell<Sockets>,
@@ -147,6 +159,7 @@ impl Host {
             iteration: Cell::new(0),
             unique: Cell::new(None),
             pool: RefCell::default(),
+            kept_bytes: Rc::default(),
             jars: RefCell::new(vec![Jar::default()]),
             sockets: RefCell::default(),
             grpc: Grpc::default(),
@@ -167,6 +180,12 @@ impl Host {
             scenario_tags,
             directory: path.parent().unwrap_or(path).to_owned(),
         }
+    }
+
+    /// The address that its requests come from; as in k6, the first is also for what is no virtual user.
+    pub(super) fn source(&self) -> Option<IpAddr> {
+        let sources = self.settings.sources.as_ref()?;
+        sources.nth(self.place.here.saturating_sub(1))
     }
 
     /// What all realms of the run share.

@@ -1,6 +1,7 @@
 //! The requests of scripts: what is asked, sent, kept of it and recorded.
 
 mod ask;
+mod debug;
 mod digest;
 mod jar;
 mod packed;

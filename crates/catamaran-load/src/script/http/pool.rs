@@ -7,7 +7,7 @@ use std::rc::Rc;
 use catamaran_sys::clock::now_nanos;
 use tokio::sync::Mutex;
 
-use super::ask::{Ask, Keep};
+use super::ask::Ask;
 use super::reply::Reply;
 use super::send::Written;
 use crate::client::{
@@ -113,8 +113,6 @@ pub(super) async fn send(
             reply.agreed = line.agreed();
         }
         reply.phases.blocked = now_nanos() - begin;
-        // Heads are always kept; a body that nobody wants is read and forgotten.
-        kept.skips_body = ask.keep == Keep::Nothing;
         match line.exchange(request, body, Some(kept)).await {
             Err(failure) => {
                 // Others may still get their answers on it; no further request goes there.
@@ -183,7 +181,7 @@ async fn open(
     if is_http3 {
         return open_http3(host, url, addr, reply).await;
     }
-    let opened = Connection::open(&Endpoint::Tcp(addr), ProxyHeader::None).await?;
+    let opened = Connection::open(&Endpoint::Tcp(addr), host.source(), ProxyHeader::None).await?;
     reply.phases.connecting = opened.connecting_nanos;
     if !url.is_tls {
         return Ok(Line::Http1(opened.connection));
@@ -206,7 +204,7 @@ async fn open_http3(
 ) -> Result<Line, Failure> {
     let begin = now_nanos();
     let tls = host.settings.tls.client(&url.host)?;
-    let connection = crate::client::Http3::connect(addr, &url.host, tls).await?;
+    let connection = crate::client::Http3::connect(addr, host.source(), &url.host, tls).await?;
     reply.phases.handshaking = now_nanos() - begin;
     Ok(Line::Http3(connection))
 }

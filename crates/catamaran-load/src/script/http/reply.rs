@@ -1,5 +1,6 @@
 //! What a script gets back.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -36,6 +37,34 @@ pub(in crate::script) struct Reply {
     pub(in crate::script) request: Option<Rc<Written>>,
     /// Its body.
     pub(in crate::script) sent_body: Vec<u8>,
+    /// Its share of what its virtual user keeps.
+    pub(in crate::script) charge: Option<Charge>,
+}
+
+/// Bytes of an answer, as long as the script has it. They lie beside what the engine's limit counts.
+#[derive(Debug)]
+pub(in crate::script) struct Charge {
+    bytes: usize,
+    kept: Rc<Cell<usize>>,
+}
+
+impl Charge {
+    fn new(kept: &Rc<Cell<usize>>, bytes: usize) -> Option<Self> {
+        let sum = kept.get().checked_add(bytes)?;
+        (sum <= MAX_KEPT_BYTES).then(|| {
+            kept.set(sum);
+            Self {
+                bytes,
+                kept: Rc::clone(kept),
+            }
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.kept.set(self.kept.get() - self.bytes);
+    }
 }
 
 impl Reply {
@@ -69,17 +98,31 @@ impl Reply {
         match packed::unpack(&encodings, &self.body) {
             Ok(body) => self.body = body,
             Err(why) => {
-                *self = Self {
-                    url: std::mem::take(&mut self.url),
-                    error: format!("error decompressing response body ({why})"),
-                    code: DECOMPRESSION,
-                    remote: self.remote,
-                    phases: self.phases,
-                    keep: self.keep,
-                    ..Self::default()
-                };
+                let error = format!("error decompressing response body ({why})");
+                self.become_none(DECOMPRESSION, error);
             }
         }
+    }
+
+    /// Counts what is kept of it among what its virtual user keeps of all answers. What is too much is no
+    /// answer at all.
+    pub(super) fn charge(&mut self, kept: &Rc<Cell<usize>>) {
+        match Charge::new(kept, self.head.len() + self.body.len()) {
+            Some(charge) => self.charge = Some(charge),
+            None => self.become_none(TOO_MUCH, WHY_TOO_MUCH.to_owned()),
+        }
+    }
+
+    fn become_none(&mut self, code: u16, error: String) {
+        *self = Self {
+            url: std::mem::take(&mut self.url),
+            error,
+            code,
+            remote: self.remote,
+            phases: self.phases,
+            keep: self.keep,
+            ..Self::default()
+        };
     }
 
     /// The version of HTTP that the answer came in; empty without one.
@@ -101,7 +144,7 @@ impl Reply {
         match self.keep {
             Keep::Nothing => Ok(Value::new_null(ctx.clone())),
             _ if matches!(self.status, 0 | 204 | 304) => Ok(Value::new_null(ctx.clone())),
-            Keep::Binary => Ok(buffer(ctx, self.body.clone())?.into_value()),
+            Keep::Binary => Ok(buffer(ctx, &self.body)?.into_value()),
             Keep::Text => String::from_utf8_lossy(&self.body).into_js(ctx),
         }
     }
@@ -157,6 +200,12 @@ impl<'js> JsClass<'js> for Held<Reply> {
 /// Bytes of a text that is not kept.
 const MAX_MADE_AGAIN: usize = 512;
 
+/// What answers may take that a virtual user keeps; as much as its engine may, where it has one of its own.
+const MAX_KEPT_BYTES: usize = 512 * 1024 * 1024;
+/// k6's code of what has no other.
+const TOO_MUCH: u16 = 1000;
+const WHY_TOO_MUCH: &str = "the responses that the script keeps take more than 512 MB; forget those that it does not \
+    need, or set `discardResponseBodies`";
 /// k6's code of a body that cannot be unpacked.
 const DECOMPRESSION: u16 = 1701;
 

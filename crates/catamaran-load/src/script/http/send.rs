@@ -7,6 +7,7 @@ use catamaran_sys::clock::now_nanos;
 use tokio::task::JoinSet;
 
 use super::ask::{Ask, Auth, Keep};
+use super::debug::DebugLog;
 use super::digest;
 use super::jar::Jar;
 use super::pool::send;
@@ -160,7 +161,16 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
         Ok(written) => {
             let (url, request) = (&written.url, &written.text);
             reply.url.clone_from(&written.shown);
-            let mut kept = Kept::default();
+            let debug = DebugLog::new(host);
+            if let Some(debug) = &debug {
+                debug.request(ask, &written);
+            }
+            let mut kept = Kept {
+                // Heads are always kept; a body that nobody wants is read and forgotten.
+                skips_body: ask.keep == Keep::Nothing
+                    && !debug.as_ref().is_some_and(DebugLog::wants_bodies),
+                ..Kept::default()
+            };
             let work = send(host, ask, url, request, begin, &mut kept, &mut reply);
             match set_timeout(deadline, work).await {
                 Ok(answer) => {
@@ -169,11 +179,18 @@ async fn once(host: &Rc<Host>, ask: &Ask, deadline: u64) -> Reply {
                     reply.status = answer.status;
                     reply.head = kept.head;
                     reply.body = kept.body;
+                    if let Some(debug) = &debug {
+                        debug.answer(&reply);
+                    }
+                    if ask.keep == Keep::Nothing {
+                        reply.body.clear();
+                    }
                     if answer.status >= 400 {
                         reply.code = 1000 + answer.status;
                     }
                     take_cookies(host, ask, url, &reply);
                     reply.unpack();
+                    reply.charge(&host.kept_bytes);
                 }
                 Err(failure) => {
                     reply.code = failure.code();

@@ -69,7 +69,7 @@ function prepare(method, url, body, params, callback) {
   let sent = bodyOf(body, fields);
   if (params.compression && sent !== undefined) {
     sent = host.pack(String(params.compression), sent);
-    fields.push("Content-Encoding", String(params.compression));
+    fields.push("Content-Encoding", String(params.compression).split(",").map((kind) => kind.trim()).join(", "));
   }
   let tags = flat(params.tags);
   if (url instanceof Templated) {

@@ -18,11 +18,25 @@
     },
   });
 
-  // Scripts give their own objects properties of the same names: those can be written to only while what
-  // they inherit can.
-  const open = new Set([
-    Object, Function, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError,
-  ].map((one) => one.prototype));
+  // Scripts give their own objects properties of the same names as these have. They could not while what is
+  // inherited is read-only; so it is read and written by functions, which write to whoever is asked.
+  const inherited = new Map([
+    Object, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError,
+  ].map((one) => [one.prototype, undefined]));
+  // Of functions all but this one are called far more often than replaced.
+  inherited.set(Function.prototype, "toString");
+  const yields = (owner, key, value) => ({
+    get() {
+      return value;
+    },
+    set(own) {
+      if (this === owner) {
+        throw new TypeError(`'${String(key)}' is read-only`);
+      }
+      defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+    },
+    configurable: false,
+  });
   const done = new Set();
   const harden = (...left) => {
     while (left.length > 0) {
@@ -35,7 +49,14 @@
       for (const key of Reflect.ownKeys(one)) {
         const own = getOwnPropertyDescriptor(one, key);
         left.push(own.value, own.get, own.set);
-        if (own.configurable && !open.has(one) && (own.writable || own.get || own.set)) {
+        if (!own.configurable || !(own.writable || own.get || own.set)) {
+          continue;
+        }
+        if (own.writable && inherited.has(one) && (inherited.get(one) ?? key) === key) {
+          const accessor = yields(one, key, own.value);
+          left.push(accessor.get, accessor.set);
+          defineProperty(one, key, accessor);
+        } else {
           defineProperty(one, key, "value" in own ? { writable: false, configurable: false } : { configurable: false });
         }
       }

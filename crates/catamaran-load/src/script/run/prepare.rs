@@ -1,14 +1,17 @@
 //! What must be known before a run begins: the script, its options, its metrics.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::watchdog::Watchdog;
 use super::{Failed, Isolation, ScriptOptions};
 use crate::agents::no_outputs;
-use crate::client::{LazyTls, TlsOptions, TlsVersions};
+use crate::client::{LazyTls, TlsOptions, TlsSuites, TlsVersions};
 use crate::engine::Local;
 use crate::exit_code;
 use crate::metric::Registry;
@@ -62,6 +65,8 @@ impl Prepared {
             place,
             Some(Registry::new()),
         ));
+        let watchdog = Watchdog::start("the script's top level", TOP_LEVEL, exit_code::FAILED);
+        let watchdog = watchdog.map_err(|error| broken(error.to_string()))?;
         let realm = Realm::new(&script, &BTreeMap::new(), Rc::clone(&host));
         let untold = local.untold();
         for text in untold.warnings {
@@ -94,9 +99,12 @@ impl Prepared {
                 return Err(Failed::invalid(text));
             }
         }
+        drop(watchdog);
         let text = options.to_json(&derived.scenarios).to_string();
+        let mut settings = settings(&options, &text);
+        settings.printed = printed(&options)?;
         Ok(Self {
-            settings: Arc::new(settings(&options, &text)),
+            settings: Arc::new(settings),
             has_setup: realm.has("setup") && options.no_setup != Some(true),
             has_teardown: realm.has("teardown") && options.no_teardown != Some(true),
             has_summary: realm.has("handleSummary"),
@@ -180,10 +188,33 @@ fn settings(options: &Options, text: &str) -> Settings {
                 .tls_version
                 .as_ref()
                 .map_or_else(TlsVersions::default, |(versions, _)| *versions),
+            suites: options
+                .tls_cipher_suites
+                .as_ref()
+                .map_or_else(TlsSuites::default, |(suites, _)| suites.clone()),
             identities: options.tls_auth.clone().unwrap_or_default(),
         }),
+        sources: options
+            .local_ips
+            .as_ref()
+            .map(|(sources, _)| sources.clone()),
+        http_debug: options.http_debug,
+        printed: None,
         options: text.to_owned(),
     }
+}
+
+/// The file that takes what scripts print, if it is not the terminal.
+fn printed(options: &Options) -> Result<Option<File>, Failed> {
+    let path = options.console_output.as_ref();
+    let path = path.filter(|path| !path.is_empty());
+    path.map(|path| {
+        let file = File::options().append(true).create(true).open(path);
+        file.map_err(|error| {
+            Failed::invalid(format!("what scripts print cannot go to {path}: {error}"))
+        })
+    })
+    .transpose()
 }
 
 /// What is said of names and addresses.
@@ -200,4 +231,6 @@ fn names(options: &Options) -> Names {
     )
 }
 
+/// The script itself gets a minute; modules that are fetched have their own time.
+const TOP_LEVEL: Duration = Duration::from_mins(10);
 const USER_AGENT: &str = concat!("catamaran-load/", env!("CARGO_PKG_VERSION"));

@@ -140,7 +140,8 @@ impl Prepared {
     ) -> io::Result<bool> {
         let argument = export::handle_summary(summary, data).to_string();
         let name = "handleSummary";
-        let called = self.call(local, name, Some(argument.into()), TIMEOUT, shown);
+        let timeout = self.options.handle_summary_timeout.unwrap_or(TIMEOUT);
+        let called = self.call(local, name, Some(argument.into()), timeout, shown);
         match called.await {
             Ok(Called::Returned(Some(text))) => return self.deliver(&text, console),
             Ok(Called::Returned(None)) => {}

@@ -10,6 +10,7 @@ use corosensei::stack::DefaultStack;
 
 use super::Failed;
 use super::prepare::Prepared;
+use super::watchdog::Watchdog;
 use crate::engine::{Local, Stop};
 use crate::exit_code;
 use crate::plain::Console;
@@ -70,6 +71,12 @@ impl Prepared {
             tokio::time::sleep(timeout).await;
             stop.cut();
         });
+        let code = match name {
+            "setup" => exit_code::SETUP_TIMEOUT,
+            "teardown" => exit_code::TEARDOWN_TIMEOUT,
+            _ => exit_code::FAILED,
+        };
+        let _watchdog = Watchdog::start(name, timeout, code).map_err(|error| error.to_string())?;
         // A task of its own: whoever drops the wait must not drop a script that has begun.
         let fiber = call_on_fiber(&realm, stack, name, argument, Wanted::Value);
         let called = tokio::task::spawn_local(fiber).await;

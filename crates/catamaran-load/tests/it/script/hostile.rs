@@ -4,8 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 
 use catamaran_load::exit_code;
+use catamaran_load::script::Isolation;
+use catamaran_testkit::{Origin, Reply, TempDir};
 
-use super::{once, play};
+use super::{Ran, once, play, play_in};
 
 #[test]
 fn a_script_that_never_ends_is_cut_off_and_sees_nothing_of_it() {
@@ -60,6 +62,141 @@ fn deep_recursion_and_huge_allocations_end_as_exceptions() {
         same([1, 2, 3].map((x) => x * 2), [2, 4, 6]);
     ";
     play(&once("", body), "").is_well();
+}
+
+/// Plays a script with an engine for each virtual user, and with one for all.
+fn play_both(script: &str, url: &str) -> [Ran; 2] {
+    [Isolation::Strict, Isolation::Shared].map(|isolation| {
+        let dir = TempDir::create().unwrap();
+        play_in(&dir, script, url, |options| options.isolation = isolation)
+    })
+}
+
+#[test]
+fn functions_of_ours_that_call_the_script_again_and_again_end_as_exceptions() {
+    let body = r"
+        const groups = () => group('again', groups);
+        same(thrown(groups) !== 'nothing', true);
+        const checks = () => check(1, { again: checks });
+        same(thrown(checks) !== 'nothing', true);
+        const address = { toString() { return http.get(address); } };
+        same(thrown(() => http.get(address)) !== 'nothing', true);
+        const sorts = () => [2, 1].sort(sorts);
+        same(thrown(sorts) !== 'nothing', true);
+        const texts = () => JSON.stringify({ toJSON: texts });
+        same(thrown(texts) !== 'nothing', true);
+        const replaces = () => 'a'.replace(/a/, replaces);
+        same(thrown(replaces) !== 'nothing', true);
+        same([1, 2].map((x) => x * 2), [2, 4]);
+    ";
+    for ran in play_both(&once("import { check, group } from 'k6';", body), "") {
+        ran.is_well();
+    }
+}
+
+#[test]
+fn whatever_is_thrown_is_told_and_ends_the_iteration_only() {
+    for thrown in [
+        "null",
+        "undefined",
+        "Symbol('x')",
+        "10n",
+        "'a text'",
+        "Object.create(null)",
+        "{ toString() { throw 1; } }",
+        "new Proxy({}, { get() { throw 1; } })",
+        "{ get message() { throw 1; }, get stack() { throw 2; } }",
+        "new Error('x'.repeat(10000000))",
+        "Object.assign(new Error('x'), { get message() { for (;;); } })",
+    ] {
+        let script = format!(
+            "export const options = {{ scenarios: {{ a: {{ executor: 'per-vu-iterations', vus: 2, iterations: 2, \
+             maxDuration: '1s', gracefulStop: '0s' }} }} }};\n\
+             export default function () {{ throw {thrown}; }}"
+        );
+        for ran in play_both(&script, "") {
+            assert_eq!(ran.code, exit_code::OK, "{thrown}: {}", ran.err);
+            // Without the figures of a run it would not have begun.
+            assert!(ran.summary["metrics"].is_object(), "{thrown}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn bytes_that_scripts_keep_have_a_limit_wherever_they_lie() {
+    let body = r"
+        same(thrown(() => { const all = []; for (;;) all.push(crypto.randomBytes(1 << 24)); }).includes('memory'), true);
+        let all = [];
+        let last;
+        for (let n = 0; n < 20; n++) {
+          last = http.get(url, { responseType: 'binary' });
+          if (last.error) break;
+          all.push(last);
+        }
+        same([all.length, last.status, last.error_code], [7, 0, 1000]);
+        same(last.error.includes('more than 512 MB'), true);
+        all = [];
+        same(http.get(url).status, 200);
+    ";
+    let imports = "import crypto from 'k6/crypto';";
+    let large = Origin::http(|_| Reply::new(200, vec![b'x'; 70_000_000]));
+    let large = large.without_records().start().unwrap();
+    let dir = TempDir::create().unwrap();
+    let url = format!("http://{}/", large.addr());
+    let ran = play_in(&dir, &once(imports, body), &url, |options| {
+        options.isolation = Isolation::Strict;
+    });
+    assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+    assert!(!ran.err.contains("is not"), "{}", ran.err);
+    assert_eq!(ran.figure("http_reqs", "count"), 9.0, "{}", ran.err);
+}
+
+#[test]
+fn a_script_cannot_make_its_thread_wait() {
+    let body = "const cell = new Int32Array(new SharedArrayBuffer(4));\n\
+        same(thrown(() => Atomics.wait(cell, 0, 0, 50)) !== 'nothing', true);";
+    play(&once("", body), "").is_well();
+}
+
+#[test]
+fn options_and_data_that_cannot_be_read_are_told_before_the_start() {
+    for (top, told) in [
+        (
+            "export const options = { get vus() { throw new Error('mine'); } };",
+            "mine",
+        ),
+        (
+            "export const options = new Proxy({}, { ownKeys() { throw new Error('mine'); } });",
+            "mine",
+        ),
+        ("export const options = 5;", "an object"),
+        (
+            "const o = {}; o.o = o; export const options = o;",
+            "circular",
+        ),
+        ("export const options = { vus: 10n };", "BigInt"),
+        ("export function setup() { return 10n; }", "BigInt"),
+        (
+            "export function setup() { const o = {}; o.o = o; return o; }",
+            "circular",
+        ),
+        (
+            "export function setup() { let l = []; for (let i = 0; i < 1e6; i++) l = [l]; return l; }",
+            "setup",
+        ),
+        ("export function setup() { throw null; }", "setup"),
+    ] {
+        let script = format!("{top}\nexport default function () {{}}");
+        let ran = play(&script, "");
+        let codes = [exit_code::FAILED, exit_code::INVALID];
+        assert!(codes.contains(&ran.code), "{top}: {} {}", ran.code, ran.err);
+        assert!(ran.err.contains(told), "{top}: {}", ran.err);
+    }
+    let script = "export function setup() { let l = []; for (let i = 0; i < 500; i++) l = [l]; return l; }\n\
+        export default function (data) { let n = 0; for (let l = data; l; l = l[0]) n++; if (n !== 501) throw new Error(`${n}`); }";
+    let ran = play(script, "");
+    assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+    assert!(!ran.err.contains("Error"), "{}", ran.err);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod corpus;
 mod hostile;
+mod hostile_servers;
 mod html;
 mod modules;
+mod network;
 mod outputs;
 mod record;
 mod records;

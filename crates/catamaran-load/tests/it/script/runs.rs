@@ -78,8 +78,8 @@ fn what_is_not_there_is_refused_before_the_start() {
     for (script, told) in [
         ("import 'k6/browser'; export default () => {}", "k6/browser"),
         (
-            "export const options = { localIPs: '10.0.0.1' }; export default () => {}",
-            "the system chooses",
+            "export const options = { paused: true }; export default () => {}",
+            "when it is to begin",
         ),
         (
             "export const options = { thresholds: { nonsense: ['max<5'] } }; export default () => {}",

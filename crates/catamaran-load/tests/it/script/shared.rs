@@ -219,6 +219,23 @@ fn what_they_share_cannot_be_changed_behind_an_alias() {
         }
         same(throwing(() => { const own = alias(Math); own.random = 1; }), true);
         same(throwing(() => { const own = alias(http); own.get = 1; }), true);
+        const hidden = ['proto', 'type'].join('');
+        const ofWork = alias(Object)['get' + 'PrototypeOf'](() => 1);
+        for (const shared of [...[Object, Error, TypeError, RangeError].map((one) => alias(one)[hidden]), ofWork]) {
+          for (const key of ['toString', 'leak', 'constructor', 'name', 'message', 'call', 'hasOwnProperty']) {
+            const before = shared[key];
+            same([key, throwing(() => { shared[key] = 1; })], [key, true]);
+            same(shared[key] === before, true);
+          }
+          const define = alias(Object)['define' + 'Property'];
+          same(throwing(() => { define(shared, 'toString', { value: 1 }); }), true);
+          same(throwing(() => { define(shared, 'leak', { value: 1 }); }), true);
+        }
+        const counts = {};
+        for (const word of ['toString', 'valueOf', 'hasOwnProperty', 'constr' + 'uctor', 'a']) counts[word] = (counts[word] === 1 ? 1 : 0) + 1;
+        same(Object.keys(counts).length, 5);
+        same(JSON.stringify(counts).length, 67);
+        const made = Object.assign(Object.create(counts), { toString: 2 }); same([made.toString, counts.toString], [2, 1]);
         // What is one's own is not in the way of what it inherits.
         class Own extends Error { constructor() { super('o'); this.name = 'Own'; this.message = 'm'; } toString() { return 'own'; } }
         const error = new Own(); error.toString = () => 'mine'; same([error.name, error.message, String(error)], ['Own', 'm', 'mine']);

@@ -182,3 +182,28 @@ fn only_the_versions_are_spoken_that_the_script_names() {
         assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
     }
 }
+
+#[test]
+fn of_tls_12_only_the_cipher_suites_are_spoken_that_the_script_names() {
+    let url = format!("https://localhost:{}", secure_server());
+    let suites = [
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    ];
+    let mut spoken = 0;
+    for suite in suites {
+        // The certificate is for one of them.
+        let body = format!(
+            "const res = http.get(url); if (res.status !== 0) same(res.tls_cipher_suite, '{suite}');"
+        );
+        let script = format!(
+            "{}\nexport const options = {{ insecureSkipTLSVerify: true, tlsVersion: 'tls1.2', \
+             tlsCipherSuites: ['{suite}'] }};",
+            once("", &body)
+        );
+        let ran = play(&script, &url);
+        assert!(!ran.err.contains("is not"), "{}", ran.err);
+        spoken += usize::from(ran.figure("http_req_failed", "value") == 0.0);
+    }
+    assert_eq!(spoken, 1);
+}

@@ -156,6 +156,16 @@ fn answer(request: &Request) -> Reply {
         },
         "gzip" => Reply::new(200, GZIP).field("Content-Encoding", "gzip"),
         "deflate" => Reply::new(200, ZLIB).field("Content-Encoding", "deflate"),
+        "br" => Reply::new(200, BR).field("Content-Encoding", "br"),
+        "zstd" => Reply::new(200, ZSTD).field("Content-Encoding", "zstd"),
+        "twice" => Reply::new(200, ZSTD_OF_GZIP).field("Content-Encoding", "gzip, zstd"),
+        "unknown" => Reply::new(200, GZIP).field("Content-Encoding", "gzip, identity"),
+        // As it came, and packed as it came.
+        "repacked" => Reply::new(200, request.body.content.clone()).field(
+            "Content-Encoding",
+            &request.head.field("Content-Encoding").unwrap_or_default(),
+        ),
+        "broken" => Reply::new(200, "this is not packed").field("Content-Encoding", rest[0]),
         "broken-gzip" => Reply::new(200, "this is no gzip").field("Content-Encoding", "gzip"),
         "close" => Reply::nothing(Ending::Close),
         "reset" => Reply::nothing(Ending::Reset),
@@ -181,3 +191,9 @@ const HTML: &str = "<!DOCTYPE html><html><head><title>A page</title></head><body
 const GZIP: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2b\x48\x4c\xce\x4e\x4d\x51\x28\x49\xad\x28\x01\x00\x0c\xf4\x0a\xd2\x0b\x00\x00\x00";
 /// `packed text` as zlib.
 const ZLIB: &[u8] = b"\x78\x9c\x2b\x48\x4c\xce\x4e\x4d\x51\x28\x49\xad\x28\x01\x00\x19\x96\x04\x4e";
+/// `packed text` as brotli.
+const BR: &[u8] = b"\x0b\x05\x80packed text\x03";
+/// `packed text` as zstd.
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x04\x58\x59\x00\x00packed text\xc1\x68\x4e\x51";
+/// [`GZIP`] as zstd.
+const ZSTD_OF_GZIP: &[u8] = b"\x28\xb5\x2f\xfd\x04\x58\xf9\x00\x00\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2b\x48\x4c\xce\x4e\x4d\x51\x28\x49\xad\x28\x01\x00\x0c\xf4\x0a\xd2\x0b\x00\x00\x00\xd5\x00\x99\xe4";
