@@ -1,5 +1,8 @@
 //! Reading one answer from bytes that come in pieces of any size; no I/O.
 
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
 use catamaran_http1::{BodyReader, Limits, Parsed, RequestKind, ResponseHead};
 
 use super::Failure;
@@ -147,6 +150,52 @@ impl AnswerReader {
         Ok(self.body.is_finished())
     }
 }
+
+/// A reader of this thread, lent for one answer.
+///
+/// It is large, and most answers come whole: so one serves many connections, of which else each had its own.
+#[derive(Debug, Default)]
+pub(super) struct Lent(Box<AnswerReader>);
+
+impl Lent {
+    /// Lends one that begins the answer to a request of this kind.
+    pub(super) fn new(kind: RequestKind) -> Self {
+        let mut lent = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        lent.begin(kind);
+        lent
+    }
+
+    /// Gives it back; one that is dropped instead is freed.
+    pub(super) fn give_back(self) {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE {
+                spare.push(self);
+            }
+        });
+    }
+}
+
+impl Deref for Lent {
+    type Target = AnswerReader;
+
+    fn deref(&self) -> &AnswerReader {
+        &self.0
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut AnswerReader {
+        &mut self.0
+    }
+}
+
+thread_local! {
+    /// Readers that nobody needs now.
+    static SPARE: RefCell<Vec<Lent>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Readers that a thread keeps: of answers that come in pieces there may be many at once.
+const MAX_SPARE: usize = 64;
 
 #[cfg(test)]
 mod tests {

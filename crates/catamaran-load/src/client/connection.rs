@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::coop::consume_budget;
 
 use super::tls::TlsStream;
-use super::{Alpn, AnswerReader, Failure, ProxyHeader, TlsClient};
+use super::{Alpn, Failure, ProxyHeader, TlsClient};
 
 /// Where connections go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,12 +43,10 @@ pub(super) enum Stream {
     Tls(Box<TlsStream>),
 }
 
-/// A connection with what is read of the answer in hand.
+/// A connection. It holds no buffer, and nothing of an answer.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) stream: Stream,
-    /// On the heap: connections are handed around, and it is large.
-    pub(super) reader: Box<AnswerReader>,
 }
 
 /// A new connection and what it took.
@@ -89,10 +87,7 @@ impl Connection {
             }
         };
         let connecting_nanos = now_nanos() - begin;
-        let connection = Self {
-            stream,
-            reader: Box::default(),
-        };
+        let connection = Self { stream };
         let header = proxy.bytes(connection.local_addr(), connection.remote_addr());
         connection.write(&header, &[]).await?;
         Ok(Opened {

@@ -3,6 +3,7 @@
 use catamaran_http1::RequestKind;
 use catamaran_sys::clock::now_nanos;
 
+use super::answer::Lent;
 use super::{Connection, Failure, Kept};
 
 /// Nanoseconds of each phase of an exchange.
@@ -54,11 +55,12 @@ pub async fn exchange(
     mut kept: Option<&mut Kept>,
 ) -> Result<Answer, Failure> {
     let begin = now_nanos();
-    let Connection { stream, reader } = connection;
-    reader.begin(kind);
+    let stream = &connection.stream;
     stream.write(head, body).await?;
     let sent = now_nanos();
     let mut first = None;
+    // Lent with the first bytes: who waits for an answer needs none, and most wait.
+    let mut lent = None;
     let mut received = 0;
     loop {
         let is_whole = stream
@@ -67,6 +69,7 @@ pub async fn exchange(
                     first = Some(now_nanos());
                 }
                 received += bytes.len() as u64;
+                let reader = lent.get_or_insert_with(|| Lent::new(kind));
                 if bytes.is_empty() {
                     return reader.on_eof().map(|()| true);
                 }
@@ -79,9 +82,15 @@ pub async fn exchange(
     }
     let end = now_nanos();
     let first = first.unwrap_or(end);
+    let (mut status, mut keeps_connection) = (0, false);
+    if let Some(reader) = lent {
+        status = reader.status();
+        keeps_connection = reader.keeps_connection();
+        reader.give_back();
+    }
     Ok(Answer {
-        status: reader.status(),
-        keeps_connection: reader.keeps_connection(),
+        status,
+        keeps_connection,
         sent: (head.len() + body.len()) as u64,
         received,
         phases: Phases {

@@ -246,6 +246,10 @@ impl Realm {
     }
 
     /// Runs promises and timers until there are none left, as k6 does before an iteration ends.
+    ///
+    /// Not inlined, as [`json`] and [`describe`]: the stack below a script would be the deeper for what few
+    /// iterations need.
+    #[inline(never)]
     fn run_later(&self, ctx: &Ctx<'_>) -> Result<()> {
         // Who shares an engine has none, see `typescript/sharing.rs`.
         if self.is_shared() {
@@ -366,6 +370,7 @@ pub(super) fn run<'js>(ctx: &Ctx<'js>, module: Module<'js, Declared>) -> Result<
 }
 
 /// A value as JSON; `None` of what JSON has no words for.
+#[inline(never)]
 fn json<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Option<String>> {
     let text = ctx.json_stringify(value)?;
     text.map(|text| text.to_string()).transpose()
@@ -377,6 +382,7 @@ pub(super) fn told<T>(ctx: &Ctx<'_>, done: Result<T>) -> std::result::Result<T, 
 }
 
 /// What was thrown, and where.
+#[inline(never)]
 fn describe(error: &CaughtError<'_>) -> String {
     match error {
         CaughtError::Exception(exception) => describe_exception(exception),

@@ -45,7 +45,7 @@ fn directory_of_caller(ctx: &Ctx<'_>, host: &Host) -> PathBuf {
     let names = callers.filter_map(|name| name.to_string().ok());
     let file = names.map(PathBuf::from).find(|name| name.is_absolute());
     let directory = file.as_deref().and_then(Path::parent);
-    directory.unwrap_or(&host.directory).to_owned()
+    directory.unwrap_or_else(|| host.directory()).to_owned()
 }
 
 fn install_arrays<'js>(natives: &Natives<'_, 'js>) -> Result<()> {

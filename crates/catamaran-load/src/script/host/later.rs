@@ -24,6 +24,11 @@ impl Later {
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
+
+    /// What is under way, if there is anything.
+    fn take_tasks(&mut self) -> Option<JoinSet<(u32, Option<Outcome>)>> {
+        (!self.tasks.is_empty()).then(|| std::mem::take(&mut self.tasks))
+    }
 }
 
 impl Host {
@@ -34,6 +39,7 @@ impl Host {
         work: impl Future<Output = Option<Outcome>> + 'static,
     ) -> Result<()> {
         let mut later = self.later.borrow_mut();
+        let later = later.get_or_insert_default();
         if later.running.len() >= MAX_LATER {
             let text = format!("more than {MAX_LATER} timers and requests are under way");
             return Err(Exception::throw_range(ctx, &text));
@@ -44,7 +50,11 @@ impl Host {
     }
 
     fn end_later(&self, number: u32) {
-        if let Some(task) = self.later.borrow_mut().running.remove(&number) {
+        let mut later = self.later.borrow_mut();
+        let task = later
+            .as_mut()
+            .and_then(|later| later.running.remove(&number));
+        if let Some(task) = task {
             task.abort();
         }
     }
@@ -56,18 +66,23 @@ pub(in crate::script) fn next_later<'js>(
     host: &Rc<Host>,
 ) -> Result<Option<(u32, Value<'js>)>> {
     loop {
-        if host.later.borrow().tasks.is_empty() {
-            return Ok(None);
-        }
         // Taken out: nothing may stay borrowed while other virtual users run.
-        let mut tasks = std::mem::take(&mut host.later.borrow_mut().tasks);
+        let tasks = host
+            .later
+            .borrow_mut()
+            .as_mut()
+            .and_then(|later| later.take_tasks());
+        let Some(mut tasks) = tasks else {
+            return Ok(None);
+        };
         let ended = wait(ctx, host, tasks.join_next())?;
         let mut later = host.later.borrow_mut();
-        later.tasks = tasks;
+        let own = later.get_or_insert_default();
+        own.tasks = tasks;
         let Some(Ok((number, outcome))) = ended else {
             continue;
         };
-        later.running.remove(&number);
+        own.running.remove(&number);
         drop(later);
         let value = match outcome {
             Some(outcome) => outcome(ctx)?,

@@ -1,12 +1,51 @@
-//! Tags that a virtual user asked for lately.
+//! What virtual users of a worker asked for lately.
 //!
-//! Its next request and checks have the same as a rule, and to put names and values together and to
-//! compare them costs more than all else that is counted of a request.
+//! The next request and the next checks have the same tags as a rule, and to put names and values together
+//! and to compare them costs more than all else that is counted of a request. One virtual user finds what
+//! another has made: they run the same script.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash};
+
+use foldhash::fast::FixedState;
 
 use crate::tags::TagsId;
 
+/// Values by what they were made of.
+#[derive(Debug)]
+pub(in crate::script) struct Memo<T>(HashMap<u64, T, FixedState>);
+
+impl<T> Default for Memo<T> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<T> Memo<T> {
+    /// The value made of `key`; `is_it` tells it from others with the same hash.
+    pub(in crate::script) fn find(
+        &self,
+        key: impl Hash,
+        is_it: impl FnOnce(&T) -> bool,
+    ) -> Option<&T> {
+        self.0.get(&hash(key)).filter(|value| is_it(value))
+    }
+
+    /// Keeps a value for the next time.
+    pub(in crate::script) fn keep(&mut self, key: impl Hash, value: T) {
+        if self.0.len() >= MAX_KEPT {
+            self.0.clear();
+        }
+        self.0.insert(hash(key), value);
+    }
+}
+
+fn hash(key: impl Hash) -> u64 {
+    FixedState::default().hash_one(key)
+}
+
 /// What the tags of a sample depend on, as far as it changes from one to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::script) enum About<'a> {
     /// An answer.
     Answer {
@@ -24,17 +63,23 @@ pub(in crate::script) enum About<'a> {
     Iteration,
 }
 
-/// The latest, with the group that they were asked for in.
+/// Where tags are asked for: the scenario and the group.
+pub(super) type Where<'a> = (Option<usize>, &'a str);
+
+/// Tags by what they depend on.
 #[derive(Debug, Default)]
-pub(super) struct Memo {
+pub(super) struct TagMemo(Memo<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    scenario: Option<usize>,
     group: String,
-    kept: Vec<(Kept, TagsId)>,
-    /// Which is replaced next, once there are many.
-    oldest: usize,
+    about: KeptAbout,
+    tags: TagsId,
 }
 
 #[derive(Debug)]
-enum Kept {
+enum KeptAbout {
     /// URL and method; the rest.
     Answer(String, String, Rest),
     Iteration,
@@ -42,7 +87,7 @@ enum Kept {
 
 type Rest = (u16, Option<bool>, [u8; 8], &'static str);
 
-impl Kept {
+impl KeptAbout {
     fn is(&self, about: About<'_>) -> bool {
         match (self, about) {
             (
@@ -62,7 +107,7 @@ impl Kept {
     }
 }
 
-impl From<About<'_>> for Kept {
+impl From<About<'_>> for KeptAbout {
     fn from(about: About<'_>) -> Self {
         match about {
             About::Answer {
@@ -81,40 +126,34 @@ impl From<About<'_>> for Kept {
     }
 }
 
-impl Memo {
-    pub(super) fn find(&self, group: &str, about: About<'_>) -> Option<TagsId> {
-        if self.group != group {
-            return None;
-        }
-        let mut kept = self.kept.iter();
-        kept.find(|(kept, _)| kept.is(about)).map(|(_, tags)| *tags)
+impl TagMemo {
+    pub(super) fn find(&self, at: Where<'_>, about: About<'_>) -> Option<TagsId> {
+        let is_it = |kept: &Kept| (kept.scenario, &*kept.group) == at && kept.about.is(about);
+        self.0.find((at, about), is_it).map(|kept| kept.tags)
     }
 
-    pub(super) fn keep(&mut self, group: &str, about: About<'_>, tags: TagsId) {
-        if self.group != group {
-            group.clone_into(&mut self.group);
-            self.kept.clear();
-        }
-        let kept = (about.into(), tags);
-        if self.kept.len() < MAX_KEPT {
-            self.kept.push(kept);
-        } else {
-            self.kept[self.oldest] = kept;
-            self.oldest = (self.oldest + 1) % MAX_KEPT;
-        }
+    pub(super) fn keep(&mut self, at: Where<'_>, about: About<'_>, tags: TagsId) {
+        let (scenario, group) = at;
+        let kept = Kept {
+            scenario,
+            group: group.to_owned(),
+            about: about.into(),
+            tags,
+        };
+        self.0.keep((at, about), kept);
     }
 }
 
-/// More are asked for anew.
-const MAX_KEPT: usize = 8;
+/// More are forgotten together.
+const MAX_KEPT: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_lately_is_known_in_its_group_only() {
-        let mut memo = Memo::default();
+    fn what_was_asked_for_lately_is_known_in_its_scenario_and_group_only() {
+        let mut memo = TagMemo::default();
         let answered = |status: u16| About::Answer {
             url: "http://a/",
             method: "GET",
@@ -123,18 +162,27 @@ mod tests {
             version: *b"HTTP/1.1",
             tls: "",
         };
-        let answer = answered(200);
-        memo.keep("", answer, TagsId::default());
-        assert!(memo.find("", answer).is_some());
-        assert!(memo.find("::a", answer).is_none());
-        assert!(memo.find("", answered(404)).is_none());
-        memo.keep("::a", answered(500), TagsId::default());
-        assert!(memo.find("", answer).is_none());
-        for status in 501..510 {
-            memo.keep("::a", answered(status), TagsId::default());
+        let (here, group) = ((Some(0), ""), (Some(0), "::a"));
+        memo.keep(here, answered(200), TagsId::default());
+        assert!(memo.find(here, answered(200)).is_some());
+        assert!(memo.find(group, answered(200)).is_none());
+        assert!(memo.find((Some(1), ""), answered(200)).is_none());
+        assert!(memo.find(here, answered(404)).is_none());
+        memo.keep(group, answered(500), TagsId::default());
+        assert!(memo.find(here, answered(200)).is_some());
+        assert!(memo.find(here, answered(500)).is_none());
+        assert!(memo.find(group, About::Iteration).is_none());
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let mut memo = Memo::default();
+        for number in 0..=MAX_KEPT {
+            memo.keep(number, number);
         }
-        assert!(memo.find("::a", answered(500)).is_none());
-        assert!(memo.find("::a", answered(509)).is_some());
-        assert!(memo.find("::a", About::Iteration).is_none());
+        assert!(memo.0.len() <= MAX_KEPT);
+        assert_eq!(memo.find(MAX_KEPT, |_| true), Some(&MAX_KEPT));
+        assert_eq!(memo.find(0, |_| true), None);
+        assert_eq!(memo.find(MAX_KEPT, |_| false), None);
     }
 }

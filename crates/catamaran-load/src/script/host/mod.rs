@@ -1,6 +1,7 @@
 //! What scripts can do: the functions behind the modules, and what the host knows of each realm.
 
 mod checks;
+mod common;
 mod cookies;
 mod data;
 mod facts;
@@ -37,11 +38,11 @@ use crate::options::HttpDebug;
 use crate::pace::Pace;
 use crate::sources::Sources;
 use crate::tags::TagsId;
+use common::Common;
 pub(super) use globals::{buffer, install_globals};
 use later::Later;
 pub(super) use later::{Outcome, next_later};
 pub(super) use memo::About;
-use memo::Memo;
 pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use turn::{is_over, now, turn};
 pub(super) use waits::wait;
@@ -123,15 +124,14 @@ pub(super) struct Host {
     library: Arc<Library>,
     /// What modules of ours put where others find it.
     parts: RefCell<Option<Persistent<Object<'static>>>>,
-    memo: RefCell<Memo>,
     /// What promises were rejected with that nobody has looked at.
     rejections: RefCell<Vec<String>>,
-    later: RefCell<Later>,
+    /// Made when a script first begins what it does not wait for.
+    later: RefCell<Option<Box<Later>>>,
     stop: RefCell<Rc<Stop>>,
     group: RefCell<String>,
     groups_begun: RefCell<Vec<(usize, u64)>>,
-    scenario_tags: Vec<(String, String)>,
-    directory: std::path::PathBuf,
+    pub(super) common: Rc<Common>,
 }
 
 impl Host {
@@ -142,15 +142,7 @@ impl Host {
         place: Place,
         declaring: Option<Registry>,
     ) -> Self {
-        let mut scenario_tags = settings.tags.clone();
-        if let Some(scenario) = place.scenario.map(|index| &local.scenarios[index]) {
-            let own = scenario.tags.iter();
-            scenario_tags.extend(own.map(|(name, value)| (name.clone(), value.clone())));
-            if settings.system_tags.has(SystemTag::Scenario) {
-                scenario_tags.push(("scenario".to_owned(), scenario.name.clone()));
-            }
-        }
-        let path = std::path::Path::new(&script.path);
+        let common = Common::of_worker(&local, &settings, script);
         Self {
             local,
             settings,
@@ -171,14 +163,12 @@ impl Host {
             summary: RefCell::default(),
             library: Arc::clone(&script.library),
             parts: RefCell::default(),
-            memo: RefCell::default(),
             rejections: RefCell::default(),
             later: RefCell::default(),
             stop: RefCell::default(),
             group: RefCell::default(),
             groups_begun: RefCell::default(),
-            scenario_tags,
-            directory: path.parent().unwrap_or(path).to_owned(),
+            common,
         }
     }
 
@@ -225,7 +215,7 @@ impl Host {
 
     /// Where the script lies.
     pub(super) fn directory(&self) -> &std::path::Path {
-        &self.directory
+        &self.common.directory
     }
 
     pub(super) fn stop(&self) -> Rc<Stop> {
@@ -261,7 +251,7 @@ impl Host {
         drop(sockets);
         self.grpc.forget_streams();
         // Nothing new is made where there was nothing, which is the rule.
-        !self.later.borrow().is_empty() && !self.later.take().is_empty()
+        self.later.take().is_some_and(|later| !later.is_empty())
     }
 
     /// Notes that a promise was rejected, or that somebody took the rejection after all.
@@ -287,11 +277,12 @@ impl Host {
             return make();
         }
         let group = self.group.borrow();
-        if let Some(tags) = self.memo.borrow().find(&group, about) {
+        let (memo, at) = (&self.common.memo, (self.place.scenario, group.as_str()));
+        if let Some(tags) = memo.borrow().find(at, about) {
             return tags;
         }
         let tags = make();
-        self.memo.borrow_mut().keep(&group, about, tags);
+        memo.borrow_mut().keep(at, about, tags);
         tags
     }
 
@@ -301,8 +292,7 @@ impl Host {
         let group = self.group.borrow();
         let vu_tags = self.vu_tags.borrow();
         let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(20);
-        let of_scenario = self.scenario_tags.iter();
-        pairs.extend(of_scenario.map(|(name, value)| (name.as_str(), value.as_str())));
+        pairs.extend(self.common.tags_of(self.place.scenario));
         if self.has(SystemTag::Group) {
             pairs.push(("group", &group));
         }
@@ -325,8 +315,7 @@ impl Host {
 
     fn new_iteration_tags(&self) -> TagsId {
         let vu_tags = self.vu_tags.borrow();
-        let own = self.scenario_tags.iter();
-        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = self.common.tags_of(self.place.scenario);
         let vu = vu_tags.iter();
         let vu = vu.map(|(name, value)| (name.as_str(), value.as_str()));
         let group = self.has(SystemTag::Group).then_some(("group", ""));

@@ -23,7 +23,6 @@ pub(in crate::script) fn wait<T>(
     work: impl Future<Output = T>,
 ) -> Result<T> {
     let stop = host.stop();
-    // Requests are some kilobytes, and this way moved no more.
     let mut work = pin!(work);
     let done = seam::wait(async {
         tokio::select! {
@@ -33,6 +32,18 @@ pub(in crate::script) fn wait<T>(
         }
     });
     done.map_or_else(|| Err(cut(ctx)?), Ok)
+}
+
+/// As [`wait`], for work that is some kilobytes large.
+///
+/// It is made by the worker and kept on the heap, as long as it lasts. What lay on the stack of the script
+/// once, that has for good: each virtual user would keep pages for it while it sleeps.
+pub(in crate::script) fn wait_long<T, F: Future<Output = T>>(
+    ctx: &Ctx<'_>,
+    host: &Host,
+    make: impl FnOnce() -> F,
+) -> Result<T> {
+    wait(ctx, host, async { Box::pin(make()).await })
 }
 
 /// The error that ends a script, whatever it catches.
@@ -59,7 +70,7 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             must_run(&ctx, "a request")?;
             let own = now();
             let ask = Ask::read(&ctx, &own, method, url, body.0, more.0)?;
-            let reply = wait(&ctx, &own, http::perform(&own, ask))?;
+            let reply = wait_long(&ctx, &own, || http::perform(&own, ask))?;
             http::into_js(&ctx, reply)
         },
     )?;
@@ -71,7 +82,7 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             Ask::read(&ctx, &own, method, url, args.get(2)?, args.get(3)?)
         };
         let asks = list.iter().map(read).collect::<Result<Vec<_>>>()?;
-        let replies = wait(&ctx, &own, http::perform_all(&own, asks))?;
+        let replies = wait_long(&ctx, &own, || http::perform_all(&own, asks))?;
         let replies = replies.into_iter().map(|reply| http::into_js(&ctx, reply));
         replies.collect::<Result<Vec<_>>>()
     })?;

@@ -84,6 +84,8 @@ impl Ask {
         Ok(ask)
     }
 
+    // Not inlined: the stack of a request would be the deeper for what few have.
+    #[inline(never)]
     fn read_more<'js>(&mut self, ctx: &Ctx<'js>, more: &Object<'js>) -> Result<()> {
         let fields: Option<Vec<String>> = more.get("fields")?;
         self.fields = pairs(fields.unwrap_or_default());

@@ -15,4 +15,4 @@ pub(super) use jar::Jar;
 pub(super) use packed::pack;
 pub(super) use pool::{Pool, resolve};
 pub(super) use reply::{Reply, install, into_js};
-pub(super) use send::{cookies, perform, perform_all, take_cookies};
+pub(super) use send::{Written, cookies, perform, perform_all, take_cookies};

@@ -9,7 +9,6 @@ use tokio::sync::Mutex;
 
 use super::ask::Ask;
 use super::reply::Reply;
-use super::send::Written;
 use crate::client::{
     Alpn, Answer, Connection, Endpoint, Failure, Kept, Line, Phases, ProxyHeader, RequestText, Url,
 };
@@ -21,9 +20,16 @@ type Place = (SocketAddr, Option<String>, bool);
 /// The connections of one virtual user, and the addresses of names.
 #[derive(Debug, Default)]
 pub(in crate::script) struct Pool {
-    /// Those that wait for a request.
-    idle: HashMap<Place, Vec<Line>>,
-    /// Those that requests share.
+    /// Those that wait for a request; the latest last. Most virtual users have one or two.
+    idle: Vec<(Place, Line)>,
+    /// What most virtual users do without.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What connections over TLS need, and names.
+#[derive(Debug, Default)]
+struct Seldom {
+    /// Connections that requests share.
     shared: HashMap<Place, Line>,
     /// Places that were found not to share connections.
     http1: HashSet<Place>,
@@ -31,42 +37,31 @@ pub(in crate::script) struct Pool {
     opening: Rc<Mutex<()>>,
     /// Addresses of names, and until when they hold.
     known: HashMap<(String, u16), (SocketAddr, u64)>,
-    /// Requests without anything unusual, written before; the latest last.
-    written: Vec<Rc<Written>>,
 }
 
 impl Pool {
     /// Closes all connections.
     pub(in crate::script) fn clear(&mut self) {
         self.idle.clear();
-        self.shared.clear();
-    }
-
-    /// A request that was written before.
-    pub(super) fn written(&self, is_it: impl Fn(&&Rc<Written>) -> bool) -> Option<Rc<Written>> {
-        self.written.iter().rev().find(is_it).map(Rc::clone)
-    }
-
-    /// Keeps a request for the next time.
-    pub(super) fn keep_written(&mut self, written: &Rc<Written>) {
-        if self.written.len() >= MAX_WRITTEN {
-            self.written.remove(0);
+        if let Some(seldom) = &mut self.seldom {
+            seldom.shared.clear();
         }
-        self.written.push(Rc::clone(written));
     }
 
     /// A connection that is there, for the next request.
     fn take(&mut self, place: &Place) -> Option<Line> {
-        if let Some(line) = self.shared.get(place) {
+        if let Some(seldom) = &mut self.seldom
+            && let Some(line) = seldom.shared.get(place)
+        {
             if let Some(line) = line.share().filter(|line| !line.is_over()) {
                 return Some(line);
             }
-            self.shared.remove(place);
+            seldom.shared.remove(place);
         }
-        let idle = self.idle.get_mut(place)?;
         // A target closes what has been idle for long; a request sent there would fail for no reason.
         loop {
-            let line = idle.pop()?;
+            let at = self.idle.iter().rposition(|(own, _)| own == place)?;
+            let (_, line) = self.idle.remove(at);
             if !line.is_over() {
                 return Some(line);
             }
@@ -75,15 +70,33 @@ impl Pool {
 
     /// Keeps a connection that is good for another request.
     fn put(&mut self, place: Place, line: Line) {
-        if self.idle.len() + self.shared.len() >= MAX_PLACES {
-            self.clear();
-        }
-        match line {
-            line @ Line::Http1(_) => self.idle.entry(place).or_default().push(line),
-            line => {
-                self.shared.insert(place, line);
+        if matches!(line, Line::Http1(_)) {
+            if self.idle.len() >= MAX_IDLE {
+                self.idle.remove(0);
             }
+            if self.idle.capacity() == 0 {
+                // The room for four that it would take else is half a kilobyte.
+                self.idle.reserve_exact(1);
+            }
+            self.idle.push((place, line));
+            return;
         }
+        let shared = &mut self.seldom().shared;
+        if shared.len() >= MAX_SHARED {
+            shared.clear();
+        }
+        shared.insert(place, line);
+    }
+
+    /// Forgets the connection that requests to a place share.
+    fn forget_shared(&mut self, place: &Place) {
+        if let Some(seldom) = &mut self.seldom {
+            seldom.shared.remove(place);
+        }
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
     }
 }
 
@@ -117,7 +130,7 @@ pub(super) async fn send(
             Err(failure) => {
                 // Others may still get their answers on it; no further request goes there.
                 if failure.is_stale_connection() {
-                    host.pool.borrow_mut().shared.remove(&place);
+                    host.pool.borrow_mut().forget_shared(&place);
                 }
                 let may_repeat = failure.is_unprocessed()
                     || (request.is_idempotent && failure.is_stale_connection());
@@ -149,9 +162,11 @@ async fn new_line(
     reply: &mut Reply,
 ) -> Result<(Line, bool), Failure> {
     let opening = {
-        let pool = host.pool.borrow();
+        let mut pool = host.pool.borrow_mut();
         let may_share = url.is_tls && host.settings.keeps_connections;
-        (may_share && !pool.http1.contains(place)).then(|| Rc::clone(&pool.opening))
+        let seldom = may_share.then(|| pool.seldom());
+        let seldom = seldom.filter(|seldom| !seldom.http1.contains(place));
+        seldom.map(|seldom| Rc::clone(&seldom.opening))
     };
     let Some(opening) = opening else {
         return Ok((open(host, url, place, reply).await?, true));
@@ -165,7 +180,7 @@ async fn new_line(
     match line.share() {
         Some(shared) => pool.put(place.clone(), shared),
         None => {
-            pool.http1.insert(place.clone());
+            pool.seldom().http1.insert(place.clone());
         }
     }
     Ok((line, true))
@@ -179,7 +194,7 @@ async fn open(
     reply: &mut Reply,
 ) -> Result<Line, Failure> {
     if is_http3 {
-        return open_http3(host, url, addr, reply).await;
+        return Box::pin(open_http3(host, url, addr, reply)).await;
     }
     let opened = Connection::open(&Endpoint::Tcp(addr), host.source(), ProxyHeader::None).await?;
     reply.phases.connecting = opened.connecting_nanos;
@@ -188,10 +203,11 @@ async fn open(
     }
     let begin = now_nanos();
     let tls = host.settings.tls.client(&url.host)?;
+    // On the heap, and QUIC above: plain connections would carry it along.
     let secured = opened.connection.secure(tls, &url.host, Alpn::Either);
-    let connection = secured.await?;
+    let connection = Box::pin(secured).await?;
     reply.phases.handshaking = now_nanos() - begin;
-    Line::agreed_on(connection).await
+    Box::pin(Line::agreed_on(connection)).await
 }
 
 /// Makes a connection over QUIC, whose handshake is that of TLS, too.
@@ -232,7 +248,7 @@ pub(in crate::script) async fn resolve(host: &Rc<Host>, url: &Url) -> Result<Soc
     };
     let key = (url.host.clone(), url.port);
     let now = now_nanos();
-    if let Some((addr, until)) = host.pool.borrow().known.get(&key)
+    if let Some((addr, until)) = host.pool.borrow_mut().seldom().known.get(&key)
         && now < *until
     {
         return Ok(*addr);
@@ -241,7 +257,8 @@ pub(in crate::script) async fn resolve(host: &Rc<Host>, url: &Url) -> Result<Soc
     let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
     let addr = names.choose(&found);
     let addr = names.admit(addr.ok_or_else(|| failed("no such host".to_owned()))?)?;
-    let known = &mut host.pool.borrow_mut().known;
+    let mut pool = host.pool.borrow_mut();
+    let known = &mut pool.seldom().known;
     if known.len() >= MAX_NAMES {
         known.clear();
     }
@@ -252,7 +269,7 @@ pub(in crate::script) async fn resolve(host: &Rc<Host>, url: &Url) -> Result<Soc
 
 /// Names whose addresses a virtual user remembers.
 const MAX_NAMES: usize = 1000;
-/// Targets to which a virtual user keeps connections.
-const MAX_PLACES: usize = 256;
-/// Requests that a virtual user keeps written.
-const MAX_WRITTEN: usize = 8;
+/// Connections that a virtual user keeps without sharing them; of more it closes the oldest.
+const MAX_IDLE: usize = 1024;
+/// Targets to which a virtual user keeps a connection that its requests share.
+const MAX_SHARED: usize = 256;

@@ -228,27 +228,26 @@ pub(in crate::script) fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: 
 fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, (u16, String)> {
     let has_no_cookies = ask.cookies.is_empty() && has_empty_jar(host, ask);
     let is_plain = ask.fields.is_empty() && ask.body.is_none() && has_no_cookies;
-    let mut pool = host.pool.borrow_mut();
+    let (key, written) = ((&ask.url, &ask.method), &host.common.written);
     if is_plain {
-        let is_it =
-            |written: &&Rc<Written>| written.given == ask.url && written.method == ask.method;
-        if let Some(written) = pool.written(is_it) {
-            return Ok(written);
+        let is_it = |written: &Rc<Written>| (&written.given, &written.method) == key;
+        if let Some(written) = written.borrow().find(key, is_it) {
+            return Ok(Rc::clone(written));
         }
     }
     let url = Url::parse(&ask.url).map_err(|error| (error.code(), error.to_string()))?;
     let text = write(host, ask, &url).map_err(|why| (INVALID_URL, why))?;
-    let written = Rc::new(Written {
+    let made = Rc::new(Written {
         method: ask.method.clone(),
         given: ask.url.clone(),
         shown: url.to_string(),
         url,
         text,
     });
-    if is_plain {
-        pool.keep_written(&written);
+    if is_plain && ask.url.len() <= MAX_KEPT_URL {
+        written.borrow_mut().keep(key, Rc::clone(&made));
     }
-    Ok(written)
+    Ok(made)
 }
 
 fn has_empty_jar(host: &Host, ask: &Ask) -> bool {
@@ -306,5 +305,7 @@ pub(in crate::script) fn cookies(host: &Host, ask: &Ask, url: &Url) -> String {
     texts.join("; ")
 }
 
+/// Bytes of a URL at most whose request is kept written.
+const MAX_KEPT_URL: usize = 4096;
 /// k6's code of a URL that cannot be asked.
 const INVALID_URL: u16 = 1020;
