@@ -462,7 +462,7 @@ impl<'a> Run<'a> {
         let of = agent.map_or(String::new(), |agent| format!(" of agent {agent}"));
         let text = format!(
             "worker {worker}{of} says nothing any more: a script keeps it in one call that cannot be \
-             interrupted, such as a built-in function over a list of billions of places"
+             interrupted"
         );
         self.observer.warn(&text);
         self.finish(Ending::Failed(text), Command::Cut);

@@ -1,7 +1,7 @@
 //! Workers that say nothing any more: a script keeps their thread in one call that nothing can interrupt.
 //!
 //! QuickJS looks whether it should stop between the steps of a script, and within regular expressions, but
-//! not within what it does in one go, such as looking through a list that claims to have 2^53 places.
+//! not within everything that it does in one go.
 
 /// For how many looks in a row workers were not heard. One look is a second of this process: one that was
 /// stopped for a while does not take its own pause for theirs.

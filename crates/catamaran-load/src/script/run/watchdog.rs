@@ -18,10 +18,8 @@ impl Watchdog {
     /// Begins to watch `what`, which should take `time` at most. `code` is the exit status if it does not end.
     pub(super) fn start(what: &str, time: Duration, code: u8) -> io::Result<Self> {
         let (alive, ended) = channel();
-        let text = format!(
-            "{what} cannot be interrupted: the script is in one call that does not end, such as a built-in \
-             function over a list of billions of places"
-        );
+        let text =
+            format!("{what} cannot be interrupted: the script is in one call that does not end");
         let watch = move || {
             if ended.recv_timeout(time.saturating_add(GRACE)) == Err(RecvTimeoutError::Timeout) {
                 // A terminal that has gone is no reason to stay.
