@@ -92,6 +92,8 @@ pub(super) struct Host {
     pub(super) pool: RefCell<Pool>,
     /// Cookie jars; the first is the virtual user's own.
     pub(super) jars: RefCell<Vec<Jar>>,
+    /// How many of them outlive iterations: that and those made at the top level.
+    pub(super) lasting_jars: Cell<usize>,
     pub(super) sockets: RefCell<Sockets>,
     pub(super) grpc: Grpc,
     /// When the iteration should have begun, until its first request has taken it.
@@ -146,6 +148,7 @@ impl Host {
             unique: Cell::new(None),
             pool: RefCell::default(),
             jars: RefCell::new(vec![Jar::default()]),
+            lasting_jars: Cell::new(1),
             sockets: RefCell::default(),
             grpc: Grpc::default(),
             intended: Cell::new(None),
@@ -223,7 +226,7 @@ impl Host {
         self.groups_begun.borrow_mut().clear();
         self.unique.set(None);
         let mut jars = self.jars.borrow_mut();
-        jars.truncate(1);
+        jars.truncate(self.lasting_jars.get());
         if !self.settings.keeps_cookies_over_iterations {
             jars[0].clear();
         }
