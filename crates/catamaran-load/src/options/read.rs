@@ -46,6 +46,11 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether a variable of the environment stands for an option.
+    pub(crate) fn has_variable(variable: &str) -> bool {
+        ENVIRONMENT.iter().any(|(known, _)| *known == variable)
+    }
+
     fn set(&mut self, name: &str, value: &Value) -> Result<(), OptionsError> {
         // Scripts that hand on what the environment says hand on that it says nothing.
         if NUMBERS.contains(&name) && !is_given(value) {
