@@ -46,7 +46,16 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether a variable of the environment stands for an option.
+    pub(crate) fn has_variable(variable: &str) -> bool {
+        ENVIRONMENT.iter().any(|(known, _)| *known == variable)
+    }
+
     fn set(&mut self, name: &str, value: &Value) -> Result<(), OptionsError> {
+        // Scripts that hand on what the environment says hand on that it says nothing.
+        if NUMBERS.contains(&name) && !is_given(value) {
+            return Ok(());
+        }
         match name {
             "vus" => self.vus = Some(count(name, value)?),
             "duration" => self.duration = Some(duration(name, value)?),
@@ -122,8 +131,15 @@ pub(super) fn kind(name: &str, value: &Value, expected: &'static str) -> Options
     }
 }
 
+/// Whether there is a value: an empty text is none, where numbers are written as text.
+pub(super) fn is_given(value: &Value) -> bool {
+    !value.is_null() && value.as_str() != Some("")
+}
+
+/// A whole number, also as text: `vus: __ENV.VUS`.
 pub(super) fn count(name: &str, value: &Value) -> Result<u64, OptionsError> {
-    let whole = value.as_u64().or_else(|| {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    let whole = text.or_else(|| value.as_u64()).or_else(|| {
         // JavaScript has no integers: 1e3 arrives as 1000.0.
         let number = value.as_f64()?;
         let fits = number.fract() == 0.0 && (0.0..=1e15).contains(&number);
@@ -274,6 +290,16 @@ fn pairs_from_text(name: &str, text: &str) -> Result<Value, OptionsError> {
     });
     Ok(Value::Object(pairs.collect::<Result<_, OptionsError>>()?))
 }
+
+/// Options that are numbers.
+const NUMBERS: &[&str] = &[
+    "vus",
+    "iterations",
+    "maxRedirects",
+    "batch",
+    "batchPerHost",
+    "rps",
+];
 
 /// Variables and the options they stand for.
 const ENVIRONMENT: &[(&str, &str)] = &[

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::OptionsError;
-use super::read::{count, duration, object, stages, text, texts};
+use super::read::{count, duration, is_given, object, stages, text, texts};
 use crate::scenario::{Executor, Overload, Scenario};
 
 /// Reads scenarios by name.
@@ -161,7 +161,7 @@ impl Reader<'_> {
     }
 
     fn must(&self, key: &'static str) -> Result<&Value, OptionsError> {
-        let found = self.keys.get(key).filter(|value| !value.is_null());
+        let found = self.keys.get(key).filter(|value| is_given(value));
         found.ok_or_else(|| OptionsError::Missing {
             scenario: self.name.to_owned(),
             key,
@@ -188,7 +188,7 @@ impl Reader<'_> {
     }
 
     fn count(&self, key: &str, default: u64) -> Result<u64, OptionsError> {
-        match self.keys.get(key).filter(|value| !value.is_null()) {
+        match self.keys.get(key).filter(|value| is_given(value)) {
             Some(value) => count(&self.path(key), value),
             None => Ok(default),
         }

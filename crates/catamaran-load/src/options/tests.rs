@@ -114,6 +114,35 @@ fn the_environment_is_read() {
 }
 
 #[test]
+fn numbers_may_be_written_as_text_and_an_empty_one_says_nothing() {
+    let options = script(json!({
+        "vus": "3", "iterations": "", "rps": "100", "batch": "", "stages": [{"duration": "1s", "target": "2"}],
+        "scenarios": {"a": {"executor": "constant-arrival-rate", "rate": "5", "duration": "1s",
+            "preAllocatedVUs": "2", "maxVUs": ""}},
+    }));
+    assert_eq!((options.vus, options.iterations), (Some(3), None));
+    assert_eq!((options.rps, options.batch), (Some(100), None));
+    assert_eq!(options.stages.unwrap()[0].target, 2.0);
+    let executor = &options.scenarios.unwrap()[0].executor;
+    assert!(
+        matches!(
+            executor,
+            Executor::ConstantArrivalRate {
+                rate: 5.0,
+                max_vus: 2,
+                ..
+            }
+        ),
+        "{executor:?}"
+    );
+    for wrong in [" 3", "3.0", "1e1", "0x3", "-1", "null"] {
+        assert!(told(json!({"vus": wrong})).contains("is not a whole number"));
+    }
+    let empty = json!({"executor": "constant-arrival-rate", "rate": "", "duration": "1s", "preAllocatedVUs": 2});
+    assert!(told(json!({"scenarios": {"a": empty}})).contains("rate"));
+}
+
+#[test]
 fn all_executors_are_read() {
     let scenarios = script(json!({"scenarios": {
         "a": {"executor": "shared-iterations", "vus": 2, "iterations": 5},

@@ -24,7 +24,7 @@ use rquickjs_core::{
 use super::host::{self, Host};
 use super::loader::{HOST, Library, Modules};
 use super::seam::{self, Fiber};
-use super::world::World;
+use super::world::{self, World};
 
 /// The script and what it is given, the same for all realms.
 #[derive(Debug)]
@@ -130,7 +130,8 @@ impl Realm {
         let is_late = deadline.replace(u64::MAX) < now_nanos();
         match loaded {
             Err(_) if is_late => Err("the script's top level took longer than a minute".to_owned()),
-            loaded => loaded.map(|()| realm),
+            Err(why) => Err(realm.explained(why)),
+            Ok(()) => Ok(realm),
         }
     }
 
@@ -215,7 +216,7 @@ impl Realm {
             let rejection = self.host.take_rejection();
             match (called, rejection) {
                 _ if self.host.is_cut() => Called::Cut,
-                (Err(error), _) => Called::Threw(describe(&error)),
+                (Err(error), _) => Called::Threw(self.explained(describe(&error))),
                 (Ok(_), Some(why)) => Called::Threw(format!("Uncaught (in promise) {why}")),
                 (Ok(value), None) => Called::Returned(value),
             }
@@ -273,6 +274,14 @@ impl Realm {
     /// Whether its engine is one of many.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.engine, Engine::Shared(_))
+    }
+
+    /// What was thrown, with a word on engines that are shared if that may be why.
+    fn explained(&self, why: String) -> String {
+        match self.is_shared() {
+            true => world::explained(why),
+            false => why,
+        }
     }
 
     fn function<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Function<'js>> {

@@ -119,6 +119,29 @@ impl World {
     }
 }
 
+/// What a script threw that shares an engine. Where it wanted to change what it shares, or an object that
+/// inherits from that, it is told so: with an engine of its own it could.
+pub(super) fn explained(mut why: String) -> String {
+    let first = why.lines().next().unwrap_or_default();
+    let is_refused = REFUSALS.iter().any(|text| first.contains(text));
+    if is_refused && first.starts_with("TypeError: ") {
+        let end = first.len();
+        why.insert_str(end, REMEDY);
+    }
+    why
+}
+
+/// What the engine says of a change that it refuses.
+const REFUSALS: &[&str] = &[
+    "is read-only",
+    "object is not extensible",
+    "no setter for property",
+    "not configurable",
+    "could not delete property",
+];
+const REMEDY: &str = " (virtual users share an engine here: unless the script itself made that \
+    unchangeable, run it with --vu-isolation strict)";
+
 thread_local! {
     /// The world of this thread, as long as somebody lives there.
     static HERE: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };

@@ -2,15 +2,16 @@
 
 use rquickjs_core::{Ctx, Exception, Result};
 
-use super::{Host, Natives, must_run, now};
+use super::{Host, Natives, now};
 use crate::client::Url;
 use crate::script::http::Jar;
+use crate::script::seam;
 
 impl Host {
     fn with_jar<R>(&self, ctx: &Ctx<'_>, at: usize, work: impl FnOnce(&mut Jar) -> R) -> Result<R> {
         let mut jars = self.jars.borrow_mut();
         let jar = jars.get_mut(at).ok_or_else(|| {
-            let text = "this cookie jar is of an earlier iteration; make a new one";
+            let text = "this cookie jar is of an earlier iteration; make a new one, or one for all at the top level";
             Exception::throw_message(ctx, text)
         })?;
         Ok(work(jar))
@@ -22,7 +23,6 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         Url::parse(url).map_err(|error| Exception::throw_message(ctx, &error.to_string()))
     };
     natives.add("newJar", move |ctx: Ctx<'js>| {
-        must_run(&ctx, "a cookie jar")?;
         let own = now();
         let mut jars = own.jars.borrow_mut();
         if jars.len() >= MAX_JARS {
@@ -30,6 +30,9 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             return Err(Exception::throw_range(&ctx, &text));
         }
         jars.push(Jar::default());
+        if !seam::is_on_fiber() {
+            own.lasting_jars.set(jars.len());
+        }
         Ok(jars.len() - 1)
     })?;
     natives.add(
@@ -60,5 +63,5 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
     )
 }
 
-/// Cookie jars of one iteration.
+/// Cookie jars of one iteration, with those of the top level.
 const MAX_JARS: usize = 1000;

@@ -106,6 +106,8 @@ pub(super) struct Host {
     pub(super) kept_bytes: Rc<Cell<usize>>,
     /// Cookie jars; the first is the virtual user's own.
     pub(super) jars: RefCell<Vec<Jar>>,
+    /// How many of them outlive iterations: that and those made at the top level.
+    pub(super) lasting_jars: Cell<usize>,
     pub(super) sockets: RefCell<Sockets>,
     pub(super) grpc: Grpc,
     /// How many nanoseconds too late the iteration began, in an open model: its requests should have begun
@@ -153,6 +155,7 @@ impl Host {
             pool: RefCell::default(),
             kept_bytes: Rc::default(),
             jars: RefCell::new(vec![Jar::default()]),
+            lasting_jars: Cell::new(1),
             sockets: RefCell::default(),
             grpc: Grpc::default(),
             late: Cell::new(None),
@@ -234,7 +237,7 @@ impl Host {
         self.groups_begun.borrow_mut().clear();
         self.unique.set(None);
         let mut jars = self.jars.borrow_mut();
-        jars.truncate(1);
+        jars.truncate(self.lasting_jars.get());
         if !self.settings.keeps_cookies_over_iterations {
             jars[0].clear();
         }

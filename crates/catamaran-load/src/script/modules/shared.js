@@ -19,21 +19,25 @@
   });
 
   // Scripts give their own objects properties of the same names as these have. They could not while what is
-  // inherited is read-only; so it is read and written by functions, which write to whoever is asked.
+  // inherited is read-only; so it is read and written by functions, which write to whoever is asked. That
+  // makes reading slower: of what has methods that are called often it is for those that are not.
+  const seldom = ["toString", "toLocaleString", "valueOf", "toJSON"];
   const inherited = new Map([
     Object, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError,
   ].map((one) => [one.prototype, undefined]));
-  // Of functions all but this one are called far more often than replaced.
-  inherited.set(Function.prototype, "toString");
+  for (const one of [Function, Array, Date, RegExp]) {
+    inherited.set(one.prototype, seldom);
+  }
   const yields = (owner, key, value) => ({
     get() {
       return value;
     },
-    set(own) {
+    set(given) {
       if (this === owner) {
         throw new TypeError(`'${String(key)}' is read-only`);
       }
-      defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+      const isNew = getOwnPropertyDescriptor(this, key) === undefined;
+      defineProperty(this, key, isNew ? { value: given, writable: true, enumerable: true, configurable: true } : { value: given });
     },
     configurable: false,
   });
@@ -49,10 +53,12 @@
       for (const key of Reflect.ownKeys(one)) {
         const own = getOwnPropertyDescriptor(one, key);
         left.push(own.value, own.get, own.set);
-        if (!own.configurable || !(own.writable || own.get || own.set)) {
+        // Names and lengths of functions, which are many and bear nothing.
+        const isTold = typeof one === "function" && !inherited.has(one) && (key === "name" || key === "length");
+        if (!own.configurable || isTold) {
           continue;
         }
-        if (own.writable && inherited.has(one) && (inherited.get(one) ?? key) === key) {
+        if (own.writable && inherited.has(one) && (inherited.get(one)?.includes(key) ?? true)) {
           const accessor = yields(one, key, own.value);
           left.push(accessor.get, accessor.set);
           defineProperty(one, key, accessor);

@@ -5,6 +5,7 @@ mod prepare;
 mod print;
 mod screen;
 mod stages;
+mod variables;
 mod watchdog;
 
 use std::io;

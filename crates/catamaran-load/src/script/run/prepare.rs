@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::variables::{Variables, options_in};
 use super::watchdog::Watchdog;
 use super::{Failed, Isolation, ScriptOptions};
 use crate::agents::no_outputs;
@@ -44,8 +45,9 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Runs the top level of the script and reads what it says.
-    pub(super) fn new(given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
+    pub(super) fn new(mut given: ScriptOptions, console: &mut Console<'_>) -> Result<Self, Failed> {
         let broken = |why: String| Failed(exit_code::FAILED, why);
+        let lower = take_variables(&mut given, console).map_err(Failed::invalid)?;
         if given.agents.is_some() {
             no_outputs(&given.outputs).map_err(Failed::invalid)?;
         }
@@ -78,7 +80,7 @@ impl Prepared {
             return Err(Failed(exit_code::ABORTED, text));
         }
         let realm = realm.map_err(broken)?;
-        let options = options(&given, &realm)?;
+        let options = lower.with(options(&given, &realm)?);
         let declared = host.declaring.as_ref();
         let declared = declared.map(|registry| registry.borrow().clone());
         let mut registry = declared.unwrap_or_default();
@@ -129,6 +131,30 @@ fn kept_apart(given: &ScriptOptions, script: &Script) -> Result<Option<String>, 
         (Isolation::Shared, Some(why)) => Err(Failed::invalid(format!(
             "virtual users cannot share an engine: {why}; leave --vu-isolation out"
         ))),
+    }
+}
+
+/// Heeds what the environment says beside options. Returns those of a file, below all others.
+fn take_variables(given: &mut ScriptOptions, console: &mut Console<'_>) -> Result<Options, String> {
+    // An agent writes nothing, and has been told the rest.
+    if given.job.is_some() {
+        return Ok(Options::default());
+    }
+    let mut variables = Variables::read(&given.environment())?;
+    variables.give_to(given);
+    for name in &variables.unread {
+        // A terminal that has gone is no reason to end the run.
+        let _ = writeln!(
+            console.err,
+            "warning: {name} is set, which means nothing here"
+        );
+    }
+    match &variables.config {
+        None => Ok(Options::default()),
+        Some(_) if given.agents.is_some() => {
+            Err("K6_CONFIG is not for runs with agents; put the options into the script".to_owned())
+        }
+        Some(path) => options_in(path),
     }
 }
 

@@ -7,6 +7,7 @@
 mod edits;
 mod enums;
 mod imports;
+mod shared_names;
 mod sharing;
 mod strip;
 

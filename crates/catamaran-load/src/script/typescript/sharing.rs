@@ -11,18 +11,22 @@ use std::collections::HashSet;
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
     Argument, ArrowFunctionExpression, AssignmentTargetPropertyIdentifier, AwaitExpression,
-    BindingIdentifier, BindingProperty, CallExpression, ComputedMemberExpression, Expression,
-    ForOfStatement, Function, IdentifierReference, ImportDeclaration, ImportDeclarationSpecifier,
-    ImportExpression, PropertyKey, SimpleAssignmentTarget, StaticMemberExpression, UnaryExpression,
+    BinaryExpression, BindingIdentifier, BindingPattern, BindingProperty, CallExpression,
+    ClassHeritage, ComputedMemberExpression, Expression, ForOfStatement, Function,
+    IdentifierReference, ImportDeclaration, ImportDeclarationSpecifier, ImportExpression,
+    NewExpression, PropertyKey, SimpleAssignmentTarget, StaticMemberExpression, UnaryExpression,
     VariableDeclarator,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_parser::Parser;
 use oxc_span::{SourceType, Span};
-use oxc_syntax::operator::UnaryOperator;
+use oxc_syntax::operator::{BinaryOperator, UnaryOperator};
 use oxc_syntax::scope::ScopeFlags;
 
 use super::position;
+use super::shared_names::{
+    BASES, CLASSES, FORBIDDEN, GLOBALS, NUMBERS, PROPERTIES, SHARED_MODULES,
+};
 
 /// The first thing in a module of JavaScript that keeps virtual users from sharing an engine, and where.
 pub(in crate::script) fn obstacle_in(name: &str, source: &str) -> Option<String> {
@@ -33,7 +37,11 @@ pub(in crate::script) fn obstacle_in(name: &str, source: &str) -> Option<String>
     }
     let mut names = Names::default();
     names.visit_program(&parsed.program);
-    let mut search = Search { names, found: None };
+    let mut search = Search {
+        names,
+        found: None,
+        used: HashSet::new(),
+    };
     search.visit_program(&parsed.program);
     let (offset, what) = search.found?;
     let (line, _) = position(source, offset as usize);
@@ -46,11 +54,22 @@ struct Names {
     declared: HashSet<String>,
     /// From modules that are there once.
     imported: HashSet<String>,
+    /// Of those that are declared, lists and other objects of the language's classes.
+    instances: HashSet<String>,
 }
 
 impl<'a> Visit<'a> for Names {
     fn visit_binding_identifier(&mut self, identifier: &BindingIdentifier<'a>) {
         self.declared.insert(identifier.name.to_string());
+    }
+
+    fn visit_variable_declarator(&mut self, declarator: &VariableDeclarator<'a>) {
+        if let BindingPattern::BindingIdentifier(own) = &declarator.id
+            && declarator.init.as_ref().is_some_and(is_instance)
+        {
+            self.instances.insert(own.name.to_string());
+        }
+        walk::walk_variable_declarator(self, declarator);
     }
 
     fn visit_import_declaration(&mut self, declaration: &ImportDeclaration<'a>) {
@@ -77,10 +96,22 @@ impl Names {
     }
 }
 
+/// Whether an expression makes an object whose class has methods that cannot be replaced in it.
+fn is_instance(made: &Expression<'_>) -> bool {
+    match made {
+        Expression::ArrayExpression(_) | Expression::RegExpLiteral(_) => true,
+        Expression::NewExpression(new) => matches!(&new.callee, Expression::Identifier(class)
+            if CLASSES.contains(&class.name.as_str())),
+        _ => false,
+    }
+}
+
 /// Looks for obstacles; the first by its place is kept.
 struct Search {
     names: Names,
     found: Option<(u32, String)>,
+    /// Places of names that are not handed on: what is done with them is seen there.
+    used: HashSet<u32>,
 }
 
 impl Search {
@@ -97,6 +128,13 @@ impl Search {
         }
     }
 
+    /// Notes that a name is used here, in a way that does not hand it on.
+    fn uses(&mut self, used: &Expression<'_>) {
+        if let Expression::Identifier(own) = used {
+            self.used.insert(own.span.start);
+        }
+    }
+
     /// Looks at what is changed: an expression whose property gets a value.
     fn changes(&mut self, span: Span, changed: &Expression<'_>) {
         let name = root(changed).filter(|name| self.names.is_shared(name));
@@ -107,6 +145,33 @@ impl Search {
         // What is forbidden is told as such.
         if let Some(name) = name.filter(|name| !FORBIDDEN.contains(name)) {
             self.note(span, format!("changes `{name}`, which is not its own"));
+        }
+    }
+}
+
+impl Search {
+    /// Looks at what an object of the language's own classes is given: its methods are read-only.
+    fn replaces(&mut self, member: &StaticMemberExpression<'_>) {
+        let Expression::Identifier(own) = &member.object else {
+            return;
+        };
+        let property = member.property.name.as_str();
+        if self.names.instances.contains(own.name.as_str())
+            && !matches!(property, "length" | "lastIndex")
+        {
+            let what = format!("gives `{}` a property `{property}`", own.name);
+            self.note(member.span, what);
+        }
+    }
+
+    /// Looks for the environment among what a function is given: it may write there.
+    fn variables(&mut self, arguments: &[Argument<'_>]) {
+        for argument in arguments {
+            if let Argument::Identifier(own) = argument
+                && own.name == "__ENV"
+            {
+                self.note(own.span, "hands `__ENV` on");
+            }
         }
     }
 }
@@ -129,6 +194,11 @@ impl<'a> Visit<'a> for Search {
         let name = identifier.name.as_str();
         if FORBIDDEN.contains(&name) {
             self.note(identifier.span, format!("mentions `{name}`"));
+        }
+        // Whoever is given a class can change what all its objects have.
+        let is_class = CLASSES.contains(&name) || BASES.contains(&name);
+        if is_class && !self.used.contains(&identifier.span.start) {
+            self.note(identifier.span, format!("hands `{name}` on"));
         }
     }
 
@@ -156,6 +226,8 @@ impl<'a> Visit<'a> for Search {
                 if member.property.name != "tags" {
                     self.changes(member.span, &member.object);
                 }
+                self.replaces(member);
+                self.uses(&member.object);
                 // A class of the old kind gives its own prototype.
                 if member.property.name != "prototype" {
                     self.property(member.span, &member.property.name);
@@ -184,6 +256,9 @@ impl<'a> Visit<'a> for Search {
     }
 
     fn visit_unary_expression(&mut self, unary: &UnaryExpression<'a>) {
+        if unary.operator == UnaryOperator::Typeof {
+            self.uses(&unary.argument);
+        }
         if unary.operator == UnaryOperator::Delete {
             match &unary.argument {
                 Expression::StaticMemberExpression(own) => self.changes(own.span, &own.object),
@@ -197,6 +272,7 @@ impl<'a> Visit<'a> for Search {
     fn visit_static_member_expression(&mut self, member: &StaticMemberExpression<'a>) {
         let name = member.property.name.as_str();
         self.property(member.span, name);
+        self.uses(&member.object);
         if name == "prototype" && root(&member.object).is_none_or(|own| self.names.is_shared(own)) {
             self.note(member.span, "mentions a `prototype` that is not its own");
         }
@@ -204,6 +280,7 @@ impl<'a> Visit<'a> for Search {
         if let Expression::StaticMemberExpression(inner) = &member.object
             && inner.property.name == "prototype"
         {
+            self.uses(&inner.object);
             self.visit_expression(&inner.object);
             return;
         }
@@ -213,6 +290,10 @@ impl<'a> Visit<'a> for Search {
     fn visit_computed_member_expression(&mut self, member: &ComputedMemberExpression<'a>) {
         if let Expression::StringLiteral(text) = &member.expression {
             self.property(member.span, &text.value);
+            if text.value == "prototype" {
+                self.note(member.span, "mentions a `prototype`");
+            }
+            self.uses(&member.object);
         }
         walk::walk_computed_member_expression(self, member);
     }
@@ -240,14 +321,53 @@ impl<'a> Visit<'a> for Search {
 
     fn visit_call_expression(&mut self, call: &CallExpression<'a>) {
         if let Expression::StaticMemberExpression(callee) = &call.callee
-            && callee.property.name == "assign"
             && let Some(Argument::Identifier(first)) = call.arguments.first()
             && self.names.is_shared(&first.name)
         {
-            let what = format!("changes `{}`, which is not its own", first.name);
-            self.note(first.span, what);
+            let name = &first.name;
+            match callee.property.name.as_str() {
+                "assign" => {
+                    self.note(
+                        first.span,
+                        format!("changes `{name}`, which is not its own"),
+                    );
+                }
+                "create" if root(&call.callee) == Some("Object") => {
+                    self.note(first.span, format!("makes an object like `{name}`"));
+                }
+                _ => {}
+            }
         }
+        // What the language brings reads it only: `Object.keys(__ENV)`.
+        if root(&call.callee).is_none_or(|callee| !GLOBALS.contains(&callee)) {
+            self.variables(&call.arguments);
+        }
+        self.uses(&call.callee);
         walk::walk_call_expression(self, call);
+    }
+
+    fn visit_new_expression(&mut self, new: &NewExpression<'a>) {
+        self.variables(&new.arguments);
+        self.uses(&new.callee);
+        walk::walk_new_expression(self, new);
+    }
+
+    fn visit_binary_expression(&mut self, binary: &BinaryExpression<'a>) {
+        if binary.operator == BinaryOperator::Instanceof {
+            self.uses(&binary.right);
+        }
+        walk::walk_binary_expression(self, binary);
+    }
+
+    fn visit_class_heritage(&mut self, heritage: &ClassHeritage<'a>) {
+        // Of a list or a map the methods are read-only, also in an object of a class of one's own.
+        match &heritage.expression {
+            Expression::Identifier(base) if CLASSES.contains(&base.name.as_str()) => {
+                self.note(base.span, format!("extends `{}`", base.name));
+            }
+            base => self.uses(base),
+        }
+        walk::walk_class_heritage(self, heritage);
     }
 
     fn visit_function(&mut self, function: &Function<'a>, flags: ScopeFlags) {
@@ -282,98 +402,6 @@ impl<'a> Visit<'a> for Search {
     }
 }
 
-/// Modules of k6 of which one serves many.
-const SHARED_MODULES: &[&str] = &[
-    "k6",
-    "k6/crypto",
-    "k6/data",
-    "k6/encoding",
-    "k6/execution",
-    "k6/html",
-    "k6/http",
-    "k6/metrics",
-];
-
-/// Names of what belongs to the engine as a whole, or leads to it.
-const FORBIDDEN: &[&str] = &[
-    "Atomics",
-    "FinalizationRegistry",
-    "Function",
-    "Promise",
-    "Reflect",
-    "SharedArrayBuffer",
-    "WeakRef",
-    "clearInterval",
-    "clearTimeout",
-    "eval",
-    "global",
-    "globalThis",
-    "queueMicrotask",
-    "self",
-    "setInterval",
-    "setTimeout",
-    "window",
-];
-
-/// Names of properties that lead to what is shared, or that change it.
-const PROPERTIES: &[&str] = &[
-    "__defineGetter__",
-    "__defineSetter__",
-    "__proto__",
-    "asyncRequest",
-    "constructor",
-    "defineProperties",
-    "defineProperty",
-    "getPrototypeOf",
-    "metadata",
-    "prepareStackTrace",
-    "randomSeed",
-    "setPrototypeOf",
-    "setResponseCallback",
-    "stackTraceLimit",
-];
-
-/// Names of objects that are there once.
-const GLOBALS: &[&str] = &[
-    "AggregateError",
-    "Array",
-    "ArrayBuffer",
-    "BigInt",
-    "Boolean",
-    "DataView",
-    "Date",
-    "Error",
-    "EvalError",
-    "Iterator",
-    "JSON",
-    "Map",
-    "Math",
-    "Number",
-    "Object",
-    "Proxy",
-    "RangeError",
-    "ReferenceError",
-    "RegExp",
-    "Set",
-    "String",
-    "Symbol",
-    "SyntaxError",
-    "TextDecoder",
-    "TextEncoder",
-    "TypeError",
-    "URIError",
-    "WeakMap",
-    "WeakSet",
-    "__ENV",
-    "__ITER",
-    "__VU",
-    "console",
-    "crypto",
-];
-
-/// Those of them that are numbers.
-const NUMBERS: &[&str] = &["__ITER", "__VU"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,6 +417,11 @@ mod tests {
             "const all = Object.assign({}, JSON.parse('{}')); for (const key in all) { all[key]++; }",
             "import exec from 'k6/execution'; exec.vu.tags.a = 1; exec.vu.metrics.tags['b'] = 2; delete exec.vu.tags.a;",
             "import { kept } from './kept.js'; kept.a = 1;",
+            "if ({} instanceof Error || typeof Map === 'undefined') { throw new TypeError(`${new Error('a')}`); }",
+            "[1].map(Number).filter(Boolean); Array.from([]); Array(3).fill(0); Object['keys']({}); new Date(1);",
+            "const list = [1]; list.length = 0; list[0] = 1; const e = new Error('a'); e.code = 1; e.toString = () => '';",
+            "console.log(Object.entries(__ENV), JSON.stringify(__ENV), Object.assign({}, __ENV), { ...__ENV });",
+            "class Own { constructor() { this.get = () => 1; } } class More extends Own {} const o = new More(); o.get = 1;",
             "export function* numbers() { try { yield 1; } finally { console.log('over'); } }",
         ] {
             assert_eq!(obstacle_in("a.js", source), None, "{source}");
@@ -443,11 +476,45 @@ mod tests {
             ),
             ("Error.prepareStackTrace = () => {};", "Error"),
         ] {
-            let told = obstacle_in("a.js", source);
-            assert!(
-                told.as_ref().is_some_and(|told| told.contains(why)),
-                "{source}: {told:?}"
-            );
+            assert_obstacle(source, why);
         }
+    }
+
+    #[test]
+    fn whoever_could_change_what_is_shared_unseen_is_kept_apart() {
+        for (source, why) in [
+            ("const p = Object['prototype'];", "`prototype`"),
+            ("const p = Object[name];", "hands `Object` on"),
+            (
+                "function f(C) { C.prototype.toString = 1; } f(Error);",
+                "hands `Error` on",
+            ),
+            ("export const kinds = { Array };", "hands `Array` on"),
+            (
+                "const m = new Map(); m.get = () => 1;",
+                "gives `m` a property `get`",
+            ),
+            ("const a = []; a.map = 1;", "gives `a` a property `map`"),
+            ("class Own extends Array {}", "extends `Array`"),
+            (
+                "import http from 'k6/http'; const c = Object.create(http);",
+                "like `http`",
+            ),
+            (
+                "function f(env) { env.A = 1; } f(__ENV);",
+                "hands `__ENV` on",
+            ),
+        ] {
+            assert_obstacle(source, why);
+        }
+    }
+
+    #[track_caller]
+    fn assert_obstacle(source: &str, why: &str) {
+        let told = obstacle_in("a.js", source);
+        assert!(
+            told.as_ref().is_some_and(|told| told.contains(why)),
+            "{source}: {told:?}"
+        );
     }
 }

@@ -183,7 +183,6 @@ fn what_belongs_to_the_top_level_is_refused_later_and_the_other_way_round() {
         "sleep(1)",
         "setTimeout(() => {}, 1)",
         "http.get('http://127.0.0.1/')",
-        "new http.CookieJar()",
     ] {
         let script = format!(
             "import http from 'k6/http'; import {{ sleep }} from 'k6'; {top}; export default () => {{}}"

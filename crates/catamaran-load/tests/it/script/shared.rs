@@ -212,39 +212,86 @@ fn what_they_share_cannot_be_changed_behind_an_alias() {
     let top = r"
         const throwing = (work) => { try { work(); } catch (e) { return e instanceof TypeError; } return false; };
         const alias = (one) => one;
+        // Names that the text does not have.
+        const make = ['con', 'structor'].join(''), base = ['proto', 'type'].join('');
+        const classOf = (one) => one[make];
+        const kinds = [{}, () => 1, new Error('e'), new TypeError('e'), new RangeError('e'), [], new Date(), /a/];
+        const classes = kinds.map(classOf);
     ";
     let body = r"
-        for (const one of [Math, JSON, console, http, exec, exec.vu, Array, alias(Math), [].map, http.get, http.CookieJar, http.cookieJar()]) {
+        for (const one of [Math, JSON, console, http, exec, exec.vu, alias(Math), [].map, http.get, http.CookieJar, http.cookieJar(), ...classes]) {
           same(throwing(() => { const own = alias(one); own.leak = 1; }), true);
         }
         same(throwing(() => { const own = alias(Math); own.random = 1; }), true);
         same(throwing(() => { const own = alias(http); own.get = 1; }), true);
-        const hidden = ['proto', 'type'].join('');
-        const ofWork = alias(Object)['get' + 'PrototypeOf'](() => 1);
-        for (const shared of [...[Object, Error, TypeError, RangeError].map((one) => alias(one)[hidden]), ofWork]) {
-          for (const key of ['toString', 'leak', 'constructor', 'name', 'message', 'call', 'hasOwnProperty']) {
+        const define = classOf({})['define' + 'Property'];
+        for (const one of classes) {
+          const shared = one[base];
+          for (const key of ['toString', 'valueOf', 'leak', make, 'name', 'message', 'call', 'stack', 'hasOwnProperty', 'push', 'toJSON']) {
             const before = shared[key];
             same([key, throwing(() => { shared[key] = 1; })], [key, true]);
+            same([key, throwing(() => { define(shared, key, { value: 1 }); })], [key, true]);
             same(shared[key] === before, true);
           }
-          const define = alias(Object)['define' + 'Property'];
-          same(throwing(() => { define(shared, 'toString', { value: 1 }); }), true);
-          same(throwing(() => { define(shared, 'leak', { value: 1 }); }), true);
         }
-        const counts = {};
-        for (const word of ['toString', 'valueOf', 'hasOwnProperty', 'constr' + 'uctor', 'a']) counts[word] = (counts[word] === 1 ? 1 : 0) + 1;
-        same(Object.keys(counts).length, 5);
-        same(JSON.stringify(counts).length, 67);
-        const made = Object.assign(Object.create(counts), { toString: 2 }); same([made.toString, counts.toString], [2, 1]);
-        // What is one's own is not in the way of what it inherits.
+        sleep(0.001);
+    ";
+    share(&many(5, top, body), "").is_well();
+}
+
+#[test]
+fn what_is_a_scripts_own_can_have_what_it_inherits() {
+    let body = r"
         class Own extends Error { constructor() { super('o'); this.name = 'Own'; this.message = 'm'; } toString() { return 'own'; } }
         const error = new Own(); error.toString = () => 'mine'; same([error.name, error.message, String(error)], ['Own', 'm', 'mine']);
         const object = {}; object.toString = () => 'mine'; object.valueOf = () => 1; same(`${object}`, 'mine');
         const work = () => 1; work.toString = () => 'w'; work.extra = 1; same(String(work), 'w');
-        const list = []; list.extra = 1; list[5] = 1; list.length = 2; same(list.length, 2);
+        const counts = {};
+        for (const word of ['toString', 'valueOf', 'hasOwnProperty', 'constr' + 'uctor', 'a']) counts[word] = (counts[word] === 1 ? 1 : 0) + 1;
+        same(Object.keys(counts), ['toString', 'valueOf', 'hasOwnProperty', 'constr' + 'uctor', 'a']);
+        const made = Object.assign(Object.create(counts), { toString: 2 }); same([made.toString, counts.toString], [2, 1]);
+        const set = (one, key, value) => { one[key] = value; return one; };
+        same(JSON.parse(JSON.stringify([set(new Date(), 'toJSON', () => 'd')])), ['d']);
+        same([`${set([], 'toString', () => 'a')}`, `${set(/r/, 'toString', () => 'r')}`], ['a', 'r']);
+        same([`${[1, 2]}`, String(/r/), String(object.constr), typeof `${new Date()}`], ['1,2', '/r/', 'undefined', 'string']);
+        class Old { get toString() { return () => 'old'; } }
+        class New extends Old { change() { super.valueOf = 1; super.valueOf = 2; return Object.entries(this); } }
+        same(new New().change(), [['valueOf', 2]]);
+        const list = [1]; list[5] = 1; list.length = 2; same(list.length, 2); set(list, 'extra', 1);
         sleep(0.001);
     ";
-    share(&many(5, top, body), "").is_well();
+    share(&many(5, "", body), "").is_well();
+}
+
+#[test]
+fn whoever_may_not_change_what_is_shared_is_told_how_it_could() {
+    let set = "const set = (one, key, value) => { one[key] = value; };";
+    let told = |top: &str, body: &str| {
+        let ran = share(&many(1, &format!("{set}{top}"), body), "");
+        let first = ran.err.lines().find(|line| line.contains("TypeError"));
+        first.unwrap_or_default().to_owned()
+    };
+    for (body, why) in [
+        ("set([], 'push', 1);", "'push' is read-only"),
+        (
+            "set({}[['con', 'structor'].join('')], 'leak', 1);",
+            "not extensible",
+        ),
+        (
+            "const { name } = { name: Math }; delete name.random;",
+            "could not delete",
+        ),
+    ] {
+        let told = told("", body);
+        assert!(
+            told.contains(why) && told.contains("--vu-isolation strict"),
+            "{told}"
+        );
+    }
+    // At the top level of a virtual user, which is the second to run it.
+    let top = "if (__VU > 0) set(http, 'get', 1);";
+    assert!(told(top, "").contains("'get' is read-only (virtual users share"));
+    assert!(!told("", "null.x;").contains("--vu-isolation"));
 }
 
 #[test]
