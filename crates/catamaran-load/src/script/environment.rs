@@ -1,4 +1,4 @@
-//! Which variables of the environment scripts name.
+//! Which variables of the environment scripts name, and whether they take objects apart.
 //!
 //! Each virtual user has an `__ENV` of its own, which it may change; with all variables of a process that
 //! is a tenth of what it takes. So it has only those that the text of a script names, unless the script
@@ -43,6 +43,13 @@ impl Named {
     }
 }
 
+/// Whether a text may list the properties of an object, or take it apart: responses then have theirs
+/// themselves, where their prototype would do, which takes time.
+pub(super) fn takes_apart(source: &str) -> bool {
+    let lists = source.contains("for") && source.contains(" in ");
+    lists || TAKE_APART.iter().any(|word| source.contains(word))
+}
+
 /// The names that follow `__ENV.` in a text; `None`, if it stands anywhere without.
 fn names_in(source: &str) -> Option<Vec<String>> {
     let is_letter = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
@@ -65,6 +72,26 @@ fn names_in(source: &str) -> Option<Vec<String>> {
 }
 
 const VARIABLES: &str = "__ENV";
+
+/// What copies or lists properties, by itself or by a library; and `json` taken out of a response.
+const TAKE_APART: &[&str] = &[
+    "...",
+    "Object",
+    "hasOwn",
+    "Reflect",
+    "Proxy",
+    "structuredClone",
+    "extend(",
+    "assign(",
+    "merge(",
+    "pick(",
+    "omit(",
+    "clone",
+    "_.",
+    "json }",
+    "json,",
+    "json}",
+];
 
 /// What makes code of texts that are not there yet.
 const MAKE_CODE: &[&str] = &["eval(", "import(", "new Function", "Function(`"];

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rquickjs_core::loader::{ImportAttributes, Loader, Resolver};
@@ -13,7 +14,7 @@ use rquickjs_core::module::Declared;
 use rquickjs_core::{Ctx, Error, Module, Persistent, Result};
 
 use super::commonjs;
-use super::environment::Named;
+use super::environment::{self, Named};
 use super::files::{Files, read_module};
 use super::remote::Imports;
 use super::seam::{self, Compiled, Loaded};
@@ -35,6 +36,8 @@ pub(super) struct Library {
     arrays: Mutex<HashMap<String, Arc<[String]>>>,
     /// The variables that modules name.
     named: Mutex<Named>,
+    /// Whether modules list the properties of objects, or take them apart.
+    takes_apart: AtomicBool,
 }
 
 impl Library {
@@ -48,6 +51,7 @@ impl Library {
             schemas: Mutex::default(),
             arrays: Mutex::default(),
             named: Mutex::default(),
+            takes_apart: AtomicBool::new(false),
         }
     }
 
@@ -67,6 +71,9 @@ impl Library {
         if !OWN.iter().any(|(own, _)| *own == name) {
             let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
             named.add(&source);
+            if environment::takes_apart(&source) {
+                self.takes_apart.store(true, Ordering::Relaxed);
+            }
         }
         let module = Module::declare(ctx.clone(), name, source)?;
         let compiled = Arc::new(seam::compile(&module)?);
@@ -80,6 +87,11 @@ impl Library {
     pub(super) fn named(&self) -> Named {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.clone()
+    }
+
+    /// Whether the modules read so far list the properties of objects, or take them apart.
+    pub(super) fn takes_apart(&self) -> bool {
+        self.takes_apart.load(Ordering::Relaxed)
     }
 
     /// Why virtual users of this script cannot share an engine: what stands in the way, and where. `None`

@@ -149,7 +149,7 @@ impl Realm {
     fn load(&self, ctx: &Ctx<'_>, script: &Script, env: &BTreeMap<String, String>) -> Result<()> {
         let exports = match &self.engine {
             Engine::Own(_) => self.load_own(ctx, script)?,
-            Engine::Shared(world) => world.load(ctx, script)?,
+            Engine::Shared(world) => world.load(ctx, script, &self.host)?,
         };
         // What a CommonJS module exports is not known before it runs.
         let exports = match exports.get::<_, Object<'_>>("__commonjs") {

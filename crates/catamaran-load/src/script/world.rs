@@ -20,6 +20,8 @@ use super::seam::{self, Anchor};
 /// An engine for many. Fields are dropped in this order: values before their context.
 pub(super) struct World {
     define: RefCell<Option<Persistent<Function<'static>>>>,
+    /// What modules of ours put where others find it.
+    parts: RefCell<Option<Persistent<Object<'static>>>>,
     /// Scenarios whose variables are known.
     defined: RefCell<BTreeSet<usize>>,
     graph: Rc<Graph>,
@@ -56,6 +58,7 @@ impl World {
         seam::watch(&context);
         let world = Self {
             define: RefCell::default(),
+            parts: RefCell::default(),
             defined: RefCell::default(),
             graph,
             anchor: Anchor::new(&context).map_err(said)?,
@@ -71,7 +74,10 @@ impl World {
         host::install_shared(ctx)?;
         let seen: Value<'_> = ctx.globals().get("__seen")?;
         let own = realm::evaluate(ctx, &self.library, HOST)?;
-        host::install_globals(ctx, &self.library, &own.get("parts")?)?;
+        let parts: Object<'_> = own.get("parts")?;
+        self.parts
+            .replace(Some(Persistent::save(ctx, parts.clone())));
+        host::install_globals(ctx, &self.library, &parts)?;
         let make: Function<'_> = ctx.eval(SHARED)?;
         let made: Object<'_> = make.call((seen,))?;
         let define: Function<'_> = made.get("define")?;
@@ -90,7 +96,17 @@ impl World {
     }
 
     /// Runs the top level of the script once more, for another virtual user. Returns what it exports.
-    pub(super) fn load<'js>(&self, ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
+    pub(super) fn load<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        script: &Script,
+        host: &Host,
+    ) -> Result<Object<'js>> {
+        let parts = self.parts.borrow().clone();
+        host.keep_parts(
+            ctx,
+            parts.ok_or(rquickjs_core::Error::Unknown)?.restore(ctx)?,
+        );
         let module = self.graph.declare(ctx, &self.library, &script.path);
         let exports = module.and_then(|module| realm::run(ctx, module));
         // Nothing of it is imported any more.

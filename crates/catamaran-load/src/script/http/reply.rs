@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use rquickjs_core::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs_core::function::Constructor;
-use rquickjs_core::{Class, Ctx, IntoJs, Object, Result, Value};
+use rquickjs_core::{Class, Ctx, Function, IntoJs, Object, Result, Value};
 
 use super::ask::Keep;
 use super::packed;
 use super::send::Written;
 use crate::client::Phases;
-use crate::script::host::{Natives, buffer};
+use crate::script::host::{self, Natives, buffer};
 use crate::script::seam::{self, Get, Getters, Held, define_getters};
 use crate::sink::as_f64;
 
@@ -174,7 +174,13 @@ impl Reply {
 
 /// Gives a reply to the script; it is taken apart when it is asked for.
 pub(in crate::script) fn into_js<'js>(ctx: &Ctx<'js>, reply: Reply) -> Result<Value<'js>> {
-    Ok(Class::instance(ctx.clone(), Held(reply))?.into_value())
+    let response = Class::instance(ctx.clone(), Held(reply))?.into_value();
+    let host = host::now();
+    if host.library().takes_apart() {
+        let complete: Function<'js> = host.part(ctx, "response")?.get("complete")?;
+        return complete.call((response,));
+    }
+    Ok(response)
 }
 
 impl<'js> Trace<'js> for Held<Reply> {

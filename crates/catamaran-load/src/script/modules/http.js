@@ -13,6 +13,9 @@ for (const name of ["headers", "timings", "cookies", "request", "ocsp"]) {
       Object.defineProperty(this, name, { value, writable: true, enumerable: true, configurable: true });
       return value;
     },
+    set(value) {
+      Object.defineProperty(this, name, { value, writable: true, enumerable: true, configurable: true });
+    },
   });
 }
 for (const name of ["json", "toJSON", "html", "submitForm", "clickLink"]) {

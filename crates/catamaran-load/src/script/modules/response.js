@@ -134,4 +134,21 @@ function cookieOf(line) {
   return cookie;
 }
 
-parts.response = { headers, timings, cookies, request, ocsp, methods };
+// The properties of responses, for scripts that list them or take them apart: as in k6 they are the response's own.
+const own = {};
+const set = (name) => function (value) {
+  Object.defineProperty(this, name, { value, writable: true, enumerable: true, configurable: true });
+};
+for (const name of SHOWN) {
+  const { get } = Object.getOwnPropertyDescriptor(host.responsePrototype, name);
+  own[name] = { get, set: set(name), enumerable: true, configurable: true };
+}
+for (const name of ["json", "html", "submitForm", "clickLink"]) {
+  const method = methods[name];
+  // They may be taken out and called alone.
+  const get = function () { return (...values) => method.apply(this, values); };
+  own[name] = { get, set: set(name), enumerable: true, configurable: true };
+}
+const complete = (response) => Object.defineProperties(response, own);
+
+parts.response = { headers, timings, cookies, request, ocsp, methods, complete };

@@ -40,8 +40,14 @@ pub(in crate::script) fn define_getters<G: Getters>(object: &Object<'_>) -> Resu
         // SAFETY: the function is alive, or no object, which has no owners.
         let set = unsafe { qjs::JS_DupValue(context, get) };
         let place = object.as_raw();
+        // What is for our own modules is not listed.
+        let flags = if name.starts_with("__") {
+            HIDDEN
+        } else {
+            SHOWN
+        };
         // SAFETY: all are alive; the engine takes the function twice, even if it could not be made.
-        let done = unsafe { qjs::JS_DefinePropertyGetSet(context, place, atom, get, set, SHOWN) };
+        let done = unsafe { qjs::JS_DefinePropertyGetSet(context, place, atom, get, set, flags) };
         // SAFETY: the name is ours, and not used any more.
         unsafe { qjs::JS_FreeAtom(context, atom) };
         if done < 0 {
@@ -103,6 +109,8 @@ pub(in crate::script) fn keep<'js>(
     Ok(value)
 }
 
+#[expect(clippy::cast_possible_wrap, reason = "it is small")]
+const HIDDEN: c_int = qjs::JS_PROP_CONFIGURABLE as c_int;
 /// As scripts see them: they are listed and may be replaced.
 #[expect(clippy::cast_possible_wrap, reason = "both are small")]
 const SHOWN: c_int = (qjs::JS_PROP_ENUMERABLE | qjs::JS_PROP_CONFIGURABLE) as c_int;
