@@ -1,7 +1,6 @@
 //! What scripts can do: the functions behind the modules, and what the host knows of each realm.
 
 mod checks;
-mod common;
 mod cookies;
 mod data;
 mod facts;
@@ -9,6 +8,7 @@ mod globals;
 mod later;
 mod measures;
 mod memo;
+mod neighbourhood;
 mod system_tags;
 mod turn;
 mod waits;
@@ -38,11 +38,11 @@ use crate::options::HttpDebug;
 use crate::pace::Pace;
 use crate::sources::Sources;
 use crate::tags::TagsId;
-use common::Common;
 pub(super) use globals::{buffer, install_globals};
 use later::Later;
 pub(super) use later::{Outcome, next_later};
 pub(super) use memo::About;
+use neighbourhood::Neighbourhood;
 pub(super) use system_tags::{SystemTag, SystemTags};
 pub(super) use turn::{is_over, now, turn};
 pub(super) use waits::wait;
@@ -133,7 +133,7 @@ pub(super) struct Host {
     stop: RefCell<Rc<Stop>>,
     group: RefCell<String>,
     groups_begun: RefCell<Vec<(usize, u64)>>,
-    pub(super) common: Rc<Common>,
+    pub(super) neighbourhood: Rc<Neighbourhood>,
 }
 
 impl Host {
@@ -144,7 +144,7 @@ impl Host {
         place: Place,
         declaring: Option<Registry>,
     ) -> Self {
-        let common = Common::of_worker(&local, &settings, script);
+        let neighbourhood = Neighbourhood::of_worker(&local, &settings, script);
         Self {
             local,
             settings,
@@ -171,7 +171,7 @@ impl Host {
             stop: RefCell::default(),
             group: RefCell::default(),
             groups_begun: RefCell::default(),
-            common,
+            neighbourhood,
         }
     }
 
@@ -218,7 +218,7 @@ impl Host {
 
     /// Where the script lies.
     pub(super) fn directory(&self) -> &std::path::Path {
-        &self.common.directory
+        &self.neighbourhood.directory
     }
 
     pub(super) fn stop(&self) -> Rc<Stop> {
@@ -280,7 +280,10 @@ impl Host {
             return make();
         }
         let group = self.group.borrow();
-        let (memo, at) = (&self.common.memo, (self.place.scenario, group.as_str()));
+        let (memo, at) = (
+            &self.neighbourhood.memo,
+            (self.place.scenario, group.as_str()),
+        );
         if let Some(tags) = memo.borrow().find(at, about) {
             return tags;
         }
@@ -295,7 +298,7 @@ impl Host {
         let group = self.group.borrow();
         let vu_tags = self.vu_tags.borrow();
         let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(20);
-        pairs.extend(self.common.tags_of(self.place.scenario));
+        pairs.extend(self.neighbourhood.tags_of(self.place.scenario));
         if self.has(SystemTag::Group) {
             pairs.push(("group", &group));
         }
@@ -318,7 +321,7 @@ impl Host {
 
     fn new_iteration_tags(&self) -> TagsId {
         let vu_tags = self.vu_tags.borrow();
-        let own = self.common.tags_of(self.place.scenario);
+        let own = self.neighbourhood.tags_of(self.place.scenario);
         let vu = vu_tags.iter();
         let vu = vu.map(|(name, value)| (name.as_str(), value.as_str()));
         let group = self.has(SystemTag::Group).then_some(("group", ""));

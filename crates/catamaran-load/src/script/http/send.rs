@@ -228,7 +228,7 @@ pub(in crate::script) fn take_cookies(host: &Host, ask: &Ask, url: &Url, reply: 
 fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, (u16, String)> {
     let has_no_cookies = ask.cookies.is_empty() && has_empty_jar(host, ask);
     let is_plain = ask.fields.is_empty() && ask.body.is_none() && has_no_cookies;
-    let (key, written) = ((&ask.url, &ask.method), &host.common.written);
+    let (key, written) = ((&ask.url, &ask.method), &host.neighbourhood.written);
     if is_plain {
         let is_it = |written: &Rc<Written>| (&written.given, &written.method) == key;
         if let Some(written) = written.borrow().find(key, is_it) {

@@ -184,7 +184,10 @@ fn an_endless_loop_in_one_keeps_no_other_waiting() {
     ";
     let ran = share(script, "");
     // That it was busy is true.
-    let said = ran.err.lines().filter(|line| !line.contains("this machine was the limit"));
+    let said = ran
+        .err
+        .lines()
+        .filter(|line| !line.contains("this machine was the limit"));
     assert_eq!((ran.code, said.count()), (exit_code::OK, 0), "{}", ran.err);
     assert_eq!(ran.figure("iterations", "count"), 60.0);
 }

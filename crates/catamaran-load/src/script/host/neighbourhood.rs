@@ -11,7 +11,7 @@ use crate::script::http::Written;
 use crate::script::realm::Script;
 
 /// What virtual users would else each have for themselves.
-pub(in crate::script) struct Common {
+pub(in crate::script) struct Neighbourhood {
     /// Whose it is.
     local: Rc<Local>,
     /// Where the script lies.
@@ -23,7 +23,7 @@ pub(in crate::script) struct Common {
     pub(in crate::script) written: RefCell<Memo<Rc<Written>>>,
 }
 
-impl Common {
+impl Neighbourhood {
     /// That of this worker, made for the first virtual user that asks.
     pub(super) fn of_worker(local: &Rc<Local>, settings: &Settings, script: &Script) -> Rc<Self> {
         let known = HERE.with_borrow(Weak::upgrade);
@@ -40,7 +40,7 @@ impl Common {
             }
             tags
         });
-        let common = Rc::new(Self {
+        let made = Rc::new(Self {
             local: Rc::clone(local),
             directory: path.parent().unwrap_or(path).to_owned(),
             tags: std::iter::once(settings.tags.clone())
@@ -49,8 +49,8 @@ impl Common {
             memo: RefCell::default(),
             written: RefCell::default(),
         });
-        HERE.set(Rc::downgrade(&common));
-        common
+        HERE.set(Rc::downgrade(&made));
+        made
     }
 
     /// The tags that all samples of a scenario bear, or those of none.
@@ -63,5 +63,5 @@ impl Common {
 
 thread_local! {
     /// That of the worker of this thread, as long as it has virtual users.
-    static HERE: RefCell<Weak<Common>> = const { RefCell::new(Weak::new()) };
+    static HERE: RefCell<Weak<Neighbourhood>> = const { RefCell::new(Weak::new()) };
 }
