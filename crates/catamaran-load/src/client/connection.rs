@@ -156,15 +156,15 @@ impl Connection {
     pub fn is_closed(&self) -> bool {
         match &self.stream {
             Stream::Tcp(stream) => is_ended(
-                stream.try_io(Interest::READABLE, || Ok(())),
+                stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
                 stream.ready(Interest::READABLE),
             ),
             Stream::Tls(stream) => is_ended(
-                stream.tcp().try_io(Interest::READABLE, || Ok(())),
+                stream.tcp().try_io(Interest::READABLE, || Ok(())).is_ok(),
                 stream.tcp().ready(Interest::READABLE),
             ),
             Stream::Unix(stream) => is_ended(
-                stream.try_io(Interest::READABLE, || Ok(())),
+                stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
                 stream.ready(Interest::READABLE),
             ),
         }
@@ -182,9 +182,9 @@ impl Connection {
     }
 }
 
-/// Whether a stream has ended: `has_event` is an error where nothing was heard of it, and `ready` says what was.
-fn is_ended(has_event: io::Result<()>, ready: impl Future<Output = io::Result<Ready>>) -> bool {
-    if has_event.is_err() {
+/// Whether a stream has ended: `has_event` where something was heard of it, and `ready` says what.
+fn is_ended(has_event: bool, ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    if !has_event {
         return false;
     }
     let mut context = Context::from_waker(Waker::noop());
