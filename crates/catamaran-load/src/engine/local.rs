@@ -38,6 +38,7 @@ pub struct Local {
     /// By scenario: iterations that asked for their number.
     pub(crate) asked: Vec<Cell<u64>>,
     /// Whether iterations of open models have asked by HTTP, so that those that never begin would have.
+    #[cfg(feature = "scripts")]
     pub(crate) asks_http: Cell<bool>,
     /// When it takes over from one that was lost: what was due before is left out.
     pub(super) from: Cell<u64>,
@@ -130,6 +131,7 @@ impl Local {
             stops: scenarios.iter().map(|_| Rc::default()).collect(),
             begun: scenarios.iter().map(|_| Cell::default()).collect(),
             asked: scenarios.iter().map(|_| Cell::default()).collect(),
+            #[cfg(feature = "scripts")]
             asks_http: Cell::new(false),
             from: Cell::new(0),
             scenarios,

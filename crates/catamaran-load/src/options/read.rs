@@ -47,6 +47,7 @@ impl Options {
     }
 
     /// Whether a variable of the environment stands for an option.
+    #[cfg(feature = "scripts")]
     pub(crate) fn has_variable(variable: &str) -> bool {
         ENVIRONMENT.iter().any(|(known, _)| *known == variable)
     }
