@@ -3,7 +3,8 @@
 //! The bytes choose a script of nested expressions. Three virtual users run it on one thread, and each is
 //! suspended before every call into the host, so that they take turns wherever they are: in a comparator
 //! of `sort`, a getter, a replacer of JSON, a generator, a `finally`. A short time limit cuts some of them
-//! off in the middle. Every other script uses nothing that keeps virtual users from sharing an engine, and
+//! off in the middle. Some of the virtual users are made while the others run, so that they are suspended at
+//! their top level, too. Every other script uses nothing that keeps virtual users from sharing an engine, and
 //! they do share one. Meant for AddressSanitizer: `cargo xtask fuzz suspend`.
 #![no_main]
 
@@ -94,15 +95,20 @@ impl Choices<'_> {
 
 fn script(choices: &mut Choices<'_>, isolation: Isolation) -> String {
     let limit = ["30ms", "100ms", "2s", "2s"][choices.below(4)];
+    let executor = match choices.below(2) {
+        0 => format!("'per-vu-iterations', vus: 3, iterations: 2, maxDuration: '{limit}'"),
+        _ => "'constant-arrival-rate', rate: 200, duration: '30ms', preAllocatedVUs: 1, maxVUs: 4".to_owned(),
+    };
+    let first = expression(choices, isolation, 2);
     let statements: Vec<_> = (0..=choices.below(4))
         .map(|_| format!("{};", expression(choices, isolation, 4)))
         .collect();
     format!(
         "import http from 'k6/http';\nimport {{ check, group, sleep, fail }} from 'k6';\n\
          import {{ Trend }} from 'k6/metrics';\nimport exec from 'k6/execution';\n\
-         export const options = {{ scenarios: {{ s: {{ executor: 'per-vu-iterations', vus: 3, iterations: 2, \
-         maxDuration: '{limit}', gracefulStop: '0s' }} }} }};\n\
+         export const options = {{ scenarios: {{ s: {{ executor: {executor}, gracefulStop: '0s' }} }} }};\n\
          const u = __ENV.URL, trend = new Trend('t'), kept = [];\n\
+         try {{ {first}; }} catch {{}}\n\
          export default function () {{\n{}\n}}\n",
         statements.join("\n")
     )

@@ -70,6 +70,19 @@ pub trait Crew: Send + Sync + 'static {
     /// Makes the virtual user of this number, from 1, for a scenario. An error ends the run.
     fn make(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<Self::Vu, String>;
 
+    /// As [`Self::make`], in the middle of the run: what takes long lets the others of this thread go on, and
+    /// ends soon after `stop` cuts the scenario off. It is not dropped before its end.
+    fn make_meanwhile(
+        &self,
+        local: &Rc<Local>,
+        scenario: usize,
+        number: u64,
+        stop: &Rc<Stop>,
+    ) -> impl Future<Output = Result<Self::Vu, String>> {
+        let _ = stop;
+        std::future::ready(self.make(local, scenario, number))
+    }
+
     /// Notes that `times` iterations were due and had not begun when the scenario ended, after about
     /// `waited` nanoseconds.
     fn not_begun(&self, local: &Local, scenario: usize, waited: u64, times: u64) {

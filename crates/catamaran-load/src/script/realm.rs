@@ -74,12 +74,8 @@ enum Engine {
 }
 
 impl Realm {
-    /// Runs the script's top level. What is called later sees `env` beside the variables of all.
-    pub(super) fn new(
-        script: &Script,
-        env: &BTreeMap<String, String>,
-        host: Rc<Host>,
-    ) -> std::result::Result<Rc<Self>, String> {
+    /// One in which nothing has run yet.
+    pub(super) fn new(script: &Script, host: Rc<Host>) -> std::result::Result<Rc<Self>, String> {
         let said = |error: rquickjs_core::Error| error.to_string();
         let runtime = seam::runtime().map_err(said)?;
         runtime.set_max_stack_size(SCRIPT_STACK_BYTES);
@@ -98,41 +94,57 @@ impl Realm {
             },
         )));
         let context = Context::custom::<Intrinsics>(&runtime).map_err(said)?;
-        Self::with(Engine::Own(context), host, script, env)
+        Ok(Self::with(Engine::Own(context), host))
     }
 
     /// As [`Realm::new`], in an engine that it shares with the other virtual users of this worker.
-    pub(super) fn shared(
-        script: &Script,
-        env: &BTreeMap<String, String>,
-        host: Rc<Host>,
-    ) -> std::result::Result<Rc<Self>, String> {
+    pub(super) fn shared(script: &Script, host: Rc<Host>) -> std::result::Result<Rc<Self>, String> {
         let world = World::of_worker(script, &host)?;
-        Self::with(Engine::Shared(world), host, script, env)
+        Ok(Self::with(Engine::Shared(world), host))
     }
 
-    fn with(
-        engine: Engine,
-        host: Rc<Host>,
-        script: &Script,
-        env: &BTreeMap<String, String>,
-    ) -> std::result::Result<Rc<Self>, String> {
-        let realm = Rc::new(Self {
+    fn with(engine: Engine, host: Rc<Host>) -> Rc<Self> {
+        Rc::new(Self {
             exports: RefCell::default(),
             data: RefCell::default(),
             called: RefCell::default(),
             engine,
             host,
-        });
-        let deadline = &realm.host.deadline;
+        })
+    }
+
+    /// Runs the script's top level, for a minute at most. What is called later sees `env` beside the
+    /// variables of all.
+    pub(super) fn load(
+        &self,
+        script: &Script,
+        env: &BTreeMap<String, String>,
+    ) -> std::result::Result<(), String> {
+        let deadline = &self.host.deadline;
         deadline.set(now_nanos() + INIT_NANOS);
-        let loaded = realm.enter(|ctx| told(ctx, realm.load(ctx, script, env)));
+        let loaded = self.run_top_level(script, env);
         let is_late = deadline.replace(u64::MAX) < now_nanos();
         match loaded {
             Err(_) if is_late => Err("the script's top level took longer than a minute".to_owned()),
-            Err(why) => Err(realm.explained(why)),
-            Ok(()) => Ok(realm),
+            loaded => loaded,
         }
+    }
+
+    /// As [`Self::load`], with the variables of all alone.
+    pub(super) fn loaded(self: Rc<Self>, script: &Script) -> std::result::Result<Rc<Self>, String> {
+        self.load(script, &BTreeMap::new())?;
+        Ok(self)
+    }
+
+    fn run_top_level(
+        &self,
+        script: &Script,
+        env: &BTreeMap<String, String>,
+    ) -> std::result::Result<(), String> {
+        self.host.is_loading.set(true);
+        let loaded = self.enter(|ctx| told(ctx, self.read(ctx, script, env)));
+        self.host.is_loading.set(false);
+        loaded.map_err(|why| self.explained(why))
     }
 
     fn enter<R>(&self, work: impl FnOnce(&Ctx<'_>) -> R) -> R {
@@ -146,9 +158,9 @@ impl Realm {
         }
     }
 
-    fn load(&self, ctx: &Ctx<'_>, script: &Script, env: &BTreeMap<String, String>) -> Result<()> {
+    fn read(&self, ctx: &Ctx<'_>, script: &Script, env: &BTreeMap<String, String>) -> Result<()> {
         let exports = match &self.engine {
-            Engine::Own(_) => self.load_own(ctx, script)?,
+            Engine::Own(_) => self.read_own(ctx, script)?,
             Engine::Shared(world) => world.load(ctx, script, &self.host)?,
         };
         // What a CommonJS module exports is not known before it runs.
@@ -174,7 +186,7 @@ impl Realm {
         Ok(())
     }
 
-    fn load_own<'js>(&self, ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
+    fn read_own<'js>(&self, ctx: &Ctx<'js>, script: &Script) -> Result<Object<'js>> {
         host::install(ctx, &self.host, script)?;
         let own = evaluate(ctx, &script.library, HOST)?;
         self.host.keep_parts(ctx, own.get("parts")?);
@@ -328,7 +340,7 @@ pub(super) fn call_on_fiber(
     name: &str,
     argument: Option<Arc<str>>,
     wanted: Wanted,
-) -> Call {
+) -> Call<Called> {
     let host = Rc::clone(&realm.host);
     let (realm, name) = (Rc::clone(realm), name.to_owned());
     let fiber = Fiber::new(stack, move || {
@@ -337,23 +349,39 @@ pub(super) fn call_on_fiber(
     Call { fiber, host }
 }
 
-/// A call into a script, under way.
-pub(super) struct Call {
-    fiber: Fiber<Called>,
+/// Runs the script's top level as [`Realm::load`], but for as long as it takes: others run meanwhile.
+pub(super) async fn load_on_fiber(
+    realm: &Rc<Realm>,
+    stack: DefaultStack,
+    script: Arc<Script>,
+    env: BTreeMap<String, String>,
+) -> std::result::Result<(), String> {
+    let _turn = match &realm.engine {
+        Engine::Own(_) => None,
+        Engine::Shared(world) => Some(world.loading.lock().await),
+    };
+    let (own, host) = (Rc::clone(realm), Rc::clone(&realm.host));
+    let fiber = Fiber::new(stack, move || own.run_top_level(&script, &env));
+    Call { fiber, host }.await
+}
+
+/// Work in a script, under way.
+pub(super) struct Call<T> {
+    fiber: Fiber<T>,
     host: Rc<Host>,
 }
 
-impl Call {
+impl<T: 'static> Call<T> {
     /// The stack of one that has ended, for the next.
     pub(super) fn into_stack(self) -> Option<DefaultStack> {
         self.fiber.into_stack()
     }
 }
 
-impl Future for Call {
-    type Output = Called;
+impl<T> Future for Call<T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Called> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<T> {
         let _turn = host::turn(&self.host);
         Pin::new(&mut self.fiber).poll(context)
     }

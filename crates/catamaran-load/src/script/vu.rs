@@ -8,7 +8,7 @@ use catamaran_sys::clock::now_nanos;
 use corosensei::stack::DefaultStack;
 
 use super::host::{Host, Place, Settings};
-use super::realm::{Called, Realm, STACK_BYTES, Script, Wanted, call_on_fiber};
+use super::realm::{Called, Realm, STACK_BYTES, Script, Wanted, call_on_fiber, load_on_fiber};
 use crate::engine::{Crew, Ended, Iteration, Local, Stop, Vu};
 use crate::metric::builtin;
 use crate::sink::as_f64;
@@ -41,28 +41,24 @@ impl Crew for ScriptCrew {
     type Vu = ScriptVu;
 
     fn make(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<ScriptVu, String> {
-        let own = &local.scenarios[scenario];
-        let shares = &local.shared.shares;
-        let before = local.scenarios[..scenario].iter();
-        let before = before.map(|other| shares.share_of(other.executor.max_vus()));
-        let place = Place {
-            vu: self.before[scenario] + number,
-            here: before.sum::<u64>() + shares.position(number - 1) + 1,
-            scenario: Some(scenario),
-        };
-        let settings = Arc::clone(&self.settings);
-        let host = Host::new(Rc::clone(local), settings, &self.script, place, None);
-        let make = match self.shares_engine {
-            true => Realm::shared,
-            false => Realm::new,
-        };
-        Ok(ScriptVu {
-            realm: make(&self.script, &own.env, Rc::new(host))?,
-            exec: own.exec.clone(),
-            data: self.data.clone(),
-            min_iteration: self.min_iteration,
-            stack: None,
-        })
+        let realm = self.realm(local, scenario, number)?;
+        realm.load(&self.script, &local.scenarios[scenario].env)?;
+        Ok(self.vu(realm, local, scenario))
+    }
+
+    async fn make_meanwhile(
+        &self,
+        local: &Rc<Local>,
+        scenario: usize,
+        number: u64,
+        stop: &Rc<Stop>,
+    ) -> Result<ScriptVu, String> {
+        let realm = self.realm(local, scenario, number)?;
+        realm.host.begin(stop, "");
+        let stack = DefaultStack::new(STACK_BYTES).map_err(|_| NO_STACK.to_owned())?;
+        let env = local.scenarios[scenario].env.clone();
+        load_on_fiber(&realm, stack, Arc::clone(&self.script), env).await?;
+        Ok(self.vu(realm, local, scenario))
     }
 
     fn not_begun(&self, local: &Local, scenario: usize, waited: u64, times: u64) {
@@ -74,6 +70,36 @@ impl Crew for ScriptCrew {
         if local.asks_http.get() {
             let metric = builtin::HTTP_REQ_CORRECTED_DURATION;
             recorder.record_times(metric, tags, millis, times, now);
+        }
+    }
+}
+
+impl ScriptCrew {
+    /// The realm of a virtual user, whose script has not run yet.
+    fn realm(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<Rc<Realm>, String> {
+        let shares = &local.shared.shares;
+        let before = local.scenarios[..scenario].iter();
+        let before = before.map(|other| shares.share_of(other.executor.max_vus()));
+        let place = Place {
+            vu: self.before[scenario] + number,
+            here: before.sum::<u64>() + shares.position(number - 1) + 1,
+            scenario: Some(scenario),
+        };
+        let settings = Arc::clone(&self.settings);
+        let host = Host::new(Rc::clone(local), settings, &self.script, place, None);
+        match self.shares_engine {
+            true => Realm::shared(&self.script, Rc::new(host)),
+            false => Realm::new(&self.script, Rc::new(host)),
+        }
+    }
+
+    fn vu(&self, realm: Rc<Realm>, local: &Local, scenario: usize) -> ScriptVu {
+        ScriptVu {
+            realm,
+            exec: local.scenarios[scenario].exec.clone(),
+            data: self.data.clone(),
+            min_iteration: self.min_iteration,
+            stack: None,
         }
     }
 }
@@ -108,7 +134,9 @@ impl Vu for ScriptVu {
                     "\nvirtual user {vu} asked for it: {SHARED_MEMORY}"
                 ));
             }
-            host.local.warn(why);
+            host.local.error(why);
+            let tags = host.iteration_tags();
+            host.local.record(builtin::THROWN_ITERATIONS, tags, 1.0);
         }
         let took = now_nanos() - begin;
         self.record(iteration, begin, took);

@@ -11,6 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use rquickjs_core::{Context, Ctx, Function, Module, Object, Persistent, Result, Value};
+use tokio::sync::Mutex;
 
 use super::host::{self, Host};
 use super::loader::{Graph, HOST, Library, Modules};
@@ -25,6 +26,8 @@ pub(super) struct World {
     /// Scenarios whose variables are known.
     defined: RefCell<BTreeSet<usize>>,
     graph: Rc<Graph>,
+    /// Held by who runs the top level of the script on a fiber: the graph is of one at a time.
+    pub(super) loading: Mutex<()>,
     anchor: Anchor,
     context: Context,
     /// Owns the bytecode that the engine runs.
@@ -61,6 +64,7 @@ impl World {
             parts: RefCell::default(),
             defined: RefCell::default(),
             graph,
+            loading: Mutex::default(),
             anchor: Anchor::new(&context).map_err(said)?,
             context,
             library,

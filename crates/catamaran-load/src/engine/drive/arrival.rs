@@ -29,7 +29,19 @@ struct Pool<C: Crew> {
     freed: Notify,
     tasks: RefCell<JoinSet<()>>,
     made: Cell<u64>,
+    /// Whether one more is being made.
+    is_making: Cell<bool>,
     max: u64,
+}
+
+/// What there is for an iteration that is due.
+enum Taken {
+    /// A virtual user.
+    Free(Rc<Slot>),
+    /// One is being made.
+    Soon,
+    /// All are at work, and there may be no more.
+    Never,
 }
 
 /// Where a virtual user is told what to do.
@@ -49,6 +61,7 @@ pub(super) async fn run<C: Crew>(drive: &Rc<Drive<C>>, arrivals: Arrivals, vus: 
         freed: Notify::new(),
         tasks: RefCell::default(),
         made: Cell::new(0),
+        is_making: Cell::new(false),
         max,
     });
     for vu in vus {
@@ -88,18 +101,19 @@ async fn dispatch<C: Crew>(pool: &Rc<Pool<C>>, arrivals: &Arrivals) -> std::io::
         }
         let late = now_nanos().saturating_sub(due);
         match (pool.take(), overload) {
-            (Some(slot), _) => {
+            (Taken::Free(slot), _) => {
                 slot.begin(due);
                 if !waits_for_vus {
                     local.record(builtin::SCHEDULE_LATENESS, tags, sink::as_f64(late) / 1e6);
                 }
             }
-            (None, Overload::Drop) => {
+            (Taken::Never, Overload::Drop) => {
                 local.record(builtin::DROPPED_ITERATIONS, tags, 1.0);
                 tokio::task::coop::consume_budget().await;
             }
-            (None, Overload::Queue) => {
-                waits_for_vus = true;
+            // That one is not made yet is no fault of the target: what is late by it is so by our own doing.
+            (taken, _) => {
+                waits_for_vus |= matches!(taken, Taken::Never);
                 tokio::select! {
                     () = pool.freed.notified() => {}
                     () = drive.stop.drained() => {}
@@ -167,26 +181,46 @@ fn first_from(from: u64, holds: impl Fn(u64) -> bool) -> u64 {
 }
 
 impl<C: Crew> Pool<C> {
-    /// A free virtual user, one more if none is free and there may be more.
-    fn take(self: &Rc<Self>) -> Option<Rc<Slot>> {
+    /// A free virtual user; one more is made if none is free and there may be more.
+    fn take(self: &Rc<Self>) -> Taken {
         if let Some(slot) = self.free.borrow_mut().pop() {
-            return Some(slot);
+            return Taken::Free(slot);
+        }
+        if self.is_making.get() {
+            return Taken::Soon;
         }
         if self.made.get() >= self.max {
-            return None;
+            return Taken::Never;
         }
+        self.is_making.set(true);
+        let pool = Rc::clone(self);
+        self.tasks.borrow_mut().spawn_local(async move {
+            pool.make_one_more().await;
+        });
+        Taken::Soon
+    }
+
+    /// Makes a virtual user while the others go on.
+    async fn make_one_more(self: &Rc<Self>) {
         let drive = &self.drive;
-        let number = drive.local.stripe.nth(self.made.get()) + 1;
-        match drive.crew.make(&drive.local, drive.scenario, number) {
+        let (local, stop) = (&drive.local, &drive.stop);
+        let number = local.stripe.nth(self.made.get()) + 1;
+        let made = drive
+            .crew
+            .make_meanwhile(local, drive.scenario, number, stop);
+        let made = made.await;
+        self.is_making.set(false);
+        match made {
+            // Nobody needs it any more, and what is wrong with it may be that it was cut off.
+            _ if stop.is_draining() => {}
             Ok(vu) => {
-                increment(&drive.local.counts.made, 1);
-                Some(self.employ(vu))
+                increment(&local.counts.made, 1);
+                let slot = self.employ(vu);
+                self.free.borrow_mut().push(slot);
             }
-            Err(why) => {
-                drive.local.fail(why);
-                None
-            }
+            Err(why) => local.fail(why),
         }
+        self.freed.notify_one();
     }
 
     /// Starts the task of a virtual user.

@@ -5,7 +5,6 @@ use rquickjs_core::{Ctx, Exception, Result};
 use super::{Host, Natives, now};
 use crate::client::Url;
 use crate::script::http::Jar;
-use crate::script::seam;
 
 impl Host {
     fn with_jar<R>(&self, ctx: &Ctx<'_>, at: usize, work: impl FnOnce(&mut Jar) -> R) -> Result<R> {
@@ -30,7 +29,7 @@ pub(super) fn install<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
             return Err(Exception::throw_range(&ctx, &text));
         }
         jars.push(Jar::default());
-        if !seam::is_on_fiber() {
+        if !own.may_wait() {
             own.lasting_jars.set(jars.len());
         }
         Ok(jars.len() - 1)

@@ -117,6 +117,8 @@ pub(super) struct Host {
     pub(super) aborts: Cell<bool>,
     /// When the top level must be done, in nanoseconds of the monotonic clock.
     pub(super) deadline: Cell<u64>,
+    /// Whether its script's top level runs.
+    pub(super) is_loading: Cell<bool>,
     /// Whether it sees the variables of its scenario, or only those of all, as the top level does.
     pub(super) sees_own_variables: Cell<bool>,
     /// Tags that the script gave its virtual user.
@@ -161,6 +163,7 @@ impl Host {
             late: Cell::new(None),
             aborts: Cell::new(false),
             deadline: Cell::new(u64::MAX),
+            is_loading: Cell::new(false),
             sees_own_variables: Cell::new(false),
             vu_tags: RefCell::default(),
             summary: RefCell::default(),
@@ -219,6 +222,11 @@ impl Host {
     /// Where the script lies.
     pub(super) fn directory(&self) -> &std::path::Path {
         &self.neighbourhood.directory
+    }
+
+    /// Whether one of its functions runs, which may wait, and not the top level.
+    pub(super) fn may_wait(&self) -> bool {
+        seam::is_on_fiber() && !self.is_loading.get()
     }
 
     pub(super) fn stop(&self) -> Rc<Stop> {
@@ -459,7 +467,7 @@ impl<'js> Natives<'_, 'js> {
 
 /// Refuses what a script may not do at its top level.
 pub(super) fn must_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
-    if seam::is_on_fiber() {
+    if now().may_wait() {
         return Ok(());
     }
     let text = format!("{what} is for functions that run, not for the top level of the script");
@@ -468,7 +476,7 @@ pub(super) fn must_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
 
 /// Refuses what a script may do at its top level only.
 pub(super) fn must_not_run(ctx: &Ctx<'_>, what: &str) -> Result<()> {
-    if !seam::is_on_fiber() {
+    if !now().may_wait() {
         return Ok(());
     }
     let text = format!("{what} is for the top level of the script, not for functions that run");

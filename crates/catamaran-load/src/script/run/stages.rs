@@ -1,6 +1,5 @@
 //! What runs once: `setup`, `teardown`, `handleSummary`.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,7 +62,7 @@ impl Prepared {
         let place = Place::default();
         let host = Host::new(Rc::clone(local), settings, &self.script, place, None);
         summary.clone_into(&mut host.summary.borrow_mut());
-        let realm = Realm::new(&self.script, &BTreeMap::new(), Rc::new(host))?;
+        let realm = Realm::new(&self.script, Rc::new(host))?.loaded(&self.script)?;
         let stop = Rc::new(Stop::default());
         realm.host.begin(&stop, &format!("::{name}"));
         let stack = DefaultStack::new(STACK_BYTES).map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use catamaran_load::exit_code;
 use catamaran_load::scenario::Overload;
+use catamaran_load::script::Isolation;
 use catamaran_testkit::{Origin, Reply, TempDir};
 
 use super::{play, play_in, url_of};
@@ -147,4 +148,35 @@ fn a_file_that_cannot_be_written_is_no_success() {
     });
     assert_eq!(ran.code, exit_code::FAILED, "{}", ran.err);
     assert!(ran.err.contains("report.html: No such file"), "{}", ran.err);
+}
+
+#[test]
+fn a_virtual_user_that_is_made_in_the_middle_of_the_run_stops_no_other() {
+    // The top level of the second one never ends; in one go it would stop the worker.
+    let script = r"
+        import http from 'k6/http';
+        import { sleep } from 'k6';
+        export const options = {
+          summaryTrendStats: ['count'],
+          scenarios: {
+            late: { executor: 'constant-arrival-rate', rate: 20, duration: '1s', preAllocatedVUs: 1, maxVUs: 4,
+                    exec: 'wait', gracefulStop: '0s' },
+            other: { executor: 'per-vu-iterations', vus: 1, iterations: 3, startTime: '500ms', exec: 'rest' },
+          },
+        };
+        if (__VU == 2) for (;;) {}
+        export function wait() { http.get(__ENV.URL); }
+        export function rest() { sleep(0.01); }
+    ";
+    for isolation in [Isolation::Strict, Isolation::Shared] {
+        let origin = falls_silent_after(0);
+        let dir = TempDir::create().unwrap();
+        let ran = play_in(&dir, script, &url_of(&origin), |options| {
+            options.isolation = isolation;
+            options.workers = Some(1);
+        });
+        assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
+        let whole = ran.figure("iterations", "count");
+        assert_eq!(whole, 3.0, "{isolation:?} {}", ran.out);
+    }
 }
