@@ -36,7 +36,7 @@ pub enum UrlError {
     /// Something is wrong with host or port.
     #[error("`{0}` has no valid host and port; write http://HOST:PORT/PATH")]
     Host(String),
-    /// There are blanks or other characters that a URL cannot have.
+    /// There are control characters.
     #[error("`{0}` has characters that must be written as %XX")]
     Characters(String),
 }
@@ -64,7 +64,7 @@ impl Url {
             _ => return Err(UrlError::Scheme(text.to_owned())),
         };
         let (rest, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
-        if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        if rest.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
             return Err(UrlError::Characters(text.to_owned()));
         }
         let host_len = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -82,8 +82,11 @@ impl Url {
         if !catamaran_http1::is_valid_host(authority.as_bytes()) {
             return Err(invalid());
         }
+        let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+        let (path, fragment) = (encoded(path), encoded(fragment));
         Ok(Self {
-            text: format!("{}://{authority}{target}{fragment}", scheme_of(is_tls)),
+            // As k6 shows it: the query stays as it is.
+            text: format!("{}://{authority}{path}{query}{fragment}", scheme_of(is_tls)),
             is_tls,
             host: host.to_owned(),
             port,
@@ -148,13 +151,16 @@ fn split_authority(authority: &str, is_tls: bool) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port))
 }
 
-/// Writes what is not ASCII as %XX, and an empty path as `/`.
+/// What is asked for: an empty path is `/`.
 fn encoded_target(target: &str) -> String {
-    let mut encoded = String::with_capacity(target.len() + 1);
-    if !target.starts_with('/') {
-        encoded.push('/');
-    }
-    for byte in target.bytes() {
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    format!("{slash}{}", encoded(target))
+}
+
+/// Writes blanks, what is not ASCII and what is none of a URL's characters as %XX.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() + 1);
+    for byte in text.bytes() {
         match byte {
             b'!'..=b'~'
                 if !matches!(
@@ -227,6 +233,9 @@ mod tests {
         let url = Url::parse("HTTP://[::1]?q=ä|").unwrap();
         assert_eq!((url.host.as_str(), url.port), ("::1", 80));
         assert_eq!(url.target, "/?q=%C3%A4%7C");
+        let url = Url::parse("http://a/b c{ü}?d e=ü#f g").unwrap();
+        assert_eq!(url.target, "/b%20c%7B%C3%BC%7D?d%20e=%C3%BC");
+        assert_eq!(url.to_string(), "http://a/b%20c%7B%C3%BC%7D?d e=ü#f%20g");
         let url = Url::parse("https://a/").unwrap();
         assert_eq!((url.is_tls, url.port), (true, 443));
         assert_eq!(url.join("/x").unwrap().to_string(), "https://a/x");

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::options::{Model, UsageError};
 use super::run::{Console, Prepared};
@@ -16,6 +16,7 @@ use super::verdict;
 use crate::distribution::Distribution;
 use crate::engine::{Ending, Outcome};
 use crate::exit_code;
+use crate::record::write_file;
 use crate::sink::{Kind, Sink, as_f64};
 use crate::threshold::Threshold;
 use crate::time_text::humanized;
@@ -74,13 +75,14 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
     let Ok(condition) = condition(text) else {
         return Ok(exit_code::INVALID);
     };
-    let start = match options.model {
+    let mut search = Search::new(match options.model {
         Model::Open { rate } => rate.max(1.0),
         Model::Closed { .. } => FIRST_RATE,
-    };
-    let mut search = Search::new(start);
+    });
     let mut tried = Vec::new();
     let mut warned = BTreeSet::new();
+    // Whether the least rate at which it did not hold was too much for the load test itself.
+    let mut is_own = false;
     loop {
         let rate = search.next;
         let scenario = options.scenario(Some(rate), options.duration);
@@ -98,6 +100,9 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
         if !options.is_json {
             writeln!(console.out, "{}", step.text())?;
         }
+        if !step.holds {
+            is_own = step.is_own;
+        }
         for warning in verdict::warnings(&prepared.registry, &outcome) {
             // The figures in it differ from step to step; what it begins with says what it is about.
             let about = warning.split(':').next().unwrap_or_default();
@@ -108,34 +113,42 @@ pub(super) async fn run(prepared: &Prepared, console: &mut Console<'_>) -> io::R
                 )?;
             }
         }
-        tried.push(json!({
-            "rate": rate, "achieved": step.achieved, "failed": step.failed,
-            "value_ms": step.value, "holds": step.holds,
-        }));
+        tried.push(step.document());
         if search.note(step.holds).is_none() {
             break;
         }
         // A target that was overrun gets time to come to itself.
         tokio::time::sleep(PAUSE).await;
     }
+    let found = json!({
+        "condition": text, "max_rate": search.good, "limited_by_load_test": is_own, "steps": tried,
+    });
+    let found = format!("{found:#}\n");
     if options.is_json {
-        let found = json!({"condition": text, "max_rate": search.good, "steps": tried});
-        writeln!(console.out, "{found:#}")?;
-        return Ok(if search.good.is_some() {
-            exit_code::OK
-        } else {
-            exit_code::THRESHOLDS
-        });
+        write!(console.out, "{found}")?;
+    } else {
+        writeln!(console.out, "\n{}", said(text, search.good, is_own))?;
     }
-    match search.good {
-        Some(rate) => {
-            writeln!(console.out, "\n{text} holds up to {rate:.0} requests/s")?;
-            Ok(exit_code::OK)
-        }
-        None => {
-            writeln!(console.out, "\n{text} holds at no rate that was tried")?;
-            Ok(exit_code::THRESHOLDS)
-        }
+    if let Some(path) = &options.keep.json
+        && !write_file(path, &found, console)?
+    {
+        return Ok(exit_code::FAILED);
+    }
+    Ok(match search.good {
+        Some(_) => exit_code::OK,
+        None => exit_code::THRESHOLDS,
+    })
+}
+
+/// What was found, in a sentence.
+fn said(condition: &str, good: Option<f64>, is_own: bool) -> String {
+    match good {
+        Some(rate) if is_own => format!(
+            "{condition} holds up to {rate:.0} requests/s at least: beyond, the load test itself was the limit, and \
+             what the target can do is not known"
+        ),
+        Some(rate) => format!("{condition} holds up to {rate:.0} requests/s"),
+        None => format!("{condition} holds at no rate that was tried"),
     }
 }
 
@@ -147,6 +160,12 @@ struct Step {
     value: f64,
     statistic: String,
     holds: bool,
+    /// Requests that were due and never sent.
+    dropped: f64,
+    /// The share of the time in which the busiest worker worked.
+    busiest: f64,
+    /// Whether the load test disturbed it.
+    is_own: bool,
 }
 
 impl Step {
@@ -176,7 +195,23 @@ impl Step {
             value: verdict.map_or(0.0, |verdict| verdict.value),
             statistic: condition.statistic.to_string(),
             holds: failed <= MAX_FAILED && verdict.is_some_and(|verdict| verdict.holds),
+            dropped: verdict::dropped(registry, outcome),
+            busiest: outcome.busiest,
+            is_own: !verdict::warnings_of_machine(registry, outcome).is_empty(),
         }
+    }
+
+    fn document(&self) -> Value {
+        json!({
+            "rate": self.rate,
+            "achieved": self.achieved,
+            "failed": self.failed,
+            "value_ms": self.value,
+            "holds": self.holds,
+            "dropped": self.dropped,
+            "busiest_worker": self.busiest,
+            "limited_by_load_test": self.is_own,
+        })
     }
 
     fn text(&self) -> String {
@@ -230,6 +265,16 @@ mod tests {
             );
             assert!(steps < 20, "{start} {limit}: {steps} steps");
         }
+    }
+
+    #[test]
+    fn what_was_found_says_whose_limit_it_is() {
+        assert_eq!(
+            said("p(99)<1s", Some(20.4), false),
+            "p(99)<1s holds up to 20 requests/s"
+        );
+        assert!(said("p(99)<1s", Some(20.4), true).contains("the load test itself"));
+        assert!(said("p(99)<1s", None, true).contains("no rate"));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub enum Verdict {
     Alike,
     /// By more, for the worse.
     Worse,
+    /// Nobody can tell: too few samples lie beyond a percentile.
+    Few,
 }
 
 impl Verdict {
@@ -51,6 +53,7 @@ impl Verdict {
             Self::Better => "better",
             Self::Alike => "alike",
             Self::Worse => "worse",
+            Self::Few => "too few samples",
         }
     }
 }
@@ -106,18 +109,23 @@ impl Earlier {
     /// What became of the figures that both runs have.
     #[must_use]
     pub fn changes(&self, now: &Value) -> Vec<Change> {
+        let runs = [&self.document, now];
         let change = |figure: &Figure| {
             let of = |document: &Value| {
                 let found = &document["metrics"][figure.metric][figure.statistic];
                 found.is_number().then(|| number(found))
             };
-            let (before, now) = (of(&self.document)?, of(now)?);
+            let (before, now) = (of(runs[0])?, of(runs[1])?);
+            let is_told = !runs.into_iter().any(|run| figure.has_few(run));
             Some(Change {
                 name: figure.name(),
                 before: figure.text(before),
                 now: figure.text(now),
                 growth: (before != 0.0).then(|| now / before - 1.0),
-                verdict: figure.verdict(before, now),
+                verdict: match is_told {
+                    true => figure.verdict(before, now),
+                    false => Verdict::Few,
+                },
             })
         };
         FIGURES.iter().filter_map(change).collect()
@@ -159,6 +167,18 @@ impl Figure {
             Form::Share => format!("{:.2}%", value * 100.0),
             Form::Count => number_text(value),
         }
+    }
+
+    /// Whether a run has too few samples for what is compared of them.
+    fn has_few(&self, document: &Value) -> bool {
+        let beyond = match (self.form, self.statistic) {
+            (Form::Time, "med") => 0.5,
+            (Form::Time, "p(95)") => 0.05,
+            (Form::Time, "p(99)") => 0.01,
+            _ => return false,
+        };
+        let count = document["metrics"][self.metric]["count"].as_f64();
+        count.is_some_and(|count| count * beyond < FEW)
     }
 
     fn verdict(&self, before: f64, now: f64) -> Verdict {
@@ -285,6 +305,8 @@ const FIGURES: &[Figure] = &[
     figure("data_sent", "rate", Form::Bytes, None),
 ];
 
+/// Samples beyond a percentile by which it can be told: the next one lies a fifth away with fewer.
+const FEW: f64 = 20.0;
 /// Two runs of one thing differ by as much: a twentieth of a figure,
 const ALIKE: f64 = 0.05;
 /// a thousandth of all requests,

@@ -239,6 +239,7 @@ const STATISTICS: &[Statistic] = &[
     Statistic::Percentile(99.0),
     Statistic::Percentile(99.9),
     Statistic::Max,
+    Statistic::Count,
 ];
 
 #[cfg(test)]

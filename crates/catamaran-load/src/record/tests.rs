@@ -224,6 +224,20 @@ fn a_run_is_compared_with_an_earlier_one() {
 }
 
 #[test]
+fn a_percentile_of_few_samples_is_not_judged() {
+    let before = earlier(&Run::new(0, 5.0).document()).unwrap();
+    // A hundred samples: one lies beyond p(99), five beyond p(95), fifty beyond the median.
+    let changes = before.changes(&Run::new(0, 10.0).document());
+    let verdict = |name: &str| {
+        let change = changes.iter().find(|change| change.name == name);
+        change.unwrap().verdict
+    };
+    assert_eq!(verdict("http_req_duration med"), Verdict::Worse);
+    assert_eq!(verdict("http_req_duration p(95)"), Verdict::Few);
+    assert_eq!(verdict("http_req_duration p(99)"), Verdict::Few);
+}
+
+#[test]
 fn what_is_no_run_is_not_compared_with() {
     assert!(
         earlier(&json!({"metrics": {}}))

@@ -59,6 +59,7 @@ pub(super) fn comparison(out: &mut String, earlier: &Earlier, now: &Value) {
             Verdict::Better => ("good", "▲ better"),
             Verdict::Alike => ("", ""),
             Verdict::Worse => ("bad", "▼ worse"),
+            Verdict::Few => ("", "too few samples"),
         };
         let _ = writeln!(
             out,

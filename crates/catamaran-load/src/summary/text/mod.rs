@@ -368,11 +368,32 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "iteration_lateness",
             "iterations",
             "schedule_lateness",
+            "thrown_iterations",
             "vus",
             "vus_max",
         ],
     ),
     ("NETWORK", &["data_received", "data_sent"]),
+    (
+        "GRPC",
+        &[
+            "grpc_req_duration",
+            "grpc_streams",
+            "grpc_streams_msgs_received",
+            "grpc_streams_msgs_sent",
+        ],
+    ),
+    (
+        "WEBSOCKET",
+        &[
+            "ws_connecting",
+            "ws_msgs_received",
+            "ws_msgs_sent",
+            "ws_ping",
+            "ws_session_duration",
+            "ws_sessions",
+        ],
+    ),
 ];
 
 /// Shown when everything is.
