@@ -165,6 +165,7 @@ builtin! {
     33 GRPC_STREAMS "grpc_streams" Counter Default;
     34 GRPC_STREAMS_MSGS_SENT "grpc_streams_msgs_sent" Counter Default;
     35 GRPC_STREAMS_MSGS_RECEIVED "grpc_streams_msgs_received" Counter Default;
+    36 THROWN_ITERATIONS "thrown_iterations" Counter Default;
 }
 
 impl Default for Registry {

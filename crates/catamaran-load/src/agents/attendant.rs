@@ -301,7 +301,9 @@ impl Attendant {
                 }
                 report.move_clock(0, run.start);
             }
-            Message::Warning(text) => *text = format!("agent {}: {text}", self.address),
+            Message::Warning(text) | Message::Error(text) => {
+                *text = format!("agent {}: {text}", self.address);
+            }
             Message::Failed(why) => *why = format!("agent {}: {why}", self.address),
             Message::Ready | Message::Aborted(_) | Message::MarkedFailed | Message::Lost(_) => {}
         }

@@ -255,6 +255,10 @@ fn write_message(
             writer.byte(6);
             report::write(writer, report, is_coarse);
         }
+        Message::Error(text) => {
+            writer.byte(7);
+            writer.text(text);
+        }
         // An agent has none itself.
         Message::Lost(lost) => {
             writer.byte(1);
@@ -272,6 +276,7 @@ fn read_message(reader: &mut Reader<'_>, registry: &Registry) -> Result<Message,
         4 => Message::MarkedFailed,
         5 => Message::Interval(report::read(reader, registry)?),
         6 => Message::Done(report::read(reader, registry)?),
+        7 => Message::Error(reader.text()?),
         _ => return Err(Malformed),
     })
 }

@@ -61,6 +61,8 @@ pub(crate) enum Message {
     Failed(String),
     /// The operator should know.
     Warning(String),
+    /// Something in a script went wrong.
+    Error(String),
     /// A script ends the run.
     Aborted(String),
     /// A script lets the run end as failed.
@@ -108,6 +110,8 @@ pub trait Observer {
     fn progress(&mut self, progress: &Progress<'_>);
     /// Called for each thing that the operator should know.
     fn warn(&mut self, text: &str);
+    /// Called for what went wrong in a script.
+    fn error(&mut self, text: &str);
 }
 
 /// How far the run is.
@@ -423,6 +427,7 @@ impl<'a> Run<'a> {
             }
             Message::Failed(why) => self.finish(Ending::Failed(why), Command::Cut),
             Message::Warning(text) => self.observer.warn(&text),
+            Message::Error(text) => self.observer.error(&text),
             Message::Aborted(why) => self.finish(Ending::Aborted(why), Command::Cut),
             Message::MarkedFailed => self.is_marked_failed = true,
             Message::Interval(report) => {

@@ -43,7 +43,7 @@ pub struct Local {
     /// When it takes over from one that was lost: what was due before is left out.
     pub(super) from: Cell<u64>,
     /// Sent at most once each.
-    warned: RefCell<BTreeSet<String>>,
+    told: RefCell<BTreeSet<String>>,
     to_lead: UnboundedSender<Message>,
     aborted: RefCell<Option<String>>,
     /// Of one that belongs to no worker: what nobody has heard yet.
@@ -138,7 +138,7 @@ impl Local {
             shared,
             start: Cell::new(now_nanos()),
             counts: Counts::default(),
-            warned: RefCell::default(),
+            told: RefCell::default(),
             to_lead,
             aborted: RefCell::default(),
             untold: RefCell::default(),
@@ -167,7 +167,7 @@ impl Local {
         let mut messages = self.untold.borrow_mut();
         while let Some(Ok(message)) = messages.as_mut().map(UnboundedReceiver::try_recv) {
             match message {
-                Message::Warning(text) => untold.warnings.push(text),
+                Message::Warning(text) | Message::Error(text) => untold.warnings.push(text),
                 Message::MarkedFailed => untold.is_marked_failed = true,
                 _ => {}
             }
@@ -193,10 +193,28 @@ impl Local {
 
     /// Tells the operator, once for each text.
     pub fn warn(&self, text: String) {
-        let mut warned = self.warned.borrow_mut();
-        if warned.len() < MAX_WARNINGS && warned.insert(text.clone()) {
-            self.tell(Message::Warning(text));
+        self.tell_once(text, Message::Warning);
+    }
+
+    /// As above, of what went wrong in a script.
+    #[cfg(feature = "scripts")]
+    pub(crate) fn error(&self, text: String) {
+        self.tell_once(text, Message::Error);
+    }
+
+    fn tell_once(&self, text: String, as_message: fn(String) -> Message) {
+        let mut told = self.told.borrow_mut();
+        if told.len() > MAX_TOLD || !told.insert(text.clone()) {
+            return;
         }
+        // It counts as the one beyond the limit.
+        if told.len() > MAX_TOLD {
+            let text = format!(
+                "a worker had more than {MAX_TOLD} different things to say; it says no more"
+            );
+            return self.tell(Message::Warning(text));
+        }
+        self.tell(as_message(text));
     }
 
     /// Ends the run: it cannot go on.
@@ -273,4 +291,4 @@ pub(super) fn increment(cell: &Cell<u64>, by: u64) {
 
 /// Different texts that one worker prints at most: a script that makes a new one for every request
 /// would bury the others.
-const MAX_WARNINGS: usize = 100;
+const MAX_TOLD: usize = 100;

@@ -120,6 +120,10 @@ impl Observer for Live<'_> {
             terminal::line(self.err, &format!("warning: {text}"))
         };
     }
+
+    fn error(&mut self, text: &str) {
+        let _ = terminal::line(self.err, &format!("level=error msg={text:?}"));
+    }
 }
 
 impl Drop for Live<'_> {

@@ -109,6 +109,8 @@ pub struct Options {
     pub system_tags: Option<BTreeSet<String>>,
     /// Whether certificates are not verified.
     pub insecure_skip_tls_verify: Option<bool>,
+    /// What is no option, neither here nor in k6: of this source only.
+    pub unknown: Vec<String>,
 }
 
 /// What is logged of requests and answers.

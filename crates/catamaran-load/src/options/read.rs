@@ -12,7 +12,7 @@ use crate::threshold::Threshold;
 use crate::time_text::{TimeUnit, parse_duration};
 
 impl Options {
-    /// Reads `options` of a script.
+    /// Reads `options` of a script. What is no option is noted in [`Self::unknown`].
     pub fn from_script(value: &Value) -> Result<Self, OptionsError> {
         let Value::Object(map) = value else {
             return Err(kind("options", value, "an object"));
@@ -101,7 +101,11 @@ impl Options {
             // For k6's own cloud and for what has no bearing here; scripts carry them around.
             "cloud" | "ext" | "metricSamplesBufferSize" | "noColor" | "noUsageReport" => {}
             "paused" if !truth(name, value)? => self.paused = Some(false),
-            _ => return Err(unsupported(name)),
+            _ if UNSUPPORTED.iter().any(|(known, _)| *known == name) => {
+                return Err(unsupported(name));
+            }
+            // As k6 does: scripts keep things of their own there.
+            _ => self.unknown.push(name.to_owned()),
         }
         Ok(())
     }
@@ -120,7 +124,7 @@ fn unsupported(name: &str) -> OptionsError {
     let known = UNSUPPORTED.iter().find(|(known, _)| *known == name);
     OptionsError::Unsupported {
         name: name.to_owned(),
-        remedy: known.map_or("remove it, or check its spelling", |(_, remedy)| remedy),
+        remedy: known.map_or("remove it", |(_, remedy)| remedy),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::board::Answered;
 use crate::engine::{Ending, Outcome};
-use crate::metric::{Registry, builtin};
+use crate::metric::{MetricId, Registry, builtin};
 use crate::sink::{Sink, as_f64};
 
 /// What the operator should know before believing the figures, each a sentence or two.
@@ -87,8 +87,25 @@ pub(crate) fn mark(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
 
 /// Iterations that were due and never begun.
 pub(crate) fn dropped(registry: &Registry, outcome: &Outcome) -> f64 {
-    match outcome.board.metric(registry, builtin::DROPPED_ITERATIONS) {
-        Sink::Counter(dropped) => *dropped,
+    counted(registry, outcome, builtin::DROPPED_ITERATIONS)
+}
+
+/// How many iterations ended with an exception, each of which is told once.
+#[cfg(feature = "scripts")]
+pub(crate) fn thrown(registry: &Registry, outcome: &Outcome) -> Option<String> {
+    let thrown = counted(registry, outcome, builtin::THROWN_ITERATIONS);
+    let whole = counted(registry, outcome, builtin::ITERATIONS);
+    (thrown > 0.0).then(|| {
+        format!(
+            "{thrown} of {whole} iterations threw an exception (thrown_iterations); what each text says is told \
+             once by each worker"
+        )
+    })
+}
+
+fn counted(registry: &Registry, outcome: &Outcome, metric: MetricId) -> f64 {
+    match outcome.board.metric(registry, metric) {
+        Sink::Counter(count) => *count,
         _ => 0.0,
     }
 }

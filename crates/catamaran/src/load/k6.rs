@@ -1,11 +1,16 @@
 //! Options of k6's command line, which scripts may have as well: each is the variable of k6 of that name.
 
+use std::path::PathBuf;
+
 use catamaran_load::options::{Options, OptionsError};
 
 /// What `k6 run` takes beside what all load tests do.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options of k6, for scripts")]
 pub(super) struct K6Args {
+    /// A file of options in JSON, which those of the script outdo
+    #[arg(short, long, value_name = "FILE", hide_short_help = true)]
+    pub(super) config: Option<PathBuf>,
     /// Leave out `setup`
     #[arg(long, hide_short_help = true)]
     no_setup: bool,
@@ -104,7 +109,7 @@ pub(super) struct K6Args {
 impl K6Args {
     /// Whether none of them is given.
     pub(super) fn is_empty(&self) -> bool {
-        self.tag.is_empty() && self.variables().is_empty()
+        self.config.is_none() && self.tag.is_empty() && self.variables().is_empty()
     }
 
     /// What they amount to.

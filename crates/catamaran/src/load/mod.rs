@@ -134,12 +134,12 @@ pub(crate) struct LoadArgs {
     /// Trust whatever certificate the target shows
     #[arg(long, visible_alias = "insecure-skip-tls-verify")]
     insecure: bool,
-    /// How long a request may take, connecting included
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
-    timeout: Duration,
-    /// Open model: connections at most; requests wait for one beyond it
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    max_connections: u64,
+    /// How long a request may take, connecting included. Default 30s
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    timeout: Option<Duration>,
+    /// Open model: connections at most; requests wait for one beyond it. Default 1000
+    #[arg(long, value_name = "N")]
+    max_connections: Option<u64>,
     /// Threads. Default: as many as processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     workers: Option<u64>,
@@ -148,7 +148,7 @@ pub(crate) struct LoadArgs {
     thresholds: Vec<String>,
     /// Search the greatest rate at which this holds of the corrected latency; each rate is tried for
     /// --duration
-    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "report", "junit", "compare", "out"])]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["vus", "stages", "thresholds", "report", "junit", "compare", "out"])]
     find_max: Option<String>,
     /// Print the result as JSON, or write it to a file beside the summary
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
@@ -268,6 +268,8 @@ impl LoadArgs {
             ("--http3", self.http3),
             ("--unix", self.unix.is_some()),
             ("--proxy-protocol", self.proxy_protocol.is_some()),
+            ("--timeout", self.timeout.is_some()),
+            ("--max-connections", self.max_connections.is_some()),
             ("--threshold", !self.thresholds.is_empty()),
             ("--find-max", self.find_max.is_some()),
         ];
@@ -289,6 +291,7 @@ impl LoadArgs {
                 no_connection_reuse: self.no_keep_alive.then_some(true),
                 ..Options::default()
             }),
+            config: self.k6.config,
             env: self.env,
             overload: self.on_overload.map(|what| match what {
                 OnOverload::Drop => Overload::Drop,
@@ -391,8 +394,8 @@ impl LoadArgs {
             },
             duration: self.duration.unwrap_or(Duration::from_secs(10)),
             stages: self.stages,
-            timeout: self.timeout,
-            max_connections: self.max_connections,
+            timeout: self.timeout.unwrap_or(TIMEOUT),
+            max_connections: self.max_connections.unwrap_or(MAX_CONNECTIONS),
             workers: self.workers,
             thresholds: self.thresholds,
             find_max: self.find_max,
@@ -405,6 +408,11 @@ impl LoadArgs {
         })
     }
 }
+
+/// How long a request without a script may take, unless said.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections of an open model without a script, unless said.
+const MAX_CONNECTIONS: u64 = 1000;
 
 /// Whether a target is the path of a script.
 fn is_script(target: &str) -> bool {

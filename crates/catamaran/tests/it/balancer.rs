@@ -1,6 +1,6 @@
 //! A balancer under test: the real program with a configuration, on ports that the kernel chose.
 
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, eventually, in_time};
 use catamaran_testkit::{Client, Process, Program, Signal};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -53,11 +53,14 @@ impl Balancer {
         std::fs::write(&new, config).unwrap();
         std::fs::rename(new, path).unwrap();
         self.process.signal(Signal::HUP).unwrap();
-        eventually("the reload", || {
+        let is_done = || {
             let log = self.process.stderr();
             assert!(!log.contains("reload failed"), "{log}");
             (log.matches("reloaded changes=").count() >= count).then_some(())
-        });
+        };
+        if in_time(is_done).is_none() {
+            panic!("reload {count} did not come: {}", self.process.stderr());
+        }
     }
 
     /// Where the frontend of this name listens.

@@ -37,6 +37,8 @@ pub struct ScriptOptions {
     pub path: PathBuf,
     /// Options of the command line.
     pub options: Options,
+    /// A file of options that those of the script outdo.
+    pub config: Option<PathBuf>,
     /// Variables of `__ENV` beside those of the environment.
     pub env: Vec<(String, String)>,
     /// What becomes of an iteration of an open model that finds no free virtual user; as k6 does, it is

@@ -1,6 +1,5 @@
 //! What must be known before a run begins: the script, its options, its metrics.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,17 +58,13 @@ impl Prepared {
             &[],
         ));
         let first = Arc::new(settings(&Options::default(), "{}"));
-        let place = Place::default();
-        let host = Rc::new(Host::new(
-            Rc::clone(&local),
-            first,
-            &script,
-            place,
-            Some(Registry::new()),
-        ));
+        let (place, declared) = (Place::default(), Some(Registry::new()));
+        let host = Host::new(Rc::clone(&local), first, &script, place, declared);
+        let host = Rc::new(host);
         let watchdog = Watchdog::start("the script's top level", TOP_LEVEL, exit_code::FAILED);
         let watchdog = watchdog.map_err(|error| broken(error.to_string()))?;
-        let realm = Realm::new(&script, &BTreeMap::new(), Rc::clone(&host));
+        let realm = Realm::new(&script, Rc::clone(&host));
+        let realm = realm.and_then(|realm| realm.loaded(&script));
         let untold = local.untold();
         for text in untold.warnings {
             // A terminal that has gone is no reason to end the run.
@@ -80,7 +75,7 @@ impl Prepared {
             return Err(Failed(exit_code::ABORTED, text));
         }
         let realm = realm.map_err(broken)?;
-        let options = lower.with(options(&given, &realm)?);
+        let options = options(&given, lower, &realm, console)?;
         let declared = host.declaring.as_ref();
         let declared = declared.map(|registry| registry.borrow().clone());
         let mut registry = declared.unwrap_or_default();
@@ -149,17 +144,23 @@ fn take_variables(given: &mut ScriptOptions, console: &mut Console<'_>) -> Resul
             "warning: {name} is set, which means nothing here"
         );
     }
-    match &variables.config {
+    match &given.config {
         None => Ok(Options::default()),
-        Some(_) if given.agents.is_some() => {
-            Err("K6_CONFIG is not for runs with agents; put the options into the script".to_owned())
-        }
+        Some(_) if given.agents.is_some() => Err(
+            "a file of options (--config, K6_CONFIG) is not for runs with agents; put the options into the script"
+                .to_owned(),
+        ),
         Some(path) => options_in(path),
     }
 }
 
-/// The options of the script, the environment and the command line.
-fn options(given: &ScriptOptions, realm: &Realm) -> Result<Options, Failed> {
+/// The options of a file, the script, the environment and the command line, each above those before.
+fn options(
+    given: &ScriptOptions,
+    of_file: Options,
+    realm: &Realm,
+    console: &mut Console<'_>,
+) -> Result<Options, Failed> {
     let broken = |why: String| Failed(exit_code::FAILED, why);
     let from_script = match realm.export("options").map_err(broken)? {
         Some(text) => {
@@ -170,7 +171,28 @@ fn options(given: &ScriptOptions, realm: &Realm) -> Result<Options, Failed> {
     };
     let environment =
         Options::from_environment(given.environment().into_iter()).map_err(Failed::invalid)?;
-    Ok(from_script.with(environment).with(given.options.clone()))
+    for name in of_file.unknown.iter().chain(&from_script.unknown) {
+        // A terminal that has gone is no reason to end the run.
+        let _ = writeln!(
+            console.err,
+            "warning: option `{name}` means nothing, neither here nor in k6; check its spelling"
+        );
+    }
+    let mut options = of_file.with(from_script);
+    for (who, higher) in [
+        ("the environment (K6_…)", environment),
+        ("the command line", given.options.clone()),
+    ] {
+        let had_scenarios = options.scenarios.is_some();
+        options = options.with(higher);
+        if had_scenarios && options.scenarios.is_none() {
+            let _ = writeln!(
+                console.err,
+                "warning: {who} says how much load there is: the scenarios of the script are left out"
+            );
+        }
+    }
+    Ok(options)
 }
 
 /// Finds the script and what it is given.

@@ -103,6 +103,7 @@ impl Prepared {
             lines.extend(verdict::warnings_of_machine(registry, outcome));
         }
         lines.extend(verdict::cut_off(registry, outcome));
+        lines.extend(verdict::thrown(registry, outcome));
         lines.extend(self.never_begun(verdict::dropped(registry, outcome)));
         lines.extend(verdict::flattery(registry, outcome));
         lines

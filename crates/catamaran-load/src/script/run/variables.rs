@@ -50,13 +50,14 @@ impl Variables {
             .summary_export
             .take()
             .or_else(|| self.summary_export.take());
+        given.config = given.config.take().or_else(|| self.config.take());
     }
 }
 
 /// The options in a file, which those of the script outdo.
 pub(super) fn options_in(path: &Path) -> Result<Options, String> {
     let shown = path.display();
-    let told = |why: String| format!("K6_CONFIG: {shown}: {why}");
+    let told = |why: String| format!("{shown}: {why}");
     let text = std::fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
     let value: Value = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
     Options::from_script(&value).map_err(|error| told(error.to_string()))
@@ -124,9 +125,9 @@ mod tests {
         let options = options_in(&path).unwrap();
         assert_eq!(options.vus, Some(2));
         assert_eq!(options.thresholds.unwrap().len(), 1);
-        std::fs::write(&path, r#"{"vuss": 2}"#).unwrap();
+        std::fs::write(&path, r#"{"vus": "many"}"#).unwrap();
         let why = options_in(&path).unwrap_err();
-        assert!(why.contains("config.json: option `vuss`"), "{why}");
+        assert!(why.contains("config.json: option `vus`"), "{why}");
         assert!(options_in(&dir.path().join("none.json")).is_err());
     }
 }

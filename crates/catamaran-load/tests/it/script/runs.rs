@@ -400,3 +400,49 @@ fn an_exception_is_told_with_its_place_and_the_iteration_counts() {
     assert!(ran.err.contains("TypeError: oh no"), "{}", ran.err);
     assert!(ran.err.contains("script.js:2"), "{}", ran.err);
 }
+
+#[test]
+fn what_is_no_option_and_scenarios_that_are_replaced_are_told() {
+    let script = "export const options = { mine: 1, scenarios: { a: { executor: 'per-vu-iterations', vus: 2, \
+        iterations: 2 } } };\nexport default () => {}";
+    let dir = TempDir::create().unwrap();
+    let ran = play_in(&dir, script, "", |options| {
+        options.options.iterations = Some(1);
+    });
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.figure("iterations", "count"), 1.0);
+    assert!(
+        ran.err.contains("option `mine` means nothing"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("the command line says how much load"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_file_of_options_stands_below_the_script() {
+    let dir = TempDir::create().unwrap();
+    let file = r#"{"iterations": 7, "vus": 2, "thresholds": {"iterations": ["count>100"]}}"#;
+    let file = dir.write("options.json", file).unwrap();
+    let script = "export const options = { iterations: 2 };\nexport default () => {}";
+    let ran = play_in(&dir, script, "", |options| options.config = Some(file));
+    assert_eq!(ran.figure("iterations", "count"), 2.0);
+    assert_eq!(ran.code, exit_code::THRESHOLDS, "{}", ran.err);
+}
+
+#[test]
+fn iterations_that_throw_are_counted_and_told_as_errors() {
+    let script = "export const options = { vus: 2, iterations: 9 };\n\
+        export default () => { throw new Error('the same each time'); }";
+    let ran = play(script, "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.figure("thrown_iterations", "count"), 9.0);
+    let lines = ran.err.lines();
+    let told = lines.filter(|line| line.starts_with("level=error") && line.contains("the same"));
+    assert!((1..=2).contains(&told.count()), "{}", ran.err);
+    assert!(ran.err.contains("9 of 9 iterations threw"), "{}", ran.err);
+}

@@ -202,6 +202,7 @@ fn is_left_out(name: &str) -> bool {
         "http_req_corrected_duration",
         "iteration_lateness",
         "schedule_lateness",
+        "thrown_iterations",
     ];
     ["vus", "vus_max"].contains(&name) || ours.contains(&name)
 }
