@@ -391,6 +391,7 @@ pub(super) const HTML: &str = "k6/html";
 
 /// The modules that `k6/http` loads when they are needed.
 const HTTP: &[&str] = &[
+    "catamaran:complete",
     "catamaran:formdata",
     "catamaran:params",
     "catamaran:response",
@@ -419,6 +420,7 @@ const OWN: &[(&str, &str)] = &[
     ("k6/websockets", include_str!("modules/websockets.js")),
     ("k6/ws", include_str!("modules/ws.js")),
     ("catamaran:bytes", include_str!("modules/bytes.js")),
+    ("catamaran:complete", include_str!("modules/complete.js")),
     ("catamaran:console", include_str!("modules/console.js")),
     ("catamaran:formdata", include_str!("modules/formdata.js")),
     ("catamaran:globals", include_str!("modules/globals.js")),

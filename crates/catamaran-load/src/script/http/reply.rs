@@ -177,7 +177,7 @@ pub(in crate::script) fn into_js<'js>(ctx: &Ctx<'js>, reply: Reply) -> Result<Va
     let response = Class::instance(ctx.clone(), Held(reply))?.into_value();
     let host = host::now();
     if host.library().takes_apart() {
-        let complete: Function<'js> = host.part(ctx, "response")?.get("complete")?;
+        let complete: Function<'js> = host.part(ctx, "complete")?.get("complete")?;
         return complete.call((response,));
     }
     Ok(response)

@@ -36,11 +36,6 @@ const ocsp = () => ({ produced_at: 0, this_update: 0, next_update: 0, revoked_at
 let loaded;
 const pages = () => (loaded ??= host.pages ?? host.loadHtml());
 
-const SHOWN = [
-  "remote_ip", "remote_port", "url", "status", "status_text", "proto", "headers", "cookies", "body", "timings",
-  "tls_version", "tls_cipher_suite", "ocsp", "error", "error_code", "request",
-];
-
 const methods = {
   json(selector) {
     const body = this.body;
@@ -55,7 +50,7 @@ const methods = {
     return found === undefined ? undefined : JSON.parse(found);
   },
   toJSON() {
-    return Object.fromEntries(SHOWN.map((name) => [name, this[name]]));
+    return Object.fromEntries(part("complete").SHOWN.map((name) => [name, this[name]]));
   },
   html(selector) {
     const body = this.body;
@@ -134,21 +129,4 @@ function cookieOf(line) {
   return cookie;
 }
 
-// The properties of responses, for scripts that list them or take them apart: as in k6 they are the response's own.
-const own = {};
-const set = (name) => function (value) {
-  Object.defineProperty(this, name, { value, writable: true, enumerable: true, configurable: true });
-};
-for (const name of SHOWN) {
-  const { get } = Object.getOwnPropertyDescriptor(host.responsePrototype, name);
-  own[name] = { get, set: set(name), enumerable: true, configurable: true };
-}
-for (const name of ["json", "html", "submitForm", "clickLink"]) {
-  const method = methods[name];
-  // They may be taken out and called alone.
-  const get = function () { return (...values) => method.apply(this, values); };
-  own[name] = { get, set: set(name), enumerable: true, configurable: true };
-}
-const complete = (response) => Object.defineProperties(response, own);
-
-parts.response = { headers, timings, cookies, request, ocsp, methods, complete };
+parts.response = { headers, timings, cookies, request, ocsp, methods };
