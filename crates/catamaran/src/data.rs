@@ -46,7 +46,8 @@ pub(crate) async fn run_supervised(args: &DataArgs) -> anyhow::Result<ExitCode> 
     let handover = take(&channel)
         .await
         .context("the supervisor's hand-over failed")?;
-    let mut config = handover.source.load_logged()?;
+    // The supervisor has told the warnings.
+    let mut config = handover.source.load_valid()?.config;
     limits::settle(&mut config);
     let tracked = virtual_ip::tracked_backends(&config);
     sandbox::enter(&config, &handover.source)?;

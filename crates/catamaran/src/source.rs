@@ -123,11 +123,16 @@ impl Source {
         }
     }
 
-    /// As [`Source::load`], with warnings logged and all errors in one message.
-    pub(crate) fn load_logged(&self) -> anyhow::Result<catamaran_core::model::Config> {
-        let loaded = self.load().map_err(|errors| {
+    /// As [`Source::load`], with all errors in one message.
+    pub(crate) fn load_valid(&self) -> anyhow::Result<Loaded> {
+        self.load().map_err(|errors| {
             anyhow::anyhow!("{} is not a valid configuration\n{errors}", self.name())
-        })?;
+        })
+    }
+
+    /// As [`Source::load_valid`], with warnings logged.
+    pub(crate) fn load_logged(&self) -> anyhow::Result<catamaran_core::model::Config> {
+        let loaded = self.load_valid()?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
