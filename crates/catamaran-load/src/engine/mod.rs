@@ -70,8 +70,11 @@ pub trait Crew: Send + Sync + 'static {
     /// Makes the virtual user of this number, from 1, for a scenario. An error ends the run.
     fn make(&self, local: &Rc<Local>, scenario: usize, number: u64) -> Result<Self::Vu, String>;
 
+    /// Whether [`Self::make`] takes next to no time, so that it may be called in the middle of the run.
+    const MAKES_AT_ONCE: bool = false;
+
     /// As [`Self::make`], in the middle of the run: what takes long lets the others of this thread go on, and
-    /// ends soon after `stop` cuts the scenario off. It is not dropped before its end.
+    /// ends soon after `stop` cuts it off. It is not dropped before its end.
     fn make_meanwhile(
         &self,
         local: &Rc<Local>,

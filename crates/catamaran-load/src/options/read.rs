@@ -19,6 +19,11 @@ impl Options {
         };
         let mut options = Self::default();
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
+            let is_it = |known: &&&str| known.eq_ignore_ascii_case(name);
+            let name = NAMES
+                .iter()
+                .find(is_it)
+                .map_or(name.as_str(), |known| known);
             options.set(name, value)?;
         }
         Ok(options)
@@ -295,6 +300,55 @@ fn pairs_from_text(name: &str, text: &str) -> Result<Value, OptionsError> {
     });
     Ok(Value::Object(pairs.collect::<Result<_, OptionsError>>()?))
 }
+
+/// All options, as they are written; k6 takes them in any case.
+const NAMES: &[&str] = &[
+    "batch",
+    "batchPerHost",
+    "blacklistIPs",
+    "blockHostnames",
+    "cloud",
+    "consoleOutput",
+    "discardResponseBodies",
+    "dns",
+    "duration",
+    "ext",
+    "handleSummaryTimeout",
+    "hosts",
+    "http3",
+    "httpDebug",
+    "insecureSkipTLSVerify",
+    "iterations",
+    "localIPs",
+    "maxRedirects",
+    "metricSamplesBufferSize",
+    "minIterationDuration",
+    "noColor",
+    "noConnectionReuse",
+    "noCookiesReset",
+    "noSetup",
+    "noTeardown",
+    "noThresholds",
+    "noUsageReport",
+    "noVUConnectionReuse",
+    "paused",
+    "rps",
+    "scenarios",
+    "setupTimeout",
+    "stages",
+    "summaryTimeUnit",
+    "summaryTrendStats",
+    "systemTags",
+    "tags",
+    "teardownTimeout",
+    "thresholds",
+    "throw",
+    "tlsAuth",
+    "tlsCipherSuites",
+    "tlsVersion",
+    "userAgent",
+    "vus",
+];
 
 /// Options that are numbers.
 const NUMBERS: &[&str] = &[

@@ -229,6 +229,8 @@ fn options_that_are_not_there_say_what_to_do() {
     assert!(told(json!({"paused": true})).contains("when it is to begin"));
     assert!(told(json!({"executionSegment": "0:1/2"})).contains("--agents"));
     assert!(Options::from_script(&json!({"paused": false, "metricSamplesBufferSize": 5})).is_ok());
+    let shouted = Options::from_script(&json!({"VUS": 5, "Iterations": 6})).unwrap();
+    assert_eq!((shouted.vus, shouted.iterations), (Some(5), Some(6)));
     let odd = Options::from_script(&json!({"vus": 5, "vusss": 5})).unwrap();
     assert_eq!((odd.vus, odd.unknown), (Some(5), vec!["vusss".to_owned()]));
     assert!(told(json!({"vus": "many"})).contains("is not a whole number"));

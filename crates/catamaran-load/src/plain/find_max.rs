@@ -164,7 +164,7 @@ struct Step {
     dropped: f64,
     /// The share of the time in which the busiest worker worked.
     busiest: f64,
-    /// Whether the load test disturbed it.
+    /// Whether the load test itself was the limit.
     is_own: bool,
 }
 
@@ -188,16 +188,17 @@ impl Step {
         };
         let failed = missed + (1.0 - missed) * verdict::failed_share(registry, outcome);
         let seconds = outcome.run_time.as_secs_f64().max(1e-9);
+        let value = verdict.map_or(0.0, |verdict| verdict.value);
         Self {
             rate,
             achieved: answered / seconds,
             failed,
-            value: verdict.map_or(0.0, |verdict| verdict.value),
+            value,
             statistic: condition.statistic.to_string(),
             holds: failed <= MAX_FAILED && verdict.is_some_and(|verdict| verdict.holds),
             dropped: verdict::dropped(registry, outcome),
             busiest: outcome.busiest,
-            is_own: !verdict::warnings_of_machine(registry, outcome).is_empty(),
+            is_own: verdict::is_own(registry, outcome, value),
         }
     }
 

@@ -98,9 +98,18 @@ pub(crate) fn thrown(registry: &Registry, outcome: &Outcome) -> Option<String> {
     (thrown > 0.0).then(|| {
         format!(
             "{thrown} of {whole} iterations threw an exception (thrown_iterations); what each text says is told \
-             once by each worker"
+             once by each worker, of the first hundred"
         )
     })
+}
+
+/// Virtual users that were made.
+#[cfg(feature = "scripts")]
+pub(crate) fn made(registry: &Registry, outcome: &Outcome) -> f64 {
+    match outcome.board.metric(registry, builtin::VUS_MAX) {
+        Sink::Gauge(gauge) => gauge.max,
+        _ => 0.0,
+    }
 }
 
 fn counted(registry: &Registry, outcome: &Outcome, metric: MetricId) -> f64 {
@@ -138,6 +147,14 @@ pub(crate) fn warnings_of_machine(registry: &Registry, outcome: &Outcome) -> Vec
         ));
     }
     found
+}
+
+/// Whether a latency of `millis` is the load test's own doing for the most part.
+pub(super) fn is_own(registry: &Registry, outcome: &Outcome, millis: f64) -> bool {
+    let lateness = outcome.board.metric(registry, builtin::SCHEDULE_LATENESS);
+    let late = lateness.distribution();
+    let late = late.map_or(0.0, |late| late.quantile(0.99));
+    outcome.busiest > BUSY || late > millis / 2.0
 }
 
 /// How much the uncorrected p(99) flatters, where it does so by half and more, by the target's doing.

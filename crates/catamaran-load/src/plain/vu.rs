@@ -85,6 +85,8 @@ struct Labels {
 impl Crew for PlainCrew {
     type Vu = PlainVu;
 
+    const MAKES_AT_ONCE: bool = true;
+
     fn make(&self, local: &Rc<Local>, _scenario: usize, number: u64) -> Result<PlainVu, String> {
         let timeout = u64::try_from(self.options.timeout.as_nanos()).unwrap_or(u64::MAX / 4);
         Ok(PlainVu {

@@ -349,19 +349,23 @@ pub(super) fn call_on_fiber(
     Call { fiber, host }
 }
 
-/// Runs the script's top level as [`Realm::load`], but for as long as it takes: others run meanwhile.
+/// As [`Realm::load`], while others run; cut off, it is an error.
 pub(super) async fn load_on_fiber(
     realm: &Rc<Realm>,
     stack: DefaultStack,
     script: Arc<Script>,
     env: BTreeMap<String, String>,
 ) -> std::result::Result<(), String> {
+    let (own, host) = (Rc::clone(realm), Rc::clone(&realm.host));
+    let stop = host.stop();
     let _turn = match &realm.engine {
         Engine::Own(_) => None,
-        Engine::Shared(world) => Some(world.loading.lock().await),
+        Engine::Shared(world) => Some(tokio::select! {
+            turn = world.loading.lock() => turn,
+            () = stop.was_cut() => return Err("the run ended".to_owned()),
+        }),
     };
-    let (own, host) = (Rc::clone(realm), Rc::clone(&realm.host));
-    let fiber = Fiber::new(stack, move || own.run_top_level(&script, &env));
+    let fiber = Fiber::new(stack, move || own.load(&script, &env));
     Call { fiber, host }.await
 }
 

@@ -277,7 +277,12 @@ impl LoadArgs {
             if *name == "--data" {
                 bail!("-d and --data are for runs without a script; k6's -d is --duration here");
             }
-            bail!("{name} is for runs without a script; say it in the script's options");
+            let remedy = match *name {
+                "--timeout" => "a request of a script has it among its parameters",
+                "--max-connections" => "a script has those of its virtual users (maxVUs)",
+                _ => "say it in the script's options",
+            };
+            bail!("{name} is for runs without a script; {remedy}");
         }
         let of_k6 = self.k6.options()?;
         Ok(ScriptOptions {

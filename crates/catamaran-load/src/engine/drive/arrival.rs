@@ -5,6 +5,7 @@
 //! no memory, and its intended start is known.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 
 use catamaran_sys::clock::now_nanos;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use super::{Drive, join, nanos, sleep_until, until_cut};
 use crate::engine::alarm::Alarm;
 use crate::engine::local::increment;
+use crate::engine::stop::Stop;
 use crate::engine::{Crew, Ended};
 use crate::metric::builtin;
 use crate::scenario::Overload;
@@ -111,9 +113,16 @@ async fn dispatch<C: Crew>(pool: &Rc<Pool<C>>, arrivals: &Arrivals) -> std::io::
                 local.record(builtin::DROPPED_ITERATIONS, tags, 1.0);
                 tokio::task::coop::consume_budget().await;
             }
-            // That one is not made yet is no fault of the target: what is late by it is so by our own doing.
-            (taken, _) => {
-                waits_for_vus |= matches!(taken, Taken::Never);
+            // That one is not made yet is our own doing: what is late by that begins even after the end.
+            (Taken::Soon, _) => {
+                waits_for_vus = false;
+                tokio::select! {
+                    () = pool.freed.notified() => continue,
+                    () = drive.stop.drained() => break,
+                }
+            }
+            (Taken::Never, Overload::Queue) => {
+                waits_for_vus = true;
                 tokio::select! {
                     () = pool.freed.notified() => {}
                     () = drive.stop.drained() => {}
@@ -130,15 +139,17 @@ async fn dispatch<C: Crew>(pool: &Rc<Pool<C>>, arrivals: &Arrivals) -> std::io::
         }
         next += 1;
     }
-    note_not_begun(pool, tags, next, due_of);
+    note_not_begun(pool, tags, next, !waits_for_vus, due_of);
     Ok(())
 }
 
-/// Counts what was due by now, from the worker's iteration `next` on, and will never begin.
+/// Counts what was due by now, from the worker's iteration `next` on, and will never begin; `is_own`, if that
+/// is by our own doing.
 fn note_not_begun<C: Crew>(
     pool: &Pool<C>,
     tags: TagsId,
     next: u64,
+    is_own: bool,
     due_of: impl Fn(u64) -> Option<u64>,
 ) {
     let drive = &pool.drive;
@@ -153,9 +164,13 @@ fn note_not_begun<C: Crew>(
         let times = stride.min(count - first);
         if let Some(due) = due_of(next + first + times / 2) {
             let waited = now.saturating_sub(due);
-            drive
-                .crew
-                .not_begun(&drive.local, drive.scenario, waited, times);
+            let (crew, local) = (&drive.crew, &drive.local);
+            crew.not_begun(local, drive.scenario, waited, times);
+            if is_own {
+                let mut recorder = local.recorder.borrow_mut();
+                let (metric, millis) = (builtin::SCHEDULE_LATENESS, sink::as_f64(waited) / 1e6);
+                recorder.record_times(metric, tags, millis, times, now);
+            }
         }
     }
     let count = sink::as_f64(count);
@@ -192,6 +207,19 @@ impl<C: Crew> Pool<C> {
         if self.made.get() >= self.max {
             return Taken::Never;
         }
+        if C::MAKES_AT_ONCE {
+            let drive = &self.drive;
+            return match drive
+                .crew
+                .make(&drive.local, drive.scenario, self.next_number())
+            {
+                Ok(vu) => Taken::Free(self.add(vu)),
+                Err(why) => {
+                    drive.local.fail(why);
+                    Taken::Never
+                }
+            };
+        }
         self.is_making.set(true);
         let pool = Rc::clone(self);
         self.tasks.borrow_mut().spawn_local(async move {
@@ -203,24 +231,54 @@ impl<C: Crew> Pool<C> {
     /// Makes a virtual user while the others go on.
     async fn make_one_more(self: &Rc<Self>) {
         let drive = &self.drive;
-        let (local, stop) = (&drive.local, &drive.stop);
-        let number = local.stripe.nth(self.made.get()) + 1;
-        let made = drive
+        let (local, stop, own) = (&drive.local, &drive.stop, Rc::new(Stop::default()));
+        let begin = now_nanos();
+        let number = self.next_number();
+        let making = drive
             .crew
-            .make_meanwhile(local, drive.scenario, number, stop);
-        let made = made.await;
+            .make_meanwhile(local, drive.scenario, number, &own);
+        let mut making = pin!(making);
+        let made = tokio::select! {
+            biased;
+            made = &mut making => made,
+            () = stop.drained() => {
+                // Nobody needs it any more.
+                own.cut();
+                making.await
+            }
+        };
         self.is_making.set(false);
         match made {
-            // Nobody needs it any more, and what is wrong with it may be that it was cut off.
-            _ if stop.is_draining() => {}
-            Ok(vu) => {
-                increment(&local.counts.made, 1);
-                let slot = self.employ(vu);
+            Ok(vu) if !stop.is_draining() => {
+                let slot = self.add(vu);
                 self.free.borrow_mut().push(slot);
             }
-            Err(why) => local.fail(why),
+            Err(why) if !own.is_cut() => local.fail(why),
+            _ => self.warn_of_making(now_nanos() - begin),
         }
         self.freed.notify_one();
+    }
+
+    /// Tells that nobody waited any longer for a virtual user that was being made for so many nanoseconds.
+    fn warn_of_making(&self, taken: u64) {
+        if taken > LONG_NANOS {
+            let seconds = taken / NANOS_PER_SECOND;
+            self.drive.local.warn(format!(
+                "a virtual user was not made yet when its scenario ended, after {seconds} s: the top level of the \
+                 script takes long, or never ends"
+            ));
+        }
+    }
+
+    /// The number of the virtual user that is made next.
+    fn next_number(&self) -> u64 {
+        self.drive.local.stripe.nth(self.made.get()) + 1
+    }
+
+    /// Employs one that was made.
+    fn add(self: &Rc<Self>, vu: C::Vu) -> Rc<Slot> {
+        increment(&self.drive.local.counts.made, 1);
+        self.employ(vu)
     }
 
     /// Starts the task of a virtual user.
@@ -268,6 +326,9 @@ impl Slot {
     }
 }
 
+/// Whoever takes as long to make is worth a word.
+const LONG_NANOS: u64 = 2 * NANOS_PER_SECOND;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Iterations that never began and are looked at one by one.
 const MAX_LOOKED_AT: u64 = 100_000;
 

@@ -188,7 +188,7 @@ fn options(
         if had_scenarios && options.scenarios.is_none() {
             let _ = writeln!(
                 console.err,
-                "warning: {who} says how much load there is: the scenarios of the script are left out"
+                "warning: {who} says how much load there is: the scenarios of the script, or of --config, are left out"
             );
         }
     }

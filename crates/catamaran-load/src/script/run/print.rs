@@ -13,7 +13,7 @@ use crate::plain::{Console, verdict};
 use crate::record::{About, Record, Timeline, write_file};
 use crate::scenario::Overload;
 use crate::script::realm::Called;
-use crate::sink::Statistic;
+use crate::sink::{Statistic, as_f64};
 use crate::summary::{Summary, export, text};
 
 /// A run that is over.
@@ -104,18 +104,27 @@ impl Prepared {
         }
         lines.extend(verdict::cut_off(registry, outcome));
         lines.extend(verdict::thrown(registry, outcome));
-        lines.extend(self.never_begun(verdict::dropped(registry, outcome)));
+        lines.extend(self.never_begun(outcome));
         lines.extend(verdict::flattery(registry, outcome));
         lines
     }
 
     /// What is to be said of so many iterations that did not begin.
-    fn never_begun(&self, dropped: f64) -> Option<String> {
+    fn never_begun(&self, outcome: &Outcome) -> Option<String> {
+        let dropped = verdict::dropped(&self.registry, outcome);
         let scenarios = self.derived.scenarios.iter();
         let mut open = scenarios.filter(|one| one.executor.arrivals().is_some());
         let overload = open.next()?.overload;
         if dropped == 0.0 {
             return None;
+        }
+        if let [only] = &*self.derived.scenarios
+            && verdict::made(&self.registry, outcome) < as_f64(only.executor.max_vus())
+        {
+            return Some(format!(
+                "{dropped} iterations were due and did not begin, while virtual users were being made, which takes as \
+                 long as the top level of the script; raise preAllocatedVUs"
+            ));
         }
         Some(match overload {
             Overload::Drop => format!(
