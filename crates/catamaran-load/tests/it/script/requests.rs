@@ -186,10 +186,16 @@ fn requests_may_be_awaited_together() {
           same(both.map((res) => res.status), [200, 200]);
           same(both[1].body, 'p');
           const order = [];
-          setTimeout(() => order.push('late'), 30);
-          const stop = setInterval(() => { order.push('tick'); if (order.length === 2) clearInterval(stop); }, 1);
           clearTimeout(setTimeout(() => order.push('never'), 1));
-          await new Promise((done) => setTimeout(done, 100));
+          await new Promise((done) => {
+            const stop = setInterval(() => {
+              order.push('tick');
+              if (order.length === 2) {
+                clearInterval(stop);
+                setTimeout(() => { order.push('late'); setTimeout(done, 10); }, 1);
+              }
+            }, 1);
+          });
           same(order, ['tick', 'tick', 'late']);
         })();
     ";
