@@ -180,3 +180,49 @@ fn a_virtual_user_that_is_made_in_the_middle_of_the_run_stops_no_other() {
         assert_eq!(whole, 3.0, "{isolation:?} {}", ran.out);
     }
 }
+
+#[test]
+fn a_virtual_user_that_nobody_needs_any_more_is_given_up() {
+    // Its top level never ends. The run ends with its iterations, long before the graceful stop and before the
+    // minute that a top level may take, which would end the run as failed.
+    let script = r"
+        import { sleep } from 'k6';
+        export const options = {
+          scenarios: { a: { executor: 'constant-arrival-rate', rate: 20, duration: '1s', preAllocatedVUs: 1, maxVUs: 4,
+                            gracefulStop: '600s' } },
+        };
+        if (__VU == 2) for (;;) {}
+        export default function () { sleep(0.1); }
+    ";
+    for isolation in [Isolation::Strict, Isolation::Shared] {
+        let dir = TempDir::create().unwrap();
+        let ran = play_in(&dir, script, "", |options| {
+            options.isolation = isolation;
+            options.workers = Some(1);
+        });
+        assert_eq!(ran.code, exit_code::OK, "{isolation:?} {}", ran.err);
+        // What was due waited for it, and began.
+        assert_eq!(ran.figure("iterations", "count"), 20.0, "{}", ran.out);
+        assert_eq!(
+            ran.figure("dropped_iterations", "count"),
+            0.0,
+            "{}",
+            ran.out
+        );
+    }
+}
+
+#[test]
+fn what_the_top_level_of_a_late_virtual_user_throws_ends_the_run() {
+    let script = r"
+        import { sleep } from 'k6';
+        export const options = {
+          scenarios: { a: { executor: 'constant-arrival-rate', rate: 20, duration: '5s', preAllocatedVUs: 1, maxVUs: 4 } },
+        };
+        if (__VU == 2) throw new Error('not me');
+        export default function () { sleep(0.2); }
+    ";
+    let ran = play(script, "");
+    assert_eq!(ran.code, exit_code::FAILED, "{}", ran.err);
+    assert!(ran.err.contains("not me"), "{}", ran.err);
+}
