@@ -97,7 +97,11 @@ fn script(choices: &mut Choices<'_>, isolation: Isolation) -> String {
     let limit = ["30ms", "100ms", "2s", "2s"][choices.below(4)];
     let executor = match choices.below(2) {
         0 => format!("'per-vu-iterations', vus: 3, iterations: 2, maxDuration: '{limit}'"),
-        _ => "'constant-arrival-rate', rate: 200, duration: '30ms', preAllocatedVUs: 1, maxVUs: 4".to_owned(),
+        _ => {
+            "'ramping-arrival-rate', startRate: 200, stages: [{ target: 200, duration: '30ms' }], \
+              preAllocatedVUs: 1, maxVUs: 4"
+                .to_owned()
+        }
     };
     let first = expression(choices, isolation, 2);
     let statements: Vec<_> = (0..=choices.below(4))
@@ -135,7 +139,13 @@ fn expression(choices: &mut Choices<'_>, isolation: Isolation, depth: usize) -> 
 
 /// What is found in scripts whose virtual users do not share an engine.
 const KEEP_APART: &[&str] = &[
-    "async", "Promise", "setTimeout", "prepareStackTrace", "Reflect", "WeakRef", "defineProperty",
+    "async",
+    "Promise",
+    "setTimeout",
+    "prepareStackTrace",
+    "Reflect",
+    "WeakRef",
+    "defineProperty",
 ];
 
 /// What calls the host, and waits.

@@ -248,8 +248,11 @@ fn a_tcp_client_that_may_not_come_is_closed_before_it_is_heard() {
     let from = |ip: &str| Client::connect_from(ip.parse::<IpAddr>().unwrap(), balancer.addr());
     let mut welcome = from("127.0.0.2").unwrap();
     assert_eq!(welcome.get("/").unwrap().text(), "app");
-    let mut other = from("127.0.0.3").unwrap();
-    assert!(other.is_closed_within(PATIENCE).unwrap());
+    // It may be reset before it knows that it is connected.
+    match from("127.0.0.3") {
+        Ok(mut other) => assert!(other.is_closed_within(PATIENCE).unwrap()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
     assert_eq!(origin.accepted(), 1);
 }
 
