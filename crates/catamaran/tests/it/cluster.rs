@@ -473,7 +473,8 @@ fn affinity_that_an_operator_deletes_at_one_node_is_gone_at_the_other() {
         cluster["peers"][0]["state"] == "away"
     });
     assert_eq!(ask(&a, "DELETE", "/v1/tables/app", "").0, 200);
-    assert!(a.process.stderr().contains("but not at b: do it there too"));
+    let told = "but not at b: do it there too";
+    a.process.wait_for_stderr(told, PATIENCE).unwrap();
 }
 
 #[test]

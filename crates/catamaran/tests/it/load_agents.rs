@@ -157,7 +157,7 @@ fn a_script_with_all_that_belongs_to_it_runs_on_three_agents_as_on_one_machine()
     assert_eq!(told["run"]["passed"], true, "{said}");
     // All of them took part.
     for agent in &field.agents {
-        assert!(agent.stderr().contains("of "), "{}", agent.stderr());
+        agent.wait_for_stderr("of ", PATIENCE).unwrap();
     }
 }
 

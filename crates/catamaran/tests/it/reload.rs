@@ -169,7 +169,8 @@ fn a_broken_file_leaves_the_old_configuration_and_names_the_place() {
     changing.write(&config.replace("backend = \"app\"", "backend = \"apq\""));
     changing.hang_up("unknown backend `apq`; did you mean `app`?");
     let place = format!("{}:6:11", changing.balancer.process.config_path().display());
-    assert!(changing.log().contains(&place), "{}", changing.log());
+    let process = &changing.balancer.process;
+    process.wait_for_stderr(&place, PATIENCE).unwrap();
     assert_eq!(body(web, "/"), "old");
     let page = body(metrics, "/metrics");
     assert!(

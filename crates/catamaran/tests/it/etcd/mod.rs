@@ -278,11 +278,7 @@ fn a_server_whose_place_another_took_leaves_without_taking_that_away() {
     // Somebody deletes it by mistake.
     store.delete(key);
     eventually("it is back", || is_at("127.0.0.1:12").then_some(()));
-    assert!(
-        new.stderr().contains("registered again"),
-        "{}",
-        new.stderr()
-    );
+    new.wait_for_stderr("registered again", PATIENCE).unwrap();
 }
 
 #[test]
