@@ -65,6 +65,25 @@ impl Image {
     }
 }
 
+/// How the programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As they are shipped.
+    Release,
+    /// Soon: for what looks at containers and not at speed.
+    Trial,
+}
+
+impl Profile {
+    /// The name in Cargo.toml, and of the directory of what is built.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Trial => "trial",
+        }
+    }
+}
+
 /// Builds what the command line says, on the engine that answers.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut images = Vec::new();
@@ -79,14 +98,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "no container engine answers: start Docker, or say with DOCKER_HOST where it is; \
          `cargo xtask interop` starts one for its tests by itself",
     )?;
-    build(&engine, &images)?;
+    build(&engine, &images, Profile::Release)?;
     shell::say(&sizes(&engine, &images)?);
     Ok(())
 }
 
 /// Builds the programs and the images from them.
-pub(crate) fn build(engine: &Engine, images: &[Image]) -> Result<()> {
-    let programs = build_static(images)?;
+pub(crate) fn build(engine: &Engine, images: &[Image], profile: Profile) -> Result<()> {
+    let programs = match profile {
+        Profile::Release => build_static(images)?,
+        Profile::Trial => build_for_trials()?,
+    };
     for image in images {
         let context = Path::new("target/images").join(image.name());
         prepare(*image, &programs, &context)
@@ -129,23 +151,36 @@ pub(crate) fn sizes(engine: &Engine, images: &[Image]) -> Result<String> {
 /// One after the other: built together, each would get the features that the other one asks of a
 /// crate they share.
 fn build_static(images: &[Image]) -> Result<PathBuf> {
-    let mut directory = PathBuf::new();
     for package in images.iter().filter_map(|image| image.package()) {
-        directory = build_package(package, &[])?;
+        run_cargo(Profile::Release, &["--package", package])?;
     }
-    Ok(directory)
+    directory_of(Profile::Release)
 }
 
-/// Builds what these arguments of cargo say of a package, as it is in the images, and returns where
-/// it is.
-pub(crate) fn build_package(package: &str, more: &[&str]) -> Result<PathBuf> {
+/// Builds our programs, and the examples of the API, soon rather than fast, and returns where they are.
+///
+/// Together: what they share is built once, and what features the other one brings is nothing to a trial.
+pub(crate) fn build_for_trials() -> Result<PathBuf> {
+    let packages = ["--package", "catamaran", "--package", "alerts"];
+    let targets = ["--bins", "--examples"];
+    run_cargo(Profile::Trial, &[packages.as_slice(), &targets].concat())?;
+    directory_of(Profile::Trial)
+}
+
+/// Builds what these arguments say, linked statically.
+fn run_cargo(profile: Profile, more: &[&str]) -> Result<()> {
     let host = shell::host()?;
     // With a target of its own the flags do not reach build scripts and procedural macros.
-    let mut arguments = vec!["build", "--release", "--locked", "--target", &host];
-    arguments.extend(["--target-dir", "target", "--package", package]);
+    let mut arguments = vec!["build", "--locked", "--profile", profile.name()];
+    arguments.extend(["--target", &host, "--target-dir", "target"]);
     arguments.extend(more);
-    shell::run_with("cargo", &arguments, &[("RUSTFLAGS", FLAGS)])?;
-    Ok(Path::new("target").join(host).join("release"))
+    shell::run_with("cargo", &arguments, &[("RUSTFLAGS", FLAGS)])
+}
+
+fn directory_of(profile: Profile) -> Result<PathBuf> {
+    Ok(Path::new("target")
+        .join(shell::host()?)
+        .join(profile.name()))
 }
 
 /// Lays out the files of an image.

@@ -1,6 +1,6 @@
 //! The case `alerts`: the example API's own proof, at a high rate and without containers.
 //!
-//! It runs the programs that are in the images, so that they are built once.
+//! It runs the programs that are in the images of the case `compose`, so that they are built once.
 
 use anyhow::{Context, Result};
 
@@ -9,9 +9,7 @@ use crate::shell;
 
 /// Runs the case.
 pub(super) fn run() -> Result<()> {
-    images::build_package("catamaran", &[])?;
-    let programs = images::build_package("alerts", &["--bins", "--examples"])?;
-    let prove = programs.join("examples/prove");
+    let prove = images::build_for_trials()?.join("examples/prove");
     let prove = prove.to_str().context("the path is UTF-8")?;
     let Err(error) = shell::run(prove, &["kills"]) else {
         return Ok(());

@@ -19,14 +19,14 @@ use serde_json::Value;
 use self::system::System;
 use self::traffic::{Totals, Traffic};
 use crate::docker::Engine;
-use crate::docker::images::{self, Image};
+use crate::docker::images::{self, Image, Profile};
 use crate::shell;
 
 /// Runs the case.
 pub(super) fn run() -> Result<()> {
     let engine = Engine::find_or_start()?;
     shell::say(&engine.describe()?);
-    let (_, time) = timed(|| images::build(&engine, &Image::ALL))?;
+    let (_, time) = timed(|| images::build(&engine, &Image::ALL, Profile::Trial))?;
     say_seconds("programs and images built", time);
     shell::say(&images::sizes(&engine, &Image::ALL)?);
     let (system, time) = timed(|| System::start(&engine))?;
