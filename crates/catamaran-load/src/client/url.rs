@@ -39,6 +39,9 @@ pub enum UrlError {
     /// There are control characters.
     #[error("`{0}` has characters that must be written as %XX")]
     Characters(String),
+    /// A `%` stands for itself.
+    #[error("`{0}` has a `%` without two hexadecimal digits behind it; write %25 for a `%`")]
+    Escape(String),
 }
 
 impl UrlError {
@@ -47,7 +50,7 @@ impl UrlError {
     pub const fn code(&self) -> u16 {
         match self {
             Self::NoScheme(_) | Self::Scheme(_) | Self::WebSocket(_) => 1000,
-            Self::Host(_) | Self::Characters(_) => 1020,
+            Self::Host(_) | Self::Characters(_) | Self::Escape(_) => 1020,
         }
     }
 }
@@ -96,29 +99,53 @@ impl Url {
         })
     }
 
-    /// The URL that a `Location` field of an answer from here means.
-    pub fn join(&self, location: &str) -> Result<Self, UrlError> {
-        let location = location.split('#').next().unwrap_or_default();
-        if location.contains("://") {
-            return Self::parse(location);
+    /// The URL that a reference from here means, such as a `Location` field has.
+    pub fn join(&self, reference: &str) -> Result<Self, UrlError> {
+        Self::parse(&self.resolve(reference))
+    }
+
+    /// What a reference from here means (RFC 3986 §5.2), whether or not it is a URL that can be asked.
+    #[must_use]
+    pub fn resolve(&self, reference: &str) -> String {
+        // What only a query has is no scheme: `/login?next=http://…`.
+        if has_scheme(reference) {
+            return reference.to_owned();
         }
         let scheme = scheme_of(self.is_tls);
-        let origin = format!("{scheme}://{}", self.authority);
-        if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("{scheme}://{rest}"));
+        if reference.starts_with("//") {
+            return format!("{scheme}:{reference}");
         }
-        if location.starts_with('/') {
-            return Self::parse(&format!("{origin}{location}"));
-        }
+        let (rest, fragment) = reference.split_at(reference.find('#').unwrap_or(reference.len()));
         let path = self.target.split('?').next().unwrap_or_default();
-        if location.starts_with('?') {
-            return Self::parse(&format!("{origin}{path}{location}"));
+        let target = match rest.bytes().next() {
+            None => self.target.clone(),
+            Some(b'?') => format!("{path}{rest}"),
+            Some(b'/') => without_dots(rest),
+            Some(_) => {
+                let (directory, _) = path.rsplit_once('/').unwrap_or_default();
+                without_dots(&format!("{directory}/{rest}"))
+            }
+        };
+        format!("{scheme}://{}{target}{fragment}", self.authority)
+    }
+
+    /// Whether each `%` of path and fragment is followed by two digits; a query may have others.
+    pub fn check_escapes(&self) -> Result<(), UrlError> {
+        let (rest, fragment) = self
+            .text
+            .split_at(self.text.find('#').unwrap_or(self.text.len()));
+        let path = rest.split('?').next().unwrap_or_default();
+        let is_broken = |text: &str| {
+            let mut rests = text.split('%').skip(1);
+            rests.any(|rest| {
+                let digits = rest.bytes().take(2).filter(u8::is_ascii_hexdigit);
+                digits.count() < 2
+            })
+        };
+        if is_broken(path) || is_broken(fragment) {
+            return Err(UrlError::Escape(self.text.clone()));
         }
-        let (directory, _) = path.rsplit_once('/').unwrap_or_default();
-        Self::parse(&format!(
-            "{origin}{}",
-            without_dots(&format!("{directory}/{location}"))
-        ))
+        Ok(())
     }
 }
 
@@ -130,6 +157,17 @@ impl fmt::Display for Url {
 
 fn scheme_of(is_tls: bool) -> &'static str {
     if is_tls { "https" } else { "http" }
+}
+
+/// Whether a reference is absolute: it begins with a scheme and a colon (RFC 3986 §3.1).
+fn has_scheme(reference: &str) -> bool {
+    let Some((scheme, _)) = reference.split_once(':') else {
+        return false;
+    };
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
 fn split_authority(authority: &str, is_tls: bool) -> Option<(&str, u16)> {
@@ -268,7 +306,30 @@ mod tests {
         assert_eq!(to("?y"), "http://a:1/b/c?y");
         assert_eq!(to("../x/./y/.."), "http://a:1/x/");
         assert_eq!(to("../../../x"), "http://a:1/x");
-        assert_eq!(to("http://z/w#f"), "http://z/w");
+        assert_eq!(to("http://z/w#f"), "http://z/w#f");
         assert_eq!(to("//z/w"), "http://z/w");
+        assert_eq!(to("/x/../y?a=/../b"), "http://a:1/y?a=/../b");
+        assert_eq!(to("/x?next=http://z/w#f"), "http://a:1/x?next=http://z/w#f");
+        assert_eq!(to("x?at=12:30"), "http://a:1/b/x?at=12:30");
+        assert_eq!(to("#f"), "http://a:1/b/c?d#f");
+        assert_eq!(url.resolve("mailto:a@b"), "mailto:a@b");
+        assert!(url.join("ftp://z/").is_err());
+    }
+
+    #[test]
+    fn a_percent_sign_is_followed_by_two_digits_but_in_a_query() {
+        let is_good = |text: &str| Url::parse(text).unwrap().check_escapes().is_ok();
+        for text in ["http://a/%C3%bc?100%#%41", "http://a/b", "http://a?%"] {
+            assert!(is_good(text), "{text}");
+        }
+        for text in [
+            "http://a/100%",
+            "http://a/%4",
+            "http://a/%zz",
+            "http://a/#%",
+            "http://a/%4%41",
+        ] {
+            assert!(!is_good(text), "{text}");
+        }
     }
 }

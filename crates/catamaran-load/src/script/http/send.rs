@@ -56,7 +56,12 @@ pub(in crate::script) async fn perform(host: &Rc<Host>, mut ask: Ask) -> Reply {
             let is_of_body = |name: &str| name.eq_ignore_ascii_case("content-type");
             ask.fields.retain(|(name, _)| !is_of_body(name));
         }
-        if next.authority != Url::parse(&reply.url).map_or(String::new(), |url| url.authority) {
+        let (from, to) = (Url::parse(&reply.url).ok(), Url::parse(&next).ok());
+        let is_elsewhere = match (&from, &to) {
+            (Some(from), Some(to)) => from.authority != to.authority,
+            _ => true,
+        };
+        if is_elsewhere {
             // What is secret is not for another host.
             let is_secret = |name: &str| name.eq_ignore_ascii_case("authorization");
             ask.fields.retain(|(name, _)| !is_secret(name));
@@ -64,11 +69,11 @@ pub(in crate::script) async fn perform(host: &Rc<Host>, mut ask: Ask) -> Reply {
         if !has_referer {
             ask.fields.retain(|(name, _)| name != "Referer");
             // Where a request came from over TLS is not told in the clear.
-            if next.is_tls || reply.url.starts_with("http:") {
+            if to.is_some_and(|to| to.is_tls) || reply.url.starts_with("http:") {
                 ask.fields.push(("Referer".to_owned(), reply.url.clone()));
             }
         }
-        ask.url = next.to_string();
+        ask.url = next;
     }
 }
 
@@ -111,13 +116,17 @@ fn authority(url: &str) -> String {
     rest.split(['/', '?', '#']).next().unwrap_or("").to_owned()
 }
 
-/// Where an answer sends the client, if it does.
-fn redirected(reply: &Reply) -> Option<Url> {
+/// Where an answer sends the client, if it does. What is no URL fails as the next request.
+fn redirected(reply: &Reply) -> Option<String> {
     if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = reply.field("location").next()?;
-    Url::parse(&reply.url).ok()?.join(location).ok()
+    // Without a place to go to, the answer is the last one.
+    let from = Url::parse(&reply.url)
+        .ok()
+        .filter(|_| !location.is_empty())?;
+    Some(from.resolve(location))
 }
 
 /// Sends one request twice: the first answer says what digest authentication wants proved.
@@ -235,7 +244,8 @@ fn prepare(host: &Host, ask: &Ask) -> Result<Rc<Written>, (u16, String)> {
             return Ok(Rc::clone(written));
         }
     }
-    let url = Url::parse(&ask.url).map_err(|error| (error.code(), error.to_string()))?;
+    let url = Url::parse(&ask.url).and_then(|url| url.check_escapes().map(|()| url));
+    let url = url.map_err(|error| (error.code(), error.to_string()))?;
     let text = write(host, ask, &url).map_err(|why| (INVALID_URL, why))?;
     let made = Rc::new(Written {
         method: ask.method.clone(),

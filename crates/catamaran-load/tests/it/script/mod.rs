@@ -122,6 +122,10 @@ fn origin() -> Origin {
         let path = request.target.split('?').next().unwrap_or_default();
         match path {
             "/missing" => Reply::new(404, ""),
+            "/to" => {
+                let (_, to) = request.target.split_once('?').unwrap_or_default();
+                Reply::new(302, "").field("Location", to)
+            }
             "/moved" => Reply::new(302, "").field("Location", "/home"),
             "/again" => Reply::new(307, "").field("Location", "/echo"),
             "/loop" => Reply::new(302, "").field("Location", "/loop"),

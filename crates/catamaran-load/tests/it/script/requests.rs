@@ -147,6 +147,28 @@ fn redirects_are_followed_as_far_as_is_allowed() {
 }
 
 #[test]
+fn a_redirect_leads_where_its_location_says_or_fails_there() {
+    let origin = origin();
+    let body = r"
+        const to = (location) => http.get(`${url}/to?${location}`);
+        same(to('/home?next=http://z/').url, `${url}/home?next=http://z/`);
+        same(to('/a/../home').url, `${url}/home`);
+        // Without a place to go to, it is the answer.
+        same([to('').status, to('').url], [302, `${url}/to?`]);
+        same([to('ftp://h/').status, to('ftp://h/').url, to('ftp://h/').error_code], [0, 'ftp://h/', 1000]);
+        same([to('/100%').status, to('/100%').error_code], [0, 1020]);
+    ";
+    let ran = play(&once("", body), &url_of(&origin));
+    let failed = |line: &&str| line.contains("Request Failed: GET");
+    let others: Vec<_> = ran.err.lines().filter(|line| !failed(line)).collect();
+    assert_eq!((ran.code, others), (0, Vec::new()));
+    // The same is told once.
+    assert_eq!(ran.err.lines().filter(failed).count(), 2);
+    assert_eq!(ran.figure("http_reqs", "count"), 4.0 + 2.0 + 10.0);
+    assert_eq!(ran.figure("http_req_failed", "passes"), 5.0);
+}
+
+#[test]
 fn tags_names_and_expected_statuses_reach_the_samples() {
     let origin = origin();
     let script = r"
