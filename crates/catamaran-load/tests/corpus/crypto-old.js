@@ -1,8 +1,4 @@
 // Digests that nobody should use any more.
-// MD4 and RIPEMD-160 are not there.
-// differs | md4: 
-// differs | ripemd160: 
-// differs | sha512_224: 
 import crypto from 'k6/crypto';
 import { tell, tried } from './lib/tell.js';
 

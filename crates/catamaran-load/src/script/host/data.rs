@@ -110,14 +110,21 @@ fn install_bytes<'js>(natives: &Natives<'_, 'js>) -> Result<()> {
         },
     )?;
     // Paths into JSON, as gjson has them.
-    natives.add("select", |ctx: Ctx<'js>, text: String, path: String| {
+    natives.add("select", |text: String, path: String| {
+        // As in k6, a page of errors has nothing under any path, and is no reason to throw.
         if !gjson::valid(&text) {
-            return Err(Exception::throw_syntax(&ctx, "the body is no JSON"));
+            return None;
         }
         let found = gjson::get(&text, &path);
-        Ok(found.exists().then(|| found.json().to_owned()))
+        found.exists().then(|| found.json().to_owned())
     })?;
     natives.add("random", |ctx: Ctx<'js>, len: u32| {
+        if len == 0 {
+            return Err(Exception::throw_range(
+                &ctx,
+                "no random bytes are none; ask for one at least",
+            ));
+        }
         if len > MAX_RANDOM {
             let text = format!("{len} random bytes are too many; {MAX_RANDOM} at most");
             return Err(Exception::throw_range(&ctx, &text));
@@ -151,21 +158,27 @@ fn engine(kind: &str) -> &'static base64::engine::GeneralPurpose {
 enum Digest {
     Md5,
     Ring(&'static ring::digest::Algorithm),
+    /// What ring leaves out, and the bytes of its block.
+    Old(fn(&[u8]) -> Vec<u8>, usize),
 }
 
 impl Digest {
     fn named(ctx: &Ctx<'_>, name: &str) -> Result<Self> {
         use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, SHA512_256};
         Ok(match name {
+            "md4" => Self::Old(digest_by::<md4::Md4>, 64),
             "md5" => Self::Md5,
+            "ripemd160" => Self::Old(digest_by::<ripemd::Ripemd160>, 64),
             "sha1" => Self::Ring(&SHA1_FOR_LEGACY_USE_ONLY),
             "sha256" => Self::Ring(&SHA256),
             "sha384" => Self::Ring(&SHA384),
             "sha512" => Self::Ring(&SHA512),
+            "sha512_224" => Self::Old(digest_by::<sha2::Sha512_224>, 128),
             "sha512_256" => Self::Ring(&SHA512_256),
             _ => {
                 let text = format!(
-                    "the digest {name} is not supported; there are md5, sha1, sha256, sha384, sha512, sha512_256"
+                    "no digest is called {name}; there are md4, md5, sha1, sha256, sha384, sha512, \
+                     sha512_224, sha512_256 and ripemd160"
                 );
                 return Err(Exception::throw_message(ctx, &text));
             }
@@ -176,6 +189,7 @@ impl Digest {
         match self {
             Self::Md5 => md5::digest(bytes).to_vec(),
             Self::Ring(algorithm) => ring::digest::digest(algorithm, bytes).as_ref().to_vec(),
+            Self::Old(digest, _) => digest(bytes),
         }
     }
 
@@ -184,6 +198,7 @@ impl Digest {
         let block = match self {
             Self::Md5 => 64,
             Self::Ring(algorithm) => algorithm.block_len(),
+            Self::Old(_, block) => *block,
         };
         let mut padded = if key.len() > block {
             self.of(key)
@@ -198,6 +213,10 @@ impl Digest {
         };
         with(0x5c, &with(0x36, bytes))
     }
+}
+
+fn digest_by<D: sha2::Digest>(bytes: &[u8]) -> Vec<u8> {
+    D::digest(bytes).to_vec()
 }
 
 /// Random bytes that are given at once.
@@ -223,6 +242,19 @@ mod tests {
         assert_eq!(
             hex(sha1.hmac(&[0xaa; 80], text)),
             "aa4ae5e15272d00e95705637ce8a3b55ed402112"
+        );
+        // RFC 1320 §A.5; RFC 2286 §2, test case 2; FIPS 180-4, the example of SHA-512/224.
+        let md4 = Digest::Old(digest_by::<md4::Md4>, 64);
+        assert_eq!(hex(md4.of(b"abc")), "a448017aaf21d8525fc10ae87aa6729d");
+        let ripemd = Digest::Old(digest_by::<ripemd::Ripemd160>, 64);
+        assert_eq!(
+            hex(ripemd.hmac(b"Jefe", b"what do ya want for nothing?")),
+            "dda6c0213a485a9e24f4742064a7f033b43c4069"
+        );
+        let sha = Digest::Old(digest_by::<sha2::Sha512_224>, 128);
+        assert_eq!(
+            hex(sha.of(b"abc")),
+            "4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa"
         );
     }
 }

@@ -105,6 +105,8 @@ impl Jar {
         let path = path_of(url);
         let host = url.host.to_ascii_lowercase();
         let now = SystemTime::now();
+        // What goes to this machine itself nobody else hears.
+        let is_safe = url.is_tls || is_this_machine(&host);
         let fits = |((domain, own_path, _), cookie): &(&(String, String, String), &Cookie)| {
             let is_host = if cookie.is_host_only {
                 *domain == host
@@ -113,7 +115,7 @@ impl Jar {
             };
             let is_path = is_below(path, own_path);
             let is_alive = cookie.expires.is_none_or(|at| at > now);
-            is_host && is_path && is_alive && (url.is_tls || !cookie.is_secure)
+            is_host && is_path && is_alive && (is_safe || !cookie.is_secure)
         };
         let mut found: Vec<_> = self.cookies.iter().filter(fits).collect();
         found.sort_by_key(|((_, path, _), cookie)| (std::cmp::Reverse(path.len()), cookie.nth));
@@ -122,6 +124,14 @@ impl Jar {
             .map(|((_, _, name), cookie)| (name.clone(), cookie.value.clone()))
             .collect()
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    address.map_or_else(
+        |_| is_within(host, "localhost"),
+        |address| address.is_loopback(),
+    )
 }
 
 fn path_of(url: &Url) -> &str {
@@ -176,6 +186,13 @@ fn read_date(text: &str) -> Option<SystemTime> {
         .split(':')
         .map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    // RFC 6265 §5.1.1; what is beyond is no date, and would not fit into one.
+    let is_date = (1..=31).contains(&day) && (1601..=9999).contains(&year);
+    let is_time = [(hour, 24), (minute, 60), (second, 60)];
+    let is_time = is_time.iter().all(|(at, end)| (0..*end).contains(at));
+    if !is_date || !is_time {
+        return None;
+    }
     // Days since 1970 (the count of days from a civil date, with years that begin in March).
     let (y, m) = if month > 2 {
         (year, month - 3)
@@ -236,6 +253,40 @@ mod tests {
         assert_eq!(sent(&jar, "http://ba.test/"), "");
         jar.take(&url, "root=; Max-Age=-1; path=/");
         assert_eq!(sent(&jar, "http://www.a.test/"), "domain=2");
+    }
+
+    #[test]
+    fn secure_cookies_go_over_tls_and_to_this_machine() {
+        for (url, is_sent) in [
+            ("http://a.test/", false),
+            ("https://a.test/", true),
+            ("http://localhost/", true),
+            ("http://app.localhost/", true),
+            ("http://127.0.0.2/", true),
+            ("http://[::1]/", true),
+            ("http://192.0.2.1/", false),
+        ] {
+            let mut jar = Jar::default();
+            jar.take(&Url::parse(url).unwrap(), "a=1; Secure");
+            assert_eq!(!sent(&jar, url).is_empty(), is_sent, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_none() {
+        for text in [
+            "Wed, 21 Oct 9223372036854775807 07:28:00 GMT",
+            "Wed, 9223372036854775807 Oct 2026 07:28:00 GMT",
+            "Wed, 21 Oct 2026 9223372036854775807:28:00 GMT",
+            "Wed, 21 Oct 2026 07:-1:00 GMT",
+            "Wed, 0 Oct 2026 07:28:00 GMT",
+            "Wed, 21 Oct 1600 07:28:00 GMT",
+            "tomorrow",
+        ] {
+            assert_eq!(read_date(text), None, "{text}");
+        }
+        let last = read_date("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
+        assert!(last > SystemTime::now());
     }
 
     #[test]

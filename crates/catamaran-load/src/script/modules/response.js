@@ -39,7 +39,7 @@ const pages = () => (loaded ??= host.pages ?? host.loadHtml());
 const methods = {
   json(selector) {
     const body = this.body;
-    if (body === null || body === undefined || body === "") {
+    if (body === null || body === undefined || (body === "" && selector === undefined)) {
       throw new Error("the body is null, so that no JSON can be read from it");
     }
     const text = typeof body === "string" ? body : host.decode(body);
@@ -111,9 +111,9 @@ function headersOf(head) {
 function cookieOf(line) {
   const [pair, ...rest] = line.split(";");
   const at = pair.indexOf("=");
+  const value = pair.slice(at + 1).trim().replace(/^"(.*)"$/, "$1");
   const cookie = {
-    name: pair.slice(0, at).trim(), value: pair.slice(at + 1).trim(), domain: "", path: "", http_only: false,
-    secure: false, max_age: 0, expires: 0,
+    name: pair.slice(0, at).trim(), value, domain: "", path: "", http_only: false, secure: false, max_age: 0, expires: 0,
   };
   for (const part of rest) {
     const [key, value = ""] = part.split("=").map((text) => text.trim());
@@ -122,7 +122,7 @@ function cookieOf(line) {
       case "path": cookie.path = value; break;
       case "httponly": cookie.http_only = true; break;
       case "secure": cookie.secure = true; break;
-      case "max-age": cookie.max_age = Number(value); break;
+      case "max-age": cookie.max_age = Number(value) > 0 ? Number(value) : -1; break;
       case "expires": cookie.expires = Date.parse(value) || 0; break;
     }
   }

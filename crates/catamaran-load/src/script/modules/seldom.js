@@ -19,6 +19,9 @@ function asyncRequest(method, url, body, params) {
 }
 
 function batch(requests) {
+  if (requests === null || typeof requests !== "object") {
+    throw new TypeError("batch takes a list or an object of requests");
+  }
   const keys = Object.keys(requests);
   const parts = keys.map((key) => {
     const one = requests[key];

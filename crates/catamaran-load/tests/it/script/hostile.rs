@@ -44,7 +44,8 @@ fn one_endless_virtual_user_does_not_keep_the_others_of_its_thread_waiting() {
     ";
     let ran = play(script, "");
     assert_eq!(ran.code, exit_code::OK, "{}", ran.err);
-    assert_eq!(ran.figure("iterations", "count"), 40.0, "{}", ran.err);
+    // All 40, where the machine has time for them; none, if they had to wait.
+    assert!(ran.figure("iterations", "count") > 10.0, "{}", ran.err);
 }
 
 #[test]
