@@ -6,30 +6,21 @@
 
 use std::fmt::Write as _;
 
-/// The text of an ES module that does what `source` does; `source` itself unless it is CommonJS.
+/// The text of an ES module that does what `source` does; `source` itself unless it is CommonJS, or requires
+/// a module of k6.
 pub(super) fn as_module(source: String) -> String {
     let has_esm = source.lines().any(is_esm);
+    if has_esm && let Some(text) = with_require(&source) {
+        return text;
+    }
     let is_common = ["require(", "module.exports", "exports."]
         .iter()
         .any(|sign| source.contains(sign));
     if has_esm || !is_common {
         return source;
     }
-    let mut text = String::new();
-    let required = required(&source);
-    // On one line with the first of the source, so that line numbers stay.
-    for (index, name) in required.iter().enumerate() {
-        let _ = write!(text, "import * as __m{index} from {name:?}; ");
-    }
-    text.push_str("const __required = { ");
-    for (index, name) in required.iter().enumerate() {
-        let _ = write!(text, "{name:?}: __m{index}.__commonjs ?? __m{index}, ");
-    }
-    text.push_str(
-        "}; const require = (name) => { if (name in __required) return __required[name]; \
-         throw new Error(`require(\"${name}\"): write the name as a plain text`); }; \
-         const module = { exports: {} }; (function (exports) { ",
-    );
+    let mut text = head(&required(&source), "write the name as a plain text");
+    text.push_str("const module = { exports: {} }; (function (exports) { ");
     text.push_str(&source);
     text.push_str(
         "\n}).call(module.exports, module.exports); export const __commonjs = module.exports; \
@@ -41,6 +32,38 @@ pub(super) fn as_module(source: String) -> String {
             "const __e_{name} = module.exports.{name}; export {{ __e_{name} as {name} }};"
         );
     }
+    text
+}
+
+/// The text of an ES module with the `require` that it uses, if that is for modules of k6 and not its own: what
+/// else looks like it may be what a bundler wrote.
+fn with_require(source: &str) -> Option<String> {
+    let mut required = required(source);
+    required.retain(|name| name == "k6" || name.starts_with("k6/"));
+    let is_own = ["require =", "function require", "require,", "require }"];
+    if required.is_empty() || is_own.iter().any(|sign| source.contains(sign)) {
+        return None;
+    }
+    let only = "an ES module requires modules of k6 only, by a plain text; import others";
+    Some(head(&required, only) + source)
+}
+
+/// The imports of what is required, and `require` itself; on one line with the first of the source, so that
+/// line numbers stay.
+fn head(required: &[String], otherwise: &str) -> String {
+    let mut text = String::new();
+    for (index, name) in required.iter().enumerate() {
+        let _ = write!(text, "import * as __m{index} from {name:?}; ");
+    }
+    text.push_str("const __required = { ");
+    for (index, name) in required.iter().enumerate() {
+        let _ = write!(text, "{name:?}: __m{index}.__commonjs ?? __m{index}, ");
+    }
+    let _ = write!(
+        text,
+        "}}; const require = (name) => {{ if (name in __required) return __required[name]; \
+         throw new Error(`require(\"${{name}}\"): {otherwise}`); }}; "
+    );
     text
 }
 
@@ -103,9 +126,20 @@ mod tests {
             "import x from './x.js';\nconsole.log(require)",
             "export default function () {}",
             "const a = 1;",
+            "import x from 'k6'; const require = (name) => name; require('k6/http');",
+            "export default function (require) { require('./a.js'); }",
         ] {
             assert_eq!(as_module(source.to_owned()), source);
         }
+    }
+
+    #[test]
+    fn an_es_module_may_require_modules_of_k6() {
+        let source = "const http = require('k6/http');\nexport default () => require('./a.js');";
+        let text = as_module(source.to_owned());
+        assert_eq!(text.matches("import * as").count(), 1, "{text}");
+        assert!(text.ends_with(source), "{text}");
+        assert_eq!(text.lines().count(), 2);
     }
 
     #[test]

@@ -150,6 +150,17 @@ fn commonjs_works_too() {
     let body = "same([lib.twice(2), five, other()], [4, 5, 6]);";
     let imports = "import lib from './lib.js'; import { five, other } from './named.js';";
     play_in(&dir, &once(imports, body), "", |_| {}).is_well();
+    // Many a script requires what it uses, and exports what it is.
+    let script = r"
+        const { check } = require('k6');
+        const http = require('k6/http');
+        export const options = { iterations: 2 };
+        export default function () {
+          check(http, { http: (h) => typeof h.get === 'function' && typeof h.default.get === 'function' });
+        }
+    ";
+    let ran = play(script, "");
+    assert_eq!(ran.is_well().figure("checks", "passes"), 2.0);
 }
 
 #[test]
