@@ -25,7 +25,7 @@ pub(crate) fn upgrade(balancer: &Balancer) -> u32 {
     let (status, told) = ask(balancer, "POST", "/v1/upgrade", "{}");
     assert_eq!(status, 200, "{told}\n{}", balancer.process.stderr());
     let after = data_pid(balancer);
-    assert_ne!(before, after);
+    assert_ne!(before, after, "{told}\n{}", balancer.process.stderr());
     let supervisor = balancer.process.pid();
     // By that name it is found (pgrep, killall, exporters).
     eventually("the name of the supervisor", || {
@@ -33,10 +33,8 @@ pub(crate) fn upgrade(balancer: &Balancer) -> u32 {
         (name == "catamaran\n").then_some(())
     });
     // The next upgrade is for the supervisor of the new binary.
-    eventually("the new supervisor", || {
-        let taken = format!("data process taken over pid={after}");
-        balancer.process.stderr().contains(&taken).then_some(())
-    });
+    let taken = format!("data process taken over pid={after}");
+    balancer.process.wait_for_stderr(&taken, PATIENCE).unwrap();
     before
 }
 
