@@ -186,7 +186,7 @@ fn read_date(text: &str) -> Option<SystemTime> {
         .split(':')
         .map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
-    // RFC 6265 §5.1.1; what is beyond is no date, and would not fit into one.
+    // RFC 6265 §5.1.1; what is far beyond would overflow below.
     let is_date = (1..=31).contains(&day) && (1601..=9999).contains(&year);
     let is_time = [(hour, 24), (minute, 60), (second, 60)];
     let is_time = is_time.iter().all(|(at, end)| (0..*end).contains(at));
