@@ -504,15 +504,18 @@ impl Router {
         match self.state {
             State::Backup if now >= self.due => {
                 let late = now.saturating_since(self.due);
-                if late > self.active_interval().as_duration() && !self.was_deferred {
+                let interval = self.active_interval().as_duration();
+                // Answers count as adverts do.
+                let patience = self.down_interval(self.priority, self.active_interval());
+                if late > interval && !self.was_deferred {
                     // Whoever slept through that may have slept through adverts as well.
                     self.was_deferred = true;
-                    self.due = now + self.active_interval().as_duration();
+                    self.due = now + interval;
                 } else if self.cause == Reason::Silent
-                    && self.witness.is_on_link(now, self.active_interval())
+                    && self.witness.is_on_link(now, interval, patience)
                 {
                     self.lose_path(out);
-                    self.due = now + self.active_interval().as_duration();
+                    self.due = now + interval;
                 } else {
                     self.become_active(now, self.why(), out);
                 }

@@ -18,7 +18,6 @@
 //! to wait for three adverts: if the next one does not come either, and nobody answers meanwhile, it is
 //! dead. That halves the time that clients wait, and more.
 
-use super::settings::AdvertInterval;
 use crate::Timestamp;
 use std::time::Duration;
 
@@ -93,9 +92,18 @@ impl Witness {
         self.active.is_some()
     }
 
-    /// Whether a peer says so and somebody on the link has just answered.
-    pub(super) fn is_on_link(&self, now: Timestamp, interval: AdvertInterval) -> bool {
-        let is_fresh = |at: Timestamp| now.saturating_since(at) <= interval.as_duration();
+    /// Whether a peer says so and somebody on the link has answered lately: within `interval`, or, for
+    /// as long as its word still comes, within `patience`. Where one of two paths tells that it lives,
+    /// an answer that a busy machine holds up is no proof of its death.
+    pub(super) fn is_on_link(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+        patience: Duration,
+    ) -> bool {
+        let goes_on = self.silent_since.is_none() && self.departure == Departure::None;
+        let window = if goes_on { patience } else { interval };
+        let is_fresh = |at: Timestamp| now.saturating_since(at) <= window;
         self.is_active() && self.answered_at.is_some_and(is_fresh)
     }
 

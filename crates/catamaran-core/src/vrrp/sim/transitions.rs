@@ -480,6 +480,28 @@ fn a_backup_asks_before_it_takes_over_from_a_peer_that_lives_and_stays_if_the_li
 }
 
 #[test]
+fn answers_that_a_busy_machine_holds_up_are_waited_for_as_long_as_adverts_are() {
+    let mut machine = backup_with_a_witness();
+    let mut answered = START;
+    // Two and a half intervals apart.
+    let done = pass(&mut machine, 3000, |machine, now| {
+        machine.handle_witness(now, 0, Some(150));
+        if now >= answered + Duration::from_millis(250) {
+            machine.handle_answer(now, 0);
+            answered = now;
+        }
+        assert_eq!(machine.state(0), State::Backup);
+    });
+    assert!(machine.is_path_dead(0));
+    assert!(!done.contains(&Action::Announce(0)));
+    // With no answer for as long as with no advert, it takes over.
+    pass(&mut machine, 3800, |machine, now| {
+        machine.handle_witness(now, 0, Some(150));
+    });
+    assert_eq!(machine.state(0), State::Active);
+}
+
+#[test]
 fn a_hiccup_of_the_heartbeat_changes_nothing_as_long_as_the_link_answers() {
     for (priority, believes_for) in [(100, 5000), (1, 60_000)] {
         let mut machine = backup_with_a_witness();
