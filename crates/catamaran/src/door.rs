@@ -74,12 +74,21 @@ impl DoorName {
         Self(format!("{}/vrrp", self.0))
     }
 
-    /// Takes the door, or finds out who has it.
+    /// Takes the door, or finds out who has it, which may take 10 seconds.
     ///
     /// # Errors
-    /// When somebody has it who cannot be understood or is not ours.
+    /// As [`Self::claim_within`].
     pub(crate) async fn claim(&self) -> anyhow::Result<Claim> {
-        let until = Instant::now() + PATIENCE;
+        self.claim_within(PATIENCE).await
+    }
+
+    /// As [`Self::claim`], for one who may ask for `patience` and again for as long as one answer may
+    /// take.
+    ///
+    /// # Errors
+    /// When somebody has it who does not answer in time, cannot be understood or is not ours.
+    pub(crate) async fn claim_within(&self, patience: Duration) -> anyhow::Result<Claim> {
+        let until = Instant::now() + patience;
         loop {
             match abstract_socket::listen(&self.0) {
                 Ok(socket) => return Ok(Claim::Held(Door::new(socket)?)),
@@ -232,6 +241,30 @@ mod tests {
             () = door.answer_busy() => unreachable!("it answers for ever"),
         };
         assert!(matches!(second, Claim::Taken(pid) if pid == std::process::id()));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_patient_asks_until_there_is_an_answer() {
+        let name = DoorName::of(&flags(2)).unwrap();
+        let Claim::Held(door) = name.claim().await.unwrap() else {
+            panic!("nobody else can hold it");
+        };
+        let turn_away = async || {
+            for _ in 0..3 {
+                drop(door.accept().await);
+            }
+            door.answer_busy().await;
+        };
+        let hasty = tokio::select! {
+            hasty = name.claim_within(Duration::ZERO) => hasty,
+            () = turn_away() => unreachable!("it answers for ever"),
+        };
+        assert!(hasty.unwrap_err().to_string().contains("does not say so"));
+        let patient = tokio::select! {
+            patient = name.claim_within(Duration::from_secs(3600)) => patient.unwrap(),
+            () = turn_away() => unreachable!("it answers for ever"),
+        };
+        assert!(matches!(patient, Claim::Taken(_)));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub(super) async fn begin(
 ) -> anyhow::Result<Begin> {
     let name = DoorName::of(&source);
     let claim = match &name {
+        Some(name) if entrance == Entrance::Executed => {
+            Some(name.claim_within(EXECUTED_PATIENCE).await?)
+        }
         Some(name) => Some(name.claim().await?),
         None => None,
     };
@@ -111,3 +114,7 @@ async fn take_over(
         virtual_ips: virtual_ips.map(Arc::new),
     })
 }
+
+/// How long one that was executed asks for the data process that serves: its end would take that
+/// process along where a service manager clears up, and a machine that stalls for seconds is no reason.
+const EXECUTED_PATIENCE: Duration = Duration::from_secs(60);
