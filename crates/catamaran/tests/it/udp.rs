@@ -236,6 +236,8 @@ fn a_flood_of_sources_holds_no_more_sockets_than_it_may() {
     };
     let server = mirror();
     let (balancer, address) = configured("workers = 1\nmax-connections = 8", "", server);
+    // Until then more is opened than sockets of flows.
+    balancer.wait_for_stderr("serving", PATIENCE).unwrap();
     let first = client();
     ask(&first, address);
     let before = descriptors(&balancer);
